@@ -1,0 +1,127 @@
+"""Records: one training example a line of JSON, in the OpenAI chat fine-tuning form.
+
+    {"id", "language", "messages": [...], "tools": [...], "source": {"kind", "time", ...}}
+
+`function.arguments` is a JSON string (exact through Arrow). `weight: 0` marks an assistant turn that is context, not a
+target. Files are sorted and byte-identical for identical input, appear whole or not at all, and are touched only when
+their content changes, so that an idle night rebuilds nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from specialists.config import Problem
+
+Record = dict[str, Any]
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def canonical(value: Any) -> str:
+    """JSON without white space and without lone surrogates, which no UTF-8 file can hold."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=False)
+    return _SURROGATES.sub("\ufffd", text)
+
+
+def record_id(language: str, messages: list[dict], tools: list[dict]) -> str:
+    """16 hex digits over what the model sees; where it came from does not count."""
+    plain = _SURROGATES.sub("\ufffd", json.dumps([language, messages, tools], ensure_ascii=False, sort_keys=True))
+    return hashlib.sha256(plain.encode()).hexdigest()[:16]
+
+
+def make_record(language: str, messages: list[dict], tools: list[dict], source: dict[str, Any]) -> Record:
+    """A finished record with its id; `source` needs `kind` and `time` (ISO 8601, UTC)."""
+    return {
+        "id": record_id(language, messages, tools),
+        "language": language,
+        "messages": messages,
+        "tools": tools,
+        "source": source,
+    }
+
+
+def tool_call(number: int, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """One call in the OpenAI form; ids are numbered within the record, so that they carry nothing."""
+    function = {"name": name, "arguments": canonical(arguments)}
+    return {"id": f"call_{number}", "type": "function", "function": function}
+
+
+def is_target(message: dict[str, Any]) -> bool:
+    """Whether the loss is taken on this message."""
+    return message["role"] == "assistant" and message.get("weight", 1) == 1
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """The records of a file, in order. Raises Problem naming file and line for one that is none."""
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    record = json.loads(line)
+                    record["id"], record["messages"], record["source"]["kind"], record["source"]["time"]
+                except (ValueError, KeyError, TypeError) as error:
+                    raise Problem(f"{path}:{number}: not a record: {type(error).__name__}: {error}") from None
+                yield record
+    except FileNotFoundError:
+        raise Problem(f"{path}: no such file; the step before makes it") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Problem(f"{path}: cannot be read: {error}") from None
+
+
+def write_records(path: Path, records: Iterable[Record]) -> bool:
+    """Write records sorted by time and id, each id once. Returns whether the file changed."""
+    unique = {record["id"]: record for record in records}
+    ordered = sorted(unique.values(), key=lambda record: (record["source"]["time"], record["id"]))
+    return write_if_changed(path, "".join(canonical(record) + "\n" for record in ordered))
+
+
+def write_json(path: Path, value: Any) -> bool:
+    """Write readable JSON, atomically and only if it differs. Returns whether the file changed."""
+    return write_if_changed(path, json.dumps(value, indent=2, ensure_ascii=True) + "\n")
+
+
+def read_json(path: Path) -> Any | None:
+    """What a JSON file of ours holds, or None when it is missing or half of one."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def write_if_changed(path: Path, text: str) -> bool:
+    """Write a whole file or nothing: a temporary file beside it, flushed, renamed over it. Returns whether it changed.
+
+    Raises Problem when the disk is full or the folder cannot be written; the old file is then still there.
+    """
+    content = text.encode("utf-8")
+    try:
+        if path.is_file() and path.read_bytes() == content:
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False) as file:
+            try:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+                os.chmod(file.name, 0o644)  # a temporary file is born with 0600
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    except OSError as error:
+        raise Problem(f"{path}: cannot be written: {error.strerror or error}") from None
+    return True
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,40 @@
+"""Cheap figures that change when a source of examples changes: what dodo.py asks before it starts a step."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def file_state(path: Path) -> list[int] | None:
+    """Size and modification time (ns) of a file; None when it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns]
+
+
+def database_state(path: Path) -> dict[str, list[int] | None]:
+    """Of a database with its write-ahead log, where most fresh rows are; of a folder: of the databases in it."""
+    files = sorted(path.glob("*.db")) if path.is_dir() else [path]
+    return {str(name): file_state(name) for file in files for name in (file, Path(f"{file}-wal"))}
+
+
+def repository_state(path: Path) -> list[str]:
+    """What HEAD of a repository points to, read as files: no git is run, nothing of the repository can act."""
+    folder = path / ".git" if (path / ".git").exists() else path
+    try:
+        if folder.is_file():  # a worktree or submodule: "gitdir: FOLDER"
+            folder = Path(os.path.normpath(path / folder.read_text().removeprefix("gitdir:").strip()))
+        head = (folder / "HEAD").read_text().strip()
+        common = folder / "commondir"
+        shared = folder / common.read_text().strip() if common.is_file() else folder
+        reference = shared / head.removeprefix("ref:").strip()
+        if not head.startswith("ref:"):
+            return [head]
+        if reference.is_file():
+            return [head, reference.read_text().strip()]
+        return [head, str(file_state(shared / "packed-refs")), str(file_state(shared / "reftable" / "tables.list"))]
+    except (OSError, UnicodeDecodeError) as error:
+        return [f"unreadable: {error}"]

@@ -1,0 +1,123 @@
+"""The tables of specialists.toml as frozen dataclasses: key, type, default, meaning, limits."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's --max-lora-rank takes (vLLM 0.32)
+
+
+def key(default: Any, help: str, *, choices: tuple = (), least: float | None = None, regex: bool = False) -> Any:
+    """A configuration key: its default, one sentence for the reference, and the values it may take."""
+    metadata = {"help": help, "choices": choices, "least": least, "regex": regex}
+    if isinstance(default, type) or default is dataclasses.MISSING:
+        return field(metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+REQUIRED = dataclasses.MISSING
+
+
+@dataclass(frozen=True)
+class Paths:
+    data: Path = key(Path("data"), "Examples, built by extract, mine, augment and assemble.")
+    adapters: Path = key(Path("adapters"), "Trained adapters, one folder per version.")
+    reports: Path = key(Path("reports"), "The report and its figures.")
+
+
+@dataclass(frozen=True)
+class Owner:
+    emails: tuple[str, ...] = key((), "Author e-mails whose commits are mined; empty: `git config user.email`.")
+
+
+@dataclass(frozen=True)
+class Base:
+    model: str = key("Qwen/Qwen3-Coder-Next", "The base model: a name on the Hub, or a folder (./… from this file).")
+    revision: str | None = key(None, "Commit of the base model on the Hub; empty: the newest that is there.")
+    dtype: str = key("bfloat16", "Precision of what is not quantised.", choices=("bfloat16", "float32", "float16"))
+
+
+@dataclass(frozen=True)
+class Opencode:
+    databases: tuple[Path, ...] = key((), "opencode databases or folders; empty: where opencode itself keeps them.")
+    agents: tuple[str, ...] = key(("build", "build-*"), "Agents whose work is learned from (shell patterns).")
+    config: Path = key(Path("~/.config/opencode/opencode.json"), "The opencode configuration that agents are put into.")
+
+
+@dataclass(frozen=True)
+class Mining:
+    format: str = key("agent", "agent: read and edit calls; diff: request and unified diff.", choices=("agent", "diff"))
+    max_files: int = key(5, "A commit that changes more files than this is left out.", least=1)
+
+
+@dataclass(frozen=True)
+class Assembly:
+    heldout: float = key(0.125, "Share of clusters (sessions, commits), the newest, kept for evaluation.", least=0)
+    heldout_clusters: int = key(20, "Held-out clusters at least, where half of all allow it.", least=0)
+    synthetic: float = key(0.5, "Synthetic examples at most, as a share of the training rows.", least=0)
+
+
+@dataclass(frozen=True)
+class Training:
+    r: int = key(16, "LoRA rank; one that vLLM serves.", choices=LORA_RANKS)
+    alpha: int = key(16, "LoRA alpha.", least=1)
+    dropout: float = key(0.0, "LoRA dropout.", least=0)
+    targets: tuple[str, ...] = key(
+        ("attention", "linear_attention", "mlp"),
+        "Which parts get an adapter, by role; the plan's q/k/v/o and gate/up/down.",
+        choices=("attention", "linear_attention", "mlp"),
+    )
+    routed_experts: bool = key(False, "Adapt the routed experts too (2.2 G parameters on Qwen3-Coder-Next at r=16).")
+    max_length: int = key(8192, "Tokens per example; a longer row is an error, never cut.", least=64)
+    learning_rate: float = key(1e-4, "Peak learning rate.", least=0)
+    epochs: float = key(3.0, "Passes over the examples.", least=0)
+    max_steps: int = key(-1, "Stop after this many optimizer steps; -1: by epochs.", least=-1)
+    batch_size: int = key(1, "Examples per step and device.", least=1)
+    gradient_accumulation: int = key(8, "Steps per optimizer step.", least=1)
+    optimizer: str = key("adamw_8bit", "Any optimizer name that transformers knows.")
+    quantization: str = key("nf4", "How the frozen base is held.", choices=("nf4", "none"))
+    gradient_checkpointing: bool = key(True, "Trade time for memory.")
+    checkpoint_steps: int = key(25, "Optimizer steps between checkpoints that a killed run resumes from.", least=1)
+    seed: int = key(17, "Seed of everything that is random.", least=0)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    resamples: int = key(10_000, "Bootstrap resamples of the held-out clusters.", least=100)
+    confidence: float = key(0.95, "Confidence of the interval.", least=0.5)
+    gain: float = key(0.02, "Smallest relative fall of the held-out loss that is promoted.", least=0)
+    clusters: int = key(5, "Held-out clusters under which nothing is promoted.", least=2)
+
+
+@dataclass(frozen=True)
+class Serving:
+    host: str = key("127.0.0.1", "Address to listen on; anything wider is reachable by others.")
+    port: int = key(8000, "Port.", least=1)
+    model: str | None = key(None, "The base as served, where it is another (quantised) copy than the one trained on.")
+    name: str = key("base", "The base model's name in requests.")
+    max_model_len: int = key(32768, "Context served, in tokens.", least=256)
+    max_lora_rank: int = key(16, "Largest rank served.", choices=LORA_RANKS)
+    tool_call_parser: str = key("qwen3_coder", "vLLM's tool-call parser for the base model's template.")
+    tensor_parallel_size: int = key(1, "GPUs that share the model.", least=1)
+    output_tokens: int = key(4096, "Tokens per answer that opencode asks for at most.", least=1)
+    extra: tuple[str, ...] = key((), "More vLLM arguments, as a list.")
+    env: dict[str, str] = field(default_factory=dict, metadata={"help": "Environment of the vLLM process."})
+
+
+@dataclass(frozen=True)
+class Language:
+    adapter: str = key(REQUIRED, "Name of the adapter and of the opencode agent.")
+    extensions: tuple[str, ...] = key(REQUIRED, "File extensions, with the dot.")
+    title: str = key("", "The language's name in prose; empty: the table's name.")
+    files: tuple[str, ...] = key((), "File names that belong to the language.")
+    commands: tuple[str, ...] = key((), "Commands that show work in the language.")
+    output: tuple[str, ...] = key((), "Regular expressions over compiler and test output.", regex=True)
+    grammar: str | None = key(None, "Python module of the tree-sitter grammar.")
+    repositories: tuple[str, ...] = key((), "Repositories to mine; shell patterns are expanded to repositories.")
+    wanted: tuple[int, int] = key((100, 500), "Examples: the least that is worth training on, and the most.")
+    synthetic: bool = key(False, "Fill up to the lower bound with synthetic pairs.")
+    name: str = ""  # the table's name; not a key
+    training: Training = Training()  # [training] with [training.<name>] over it; not a key

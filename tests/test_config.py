@@ -1,0 +1,153 @@
+"""The configuration: every mistake found in one reading, named by file and key; one language's stays its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from specialists.config import (
+    ROOT_CONFIG,
+    ConfigError,
+    Problem,
+    default_database,
+    expand_repositories,
+    fingerprint,
+    load_config,
+)
+
+GLOBAL_MISTAKES = [
+    ("[serving]\nprot = 1", "serving.prot: unknown key; did you mean 'port'?"),
+    ("[servin]\nport = 1", "servin: unknown table; did you mean 'serving'?"),
+    ("[serving]\nport = '1'", "serving.port: expected a whole number, got '1'"),
+    ("[serving]\nport = true", "serving.port: expected a whole number, got True"),
+    ("[serving]\nport = 0", "serving.port: expected at least 1, got 0"),
+    ("[serving]\nextra = 'x'", "serving.extra: expected a list, got 'x'"),
+    ("[serving]\nenv = {A = 1}", "serving.env: expected a table of strings, got {'A': 1}"),
+    ("[training]\nr = 17", "training.r: expected one of 1, 8, 16"),
+    ("[training]\nquantization = 'int3'", "training.quantization: expected one of nf4, none, got 'int3'"),
+    ("[training]\nepoch = 3", "training.epoch: unknown key; did you mean 'epochs'?"),
+    ("[training.go]\nr = 8", "training.go: no such language"),
+    ("[paths]\ndata = 3", "paths.data: expected a path, got 3"),
+    ("[mining]\nformat = 'prose'", "mining.format: expected one of agent, diff"),
+    ("training = 3", "training: expected a table, got 3"),
+]
+LANGUAGE_MISTAKES = [
+    ("[training.rust]\nr = 32", "training.rust.r: rank 32 is above serving.max_lora_rank 16"),
+    ("[training.rust]\nalpha = 'x'", "training.rust.alpha: expected a whole number, got 'x'"),
+    ("[languages.rust.extra]\nx = 1", "languages.rust.extra: unknown key"),
+    ("[languages.go]\nadapter = 'build-go'", "languages.go.extensions: missing"),
+    ("[languages.go]\nadapter = 'build-rust'\nextensions = ['.go']", "'build-rust' is the adapter of rust too"),
+    ("[languages.go]\nadapter = '../x'\nextensions = ['.go']", "letters, digits, - _ . only"),
+    (
+        "[languages.go]\nadapter = 'go'\nextensions = ['.go']\nwanted = [9, 3]",
+        "languages.go.wanted: expected [least, most]",
+    ),
+    ("[languages.go]\nadapter = 'go'\nextensions = ['.go']\noutput = ['(']", "languages.go.output: '(' is no regular"),
+]
+
+
+def append(path: Path, text: str) -> Path:
+    top = "" if text.startswith("[") else text + "\n"
+    path.write_text(top + path.read_text() + "\n" + (text if not top else "") + "\n")
+    return path
+
+
+@pytest.mark.parametrize(("text", "message"), GLOBAL_MISTAKES)
+def test_a_mistake_that_touches_everything_stops_everything(config_file: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(append(config_file, text))
+    assert message in str(caught.value)
+    assert str(config_file) in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "message"), LANGUAGE_MISTAKES)
+def test_a_mistake_in_one_language_leaves_the_others(config_file: Path, text: str, message: str) -> None:
+    config = load_config(append(config_file, text))
+    (finding,) = [finding for finding in config.findings if finding.fatal]
+    assert message in str(finding)
+    assert finding.language not in config.languages
+    assert {"ts", "python", "ruby", "swift"} <= config.languages.keys()
+    with pytest.raises(Problem, match=r"specialists\.toml"):
+        config.language(finding.language)
+
+
+def test_all_mistakes_are_told_at_once(config_file: Path) -> None:
+    append(config_file, "[serving]\nprot = 1\n[training]\nr = 17\n[training.rust]\nalpha = 'x'\n[paths]\ndate = 'x'")
+    with pytest.raises(ConfigError) as caught:
+        load_config(config_file)
+    assert len(caught.value.findings) == 4
+
+
+def test_what_is_missing_on_the_machine_is_told_and_stops_nothing(config_file: Path, tmp_path: Path) -> None:
+    text = config_file.read_text().replace(
+        'adapter = "build-rust"', 'adapter = "build-rust"\nrepositories = ["~/gone", "~/x*"]'
+    )
+    config_file.write_text(text)
+    config = load_config(config_file)
+    told = [str(finding) for finding in config.findings]
+    assert told == [
+        f"opencode.databases: {tmp_path}/opencode.db: no opencode history there",
+        "languages.rust.repositories: ~/gone: not there",
+        "languages.rust.repositories: ~/x*: not there",
+    ]
+    assert "rust" in config.languages
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "no such configuration file"), (b"[x", "read as TOML"),
+                                                  (b"\xff", "read as TOML")])  # fmt: skip
+def test_a_file_that_is_no_configuration(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "c.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(Problem, match=message):
+        load_config(path)
+
+
+def test_the_plan_is_what_stands_at_the_top() -> None:
+    config = load_config(ROOT_CONFIG)
+    assert [language.adapter for language in config.languages.values()] == [
+        "build-rust", "build-ts", "build-python", "build-ruby", "build-swift",
+    ]  # fmt: skip
+    training = config.languages["rust"].training
+    assert (training.r, training.alpha, training.dropout, training.max_length) == (16, 16, 0.0, 8192)
+    assert (training.learning_rate, training.epochs, training.batch_size) == (1e-4, 3, 1)
+    assert (training.gradient_accumulation, training.optimizer) == (8, "adamw_8bit")
+    assert config.base.model == "Qwen/Qwen3-Coder-Next"
+    assert (config.serving.port, config.serving.host) == (8000, "127.0.0.1")
+    assert not [finding for finding in config.findings if finding.fatal]
+
+
+def test_training_of_a_language_goes_over_the_general_one(config_file: Path) -> None:
+    config = load_config(append(config_file, "[training]\nepochs = 2\nr = 8\n[training.rust]\nr = 16"))
+    assert (config.languages["rust"].training.r, config.languages["rust"].training.epochs) == (16, 2.0)
+    assert (config.languages["ts"].training.r, config.languages["ts"].training.epochs) == (8, 2.0)
+
+
+def test_paths_are_relative_to_the_file(config_file: Path, tmp_path: Path) -> None:
+    config = load_config(config_file)
+    assert config.paths.data == tmp_path / "data"
+    assert config.databases() == [tmp_path / "opencode.db"]
+    assert config.base.model == str(tmp_path / "base")
+
+
+def test_patterns_expand_to_repositories_only(tmp_path: Path) -> None:
+    (tmp_path / "a" / ".git").mkdir(parents=True)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "c.git" / "objects").mkdir(parents=True)
+    (tmp_path / "c.git" / "HEAD").write_text("ref: refs/heads/main\n")
+    assert expand_repositories(f"{tmp_path}/*") == [tmp_path / "a", tmp_path / "c.git"]
+
+
+def test_where_opencode_keeps_its_history(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert default_database() == Path.home() / ".local/share/opencode/opencode.db"
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert default_database() == tmp_path / "opencode/opencode.db"
+    monkeypatch.setenv("OPENCODE_DB", "/x/y.db")
+    assert default_database() == Path("/x/y.db")
+
+
+def test_a_fingerprint_tells_sections_apart_and_nothing_else(config_file: Path) -> None:
+    first = load_config(config_file)
+    second = load_config(append(config_file, "[serving]\nport = 9000"))
+    assert fingerprint(first.languages["rust"].training) == fingerprint(second.languages["rust"].training)
+    assert fingerprint(first.serving) != fingerprint(second.serving)

@@ -1,0 +1,98 @@
+"""Records: content ids, whole files or none, the same bytes for the same rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from specialists.config import Problem
+from specialists.records import (
+    canonical,
+    make_record,
+    read_json,
+    read_records,
+    record_id,
+    tool_call,
+    write_if_changed,
+    write_records,
+)
+
+
+def record(text: str, time: str = "2026-01-01T00:00:00Z", **source: str) -> dict:
+    return make_record("rust", [{"role": "user", "content": text}], [], {"kind": "session", "time": time, **source})
+
+
+@given(st.permutations([record(str(number), f"2026-01-0{1 + number % 3}T00:00:00Z") for number in range(6)]))
+def test_the_order_of_rows_does_not_matter(tmp_path_factory: pytest.TempPathFactory, rows: list[dict]) -> None:
+    path = tmp_path_factory.mktemp("order") / "rows.jsonl"
+    write_records(path, rows + rows[:2])
+    read = list(read_records(path))
+    assert [row["id"] for row in read] == [
+        row["id"] for row in sorted(rows, key=lambda r: (r["source"]["time"], r["id"]))
+    ]
+
+
+def test_a_file_is_touched_only_when_its_content_changes(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "rows.jsonl"
+    assert write_records(path, [record("a")])
+    before = path.stat().st_mtime_ns
+    assert not write_records(path, [record("a")])
+    assert path.stat().st_mtime_ns == before
+    assert write_records(path, [record("b")])
+    assert not list(path.parent.glob(".*")), "no temporary file stays behind"
+
+
+@given(st.text(alphabet=st.characters(codec=None), max_size=20))
+def test_any_text_survives_a_file(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.mktemp("text") / "rows.jsonl"
+    write_records(path, [record(text)])
+    (read,) = read_records(path)
+    expected = "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)
+    assert read["messages"][0]["content"] == expected
+
+
+def test_an_id_is_of_what_the_model_sees() -> None:
+    assert record("a", session="x")["id"] == record("a", session="y")["id"]
+    assert record("a")["id"] != record("b")["id"]
+    assert record_id("rust", [], []) != record_id("ts", [], [])
+
+
+def test_a_call_carries_its_arguments_as_exact_json() -> None:
+    call = tool_call(3, "edit", {"filePath": "ä.rs", "replaceAll": True})
+    assert call["id"] == "call_3"
+    assert json.loads(call["function"]["arguments"]) == {"filePath": "ä.rs", "replaceAll": True}
+    assert canonical({"a": "\ud800"}) == '{"a":"\ufffd"}'
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file; the step before makes it"),
+        (b'{"id": "x"}\n', r"rows\.jsonl:1: not a record: KeyError"),
+        (b"{\n", r"rows\.jsonl:1: not a record: JSONDecodeError"),
+        (b"[]\n", r"rows\.jsonl:1: not a record: TypeError"),
+        (b"\xff\n", "cannot be read"),
+    ],
+)
+def test_what_is_no_record_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(Problem, match=message):
+        list(read_records(path))
+
+
+def test_a_folder_that_cannot_be_written_loses_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(Problem, match="cannot be written"):
+        write_if_changed(tmp_path / "file" / "x", "new")
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_half_a_json_file_counts_as_none(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"a":')
+    assert read_json(tmp_path / "a.json") is None
+    assert read_json(tmp_path / "b.json") is None

@@ -1,0 +1,102 @@
+"""Tiny random models of the real architectures, with a tokenizer, made on the spot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+TEMPLATE = """\
+{%- macro calls(message) %}
+{%- for call in message.tool_calls or [] %}
+<tool_call>{{ {'name': call.function.name, 'arguments': call.function.arguments} | tojson }}</tool_call>
+{%- endfor %}
+{%- endmacro %}
+{%- if tools %}<|im_start|>system
+{{ tools | tojson }}<|im_end|>
+{% endif %}
+{%- for message in messages %}
+<|im_start|>{{ message.role }}
+{{ message.content or '' }}{{ calls(message) }}<|im_end|>
+{%- endfor %}
+{%- if add_generation_prompt %}
+<|im_start|>assistant
+{% endif %}"""
+
+TEXT = "def f(x):\n    return x + 1\n fn main() { println!(); } class A end struct B {} the quick brown fox " * 40
+
+
+def save_tokenizer(folder: Path, template: str = TEMPLATE) -> int:
+    """A byte-level BPE tokenizer with a chat template; returns the vocabulary's size."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator([TEXT], trainer)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    (folder / "chat_template.jinja").write_text(template)
+    return tokenizer.get_vocab_size()
+
+
+def save_base(folder: Path, architecture: str = "qwen3") -> Path:
+    """A base model's folder: `qwen3` (dense) or `qwen3_next` (Gated DeltaNet, routed and shared experts)."""
+    import torch
+    import transformers
+
+    sizes = {
+        "vocab_size": save_tokenizer(folder),
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "max_position_embeddings": 2048,
+        "tie_word_embeddings": True,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+    }
+    if architecture == "qwen3":
+        config = transformers.Qwen3Config(num_hidden_layers=2, **sizes)
+    else:
+        config = transformers.Qwen3NextConfig(
+            num_hidden_layers=4,
+            num_experts=4,
+            num_experts_per_tok=2,
+            moe_intermediate_size=32,
+            shared_expert_intermediate_size=32,
+            linear_num_key_heads=2,
+            linear_num_value_heads=4,
+            linear_key_head_dim=16,
+            linear_value_head_dim=16,
+            **sizes,
+        )
+    torch.manual_seed(0)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return folder
+
+
+def rows(count: int, language: str = "python") -> list[dict]:
+    """Training rows with something to learn: every answer is the same edit call and the same closing line."""
+    from specialists.records import make_record, tool_call
+
+    made = []
+    for number in range(count):
+        call = tool_call(0, "edit", {"filePath": f"f{number}.py", "oldString": "return x + 1", "newString": "return x"})
+        messages = [
+            {"role": "system", "content": "You are a coding agent."},
+            {"role": "user", "content": f"Fix f{number}."},
+            {"role": "assistant", "content": "", "weight": 1, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "call_0", "content": "Edit applied successfully."},
+            {"role": "assistant", "content": "the quick brown fox", "weight": 1},
+        ]
+        time = f"2026-0{1 + number // 28}-{1 + number % 28:02}T10:00:00Z"
+        made.append(make_record(language, messages, [], {"kind": "session", "time": time, "session": f"ses_{number}"}))
+    return made
