@@ -1,0 +1,150 @@
+"""Training on tiny models of the real architectures: the modules that were meant, the loss falls, the same bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import pytest
+import tiny_models
+from specialists.config import Base, Problem, Training
+from specialists.records import make_record
+
+SETTINGS = dataclasses.replace(
+    Training(),
+    max_steps=4,
+    optimizer="adamw_torch",
+    quantization="none",
+    learning_rate=1e-2,
+    gradient_accumulation=2,
+    max_length=512,
+    checkpoint_steps=2,
+)
+
+
+@pytest.fixture(scope="session")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Base]:
+    folder = tmp_path_factory.mktemp("bases")
+    return {
+        name: Base(model=str(tiny_models.save_base(folder / name, name)), dtype="float32")
+        for name in ("qwen3", "qwen3_next")
+    }
+
+
+def train(base: Base, folder: Path, settings: Training = SETTINGS, count: int = 8) -> dict:
+    from specialists.training import train_adapter
+
+    folder.mkdir(exist_ok=True)
+    return train_adapter(tiny_models.rows(count), base, settings, folder)
+
+
+def weights(folder: Path) -> str:
+    return hashlib.sha256((folder / "adapter_model.safetensors").read_bytes()).hexdigest()
+
+
+ATTENTION = {f"self_attn.{name}_proj" for name in "qkvo"}
+MLP = {f"{name}_proj" for name in ("gate", "up", "down")}
+LINEAR = {f"linear_attn.{name}" for name in ("in_proj_qkvz", "in_proj_ba", "out_proj")}
+EXPECTED = {
+    ("qwen3", 0): ATTENTION | {f"mlp.{name}" for name in MLP},
+    ("qwen3_next", 0): LINEAR | {f"mlp.shared_expert.{name}" for name in MLP},
+    ("qwen3_next", 3): ATTENTION | {f"mlp.shared_expert.{name}" for name in MLP},
+}
+
+
+@pytest.mark.parametrize("architecture", ["qwen3", "qwen3_next"])
+def test_exactly_the_intended_modules_are_trained(bases: dict[str, Base], architecture: str, tmp_path: Path) -> None:
+    run = train(bases[architecture], tmp_path)
+    for (name, layer), expected in EXPECTED.items():
+        if name == architecture:
+            prefix = f"model.layers.{layer}."
+            assert {module.removeprefix(prefix) for module in run["modules"] if module.startswith(prefix)} == expected
+    assert set(run["modules"].values()) == {16}
+    assert not [module for module in run["modules"] if ".experts" in module]
+    losses = [loss for _step, loss in run["losses"]]
+    assert losses[-1] < losses[0] - 0.1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+
+
+def test_routed_experts_only_when_asked(bases: dict[str, Base], tmp_path: Path) -> None:
+    run = train(bases["qwen3_next"], tmp_path, dataclasses.replace(SETTINGS, routed_experts=True, max_steps=1))
+    experts = {module for module in run["modules"] if ".experts" in module}
+    assert len(experts) == 2 * 4
+
+
+@pytest.mark.parametrize("architecture", ["qwen3", "qwen3_next"])
+def test_what_was_trained_is_what_is_loaded(bases: dict[str, Base], architecture: str, tmp_path: Path) -> None:
+    from specialists.evaluation import BASE, measure
+
+    train(bases[architecture], tmp_path)
+    rows = tiny_models.rows(3)
+    first, second = (measure(rows, bases[architecture], SETTINGS, {"adapter": tmp_path}) for _ in range(2))
+    assert first == second
+    assert all(row["nll"]["adapter"] < row["nll"][BASE] for row in first)
+    alone = measure(rows, bases[architecture], SETTINGS, {})
+    assert [row["nll"][BASE] for row in alone] == pytest.approx([row["nll"][BASE] for row in first], rel=1e-5)
+
+
+def test_a_stopped_run_goes_on_to_the_same_bytes(bases: dict[str, Base], tmp_path: Path) -> None:
+    import specialists.training as training
+
+    train(bases["qwen3"], tmp_path / "undisturbed")
+    stopped = tmp_path / "stopped"
+    mark = training._COMPLETE
+
+    class Stop(Exception):
+        pass
+
+    def stop(folder: Path) -> None:
+        raise Stop
+
+    settle, training._settle = training._settle, stop
+    try:
+        with pytest.raises(Stop):
+            train(bases["qwen3"], stopped)
+    finally:
+        training._settle = settle
+    assert (stopped / "checkpoint-2" / mark).exists()
+    (stopped / "checkpoint-4" / mark).unlink()  # as a kill in the middle of writing it leaves it
+    (stopped / "checkpoint-4" / "optimizer.pt").write_bytes(b"half")
+    (stopped / "adapter_model.safetensors").write_bytes(b"half")
+    train(bases["qwen3"], stopped)
+    assert weights(stopped) == weights(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"max_length": 64}, r"row [0-9a-f]{16}: \d+ tokens, over training.max_length 64"),
+        ({"targets": ("linear_attention",)}, "leave 2 of 2 layers of a qwen3 model without an adapter"),
+        ({"routed_experts": True}, "a qwen3 model has no routed experts"),
+        ({"learning_rate": 1e20}, "the loss is"),
+    ],
+)
+def test_what_stops_a_run(bases: dict[str, Base], tmp_path: Path, change: dict, message: str) -> None:
+    with pytest.raises(Problem, match=message):
+        train(bases["qwen3"], tmp_path, dataclasses.replace(SETTINGS, **change))
+
+
+def test_layers_that_would_stay_bare_and_dropout_on_experts_are_refused(bases: dict[str, Base], tmp_path: Path) -> None:
+    with pytest.raises(Problem, match="leave 3 of 4 layers of a qwen3_next model without an adapter"):
+        train(bases["qwen3_next"], tmp_path, dataclasses.replace(SETTINGS, targets=("attention",)))
+    with pytest.raises(Problem, match="must be 0 on a mixture"):
+        train(bases["qwen3_next"], tmp_path, dataclasses.replace(SETTINGS, dropout=0.1))
+
+
+def test_a_row_without_a_target_is_named(bases: dict[str, Base]) -> None:
+    from specialists.chat import Chat
+    from specialists.training import encode_rows
+
+    source = {"kind": "session", "time": "2026-01-01T00:00:00Z"}
+    messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y", "weight": 0}]
+    row = make_record("rust", messages, [], source)
+    with pytest.raises(Problem, match=f"row {row['id']}: nothing supervised"):
+        encode_rows([row], Chat.load(bases["qwen3"].model), 512)
+
+
+def test_a_base_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match=r"no tokenizer_config\.json; download the base model first"):
+        train(Base(model=str(tmp_path / "gone")), tmp_path / "out")
