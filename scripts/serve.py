@@ -1,0 +1,45 @@
+"""Serve the base model and every promoted adapter from one vLLM.
+
+    python scripts/serve.py
+    python scripts/serve.py --dry-run
+
+An adapter that vLLM could not load is left out, loudly; the others are served. This process becomes vLLM, so signals
+and exit codes are vLLM's. An API key is taken from $VLLM_API_KEY.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+
+import click
+from specialists.cli import command, finish, say
+from specialists.config import Config, Problem
+from specialists.server import base_url, exposure, served_adapters, served_models, vllm_command, vllm_environment
+
+
+@command
+@click.option("--dry-run", is_flag=True, help="Print the vLLM command and its environment, shell-quoted, and exit.")
+def main(config: Config, as_json: bool, dry_run: bool) -> None:
+    """Serve the base model and every promoted adapter from one vLLM."""
+    adapters, faults = served_adapters(config)
+    arguments, environment = vllm_command(config, adapters), vllm_environment(config)
+    if warning := exposure(config):
+        say(f"warning: {warning}")
+    if dry_run:
+        for fault in faults:
+            say(f"warning: {fault}")
+        click.echo(shlex.join([*(f"{name}={value}" for name, value in environment.items()), *arguments]))
+        return
+    if as_json:
+        finish({"adapters": {name: str(path) for name, path in adapters.items()}, "command": arguments}, as_json)
+    if served_models(config) is not None:
+        raise Problem(f"{base_url(config)} is served already; stop that server first, or change serving.port")
+    for fault in faults:
+        say(f"warning: {fault}")
+    say(f"serving {', '.join([config.serving.name, *adapters])} at {base_url(config)}/v1")
+    os.execve(arguments[0], arguments, {**os.environ, **environment})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""The versions of an adapter: one folder each, never overwritten; `latest`, `current` and `previous` are links.
+
+    adapters/build-rust/20261123-091500-1a2b3c4d/   adapter_model.safetensors, adapter_config.json, manifest.json, …
+    adapters/build-rust/latest   -> the newest that was trained
+    adapters/build-rust/current  -> the one that is served;  previous -> the one served before it
+    adapters/build-rust/.building-1a2b3c4d/          a training under way, or killed: the next run goes on from it
+
+A version becomes visible by one rename after its manifest is written, and a link by one rename after that, so a kill at
+any moment leaves either the old state or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from specialists.config import Config, Language, Problem, fingerprint
+from specialists.records import read_json, sha256_file, write_json
+
+TRAINING_FORMAT = 1  # raise it when a change of the training code must retrain every adapter
+MANIFEST = "manifest.json"
+EVALUATION = "evaluation.json"
+_TAIL = 1 << 16  # bytes of each weight shard that count towards a base model's fingerprint
+
+
+@dataclass(frozen=True)
+class AdapterFolder:
+    """All versions of one adapter."""
+
+    path: Path
+
+    @property
+    def latest(self) -> Path | None:
+        """The newest trained version, or None."""
+        return self._linked("latest")
+
+    @property
+    def current(self) -> Path | None:
+        """The promoted version, or None."""
+        return self._linked("current")
+
+    @property
+    def previous(self) -> Path | None:
+        """The version that was promoted before the current one, or None."""
+        return self._linked("previous")
+
+    def incumbent(self, version: Path) -> Path | None:
+        """What a version has to be no worse than: the current one, or the one before when it is current itself."""
+        return self.current if self.current != version else self.previous
+
+    def versions(self) -> list[Path]:
+        """Finished versions, oldest first."""
+        folders = (manifest.parent for manifest in self.path.glob(f"[!.]*/{MANIFEST}"))
+        return sorted(folder for folder in folders if not folder.is_symlink())
+
+    def version(self, name: str) -> Path:
+        """The version of that name; raises Problem when there is none."""
+        path = self.path / name
+        if not (path / MANIFEST).is_file():
+            known = ", ".join(version.name for version in self.versions()) or "none"
+            raise Problem(f"{path}: no such version; there are {known}")
+        return path.resolve()
+
+    def point(self, link: str, version: Path | None) -> None:
+        """Make a link point to a version, or remove it, in one step."""
+        target = self.path / link
+        if version is None:
+            target.unlink(missing_ok=True)
+            return
+        temporary = self.path / f".{link}.tmp"
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(version.name)
+        os.replace(temporary, target)
+
+    def building(self, key: str) -> Path:
+        """The folder in which the version of that key is built; those of other keys are removed."""
+        mine = self.path / f".building-{key}"
+        for other in self.path.glob(".building-*"):
+            if other != mine:
+                shutil.rmtree(other)
+        mine.mkdir(parents=True, exist_ok=True)
+        return mine
+
+    def publish(self, built: Path, manifest: dict[str, Any]) -> Path:
+        """Turn a finished building folder into a version: manifest last, rename, `latest`."""
+        manifest["created"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        manifest["version"] = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{manifest['key'][:8]}"
+        write_json(built / MANIFEST, manifest)
+        version = self.path / manifest["version"]
+        os.rename(built, version)
+        self.point("latest", version)
+        return version
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold this adapter alone, waiting for whoever holds it; a killed holder lets go."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _linked(self, link: str) -> Path | None:
+        target = self.path / link
+        return target.resolve() if (target / MANIFEST).is_file() else None
+
+
+def adapter_folder(config: Config, language: Language) -> AdapterFolder:
+    """The folder of a language's adapter."""
+    return AdapterFolder(config.paths.adapters / language.adapter)
+
+
+def manifest_of(version: Path | None) -> dict[str, Any]:
+    """A version's manifest; empty when there is no such version."""
+    return (read_json(version / MANIFEST) if version else None) or {}
+
+
+def training_fingerprint(config: Config, language: Language) -> str:
+    """What besides the rows decides a trained adapter: the base and the training parameters."""
+    # how often checkpoints are written changes no weight
+    settings = replace(language.training, checkpoint_steps=1)
+    base = base_fingerprint(config.base.model, config.base.revision)
+    return fingerprint(TRAINING_FORMAT, config.base.dtype, base, settings)
+
+
+def is_trained(config: Config, language: Language, rows_sha256: str | None) -> bool:
+    """Whether the newest version was trained on exactly these rows with exactly this configuration."""
+    inputs = manifest_of(adapter_folder(config, language).latest).get("inputs", {})
+    return inputs == {"rows": rows_sha256, "config": training_fingerprint(config, language)}
+
+
+@lru_cache
+def base_fingerprint(model: str, revision: str | None = None) -> str:
+    """A hash that changes with a base model: small files whole, weight shards by name, size and last 64 KiB.
+
+    A name on the Hub is fingerprinted by name and revision alone; so is a model that is not there yet.
+    """
+    folder = Path(model).expanduser()
+    digest = hashlib.sha256(f"{model.rsplit('/', 1)[-1]}\0{revision}".encode())
+    for path in sorted(folder.glob("*")) if folder.is_dir() else ():
+        if path.suffix in (".json", ".jinja", ".safetensors"):
+            digest.update(f"\0{path.name}\0{path.stat().st_size}\0".encode())
+            with path.open("rb") as file:
+                if path.suffix == ".safetensors":
+                    file.seek(max(0, path.stat().st_size - _TAIL))
+                digest.update(file.read())
+    return digest.hexdigest()[:16]
+
+
+def evaluation_inputs(config: Config, incumbent: Path | None, heldout: Path) -> dict[str, Any]:
+    """What an evaluation depends on besides the version itself."""
+    return {
+        "heldout": sha256_file(heldout) if heldout.is_file() else None,
+        "incumbent": incumbent.name if incumbent else None,
+        "settings": fingerprint(config.evaluation),
+    }
+
+
+def is_evaluated(config: Config, language: Language) -> bool:
+    """Whether the newest version, if there is one, was measured on the present held-out rows against the incumbent."""
+    folder = adapter_folder(config, language)
+    if (latest := folder.latest) is None:
+        return True
+    known = (read_json(latest / EVALUATION) or {}).get("inputs")
+    heldout = config.paths.data / "heldout" / f"{language.name}.jsonl"
+    return known == evaluation_inputs(config, folder.incumbent(latest), heldout)
+
+
+def is_decided(config: Config, language: Language) -> bool:
+    """Whether the verdict on the newest version, if there is one, was acted on."""
+    folder = adapter_folder(config, language)
+    if (latest := folder.latest) is None:
+        return True
+    decision = last_decision(folder)
+    return (decision.get("version"), decision.get("evaluation")) == (latest.name, evaluation_hash(latest))
+
+
+def evaluation_hash(version: Path) -> str | None:
+    """A hash of a version's evaluation.json; None when it was not evaluated."""
+    path = version / EVALUATION
+    return sha256_file(path)[:16] if path.is_file() else None
+
+
+def last_decision(folder: AdapterFolder) -> dict[str, Any]:
+    """The newest line of promotions.jsonl; empty when nothing was decided yet."""
+    try:
+        lines = (folder.path / "promotions.jsonl").read_text(encoding="utf-8").splitlines()
+        return json.loads(lines[-1])
+    except (OSError, IndexError, ValueError):
+        return {}
+
+
+def record_decision(folder: AdapterFolder, decision: dict[str, Any]) -> None:
+    """Add a line to the adapter's promotions.jsonl: what was decided about which version, and why."""
+    with (folder.path / "promotions.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(decision) + "\n")
+
+
+def promote(folder: AdapterFolder, version: Path) -> None:
+    """Make a version the current one; the one before it becomes `previous`."""
+    incumbent = folder.current
+    if incumbent == version:
+        return
+    if incumbent:
+        folder.point("previous", incumbent)
+    folder.point("current", version)

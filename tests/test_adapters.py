@@ -1,0 +1,121 @@
+"""Versions: never half there, never overwritten, and links that always point to a whole one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from specialists import adapters
+from specialists.adapters import AdapterFolder, base_fingerprint, is_trained, last_decision, promote, record_decision
+from specialists.config import Problem, load_config
+
+
+def make_version(folder: AdapterFolder, name: str) -> Path:
+    path = folder.path / name
+    path.mkdir(parents=True)
+    (path / "manifest.json").write_text(f'{{"version": "{name}"}}')
+    return path
+
+
+def test_publishing_makes_a_whole_version_and_points_to_it(tmp_path: Path) -> None:
+    folder = AdapterFolder(tmp_path / "build-rust")
+    building = folder.building("0123456789")
+    (building / "adapter_model.safetensors").write_text("weights")
+    assert folder.versions() == [] and folder.latest is None
+    version = folder.publish(building, {"key": "0123456789"})
+    assert folder.versions() == [version] == [folder.latest]
+    assert version.name.endswith("-01234567")
+    assert (version / "adapter_model.safetensors").read_text() == "weights"
+    assert not building.exists()
+
+
+def test_a_killed_training_is_found_again_and_one_of_other_inputs_is_removed(tmp_path: Path) -> None:
+    folder = AdapterFolder(tmp_path)
+    (folder.building("one") / "checkpoint").touch()
+    assert (folder.building("one") / "checkpoint").exists()
+    folder.building("two")
+    assert not (tmp_path / ".building-one").exists()
+    assert folder.versions() == []
+
+
+def test_promotion_keeps_what_was_served_before(tmp_path: Path) -> None:
+    folder = AdapterFolder(tmp_path)
+    first, second = make_version(folder, "1"), make_version(folder, "2")
+    promote(folder, first)
+    assert (folder.current, folder.previous) == (first, None)
+    promote(folder, second)
+    promote(folder, second)
+    assert (folder.current, folder.previous) == (second, first)
+    assert folder.incumbent(second) == first
+    assert (folder.path / "current").readlink() == Path("2"), "relative, so that the folder can move"
+
+
+def test_a_link_to_half_a_version_is_no_version(tmp_path: Path) -> None:
+    folder = AdapterFolder(tmp_path)
+    (tmp_path / "1").mkdir()
+    folder.point("current", tmp_path / "1")
+    assert folder.current is None
+    with pytest.raises(Problem, match="no such version; there are none"):
+        folder.version("1")
+
+
+def test_a_link_can_be_taken_back(tmp_path: Path) -> None:
+    folder = AdapterFolder(tmp_path)
+    promote(folder, make_version(folder, "1"))
+    folder.point("current", None)
+    assert folder.current is None
+
+
+def test_a_second_run_waits_for_the_first(tmp_path: Path) -> None:
+    folder, seen = AdapterFolder(tmp_path), []
+
+    def second() -> None:
+        with folder.lock():
+            seen.append("second")
+
+    with folder.lock():
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.05)
+        seen.append("first")
+    thread.join()
+    assert seen == ["first", "second"]
+
+
+def test_decisions_are_kept_in_order(tmp_path: Path) -> None:
+    folder = AdapterFolder(tmp_path)
+    assert last_decision(folder) == {}
+    record_decision(folder, {"version": "1"})
+    record_decision(folder, {"version": "2"})
+    assert last_decision(folder) == {"version": "2"}
+
+
+def test_trained_means_these_rows_and_this_configuration(config_file: Path) -> None:
+    config = load_config(config_file)
+    language = config.language("rust")
+    folder = adapters.adapter_folder(config, language)
+    inputs = {"rows": "abc", "config": adapters.training_fingerprint(config, language)}
+    folder.publish(folder.building("k" * 8), {"key": "k" * 8, "inputs": inputs})
+    assert is_trained(config, language, "abc")
+    assert not is_trained(config, language, "abd")
+    config_file.write_text(config_file.read_text() + "\n[training]\nepochs = 1\n")
+    changed = load_config(config_file)
+    assert not is_trained(changed, changed.language("rust"), "abc")
+    config_file.write_text(config_file.read_text().replace("epochs = 1", "checkpoint_steps = 3"))
+    same = load_config(config_file)
+    assert is_trained(same, same.language("rust"), "abc")
+
+
+def test_a_base_is_told_by_its_content_not_its_place(tmp_path: Path) -> None:
+    for place in ("a", "b"):
+        (tmp_path / place / "base").mkdir(parents=True)
+        (tmp_path / place / "base" / "config.json").write_text("{}")
+        (tmp_path / place / "base" / "model.safetensors").write_bytes(b"weights")
+    first = base_fingerprint(str(tmp_path / "a" / "base"))
+    assert first == base_fingerprint(str(tmp_path / "b" / "base"))
+    (tmp_path / "b" / "base" / "model.safetensors").write_bytes(b"weightz")
+    base_fingerprint.cache_clear()
+    assert first != base_fingerprint(str(tmp_path / "b" / "base"))
+    assert base_fingerprint("Org/Model", "r1") != base_fingerprint("Org/Model", "r2")

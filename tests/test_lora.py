@@ -1,0 +1,106 @@
+"""Every broken adapter that vLLM takes in silence or dies of is refused, with the reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy
+import pytest
+from safetensors.numpy import load_file, save_file
+from specialists.chat import Chat
+from specialists.config import Config, load_config
+from specialists.lora import check_adapter
+from tiny_models import save_tokenizer
+
+Q = "model.layers.0.self_attn.q_proj"
+LORA = "base_model.model." + Q
+
+
+@pytest.fixture
+def config(config_file: Path, tmp_path: Path) -> Config:
+    save_tokenizer(tmp_path / "base")
+    save_file({f"{Q}.weight": numpy.zeros((12, 8), "float32")}, tmp_path / "base" / "model.safetensors")
+    return load_config(config_file)
+
+
+@pytest.fixture
+def version(config: Config, tmp_path: Path) -> Path:
+    """A sound adapter of rank 4 for a base of one 8 -> 12 layer."""
+    path = tmp_path / "version"
+    path.mkdir()
+    weights = {f"{LORA}.lora_A.weight": numpy.ones((4, 8)), f"{LORA}.lora_B.weight": numpy.ones((12, 4))}
+    save_file({name: value.astype("float32") for name, value in weights.items()}, path / "adapter_model.safetensors")
+    (path / "adapter_config.json").write_text('{"r": 4}')
+    template = Chat.load(config.base.model).fingerprint
+    (path / "manifest.json").write_text(json.dumps({"base": {"template": template}}))
+    return path
+
+
+def test_a_sound_adapter_has_no_faults(version: Path, config: Config) -> None:
+    assert check_adapter(version, config) == []
+
+
+def test_without_the_base_on_this_machine_the_rest_is_checked(version: Path, config: Config, tmp_path: Path) -> None:
+    for file in (tmp_path / "base").iterdir():
+        file.unlink()
+    assert check_adapter(version, config) == []
+
+
+def change(**weights: numpy.ndarray | None) -> Callable[[Path], None]:
+    def act(version: Path) -> None:
+        known = load_file(version / "adapter_model.safetensors")
+        known.update({f"{LORA}.lora_{side}.weight": value for side, value in weights.items() if value is not None})
+        for side in (side for side, value in weights.items() if value is None):
+            del known[f"{LORA}.lora_{side}.weight"]
+        save_file(known, version / "adapter_model.safetensors")
+
+    return act
+
+
+def rename(old: str, new: str) -> Callable[[Path], None]:
+    def act(version: Path) -> None:
+        known = load_file(version / "adapter_model.safetensors")
+        save_file(
+            {name.replace(old, new): value for name, value in known.items()}, version / "adapter_model.safetensors"
+        )
+
+    return act
+
+
+def write(name: str, content: bytes | None) -> Callable[[Path], None]:
+    return lambda version: (version / name).unlink() if content is None else (version / name).write_bytes(content)
+
+
+def truncate(version: Path) -> None:
+    path = version / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-4])
+
+
+FLOAT = numpy.float32
+BROKEN = {
+    "configuration missing": (write("adapter_config.json", None), "adapter_config.json: missing"),
+    "configuration no JSON": (write("adapter_config.json", b"{"), "missing or not JSON"),
+    "rank too high": (write("adapter_config.json", b'{"r": 32}'), "rank 32 is above serving.max_lora_rank 16"),
+    "rank not that of the weights": (write("adapter_config.json", b'{"r": 8}'), "at rank 8 do not fit"),
+    "weights missing": (write("adapter_model.safetensors", None), "missing, or no safetensors"),
+    "weights empty": (write("adapter_model.safetensors", b""), "missing, or no safetensors"),
+    "weights no safetensors": (write("adapter_model.safetensors", b"\xff" * 64), "missing, or no safetensors"),
+    "weights truncated": (truncate, "truncated"),
+    "lora_B missing": (change(B=None), "lora_B is missing"),
+    "half the input width": (change(A=numpy.ones((4, 4), FLOAT)), "do not fit [12, 8]"),
+    "no such layer": (rename("layers.0", "layers.9"), "the base has no such module"),
+    "other modules": (rename(".lora_A.weight", ".lora_embedding_A"), "not a LoRA weight"),
+    "not finite": (change(A=numpy.full((4, 8), numpy.nan, FLOAT)), "not finite"),
+    "all zero": (change(B=numpy.zeros((12, 4), FLOAT)), "changes nothing"),
+    "another template": (write("manifest.json", b'{"base": {"template": "x"}}'), "trained with chat template"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_adapter_is_refused(version: Path, config: Config, name: str) -> None:
+    act, reason = BROKEN[name]
+    act(version)
+    faults = check_adapter(version, config)
+    assert faults and reason in faults[0], faults

@@ -1,0 +1,115 @@
+"""The vLLM command line, and what is said when others can reach it. The real vLLM: test_served.py."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shlex
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from conftest import ROOT
+from specialists.config import Problem, load_config
+from specialists.server import exposure, served_models, vllm_command
+
+
+def with_serving(config_file: Path, text: str) -> Path:
+    config_file.write_text(config_file.read_text() + f"\n[serving]\n{text}\n")
+    return config_file
+
+
+def test_the_plan_s_flags_and_what_they_lacked(config_file: Path) -> None:
+    command = vllm_command(load_config(config_file), {"build-rust": Path("/a/build-rust/1")})
+    line = shlex.join(command)
+    for flags in (
+        "-m vllm.entrypoints.openai.api_server", "--enable-lora", "--max-lora-rank 16", "--port 8000",
+        "--host 127.0.0.1", "--max-loras 6", "--max-cpu-loras 6", "--served-model-name base",
+        "--enable-auto-tool-choice", "--tool-call-parser qwen3_coder", "--lora-modules build-rust=/a/build-rust/1",
+    ):  # fmt: skip
+        assert flags in line
+    targets = command[command.index("--lora-target-modules") + 1 :]
+    assert {"q_proj", "gate_proj", "in_proj_qkvz"} <= set(targets)
+    assert not {"experts", "lm_head"} & set(targets)
+
+
+def test_extra_arguments_come_last(config_file: Path) -> None:
+    config = load_config(with_serving(config_file, 'extra = ["--pipeline-parallel-size", "2"]\nmodel = "x-AWQ"'))
+    command = vllm_command(config, {})
+    assert command[-2:] == ["--pipeline-parallel-size", "2"]
+    assert command[command.index("--model") + 1] == "x-AWQ"
+    assert "--lora-modules" not in command
+
+
+@pytest.mark.parametrize(
+    ("host", "key", "said"),
+    [
+        ("127.0.0.1", None, None),
+        ("::1", None, None),
+        ("0.0.0.0", None, "no VLLM_API_KEY is set"),
+        ("192.0.2.1", "k", "guards /v1 only"),
+    ],
+)
+def test_a_wider_address_is_warned_of(
+    config_file: Path, monkeypatch: pytest.MonkeyPatch, host: str, key: str | None, said: str | None
+) -> None:
+    monkeypatch.delenv("VLLM_API_KEY", raising=False)
+    if key:
+        monkeypatch.setenv("VLLM_API_KEY", key)
+    warning = exposure(load_config(with_serving(config_file, f'host = "{host}"')))
+    assert warning is None if said is None else said in warning
+
+
+def test_a_dry_run_prints_what_a_shell_can_run(config_file: Path) -> None:
+    config = with_serving(config_file, 'extra = ["--chat-template", "a b.jinja"]\nenv = {X = "1 2"}')
+    script = [sys.executable, str(ROOT / "scripts" / "serve.py"), "--dry-run", "--config", str(config)]
+    done = subprocess.run(script, capture_output=True, text=True, check=True)
+    words = shlex.split(done.stdout)
+    assert "X=1 2" in words and words[-1] == "a b.jinja"
+
+
+def test_a_bad_adapter_is_left_out_and_named(config_file: Path, tmp_path: Path) -> None:
+    version = tmp_path / "adapters" / "build-rust" / "1"
+    version.mkdir(parents=True)
+    (version / "manifest.json").write_text("{}")
+    (version.parent / "current").symlink_to("1")
+    serve = importlib.import_module("serve")
+    result = CliRunner().invoke(serve.main, ["--dry-run", "--config", str(config_file)])
+    assert result.exit_code == 0
+    assert "build-rust: left out" in result.stderr
+    assert "--lora-modules" not in result.stdout
+
+
+class Answers(BaseHTTPRequestHandler):
+    models = ("base", "build-rust")
+
+    def do_GET(self) -> None:
+        body = json.dumps({"data": [{"id": model} for model in self.models]}).encode()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("models", "expected"), [(("base", "build-rust"), ["base", "build-rust"]), (("other",), None)])
+def test_who_answers_on_the_port(config_file: Path, models: tuple[str, ...], expected: list[str] | None) -> None:
+    handler = type("Handler", (Answers,), {"models": models})
+    server = HTTPServer(("127.0.0.1", 0), handler)
+    config = load_config(with_serving(config_file, f"port = {server.server_port}"))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        if expected is None:
+            with pytest.raises(Problem, match="answered by another server"):
+                served_models(config)
+        else:
+            assert served_models(config) == expected
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert served_models(config) is None, "no server is no error"
