@@ -10,6 +10,7 @@ import pytest
 from specialists import adapters
 from specialists.adapters import AdapterFolder, base_fingerprint, is_trained, last_decision, promote, record_decision
 from specialists.config import Problem, load_config
+from specialists.records import write_json
 
 
 def make_version(folder: AdapterFolder, name: str) -> Path:
@@ -93,19 +94,22 @@ def test_decisions_are_kept_in_order(tmp_path: Path) -> None:
 
 
 def test_trained_means_these_rows_and_this_configuration(config_file: Path) -> None:
+    def trained(rows: str) -> bool:
+        config = load_config(config_file)
+        write_json(config.paths.data / "train" / "rust.summary.json", {"sha256": rows})
+        return is_trained(config, config.language("rust"))
+
     config = load_config(config_file)
     language = config.language("rust")
+    assert trained(adapters.EMPTY) and not trained("abc")
     folder = adapters.adapter_folder(config, language)
     inputs = {"rows": "abc", "config": adapters.training_fingerprint(config, language)}
     folder.publish(folder.building("k" * 8), {"key": "k" * 8, "inputs": inputs})
-    assert is_trained(config, language, "abc")
-    assert not is_trained(config, language, "abd")
+    assert trained("abc") and not trained("abd")
     config_file.write_text(config_file.read_text() + "\n[training]\nepochs = 1\n")
-    changed = load_config(config_file)
-    assert not is_trained(changed, changed.language("rust"), "abc")
+    assert not trained("abc")
     config_file.write_text(config_file.read_text().replace("epochs = 1", "checkpoint_steps = 3"))
-    same = load_config(config_file)
-    assert is_trained(same, same.language("rust"), "abc")
+    assert trained("abc")
 
 
 def test_a_base_is_told_by_its_content_not_its_place(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from specialists.records import read_json, sha256_file, write_json
 TRAINING_FORMAT = 1  # raise it when a change of the training code must retrain every adapter
 MANIFEST = "manifest.json"
 EVALUATION = "evaluation.json"
+EMPTY = hashlib.sha256(b"").hexdigest()  # of no rows at all
 _TAIL = 1 << 16  # bytes of each weight shard that count towards a base model's fingerprint
 
 
@@ -132,10 +133,16 @@ def training_fingerprint(config: Config, language: Language) -> str:
     return fingerprint(TRAINING_FORMAT, config.base.dtype, base, settings)
 
 
-def is_trained(config: Config, language: Language, rows_sha256: str | None) -> bool:
-    """Whether the newest version was trained on exactly these rows with exactly this configuration."""
-    inputs = manifest_of(adapter_folder(config, language).latest).get("inputs", {})
-    return inputs == {"rows": rows_sha256, "config": training_fingerprint(config, language)}
+def training_inputs(config: Config, language: Language) -> dict[str, str | None]:
+    """What an adapter trained now would be made from; the hash of the rows is the one that assemble.py wrote down."""
+    summary = read_json(config.paths.data / "train" / f"{language.name}.summary.json") or {}
+    return {"rows": summary.get("sha256"), "config": training_fingerprint(config, language)}
+
+
+def is_trained(config: Config, language: Language) -> bool:
+    """Whether the newest version was trained on the present rows and configuration, or there is nothing to train on."""
+    inputs = training_inputs(config, language)
+    return inputs["rows"] == EMPTY or manifest_of(adapter_folder(config, language).latest).get("inputs") == inputs
 
 
 @lru_cache

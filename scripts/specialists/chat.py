@@ -129,10 +129,10 @@ class Chat:
                 before = self.render(messages[:index], tools, generation_prompt=True)
                 until = self.render(messages[: index + 1], tools)
                 end = until.rfind(stop)
-                if not until.startswith(before) or end < len(before):
+                if until.startswith(before) and end < len(before):
                     raise Problem(f"the chat template ends an assistant turn without the stop token {stop!r}")
                 end += len(stop)
-                if not text.startswith(until[:end]):
+                if not until.startswith(before) or not text.startswith(until[:end]):
                     raise Problem("the chat template does not keep prefixes: a turn changes with what follows it")
                 spans.append((len(before), end))
         except Problem as problem:

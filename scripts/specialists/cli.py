@@ -9,11 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
-from specialists.config import Config, Problem, load_config
+from specialists.config import PARTIAL, Config, Problem, load_config
 
 T = TypeVar("T")
-
-PARTIAL = 3  # exit code: finished, but something was named and skipped
 
 
 class Command(click.Command):

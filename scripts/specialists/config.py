@@ -33,6 +33,7 @@ from specialists.tables import (
     Training,
 )
 
+PARTIAL = 3  # a step's exit code: finished, but something was named and skipped
 ROOT_CONFIG = Path(__file__).resolve().parents[2] / "specialists.toml"
 
 

@@ -8,16 +8,10 @@ from typing import Any
 from specialists.chat import Chat
 from specialists.cli import progress
 from specialists.config import Base, Training
-from specialists.records import Record
+from specialists.records import Record, cluster_of
 from specialists.training import encode_rows
 
 BASE = "base"  # the arm without an adapter
-
-
-def cluster_of(record: Record) -> str:
-    """What a row must not be separated from: its session, or its commit."""
-    source = record["source"]
-    return source.get("session") or f"{source.get('repository')}@{source.get('commit')}"
 
 
 def measure(rows: list[Record], base: Base, settings: Training, adapters: dict[str, Path]) -> list[dict[str, Any]]:

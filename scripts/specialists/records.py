@@ -28,13 +28,13 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 def canonical(value: Any) -> str:
     """JSON without white space and without lone surrogates, which no UTF-8 file can hold."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=False)
-    return _SURROGATES.sub("\ufffd", text)
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
 
 
 def record_id(language: str, messages: list[dict], tools: list[dict]) -> str:
     """16 hex digits over what the model sees; where it came from does not count."""
-    plain = _SURROGATES.sub("\ufffd", json.dumps([language, messages, tools], ensure_ascii=False, sort_keys=True))
-    return hashlib.sha256(plain.encode()).hexdigest()[:16]
+    plain = json.dumps([language, messages, tools], ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(_SURROGATES.sub("\ufffd", plain).encode()).hexdigest()[:16]
 
 
 def make_record(language: str, messages: list[dict], tools: list[dict], source: dict[str, Any]) -> Record:
@@ -57,6 +57,12 @@ def tool_call(number: int, name: str, arguments: dict[str, Any]) -> dict[str, An
 def is_target(message: dict[str, Any]) -> bool:
     """Whether the loss is taken on this message."""
     return message["role"] == "assistant" and message.get("weight", 1) == 1
+
+
+def cluster_of(record: Record) -> str:
+    """What a row must not be separated from: its session, or its commit."""
+    source = record["source"]
+    return source.get("session") or f"{source.get('repository')}@{source.get('commit')}"
 
 
 def read_records(path: Path) -> Iterator[Record]:

@@ -58,6 +58,9 @@ class Assembly:
     heldout: float = key(0.125, "Share of clusters (sessions, commits), the newest, kept for evaluation.", least=0)
     heldout_clusters: int = key(20, "Held-out clusters at least, where half of all allow it.", least=0)
     synthetic: float = key(0.5, "Synthetic examples at most, as a share of the training rows.", least=0)
+    cluster: float = key(0.1, "Rows of one session or commit at most, as a share of the most that is wanted.", least=0)
+    repository: float = key(0.5, "Rows of one repository at most, as a share of the most that is wanted.", least=0)
+    similarity: float = key(0.7, "Jaccard index of five-token shingles from which on two rows are alike.", least=0.5)
 
 
 @dataclass(frozen=True)

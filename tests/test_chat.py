@@ -1,0 +1,179 @@
+"""The mask: supervised tokens decode to exactly what the model should say, under every kind of template."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+import tiny_models
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from specialists.chat import Chat, Estimate, decoded, token_counter
+from specialists.config import Problem
+from specialists.records import Record, is_target, make_record, tool_call
+
+CHATML = """\
+{%- for message in messages %}<|im_start|>{{ message.role }}
+{{ message.content }}{% for call in message.tool_calls or [] %}
+<call>{{ call.function.name }} {{ call.function.arguments | tojson }}</call>{% endfor %}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+XML = """\
+{%- if tools %}<|im_start|>system
+{% for tool in tools %}<function>{{ tool.function.name }}</function>{% endfor %}<|im_end|>
+{% endif %}
+{%- for message in messages %}
+{%- if message.role == 'tool' %}<|im_start|>user
+<tool_response>
+{{ message.content }}
+</tool_response><|im_end|>
+{% else %}<|im_start|>{{ message.role }}
+{{ message.content | trim }}
+{%- for call in message.tool_calls or [] %}
+<tool_call>
+<function={{ call.function.name }}>
+{%- for key, value in call.function.arguments | items %}
+<parameter={{ key }}>
+{{ value if value is string else value | tojson }}
+</parameter>
+{%- endfor %}
+</function>
+</tool_call>
+{%- endfor %}<|im_end|>
+{% endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+TEMPLATES = {"hermes": tiny_models.TEMPLATE, "chatml": CHATML, "xml": XML}
+FORGETFUL = CHATML.replace("{{ message.content }}", "{{ message.content if loop.last else '...' }}")
+NO_STOP = CHATML.replace("<|im_end|>", "")
+REFUSING = "{{ raise_exception('roles must alternate') }}"
+
+
+@cache
+def chat(template: str, folder: Path) -> Chat:
+    tiny_models.save_tokenizer(folder, template)
+    return Chat.load(str(folder))
+
+
+@pytest.fixture(scope="session")
+def chats(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Chat]:
+    return {name: chat(template, tmp_path_factory.mktemp(name)) for name, template in TEMPLATES.items()}
+
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=20).map(lambda text: text.strip())
+CALL = st.builds(lambda name, key, value: tool_call(0, name, {key: value}), st.sampled_from(["edit", "bash"]),
+                 st.sampled_from(["command", "filePath"]), st.one_of(TEXT, st.integers(), st.booleans()))  # fmt: skip
+TURN = st.one_of(
+    st.builds(lambda text: {"role": "user", "content": text}, TEXT),
+    st.builds(lambda text: {"role": "tool", "tool_call_id": "call_0", "content": text}, TEXT),
+    st.builds(lambda text, calls, weight: {"role": "assistant", "content": text, "weight": weight, "tool_calls": calls},
+              TEXT, st.lists(CALL, max_size=2), st.sampled_from([0, 1])),
+)  # fmt: skip
+TOOLS = [{"type": "function", "function": {"name": "edit", "parameters": {"type": "object", "properties": {}}}}]
+
+
+def conversation(turns: list[dict]) -> Record:
+    last = {"role": "assistant", "content": "done", "weight": 1}
+    return make_record("rust", [{"role": "system", "content": "be brief"}, *turns, last], TOOLS, {})
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+@given(turns=st.lists(TURN, max_size=6))
+@settings(max_examples=60)
+def test_supervised_tokens_are_the_targets_with_their_stop_tokens(chats, name: str, turns: list[dict]) -> None:
+    record = conversation(turns)
+    encoded = chats[name].encode(record)
+    text, spans = chats[name].spans(record)
+    runs, before = [], False
+    for token, label in zip(encoded.input_ids, encoded.labels, strict=True):
+        assert label in (-100, token)
+        if label != -100:
+            runs = [*runs[:-1], [*runs[-1], token]] if before else [*runs, [token]]
+        before = label != -100
+    tokenizer = chats[name].tokenizer
+    assert [tokenizer.decode(run, skip_special_tokens=False) for run in runs] == [text[slice(*s)] for s in spans]
+    targets = [message for message in record["messages"] if is_target(message)]
+    assert len(spans) == len(targets)
+    for (start, end), message in zip(spans, targets, strict=True):
+        said = text[start:end]
+        assert said.endswith("<|im_end|>") and said.count("<|im_end|>") == 1
+        assert message["content"].strip() in said
+        for call in message.get("tool_calls", ()):
+            assert call["function"]["name"] in said
+    assert text[: spans[0][0]].endswith("<|im_start|>assistant\n")
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+@given(turns=st.lists(TURN, max_size=4))
+@settings(max_examples=20)
+def test_rendering_is_that_of_transformers(chats, name: str, turns: list[dict]) -> None:
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    messages = decoded(conversation(turns)["messages"])
+    for prompt in (False, True):
+        theirs, _ = render_jinja_template(
+            conversations=[messages], tools=TOOLS, chat_template=chats[name].template, add_generation_prompt=prompt,
+            **chats[name].special,
+        )  # fmt: skip
+        assert chats[name].render(messages, TOOLS, prompt) == theirs[0]
+
+
+USER = {"role": "user", "content": "a question"}
+ANSWER = {"role": "assistant", "content": "an answer", "weight": 1}
+CASES = {
+    "a template that does not keep prefixes": (FORGETFUL, [USER, ANSWER, USER, ANSWER], "does not keep prefixes"),
+    "a template without stop token": (NO_STOP, [USER, ANSWER], "without the stop token '<|im_end|>'"),
+    "a template that refuses": (REFUSING, [USER, ANSWER], "refuses the conversation: roles must alternate"),
+    "nothing supervised": (CHATML, [USER, {**ANSWER, "weight": 0}], "nothing supervised"),
+    "no assistant turn": (CHATML, [USER], "nothing supervised"),
+}
+
+
+@pytest.mark.parametrize(("template", "messages", "message"), CASES.values(), ids=CASES)
+def test_rows_without_a_mask_are_errors_with_their_id(tmp_path: Path, template, messages, message) -> None:
+    record = make_record("rust", messages, [], {})
+    with pytest.raises(Problem, match=f"row {record['id']}: .*{re.escape(message)}"):
+        chat(template, tmp_path).encode(record)
+
+
+def test_counting_is_encoding(chats) -> None:
+    record = conversation([USER, {**ANSWER, "tool_calls": [tool_call(0, "edit", {"filePath": "a b"})]}])
+    for counter in chats.values():
+        assert counter.count(record["messages"], TOOLS) == len(counter.encode(record).input_ids)
+
+
+def test_the_estimate_is_on_the_safe_side(chats) -> None:
+    source = Path(__file__).read_text()
+    messages = [{"role": "user", "content": source}, {**ANSWER, "content": source}]
+    assert isinstance(token_counter("no/such-model"), Estimate)
+    assert Estimate().count(messages, TOOLS) > len(source) * 2 / 3.5
+
+
+MISSING = {
+    "no tokenizer": (["chat_template.jinja", "tokenizer_config.json"], "no tokenizer.json; download the base model"),
+    "no template": (["tokenizer.json", "tokenizer_config.json"], "no chat template (chat_template.jinja) in it"),
+    "nothing": ([], "no tokenizer_config.json; download the base model"),
+}
+
+
+@pytest.mark.parametrize(("kept", "message"), MISSING.values(), ids=MISSING)
+def test_what_a_base_model_lacks_is_named(tmp_path: Path, kept: list[str], message: str) -> None:
+    tiny_models.save_tokenizer(tmp_path)
+    for path in tmp_path.iterdir():
+        if path.name not in kept:
+            path.unlink()
+    with pytest.raises(Problem, match=re.escape(f"{tmp_path}: {message}")):
+        Chat.load(str(tmp_path))
+
+
+def test_a_template_may_stand_in_the_tokenizers_settings(tmp_path: Path) -> None:
+    tiny_models.save_tokenizer(tmp_path)
+    (tmp_path / "chat_template.jinja").unlink()
+    settings_file = tmp_path / "tokenizer_config.json"
+    named = [{"name": "rag", "template": "no"}, {"name": "tool_use", "template": CHATML}]
+    settings_file.write_text(json.dumps({**json.loads(settings_file.read_text()), "chat_template": named}))
+    assert Chat.load(str(tmp_path)).template == CHATML

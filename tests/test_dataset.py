@@ -1,0 +1,230 @@
+"""Assembly: what is a duplicate, what is held out, what stays when there is too much; and that order never matters."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import random
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+from specialists.agent import TOOLS
+from specialists.config import Assembly, Problem
+from specialists.dataset import Dataset, assemble, read_rows, split
+from specialists.neighbours import jaccard, shingles
+from specialists.records import Record, make_record, read_records, tool_call, write_records
+
+WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "xi"]
+
+
+def text(seed: object, lines: int = 8) -> str:
+    """Made-up code that is unlike that of any other seed."""
+    words = random.Random(str(seed))
+    return "\n".join(
+        f"let {words.choice(WORDS)}_{words.randrange(10**6)} = {words.choice(WORDS)};" for _ in range(lines)
+    )
+
+
+def row(
+    seed: object, kind: str = "session", day: int = 1, cluster: str | None = None, request: str = "", **source
+) -> Record:
+    """A record whose edit writes text(seed)."""
+    name = cluster or f"{kind}-{seed}"
+    where = {"session": name} if kind == "session" else {"repository": "demo", "commit": name}
+    call = tool_call(0, "edit", {"filePath": "a.rs", "oldString": "x", "newString": text(seed)})
+    messages = [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": request or f"Please change {text(f'ask {seed}', 4)}"},
+        {"role": "assistant", "content": "", "weight": 1, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_0", "content": "Edit applied successfully."},
+        {"role": "assistant", "content": "Done.", "weight": 1},
+    ]
+    time = f"2026-{1 + day // 28:02}-{1 + day % 28:02}T00:00:00Z"
+    return make_record("rust", messages, TOOLS, {"kind": kind, "time": time, **where, **source})
+
+
+def run(folder: Path, records: list[Record], wanted=(1, 1000), ledger=None, **settings) -> Dataset:
+    path = folder / "all.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return assemble(read_rows(path, "rust"), ledger or {}, wanted, Assembly(**settings))
+
+
+def ids(rows) -> set[str]:
+    return {row.id for row in rows}
+
+
+NOTHING_HELD = {"heldout": 0.0, "heldout_clusters": 0}
+NEARLY = text("near").replace("alpha", "beta", 1)
+CASES = {
+    "the same row twice": ([row(1), row(1, day=2, cluster="copy")], 1, {"duplicate": 1}),
+    "a session and its commit": ([row(1), row(1, "commit", request="other words")], 1, {"same change as a session": 1}),
+    "another change": ([row(1), row(2, "commit")], 2, {}),
+    "a synthetic row without a gap": ([row(1), row(2, "synthetic")], 1, {"synthetic beyond the gap": 1}),
+}
+
+
+@pytest.mark.parametrize(("records", "kept", "funnel"), CASES.values(), ids=CASES)
+def test_what_is_left_out(tmp_path: Path, records: list[Record], kept: int, funnel: dict) -> None:
+    dataset = run(tmp_path, records, **NOTHING_HELD)
+    assert (len(dataset.train), dict(dataset.funnel)) == (kept, funnel)
+
+
+def test_near_duplicates_go_and_the_session_stays(tmp_path: Path) -> None:
+    first, second = row("n", request="one way to ask"), row("n", "commit", request="and another way to ask for it")
+    call = second["messages"][2]["tool_calls"][0]["function"]
+    arguments = json.loads(call["arguments"])
+    # other lines, the same tokens: not the same change by its lines, but a near duplicate
+    arguments["newString"] = arguments["newString"].replace(" = ", "  =  ")
+    call["arguments"] = json.dumps(arguments)
+    dataset = run(tmp_path, [second, first], **NOTHING_HELD, similarity=0.6)
+    assert (ids(dataset.train), dataset.funnel) == ({first["id"]}, Counter({"near duplicate": 1}))
+
+
+def test_training_rows_near_held_out_ones_leave(tmp_path: Path) -> None:
+    question = text("question", 6)
+    records = [row(number, day=number) for number in range(8)]
+    records += [row("old", day=0, request=question), row("new", day=99, request=question)]
+    dataset = run(tmp_path, records, heldout=0.1, heldout_clusters=0)
+    assert ids(dataset.heldout) == {records[-1]["id"]}
+    assert (records[-2]["id"] in ids(dataset.train), dataset.funnel["near a held-out example"]) == (False, 1)
+
+
+def test_the_newest_whole_clusters_are_held_out(tmp_path: Path) -> None:
+    records = [row(f"{day}-{part}", day=day, cluster=f"s{day:02}") for day in range(40) for part in range(2)]
+    dataset = run(tmp_path, records, heldout=0.1, heldout_clusters=0, cluster=1.0)
+    assert {r.cluster for r in dataset.heldout} == {"s36", "s37", "s38", "s39"}
+    assert len(dataset.heldout) == 8 and len(dataset.train) == 72
+
+
+def test_at_least_twenty_clusters_where_half_allow_it(tmp_path: Path) -> None:
+    for count, held in ((60, 20), (10, 5), (1, 0), (0, 0)):
+        dataset = run(tmp_path, [row(number, day=number) for number in range(count)])
+        assert len(dataset.ledger["heldout"]) == held
+
+
+def test_synthetic_rows_fill_the_gap_and_inherit_the_split(tmp_path: Path) -> None:
+    work = [row(number, "commit", day=number, paths=[f"f{number}.rs"]) for number in range(8)]
+    made = [row(f"m{n}", "synthetic", path=f"f{n}.rs", commit=f"c{n}") for n in range(8)]
+    dataset = run(tmp_path, work + made, wanted=(10, 50), heldout=0.25, heldout_clusters=0)
+    kinds = Counter(r.kind for r in dataset.train)
+    assert kinds == {"commit": 6, "synthetic": 4}
+    assert {r.paths[0] for r in dataset.heldout} == {"f6.rs", "f7.rs"}
+    assert dataset.funnel["synthetic from held-out code"] == 2
+    dataset = run(tmp_path, work + made, wanted=(50, 50), heldout=0.25, heldout_clusters=0, synthetic=0.25)
+    assert Counter(r.kind for r in dataset.train)["synthetic"] == 2  # a quarter of eight rows
+
+
+def test_too_much_is_cut_to_the_best_with_a_share_for_each(tmp_path: Path) -> None:
+    giant = [row(f"g{n}", cluster="giant", day=50) for n in range(30)]
+    dead = [row(f"d{n}", "commit", survives=0.0) for n in range(30)]
+    alive = [row(f"a{n}", "commit", survives=1.0, tests=True) for n in range(12)]
+    dataset = run(tmp_path, giant + dead + alive, wanted=(1, 20), **NOTHING_HELD)
+    assert Counter(r.cluster for r in dataset.train)["giant"] == 2
+    assert Counter(r.id[:0] + r.kind for r in dataset.train) == {"session": 2, "commit": 10}
+    assert {r.score for r in dataset.train} == {1.0, 1.25}
+    assert dataset.funnel["over the share of a session or commit"] == 28
+    assert dataset.funnel["over the share of a repository"] == 32
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 60)), max_size=25), st.randoms(use_true_random=False))
+def test_order_never_matters_and_no_cluster_is_on_both_sides(tmp_path_factory, drawn, shuffler) -> None:
+    folder = tmp_path_factory.mktemp("order")
+    records = [
+        row(seed, day=day, cluster=f"s{seed % 9}", kind="session" if seed % 2 else "commit") for seed, day in drawn
+    ]
+    first = run(folder, records)
+    shuffler.shuffle(records)
+    second = run(folder, records)
+    assert [r.id for r in first.train] == [r.id for r in second.train] and first.ledger == second.ledger
+    assert not {r.cluster for r in first.train} & {r.cluster for r in first.heldout}
+
+
+@given(st.lists(st.lists(st.integers(0, 80), max_size=12), max_size=6))
+def test_no_cluster_ever_changes_sides(nights: list[list[int]]) -> None:
+    class Fake:
+        def __init__(self, seed: int):
+            self.cluster, self.time = f"c{seed:02}", f"{seed:03}"
+
+    ledger, seen = {}, []
+    for night in nights:
+        seen += [Fake(seed) for seed in night]
+        after = split(seen, ledger, Assembly(heldout_clusters=3))
+        assert set(ledger.get("heldout", ())) <= set(after["heldout"])
+        assert set(ledger.get("train", ())) <= set(after["train"])
+        assert not set(after["heldout"]) & set(after["train"])
+        ledger = after
+
+
+@given(st.text(max_size=300))
+def test_a_text_is_wholly_like_itself(sample: str) -> None:
+    found = shingles(sample)
+    assert jaccard(found, found) == (1.0 if len(found) >= 12 else 0.0)
+
+
+BAD_INPUT = {
+    "not json": ("{", "all.jsonl:1: not a record"),
+    "no source": ('{"id": "1", "language": "rust", "messages": []}', "all.jsonl:1: not a record: KeyError"),
+    "other language": (json.dumps({**row(1), "language": "go"}), "all.jsonl:1: a row of 'go' among those of 'rust'"),
+    "other kind": (json.dumps({**row(1), "source": {"kind": "x", "time": "1"}}), "source.kind is 'x'"),
+}
+
+
+@pytest.mark.parametrize(("line", "message"), BAD_INPUT.values(), ids=BAD_INPUT)
+def test_bad_rows_are_named(tmp_path: Path, line: str, message: str) -> None:
+    (tmp_path / "all.jsonl").write_text(line + "\n")
+    with pytest.raises(Problem, match=message.replace(".", r"\.").replace("(", r"\(")):
+        read_rows(tmp_path / "all.jsonl", "rust")
+
+
+def _script(config_file: Path, *arguments: str):
+    return CliRunner().invoke(importlib.import_module("assemble").main, ["--config", str(config_file), *arguments])
+
+
+def test_the_script_writes_rows_ledger_and_summary_once(config_file: Path) -> None:
+    data = config_file.parent / "data"
+    write_records(data / "sessions/rust.jsonl", [row(n, day=n) for n in range(9)])
+    write_records(data / "commits/rust.jsonl", [row(f"c{n}", "commit", day=n) for n in range(9)])
+    done = _script(config_file, "--language", "rust", "--json")
+    assert done.exit_code == 0, done.output
+    summary = json.loads(done.stdout)
+    assert summary["train"] == {"session": 4, "commit": 5, "synthetic": 0}
+    assert sum(summary["heldout"].values()) == 9 and summary["tokens"]["supervised"] is None
+    written = {path: path.stat().st_mtime_ns for path in data.rglob("*") if path.is_file()}
+    assert len(list(read_records(data / "train/rust.jsonl"))) == 9
+    assert _script(config_file, "--language", "rust").exit_code == 0
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--language", "go"], "no language 'go'; there are rust"),
+        (["--language", "rust"], "sessions/rust.jsonl: No such file or directory; the step before makes it"),
+    ],
+)
+def test_the_scripts_errors(config_file: Path, arguments: list[str], message: str) -> None:
+    done = _script(config_file, *arguments)
+    assert done.exit_code == 1 and message in done.stderr
+
+
+def test_a_broken_ledger_stops_the_assembly(config_file: Path) -> None:
+    data = config_file.parent / "data"
+    for kind in ("sessions", "commits"):
+        write_records(data / kind / "rust.jsonl", [row(kind)])
+    (data / "heldout").mkdir()
+    (data / "heldout/rust.split.json").write_text("{")
+    done = _script(config_file, "--language", "rust")
+    assert done.exit_code == 1 and "rust.split.json: cannot be read" in done.stderr
+    assert not (data / "train/rust.jsonl").exists()
+
+
+def test_the_script_runs_alone() -> None:
+    done = subprocess.run([sys.executable, ROOT / "scripts/assemble.py", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and "--heldout" in done.stdout
