@@ -1,0 +1,99 @@
+"""What holds for the whole house: every script answers --help at once, the floors hold, the README knows every task."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+SCRIPTS = sorted(path for path in (ROOT / "scripts").glob("*.py"))
+MODULES = {path.stem: path for path in (ROOT / "scripts" / "specialists").glob("*.py") if path.stem != "__init__"}
+HEAVY = {"torch", "transformers", "peft", "trl", "datasets", "numpy", "tokenizers", "tree_sitter", "rensa", "openai",
+         "jinja2", "huggingface_hub", "safetensors", "vllm"}  # fmt: skip
+LEARNING = {"targets", "base_model", "training", "evaluation"}
+SERVING = {"adapters", "lora", "server", "gate", "status", "report", "figures", "opencode_config"}
+GROUND = {"config", "tables", "records", "cli", "agent", "chat", "secrets", "secret_rules", "fakes", "sources"}
+DATA = MODULES.keys() - LEARNING - SERVING - GROUND - {"pipeline"}
+
+
+def imported(path: Path) -> set[str]:
+    """Modules of ours that a module imports, also inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            if node.module == "specialists":
+                found |= {alias.name for alias in node.names}
+            elif node.module.startswith("specialists."):
+                found.add(node.module.split(".")[1])
+    return found
+
+
+def third_party(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_every_script_answers_help_without_heavy_imports(script: Path) -> None:
+    program = (
+        "import runpy, sys\n"
+        f"sys.argv = [{str(script)!r}, '--help']\n"
+        f"sys.path.insert(0, {str(script.parent)!r})\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        f"finally: sys.stderr.write(' '.join(sorted({HEAVY!r} & sys.modules.keys())))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    options = [line.strip() for line in done.stdout.splitlines() if line.strip().startswith("-")]
+    assert "--config" in done.stdout and "--json" in done.stdout
+    assert all(len(option.split(None, 1)) == 2 for option in options)
+
+
+FLOORS = {
+    "ground": (GROUND, GROUND),
+    "data wing": (DATA, DATA | GROUND),
+    "learning wing": (LEARNING, LEARNING | GROUND),
+    "serving": (SERVING, SERVING | LEARNING | DATA | GROUND),
+    "pipeline": ({"pipeline"}, {"config"}),
+}
+
+
+@pytest.mark.parametrize(("modules", "allowed"), FLOORS.values(), ids=FLOORS)
+def test_modules_import_only_from_their_floor_and_below(modules: set[str], allowed: set[str]) -> None:
+    for name in sorted(modules & MODULES.keys()):
+        assert imported(MODULES[name]) <= allowed, name
+
+
+def test_the_data_wing_never_sees_torch() -> None:
+    for name in sorted((DATA | GROUND) & MODULES.keys()):
+        assert not third_party(MODULES[name]) & {"torch", "transformers", "peft", "trl", "vllm"}, name
+
+
+def test_no_circles() -> None:
+    known = {name: imported(path) & MODULES.keys() for name, path in MODULES.items()}
+    while leaves := {name for name, needs in known.items() if not needs}:
+        known = {name: needs - leaves for name, needs in known.items() if name not in leaves}
+    assert not known
+
+
+def test_files_stay_short() -> None:
+    files = [*ROOT.glob("*.py"), *ROOT.glob("scripts/**/*.py"), *ROOT.glob("demo/*.py"), *ROOT.glob("benchmarks/*.py")]
+    assert {path.name: lines for path in files if (lines := len(path.read_text().splitlines())) > 400} == {}
+
+
+def test_every_task_has_a_sentence_and_stands_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for node in ast.parse((ROOT / "dodo.py").read_text()).body:
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("task_"):
+            task = node.name.removeprefix("task_").replace("_", "-")
+            assert (ast.get_docstring(node) or "").endswith("."), task
+            assert task in readme, task
