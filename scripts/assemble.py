@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from specialists.cli import command, finish, language_option, progress, say
 from specialists.config import Config, Language, Problem
-from specialists.records import Record, sha256_file, write_json, write_records
+from specialists.records import Record, sha256_file, write_if_changed, write_json, write_records
 
 if TYPE_CHECKING:
     from specialists.dataset import Dataset, Row
@@ -31,7 +31,8 @@ _FILE = click.Path(path_type=Path)
 @click.option("--synthetic", type=_FILE, help="Synthetic examples; default: data/synthetic/L.jsonl, if wanted.")
 @click.option("--train", type=_FILE, help="Where training rows go; default: data/train/L.jsonl.")
 @click.option("--heldout", type=_FILE, help="Where held-out rows go; default: data/heldout/L.jsonl.")
-def main(config: Config, as_json: bool, language: str, **files: Path | None) -> None:
+@click.option("--explain", metavar="ROW-ID", help="Say where a row comes from and what becomes of it; write nothing.")
+def main(config: Config, as_json: bool, language: str, explain: str | None, **files: Path | None) -> None:
     """Join a language's examples: deduplicated, split by time, within the wanted bounds."""
     chosen = config.language(language)
     data = config.paths.data
@@ -40,6 +41,9 @@ def main(config: Config, as_json: bool, language: str, **files: Path | None) -> 
         del sources["synthetic"]
     train = files["train"] or data / "train" / f"{language}.jsonl"
     heldout = files["heldout"] or data / "heldout" / f"{language}.jsonl"
+    if explain:
+        click.echo(_explained(_read_and_assembled(config, chosen, sources, heldout), explain))
+        return
     summary = run(config, chosen, sources, train, heldout)
     say(_sentence(chosen, summary))
     finish(summary, as_json)
@@ -47,23 +51,49 @@ def main(config: Config, as_json: bool, language: str, **files: Path | None) -> 
 
 def run(config: Config, language: Language, sources: dict[str, Path], train: Path, heldout: Path) -> dict[str, Any]:
     """Assemble and write both files with ledger and summary; returns the summary."""
-    from specialists.dataset import assemble, known_ledger, read_rows
-
-    rows = [row for path in progress(sources.values(), "read") for row in read_rows(path, language.name)]
-    ledger_file = heldout.with_suffix(".split.json")
-    dataset = assemble(rows, known_ledger(ledger_file), language.wanted, config.assembly)
+    dataset = _read_and_assembled(config, language, sources, heldout)
     # the ledger first: a kill between the two must not let held-out work be trained on the next time
-    write_json(ledger_file, dataset.ledger)
+    write_json(_ledger_file(heldout), dataset.ledger)
     write_records(heldout, [row.record() for row in dataset.heldout])
     records = [row.record() for row in dataset.train]
     write_records(train, records)
-    summary = _summary(config, language, rows, dataset, records, train)
+    summary = _summary(config, language, dataset, records, train)
     write_json(train.with_suffix(".summary.json"), summary)
+    write_if_changed(train.with_suffix(".card.md"), card(language, summary))
     return summary
 
 
+def _read_and_assembled(config: Config, language: Language, sources: dict[str, Path], heldout: Path) -> Dataset:
+    from specialists.dataset import assemble, known_ledger, read_rows
+
+    rows = [row for path in progress(sources.values(), "read") for row in read_rows(path, language.name)]
+    return assemble(rows, known_ledger(_ledger_file(heldout)), language.wanted, config.assembly)
+
+
+def _ledger_file(heldout: Path) -> Path:
+    return heldout.with_suffix(".split.json")
+
+
+def _explained(dataset: Dataset, wanted: str) -> str:
+    """Every row whose id starts with `wanted`: its source, and whether it is trained on, held out or left out."""
+    fates = [(row, "trained on") for row in dataset.train] + [(row, "held out") for row in dataset.heldout]
+    found = [(row, fate) for row, fate in [*fates, *dataset.lost] if row.id.startswith(wanted)]
+    if not found:
+        raise Problem(f"no row {wanted} in the sources")
+    lines = []
+    for row, fate in found:
+        lines += [
+            f"{row.id}: {fate}",
+            f"  file     {row.file}",
+            f"  cluster  {row.cluster}",
+            f"  score    {row.score:g}",
+        ]
+        lines += [f"  {name:8} {value}" for name, value in row.record()["source"].items()]
+    return "\n".join(lines)
+
+
 def _summary(
-    config: Config, language: Language, rows: list[Row], dataset: Dataset, records: list[Record], train: Path
+    config: Config, language: Language, dataset: Dataset, records: list[Record], train: Path
 ) -> dict[str, Any]:
     from specialists.dataset import KINDS, span
 
@@ -74,7 +104,7 @@ def _summary(
     return {
         "step": "assemble",
         "language": language.name,
-        "read": by_kind(rows),
+        "read": by_kind([*dataset.train, *dataset.heldout, *(row for row, _reason in dataset.lost)]),
         "train": by_kind(dataset.train),
         "heldout": by_kind(dataset.heldout),
         "clusters": {
@@ -113,6 +143,30 @@ def _tokens(config: Config, records: list[Record]) -> dict[str, Any]:
     lengths = sorted(length for length, _supervised in encoded)
     supervised = sum(number for _length, number in encoded)
     return {"train": sum(lengths), "supervised": supervised, "longest": max(lengths, default=0), "lengths": lengths}
+
+
+def card(language: Language, summary: dict[str, Any]) -> str:
+    """The dataset card, Markdown."""
+    tokens, lengths = summary["tokens"], summary["tokens"]["lengths"]
+    rows = sum(summary["train"].values())
+    supervised = (
+        f"{tokens['supervised'] / tokens['train']:.0%}" if tokens["supervised"] else "not counted: no base model"
+    )
+    facts = {
+        "rows to train on": ", ".join(f"{number} {kind}" for kind, number in summary["train"].items()),
+        "rows held out": ", ".join(f"{number} {kind}" for kind, number in summary["heldout"].items()),
+        "sessions and commits": f"{summary['clusters']['train']} trained on, {summary['clusters']['heldout']} held out",
+        "wanted": f"{summary['wanted'][0]} to {summary['wanted'][1]}",
+        "time": " to ".join(summary["span"]) or "-",
+        "tokens": f"{tokens['train']:,}; median {lengths[rows // 2]:,}, longest {tokens['longest']:,}" if rows else "0",
+        "supervised": supervised,
+        "SHA-256": f"`{summary['sha256']}`",
+    }
+    lines = [f"# {language.title}: the rows of {language.adapter}", "", "| | |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in facts.items()]
+    lines += ["", "| left out because | rows |", "|---|---:|"]
+    lines += [f"| {reason} | {number} |" for reason, number in summary["funnel"].items()]
+    return "\n".join(lines) + "\n"
 
 
 def _sentence(language: Language, summary: dict[str, Any]) -> str:

@@ -110,13 +110,17 @@ def test_at_least_twenty_clusters_where_half_allow_it(tmp_path: Path) -> None:
 
 
 def test_synthetic_rows_fill_the_gap_and_inherit_the_split(tmp_path: Path) -> None:
-    work = [row(number, "commit", day=number, paths=[f"f{number}.rs"]) for number in range(8)]
-    made = [row(f"m{n}", "synthetic", path=f"f{n}.rs", commit=f"c{n}") for n in range(8)]
+    def made_from(number: int) -> Record:  # shows a line of commit number, as `read` shows it
+        line = text(number).splitlines()[2]
+        return row(f"m{number}", "synthetic", commit="head", request=f"Mend this please:\n12: {line}\n{text('m', 1)}")
+
+    work = [row(number, "commit", day=number) for number in range(8)]
+    made = [made_from(number) for number in range(8)]
     dataset = run(tmp_path, work + made, wanted=(10, 50), heldout=0.25, heldout_clusters=0)
-    kinds = Counter(r.kind for r in dataset.train)
-    assert kinds == {"commit": 6, "synthetic": 4}
-    assert {r.paths[0] for r in dataset.heldout} == {"f6.rs", "f7.rs"}
+    assert Counter(r.kind for r in dataset.train) == {"commit": 6, "synthetic": 4}
+    assert {r.cluster for r in dataset.heldout} == {"demo@commit-6", "demo@commit-7"}
     assert dataset.funnel["synthetic from held-out code"] == 2
+    assert not ids(dataset.train) & {made[6]["id"], made[7]["id"]}
     dataset = run(tmp_path, work + made, wanted=(50, 50), heldout=0.25, heldout_clusters=0, synthetic=0.25)
     assert Counter(r.kind for r in dataset.train)["synthetic"] == 2  # a quarter of eight rows
 
@@ -197,7 +201,10 @@ def test_the_script_writes_rows_ledger_and_summary_once(config_file: Path) -> No
     assert summary["train"] == {"session": 4, "commit": 5, "synthetic": 0}
     assert sum(summary["heldout"].values()) == 9 and summary["tokens"]["supervised"] is None
     written = {path: path.stat().st_mtime_ns for path in data.rglob("*") if path.is_file()}
-    assert len(list(read_records(data / "train/rust.jsonl"))) == 9
+    (first, *_others) = read_records(data / "train/rust.jsonl")
+    assert "| supervised | not counted: no base model |" in (data / "train/rust.card.md").read_text()
+    told = _script(config_file, "--language", "rust", "--explain", first["id"][:8])
+    assert told.exit_code == 0 and f"{first['id']}: trained on" in told.stdout and "2026-01-" in told.stdout
     assert _script(config_file, "--language", "rust").exit_code == 0
     assert {path: path.stat().st_mtime_ns for path in written} == written
 
@@ -206,6 +213,7 @@ def test_the_script_writes_rows_ledger_and_summary_once(config_file: Path) -> No
     ("arguments", "message"),
     [
         (["--language", "go"], "no language 'go'; there are rust"),
+        (["--language", "go", "--explain", "1"], "no language 'go'"),
         (["--language", "rust"], "sessions/rust.jsonl: No such file or directory; the step before makes it"),
     ],
 )

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from specialists.records import Record, cluster_of, is_target
 
 KINDS = ("session", "commit", "synthetic")
 SAME_CHANGE = 0.8  # share of a commit's added lines that one session wrote, from which on they are the same change
+_LINE_NUMBER = re.compile(r"^\d+: ", re.MULTILINE)
 _LINE = 12  # shorter lines ("}", "else:", "return") say nothing about where they come from
 
 
@@ -40,7 +42,6 @@ class Row:
     time: str
     cluster: str
     repository: str  # "" for sessions
-    paths: tuple[str, ...]
     score: float
     content: bytes  # hash over what the model is asked and what it should say
     added: frozenset[int]  # hashes of the lines that its edits add
@@ -58,6 +59,9 @@ class Row:
             return json.loads(file.readline())
 
 
+Lost = list[tuple[Row, str]]  # rows that were left out, and why
+
+
 @dataclass
 class Dataset:
     """Rows to train on and rows held out, with what was left out and why."""
@@ -65,7 +69,12 @@ class Dataset:
     train: list[Row]
     heldout: list[Row]
     ledger: dict[str, list[str]]  # {"heldout": clusters, "train": clusters}, all that ever were
-    funnel: Counter[str] = field(default_factory=Counter)
+    lost: Lost
+
+    @property
+    def funnel(self) -> Counter[str]:
+        """How many rows were left out, by reason."""
+        return Counter(reason for _row, reason in self.lost)
 
 
 def read_rows(path: Path, language: str) -> list[Row]:
@@ -94,7 +103,7 @@ def _row(record: Record, file: Path, offset: int) -> Row:
     prompt, target = texts(record)
     return Row(
         id=record["id"], kind=source["kind"], time=source["time"], cluster=cluster_of(record),
-        repository=source.get("repository") or "", paths=tuple(source.get("paths") or [source.get("path") or ""]),
+        repository=source.get("repository") or "",
         score=score(source), content=blake2b(f"{prompt}\0{target}".encode("utf-8", "replace"), digest_size=16).digest(),
         added=added_lines(record), file=file, offset=offset,
     )  # fmt: skip
@@ -144,41 +153,32 @@ def score(source: dict[str, Any]) -> float:
 
 def assemble(rows: Iterable[Row], ledger: dict[str, list[str]], wanted: tuple[int, int], settings: Assembly) -> Dataset:
     """Rows of all sources -> training and held-out rows; `ledger` is the one of the run before, or empty."""
-    funnel: Counter[str] = Counter()
-    rows = _without_same_change(_without_duplicates(rows, funnel), funnel)
+    lost: Lost = []
+    rows = _without_same_change(_without_duplicates(rows, lost), lost)
     real = [row for row in rows if row.kind != "synthetic"]
     ledger = split(real, ledger, settings)
     held = set(ledger["heldout"])
-    heldout = _capped([row for row in real if row.cluster in held], wanted, settings, funnel, "held-out rows ")
-    held_paths = {(row.repository, path) for row in real if row.cluster in held for path in row.paths}
-    train = []
-    for row in rows:
-        if row.cluster in held:
-            continue
-        if row.kind == "synthetic" and any((row.repository, path) in held_paths for path in row.paths):
-            funnel["synthetic from held-out code"] += 1
-            continue
-        train.append(row)
-    train = _without_near(train, [row for row in real if row.cluster in held], settings.similarity, funnel)
+    heldout = _capped([row for row in real if row.cluster in held], wanted, settings, lost, "held-out rows ")
+    held_rows = [row for row in real if row.cluster in held]
+    train = _without_held_code([row for row in rows if row.cluster not in held], held_rows, lost)
+    train = _without_near(train, held_rows, settings.similarity, lost)
     work = [row for row in train if row.kind != "synthetic"]
-    best = _capped(work, wanted, settings, funnel)
-    chosen = best[: wanted[1]]
-    funnel["over wanted"] += len(best) - len(chosen)
-    made = _gap_filled([row for row in train if row.kind == "synthetic"], len(chosen), wanted[0], settings, funnel)
-    return Dataset([*chosen, *made], heldout[: wanted[1]], ledger, +funnel)
+    chosen = _capped(work, wanted, settings, lost)
+    made = _gap_filled([row for row in train if row.kind == "synthetic"], len(chosen), wanted[0], settings, lost)
+    return Dataset([*chosen, *made], heldout, ledger, lost)
 
 
-def _without_duplicates(rows: Iterable[Row], funnel: Counter[str]) -> list[Row]:
+def _without_duplicates(rows: Iterable[Row], lost: Lost) -> list[Row]:
     kept: dict[bytes, Row] = {}
     for row in sorted(rows, key=lambda row: (KINDS.index(row.kind), row.order)):
         if row.content in kept:
-            funnel["duplicate"] += 1
+            lost.append((row, "duplicate"))
         else:
             kept[row.content] = row
     return list(kept.values())
 
 
-def _without_same_change(rows: list[Row], funnel: Counter[str]) -> list[Row]:
+def _without_same_change(rows: list[Row], lost: Lost) -> list[Row]:
     """Drop a commit whose lines one session wrote: the session shows the work as it was done."""
     wrote: dict[int, set[str]] = {}
     for row in rows:
@@ -190,7 +190,7 @@ def _without_same_change(rows: list[Row], funnel: Counter[str]) -> list[Row]:
         by_session = Counter(session for line in row.added for session in wrote.get(line, ()))
         most = max(by_session.values(), default=0)
         if row.kind == "commit" and most and most >= SAME_CHANGE * len(row.added):
-            funnel["same change as a session"] += 1
+            lost.append((row, "same change as a session"))
         else:
             kept.append(row)
     return kept
@@ -212,30 +212,45 @@ def split(rows: list[Row], ledger: dict[str, list[str]], settings: Assembly) -> 
     return {"heldout": sorted(heldout | taken), "train": sorted(train | (set(fresh) - taken))}
 
 
-def _without_near(train: list[Row], heldout: list[Row], similarity: float, funnel: Counter[str]) -> list[Row]:
+def _without_held_code(rows: list[Row], heldout: list[Row], lost: Lost) -> list[Row]:
+    """Drop synthetic rows that show a line which held-out work wrote: they inherit the split of their function."""
+    written = frozenset().union(*(row.added for row in heldout))
+    kept = []
+    for row in rows:
+        if row.kind == "synthetic" and not written.isdisjoint(_shown_lines(row.record())):
+            lost.append((row, "synthetic from held-out code"))
+        else:
+            kept.append(row)
+    return kept
+
+
+def _shown_lines(record: Record) -> set[int]:
+    """Hashes of the lines that a record shows or writes, the line numbers of `read` aside."""
+    return _lines(_LINE_NUMBER.sub("", "\n".join(texts(record))))
+
+
+def _without_near(train: list[Row], heldout: list[Row], similarity: float, lost: Lost) -> list[Row]:
     neighbours = Neighbours(lambda row: texts(row.record()), similarity)
     for row in heldout:
         neighbours.add(row)
     kept = []
     for row in train:
         if neighbours.near(row, either=True):
-            funnel["near a held-out example"] += 1
+            lost.append((row, "near a held-out example"))
         else:
             kept.append(row)
     neighbours = Neighbours(lambda row: texts(row.record()), similarity)
     unlike = []
     for row in sorted(kept, key=lambda row: (KINDS.index(row.kind), -row.score, row.order)):
         if neighbours.near(row, either=False):
-            funnel["near duplicate"] += 1
+            lost.append((row, "near duplicate"))
         else:
             neighbours.add(row)
             unlike.append(row)
     return unlike
 
 
-def _capped(
-    rows: list[Row], wanted: tuple[int, int], settings: Assembly, funnel: Counter[str], prefix: str = ""
-) -> list[Row]:
+def _capped(rows: list[Row], wanted: tuple[int, int], settings: Assembly, lost: Lost, prefix: str = "") -> list[Row]:
     """The best rows first, no session and no repository with more than its share of `wanted`."""
     per_cluster = max(1, math.floor(settings.cluster * wanted[1]))
     per_repository = max(1, math.floor(settings.repository * wanted[1]))
@@ -245,9 +260,11 @@ def _capped(
     newest_first = sorted(rows, key=lambda row: row.order, reverse=True)
     for row in sorted(newest_first, key=lambda row: -row.score):
         if clusters[row.cluster] >= per_cluster:
-            funnel[f"{prefix}over the share of a session or commit"] += 1
+            lost.append((row, f"{prefix}over the share of a session or commit"))
         elif row.repository and repositories[row.repository] >= per_repository:
-            funnel[f"{prefix}over the share of a repository"] += 1
+            lost.append((row, f"{prefix}over the share of a repository"))
+        elif len(kept) >= wanted[1]:
+            lost.append((row, f"{prefix}over wanted"))
         else:
             clusters[row.cluster] += 1
             repositories[row.repository] += 1
@@ -255,13 +272,13 @@ def _capped(
     return kept
 
 
-def _gap_filled(rows: list[Row], real: int, least: int, settings: Assembly, funnel: Counter[str]) -> list[Row]:
+def _gap_filled(rows: list[Row], real: int, least: int, settings: Assembly, lost: Lost) -> list[Row]:
     """Synthetic rows up to the lower bound, and never more than their share of all; which ones, a hash decides."""
     share = min(settings.synthetic, 0.99)
     room = max(0, min(least - real, math.floor(real * share / (1 - share))))
-    chosen = sorted(rows, key=lambda row: row.content)[:room]
-    funnel["synthetic beyond the gap"] += len(rows) - len(chosen)
-    return chosen
+    ordered = sorted(rows, key=lambda row: row.content)
+    lost.extend((row, "synthetic beyond the gap") for row in ordered[room:])
+    return ordered[:room]
 
 
 def known_ledger(path: Path) -> dict[str, list[str]]:
