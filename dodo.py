@@ -65,6 +65,7 @@ def task_extract():
 
     def describe():
         databases = [database_state(path) for path in CONFIG.databases()]
+        databases.append(file_state(DATA / "opencode-tools.json"))
         return databases, CONFIG.opencode, CONFIG.secrets, [*map(reading, CONFIG.languages.values())], base()
 
     return {
@@ -75,9 +76,11 @@ def task_extract():
     }
 
 
-EXTRACTING = ("opencode_db", "opencode_chat", "opencode_tools", "evidence", "windows", "extraction", "secrets")
+EXTRACTING = ("opencode_db", "opencode_chat", "opencode_tools", "project_paths", "shell", "evidence", "windows",
+              "extraction", "spool", "session_cache", "secrets")  # fmt: skip
 MINING = ("git_source", "syntax", "edits", "commit_filter", "secrets")
-AUGMENTING = ("git_source", "syntax", "edits", "mutations", "synthetic", "secrets")
+AUGMENTING = ("git_source", "commit_filter", "syntax", "edits", "code_kinds", "operators", "mutations", "phrases",
+              "synthetic", "secrets")  # fmt: skip
 
 
 def from_repositories(language, kind: str, name: str, modules: tuple[str, ...]) -> dict:
@@ -163,11 +166,12 @@ def task_report():
     def describe():
         written = [*DATA.glob("*/*.json"), *CONFIG.paths.adapters.glob("*/[!.]*/*.json")]
         written += [*CONFIG.paths.adapters.glob("*/*.jsonl"), CONFIG.paths.reports / "answers.json"]
-        return [(str(path), file_state(path)) for path in sorted(written)]
+        return [*map(str, CONFIG.findings)], [(str(path), file_state(path)) for path in sorted(written)]
 
+    template = str(ROOT / "scripts" / "specialists" / "report.html.jinja")
     return {
         "actions": script("report"),
-        "file_dep": code("report", "report", "figures", "status"),
+        "file_dep": [*code("report", "report", "figures", "status"), template],
         "task_dep": ["promote"],
         "targets": [CONFIG.paths.reports / "index.html"],
         "uptodate": [unchanged(describe)],
@@ -200,9 +204,25 @@ def task_opencode():
     return {"actions": script("configure-opencode"), "uptodate": [False]}
 
 
+def task_tools():
+    """Store the tool schemas of the installed opencode; extract shows them to the model from then on."""
+    return {"actions": script("capture-tools"), "uptodate": [False]}
+
+
 def task_check_secrets():
     """Look for secrets in everything that was built; fails when one is found."""
     return {"basename": "check-secrets", "actions": script("check-secrets"), "uptodate": [False]}
+
+
+def task_unlearn():
+    """Take work back: `doit unlearn --session ID --commit SHA --repository NAME`; rows and versions go."""
+
+    def unlearn(**named: list[str]):
+        options = [part for name, values in named.items() for value in values for part in (f"--{name}", value)]
+        return pipeline.run(pipeline.command(CONFIG, "unlearn", *options))
+
+    params = [{"name": name, "long": name, "type": list, "default": []} for name in ("session", "commit", "repository")]
+    return {"actions": [unlearn], "params": params, "uptodate": [False]}
 
 
 def task_demo():

@@ -14,9 +14,10 @@ SCRIPTS = sorted(path for path in (ROOT / "scripts").glob("*.py"))
 MODULES = {path.stem: path for path in (ROOT / "scripts" / "specialists").glob("*.py") if path.stem != "__init__"}
 HEAVY = {"torch", "transformers", "peft", "trl", "datasets", "numpy", "tokenizers", "tree_sitter", "rensa", "openai",
          "jinja2", "huggingface_hub", "safetensors", "vllm"}  # fmt: skip
-LEARNING = {"targets", "base_model", "training", "evaluation"}
-SERVING = {"adapters", "lora", "server", "gate", "status", "report", "figures", "opencode_config"}
-GROUND = {"config", "tables", "records", "cli", "agent", "chat", "secrets", "secret_rules", "fakes", "sources"}
+LEARNING = {"targets", "base_model", "nf4", "memory", "training", "watch", "evaluation"}
+SERVING = {"adapters", "lora", "model_card", "server", "gate", "status", "report", "figures", "opencode_config"}
+GROUND = {"config", "tables", "records", "cli", "agent", "chat", "sources", "jsonc",
+          "secrets", "secret_rules", "secret_places", "secret_values", "personal", "fakes"}  # fmt: skip
 DATA = MODULES.keys() - LEARNING - SERVING - GROUND - {"pipeline"}
 
 

@@ -29,6 +29,7 @@ from specialists.tables import (
     Opencode,
     Owner,
     Paths,
+    Secrets,
     Serving,
     Training,
 )
@@ -63,6 +64,38 @@ class ConfigError(Problem):
 
 
 @dataclass(frozen=True)
+class Unlearned:
+    """What `doit unlearn` was told never to learn from again; kept beside the configuration, because data/ may go."""
+
+    sessions: tuple[str, ...] = ()
+    commits: tuple[str, ...] = ()
+    repositories: tuple[str, ...] = ()  # folder names
+
+    def covers(self, source: dict[str, Any]) -> bool:
+        """Whether a record with this `source` is to be unlearned."""
+        return (
+            source.get("session") in self.sessions
+            or source.get("repository") in self.repositories
+            or (source["kind"] == "commit" and source.get("commit") in self.commits)
+        )
+
+    @staticmethod
+    def file(config_path: Path) -> Path:
+        """Where it stands."""
+        return config_path.with_suffix(".unlearned.json")
+
+    @classmethod
+    def load(cls, config_path: Path) -> Unlearned:
+        """Raises Problem for a file that cannot be read: what was to be unlearned must not come back by accident."""
+        path = cls.file(config_path)
+        try:
+            known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            return cls(**{name: tuple(map(str, values)) for name, values in known.items()})
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise Problem(f"{path}: cannot be read ({error}); restore it or correct it") from None
+
+
+@dataclass(frozen=True)
 class Config:
     path: Path
     paths: Paths
@@ -70,11 +103,13 @@ class Config:
     base: Base
     opencode: Opencode
     mining: Mining
+    secrets: Secrets
     assembly: Assembly
     evaluation: Evaluation
     serving: Serving
     languages: dict[str, Language]
     findings: tuple[Finding, ...] = ()  # what is wrong without stopping everything
+    unlearned: Unlearned = Unlearned()
 
     def language(self, name: str) -> Language:
         """The language of that name; raises Problem when there is none, or when its table has a mistake."""
@@ -87,7 +122,7 @@ class Config:
     def repositories(self, name: str) -> list[Path]:
         """Existing repositories of a language, patterns expanded, each once, in the order of the configuration."""
         found = (path for pattern in self.languages[name].repositories for path in expand_repositories(pattern))
-        return list(dict.fromkeys(found))
+        return [path for path in dict.fromkeys(found) if path.name not in self.unlearned.repositories]
 
     def databases(self) -> list[Path]:
         """opencode databases to read, whether they exist or not."""
@@ -140,8 +175,8 @@ class _Reader:
     """One reading of one TOML document; collects findings instead of stopping at the first."""
 
     SECTIONS: typing.ClassVar = {
-        "paths": Paths, "owner": Owner, "base": Base, "opencode": Opencode, "mining": Mining, "assembly": Assembly,
-        "evaluation": Evaluation, "serving": Serving,
+        "paths": Paths, "owner": Owner, "base": Base, "opencode": Opencode, "mining": Mining, "secrets": Secrets,
+        "assembly": Assembly, "evaluation": Evaluation, "serving": Serving,
     }  # fmt: skip
 
     def __init__(self, path: Path, document: dict[str, Any]):
@@ -163,7 +198,8 @@ class _Reader:
         broken = {finding.language for finding in self.findings if finding.fatal}
         languages = {name: language for name, language in languages.items() if name not in broken}
         config = Config(path=self.path, **sections, languages=languages, findings=tuple(self.findings))
-        return dataclasses.replace(config, findings=(*config.findings, *_missing(config)))
+        findings = (*config.findings, *_missing(config))
+        return dataclasses.replace(config, findings=findings, unlearned=Unlearned.load(self.path))
 
     def _languages(self) -> dict[str, Language]:
         tables = self.document.get("languages", {})
@@ -184,7 +220,10 @@ class _Reader:
             language = self._table(f"languages.{name}", Language, table, name)
             mine = self._table(f"training.{name}", Training, {**general, **overrides.get(name, {})}, name,
                                report=overrides.get(name, {}))  # fmt: skip
-            languages[name] = dataclasses.replace(language, name=name, title=language.title or name, training=mine)
+            repositories = tuple(_beside(pattern, self.path.parent) for pattern in language.repositories)
+            languages[name] = dataclasses.replace(
+                language, name=name, title=language.title or name, repositories=repositories, training=mine
+            )
         return languages
 
     def _table(self, where: str, kind: type, table: Any, language: str | None = None, report: Any = None) -> Any:
@@ -217,13 +256,17 @@ class _Reader:
 
     def _served_ranks(self, languages: dict[str, Language], serving: Serving) -> None:
         for name, language in languages.items():
-            if language.training.r > serving.max_lora_rank:
-                self._complain(
-                    f"training.{name}.r",
-                    f"rank {language.training.r} is above serving.max_lora_rank {serving.max_lora_rank}: "
-                    "vLLM would refuse the adapter",
-                    name,
-                )
+            ranks = {"r": language.training.r}
+            if language.training.routed_experts:
+                ranks["routed_experts_r"] = language.training.routed_experts_r
+            for key, rank in ranks.items():
+                if rank > serving.max_lora_rank:
+                    self._complain(
+                        f"training.{name}.{key}",
+                        f"rank {rank} is above serving.max_lora_rank {serving.max_lora_rank}: "
+                        "vLLM would refuse the adapter",
+                        name,
+                    )
 
     def _duplicate_adapters(self, languages: dict[str, Language]) -> None:
         seen: dict[str, str] = {}
@@ -261,6 +304,11 @@ def _suggest(name: str, known: list[str]) -> str:
 
 def _resolve(path: Path, folder: Path) -> Path:
     return Path(os.path.normpath(folder / path.expanduser()))
+
+
+def _beside(pattern: str, folder: Path) -> str:
+    """A pattern of paths; one that starts with a dot is meant from the configuration file's folder."""
+    return str(_resolve(Path(pattern), folder)) if pattern.startswith(".") else pattern
 
 
 def _convert(value: Any, kind: Any, metadata: Any, folder: Path) -> Any:

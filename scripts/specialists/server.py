@@ -115,6 +115,17 @@ def load_adapter(config: Config, name: str, version: Path) -> None:
         raise Problem(f"{name}: the running server does not answer: {error}") from None
 
 
+def unload_adapter(config: Config, name: str) -> None:
+    """Have the running server forget an adapter; requests in flight finish. One that it does not have is no problem."""
+    try:
+        _request(config, "/v1/unload_lora_adapter", {"lora_name": name}, timeout=60)
+    except urllib.error.HTTPError as error:
+        if error.code != 404:
+            raise Problem(f"{name}: the running server does not unload it: {error.code}") from None
+    except (urllib.error.URLError, TimeoutError) as error:
+        raise Problem(f"{name}: the running server does not answer: {error}") from None
+
+
 def _request(config: Config, path: str, body: dict[str, Any] | None = None, timeout: float = 10) -> Any:
     """JSON of a GET, or of a POST when there is a body; an answer that is no JSON is returned as None."""
     headers = {"Content-Type": "application/json"}

@@ -54,6 +54,17 @@ class Mining:
 
 
 @dataclass(frozen=True)
+class Secrets:
+    extra: tuple[str, ...] = key(
+        (), "More regular expressions of what is secret; their first group, or all.", regex=True
+    )
+    allow: tuple[str, ...] = key(
+        (), "Regular expressions of what is no secret, searched in what was found.", regex=True
+    )
+    hosts: tuple[str, ...] = key((), "Host names that are replaced like other personal data.")
+
+
+@dataclass(frozen=True)
 class Assembly:
     heldout: float = key(0.125, "Share of clusters (sessions, commits), the newest, kept for evaluation.", least=0)
     heldout_clusters: int = key(20, "Held-out clusters at least, where half of all allow it.", least=0)
@@ -74,6 +85,7 @@ class Training:
         choices=("attention", "linear_attention", "mlp"),
     )
     routed_experts: bool = key(False, "Adapt the routed experts too (2.2 G parameters on Qwen3-Coder-Next at r=16).")
+    routed_experts_r: int = key(2, "LoRA rank of the routed experts, where they are adapted.", least=1)
     max_length: int = key(8192, "Tokens per example; a longer row is an error, never cut.", least=64)
     learning_rate: float = key(1e-4, "Peak learning rate.", least=0)
     epochs: float = key(3.0, "Passes over the examples.", least=0)
@@ -84,6 +96,17 @@ class Training:
     quantization: str = key("nf4", "How the frozen base is held.", choices=("nf4", "none"))
     gradient_checkpointing: bool = key(True, "Trade time for memory.")
     checkpoint_steps: int = key(25, "Optimizer steps between checkpoints that a killed run resumes from.", least=1)
+    early_stopping: int = key(
+        0,
+        "Stop after this many checkpoints without a better loss on the newest tenth of the examples, which is then not "
+        "trained on, and keep the best; 0: never.",
+        least=0,
+    )
+    neftune_alpha: float = key(0.0, "Noise on the embeddings while training (NEFTune); 0: none.", least=0)
+    report_to: tuple[str, ...] = key((), "Where else to log, as transformers names it: trackio, tensorboard, …")
+    launcher: tuple[str, ...] = key(
+        (), "What starts the training processes, e.g. accelerate launch --config_file configs/fsdp2.yaml."
+    )
     seed: int = key(17, "Seed of everything that is random.", least=0)
 
 

@@ -1,0 +1,25 @@
+"""Write reports/index.html, the page that shows what the nights produced, and reports/status.json beside it.
+
+    python scripts/report.py
+
+One static page: no server, no network, readable on a phone, light and dark.
+"""
+
+from __future__ import annotations
+
+from specialists.cli import command, finish, say
+from specialists.config import Config
+
+
+@command
+def main(config: Config, as_json: bool) -> None:
+    """Write reports/index.html, the page that shows what the nights produced."""
+    from specialists.report import write_report
+
+    summary = write_report(config)
+    say(f"{summary['report']}: {'written' if summary['changed'] else 'unchanged'}")
+    finish(summary, as_json)
+
+
+if __name__ == "__main__":
+    main()

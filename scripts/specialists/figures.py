@@ -1,0 +1,206 @@
+"""The report's drawings as inline SVG: no script, no font, no network; colours come from the page's style sheet.
+
+Every figure is 360 units wide, so that its text stays readable on a phone, and has a <title> for who cannot see it.
+Text goes through Markup.format, which escapes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+WIDTH = 360
+_POINTS = 240  # of a curve; more cannot be told apart at this width
+
+
+def loss_curve(losses: Sequence[Sequence[float]]) -> Markup | None:
+    """Training loss over optimizer steps from [step, loss] pairs; None when there is nothing finite to draw."""
+    points = [(step, loss) for step, loss in losses if math.isfinite(loss)]
+    if not points:
+        return None
+    left, right, top, bottom = 34, WIDTH - 8, 10, 130
+    low_step, high_step = points[0][0], max(points[-1][0], points[0][0] + 1)
+    last = points[-1]
+    points = _thinned(points)
+    levels = ticks(min(loss for _step, loss in points), max(loss for _step, loss in points))
+    low, high = levels[0], levels[-1]
+
+    def place(step: float, loss: float) -> tuple[float, float]:
+        across = left + (step - low_step) / (high_step - low_step) * (right - left)
+        return across, bottom - (loss - low) / (high - low) * (bottom - top)
+
+    parts = []
+    for level in levels:
+        y = place(low_step, level)[1]
+        parts.append(_line(left, y, right, y, "grid"))
+        parts.append(_text(left - 5, y + 4, _number(level), "end"))
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
+    parts.append(Markup('<polyline class="curve" points="{}"/>').format(path))
+    x, y = place(*points[-1])
+    parts.append(Markup('<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="3"/>').format(x, y))
+    parts += [_text(left, bottom + 16, _number(low_step)), _text(right, bottom + 16, f"step {last[0]:g}", "end")]
+    title = f"Training loss from {points[0][1]:.3f} to {points[-1][1]:.3f} over {last[0]:g} steps"
+    return _figure(150, title, parts)
+
+
+def intervals(rows: Sequence[tuple[str, float, float, float, str]], unit: str) -> Markup | None:
+    """Differences with their intervals on one axis with a zero line, from (label, low, middle, high, verdict) rows."""
+    rows = [row for row in rows if all(math.isfinite(value) for value in row[1:4])]
+    if not rows:
+        return None
+    left, right, step = 118, WIDTH - 20, 26
+    bottom = 12 + step * len(rows)
+    marks = ticks(min(0.0, *(row[1] for row in rows)), max(0.0, *(row[3] for row in rows)), 4)
+    if marks[-1] == 0:
+        marks.append(-marks[-2])  # room to say what lies on the other side
+    low, high = marks[0], marks[-1]
+
+    def across(value: float) -> float:
+        return left + (value - low) / (high - low) * (right - left)
+
+    parts = []
+    for mark in marks:
+        parts.append(_line(across(mark), 8, across(mark), bottom, "zero" if mark == 0 else "grid"))
+        parts.append(_text(across(mark), bottom + 14, _signed(mark), "middle"))
+    for number, (label, least, middle, most, verdict) in enumerate(rows):
+        y = 8 + step * (number + 0.5)
+        title = f"{label}: {middle:+.4f}, {least:+.4f} to {most:+.4f}: {verdict}"
+        parts.append(
+            Markup(
+                '<g class="{}"><title>{}</title>'
+                '<line class="span" x1="{:.1f}" y1="{y:.1f}" x2="{:.1f}" y2="{y:.1f}"/>'
+                '<circle class="mark" cx="{:.1f}" cy="{y:.1f}" r="4.5"/></g>'
+            ).format(verdict, title, across(least), across(most), across(middle), y=y)
+        )
+        parts.append(_text(left - 10, y + 4, label, "end", "label"))
+    parts.append(_text(across(0) - 6, bottom + 30, "← better", "end"))
+    parts.append(_text(across(0) + 6, bottom + 30, "worse →"))
+    return _figure(bottom + 34, f"Difference to the base, {unit}", parts)
+
+
+def spread(values: Sequence[tuple[str, float]], unit: str) -> Markup | None:
+    """One bar per (name, difference), sorted from best to worst, up and down from a zero line."""
+    values = sorted((value for value in values if math.isfinite(value[1])), key=lambda value: (value[1], value[0]))
+    if not values:
+        return None
+    left, right, top, bottom = 40, WIDTH - 8, 8, 104
+    levels = ticks(min(0.0, values[0][1]), max(0.0, values[-1][1]), 4)
+    low, high = levels[0], levels[-1]
+
+    def height(value: float) -> float:
+        return bottom - (value - low) / (high - low) * (bottom - top)
+
+    parts = []
+    for level in levels:
+        parts.append(_line(left, height(level), right, height(level), "zero" if level == 0 else "grid"))
+        parts.append(_text(left - 5, height(level) + 4, _signed(level), "end"))
+    step = (right - left) / len(values)
+    width = min(14.0, step * 0.8)
+    for number, (name, value) in enumerate(values):
+        parts.append(
+            Markup(
+                '<rect class="{}" x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}"><title>{}</title></rect>'
+            ).format(
+                "good" if value < 0 else "bad", left + step * (number + 0.5) - width / 2, min(height(0), height(value)),
+                width, abs(height(value) - height(0)), f"{name}: {value:+.3f}",
+            )
+        )  # fmt: skip
+    return _figure(112, f"Difference to the base per session or commit, {unit}", parts)
+
+
+def meter(parts_of: Sequence[tuple[str, float]], marks: Sequence[tuple[str, float]], title: str) -> Markup:
+    """A bar of stacked (class, amount) parts against (label, amount) marks, such as examples against wanted."""
+    left, right = 4, WIDTH - 4
+    total = sum(amount for _kind, amount in parts_of)
+    whole = max(total, *(amount for _label, amount in marks), 1) * 1.02
+    scale = (right - left) / whole
+    parts = [Markup('<rect class="track" x="{}" y="6" width="{}" height="12" rx="3"/>').format(left, right - left)]
+    x = float(left)
+    for kind, amount in parts_of:
+        if amount:
+            parts.append(Markup('<rect class="{}" x="{:.1f}" y="6" width="{:.1f}" height="12"/>').format(
+                kind, x, max(amount * scale - 1, 0.5)))  # fmt: skip
+        x += amount * scale
+    for label, amount in marks:
+        at = left + amount * scale
+        parts.append(_line(at, 2, at, 22, "limit"))
+        anchor = "end" if at > WIDTH * 0.8 else "start" if at < WIDTH * 0.2 else "middle"
+        parts.append(_text(min(max(at, left), right), 35, label, anchor))
+    return _figure(40, title, parts)
+
+
+def histogram(values: Sequence[int], limit: int, bins: int = 32) -> Markup | None:
+    """How many values lie where between zero and a limit; None when there is none."""
+    if not values:
+        return None
+    left, right, top, bottom = 34, WIDTH - 8, 8, 96
+    whole = max(limit, *values)
+    counts = [0] * bins
+    for value in values:
+        counts[min(int(value / whole * bins), bins - 1)] += 1
+    levels = [level for level in ticks(0, max(counts), 2) if level == int(level)]
+    parts = []
+    for level in levels:
+        y = bottom - level / levels[-1] * (bottom - top)
+        parts += [_line(left, y, right, y, "grid"), _text(left - 5, y + 4, _number(level), "end")]
+    width = (right - left) / bins
+    for number, count in enumerate(counts):
+        if count:
+            height = count / levels[-1] * (bottom - top)
+            parts.append(
+                Markup(
+                    '<rect class="plain" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>'
+                ).format(
+                    left + number * width, bottom - height, width - 1, height,
+                    f"{count} of {whole * number // bins:,} to {whole * (number + 1) // bins:,}",
+                )
+            )  # fmt: skip
+    at = left + limit / whole * (right - left)
+    parts.append(_line(at, top, at, bottom + 4, "limit"))
+    parts += [_text(left, bottom + 16, "0"), _text(at, bottom + 16, f"limit {limit:,}", "end")]
+    return _figure(116, f"Lengths of {len(values)} examples, the longest {max(values):,} of {limit:,} tokens", parts)
+
+
+def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
+    """About `wanted` + 1 round values from at most `low` to at least `high`, at least two."""
+    if high - low < 1e-9 * max(1.0, abs(low), abs(high)):  # one value: put it in the middle
+        around = abs(low) / 2 if abs(low) > 1e-6 else 0.5
+        low, high = low - around, high + around
+    rough = (high - low) / wanted
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(index * step, 12) + 0.0 for index in range(first, max(last, first + 1) + 1)]
+
+
+def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most _POINTS points, each the mean of its neighbours."""
+    size = math.ceil(len(points) / _POINTS)
+    if size == 1:
+        return points
+    groups = [points[start : start + size] for start in range(0, len(points), size)]
+    return [(group[-1][0], sum(loss for _step, loss in group) / len(group)) for group in groups]
+
+
+def _figure(height: float, title: str, parts: Sequence[Markup]) -> Markup:
+    return Markup('<svg viewBox="0 0 {} {:g}" role="img"><title>{}</title>{}</svg>').format(
+        WIDTH, height, title, Markup("").join(parts)
+    )
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
+    return Markup('<line class="{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(kind, x1, y1, x2, y2)
+
+
+def _text(x: float, y: float, text: str, anchor: str = "start", kind: str = "") -> Markup:
+    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(kind, x, y, anchor, text)
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3g}" if value else "0"

@@ -1,0 +1,26 @@
+"""Show examples against wanted, what is stale and why, what is promoted and served.
+
+    python scripts/status.py
+    python scripts/status.py --json
+
+Reads what the steps left behind and asks the server, where one runs, for half a second. Changes nothing.
+"""
+
+from __future__ import annotations
+
+from specialists.cli import command, finish, say
+from specialists.config import Config
+
+
+@command
+def main(config: Config, as_json: bool) -> None:
+    """Show examples against wanted, what is stale and why, what is promoted and served."""
+    from specialists.status import as_text, server_state, status
+
+    state = status(config, server_state(config))
+    say(as_text(state))
+    finish(state, as_json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""The report: whole with everything there and with nothing there, escaped, the same for the same inputs, small."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from built_pipeline import built, decided, evaluated, version
+from conftest import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from specialists import figures
+from specialists.config import load_config
+from specialists.report import write_report
+
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Reads a page, demanding that every tag is closed in order; keeps text, links and ids."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.open, self.tags, self.attributes, self.text = [], [], [], []
+        self.feed(html)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+
+def page_of(config_file: Path) -> tuple[str, Page]:
+    config = load_config(config_file)
+    write_report(config)
+    html = (config.paths.reports / "index.html").read_text(encoding="utf-8")
+    return html, Page(html)
+
+
+def test_everything_is_there(config_file: Path) -> None:
+    built(config_file)
+    _html, page = page_of(config_file)
+    for words in (
+        "Rust", "promote", "1.500 → 1.200 (-20.0%)", "-0.400 to -0.200", "answered by the version of 2026-11-23 09:15",
+        "TypeScript", "hold", "the base", "Ruby: train: never trained", "~/gone: not there",
+        "lost: failed edit", "Longest 7,900 of 8,192", "1,048,576", "13 min, 3.0 GiB",
+        'read {"filePath": "README.md"}', "as of 2026-11-23 09:20 UTC", "100 short of what is wanted"[4:],
+    ):  # fmt: skip
+        assert words in page.words, words
+    assert page.tags.count("svg") == 1 + 5 + 4 + 3 + 2  # intervals; examples, lengths, curves, spreads
+    assert page.words.count("assistant, learned Better. edit") == 4
+    assert page.words.count("assistant Bad. edit") == 4
+
+
+def test_nothing_there_is_said_and_no_failure(config_file: Path) -> None:
+    _html, page = page_of(config_file)
+    assert "Nothing evaluated yet." in page.words
+    assert page.words.count("Not trained yet.") == 5
+    assert "as of" not in page.words
+
+
+def test_the_same_inputs_give_the_same_bytes_and_touch_nothing(config_file: Path) -> None:
+    config = built(config_file)
+    assert write_report(config)["changed"]
+    page = config.paths.reports / "index.html"
+    before = page.stat().st_mtime_ns
+    assert not write_report(config)["changed"]
+    assert page.stat().st_mtime_ns == before
+    assert json.loads((config.paths.reports / "status.json").read_text())["languages"]["rust"]["verdict"] == "promote"
+
+
+def test_no_network_and_no_script(config_file: Path) -> None:
+    built(config_file)
+    html, page = page_of(config_file)
+    assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
+    assert not re.search(r"https?:|@import|url\(|javascript:", html)
+    for name, value in page.attributes:
+        assert not name.startswith("on")
+        if name == "href":
+            assert value.startswith("#")
+    targets = {value for name, value in page.attributes if name == "href"}
+    assert targets <= {f"#{value}" for name, value in page.attributes if name == "id"}
+
+
+def test_what_comes_from_data_is_escaped(config_file: Path) -> None:
+    evil = "<img src=x onerror=alert(1)>\"'&"
+    text = config_file.read_text().replace('title = "Rust"', f"title = '''{evil}'''")
+    config_file.write_text(text)
+    config = built(config_file)
+    path = config.paths.adapters / "build-rust" / "20261123-091500-1a2b3c4d" / "evaluation.json"
+    evaluation = json.loads(path.read_text())
+    evaluation["reason"] = evaluation["measurements"][0]["cluster"] = evil
+    path.write_text(json.dumps(evaluation))
+    answer = {"model": "build-rust", "kind": "text", "shown": evil}
+    (config.paths.reports / "answers.json").write_text(json.dumps({"answers": [answer]}))
+    summary = {"funnel": {evil: 3}, "problems": [evil]}
+    (config.paths.data / "commits" / "rust.summary.json").write_text(json.dumps(summary))
+    html, page = page_of(config_file)
+    assert "<img" not in html
+    assert page.words.count("<img src=x onerror=alert(1)>") >= 6
+
+
+def test_a_dead_adapter_s_numbers_do_not_break_the_page(config_file: Path) -> None:
+    config = built(config_file)
+    path = config.paths.adapters / "build-rust" / "20261123-091500-1a2b3c4d"
+    evaluation = json.loads((path / "evaluation.json").read_text())
+    for row in evaluation["measurements"]:
+        row["nll"]["adapter"] = math.nan
+    evaluation |= {"loss": None, "verdict": "block", "reason": "the adapter's loss is not finite"}
+    (path / "evaluation.json").write_text(json.dumps(evaluation))
+    html, page = page_of(config_file)
+    assert "block , the adapter's loss is not finite" in page.words
+    assert "nan" not in html.lower()
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "evaluation.json", "../promotions.jsonl"])
+def test_half_a_file_is_as_good_as_none(config_file: Path, name: str) -> None:
+    config = built(config_file)
+    path = config.paths.adapters / "build-rust" / "20261123-091500-1a2b3c4d" / name
+    path.write_text(path.read_text()[:-20])
+    assert "Rust" in page_of(config_file)[1].words
+
+
+def test_a_year_of_nights_stays_small(config_file: Path) -> None:
+    config = built(config_file)
+    for night in range(60):
+        path = version(config, f"202612{night % 28 + 1:02}-{night:02}1500-1a2b3c4d", "rust", steps=3000)
+        evaluated(config, path, "rust")
+        decided(config, path, "rust")
+    html, page = page_of(config_file)
+    assert "and 41 older ones" in page.words
+    assert html.count('<td title="') == 20 + 1 + 1, "Rust's newest, TypeScript's one, Python's one"
+    assert len(html) < 100_000
+
+
+def test_the_script(config_file: Path) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "report.py"), "--config", str(config_file), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == {
+        "report": str(config_file.parent / "reports" / "index.html"), "changed": True, "problems": [],
+    }  # fmt: skip
+
+
+@given(st.floats(-1e6, 1e6), st.floats(0, 1e6), st.integers(2, 6))
+def test_ticks_are_round_few_and_around_the_values(low: float, span: float, wanted: int) -> None:
+    marks = figures.ticks(low, low + span, wanted)
+    assert 2 <= len(marks) <= wanted + 3
+    assert marks == sorted(set(marks))
+    assert marks[0] <= low + 1e-6 * (abs(low) + span + 1)
+    assert marks[-1] >= low + span - 1e-6 * (abs(low) + span + 1)
+
+
+@pytest.mark.parametrize(
+    ("losses", "said"),
+    [
+        ([[1, 2.5]], "from 2.500 to 2.500"),
+        ([[1, 2.0], [2, 2.0]], "from 2.000 to 2.000"),
+        ([[1, 2.0], [2, math.nan], [3, 1.0]], "from 2.000 to 1.000"),
+    ],
+)
+def test_curves_of_few_or_bad_points(losses: list, said: str) -> None:
+    assert said in figures.loss_curve(losses)
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
+    svg = figures.loss_curve([[step, 2.0] for step in range(1, 5001)])
+    assert len(re.search(r'points="([^"]*)"', svg)[1].split()) <= 240
+    assert "step 5000" in svg
+
+
+def test_a_curve_without_points_is_none() -> None:
+    assert figures.loss_curve([]) is None
+    assert figures.loss_curve([[1, math.inf]]) is None
+    assert figures.intervals([], "x") is None
+    assert figures.spread([("a", math.nan)], "x") is None
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0, 20, allow_nan=False), min_size=1, max_size=2000))
+def test_a_curve_stays_within_its_frame(values: list[float]) -> None:
+    svg = figures.loss_curve([[step, value] for step, value in enumerate(values, 1)])
+    for point in re.search(r'points="([^"]*)"', svg)[1].split():
+        x, y = map(float, point.split(","))
+        assert 0 <= x <= figures.WIDTH and 0 <= y <= 131
