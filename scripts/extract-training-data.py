@@ -1,0 +1,97 @@
+"""opencode's history -> data/sessions/<lang>.jsonl: the work of your own sessions as examples, per language.
+
+    python scripts/extract-training-data.py
+    python scripts/extract-training-data.py --database ~/backup/opencode.db --output data/sessions --language rust
+    python scripts/extract-training-data.py --explain ses_2062af4d80
+
+Reads SQLite databases of opencode 1.2 to 2.x and the JSON folders before them, read-only, while opencode runs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from specialists.cli import command, finish, progress, say, table
+from specialists.config import Config, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from specialists.extraction import Totals
+    from specialists.opencode_db import Session
+
+
+@command
+@click.option(
+    "--database", "databases", multiple=True, type=click.Path(path_type=Path),
+    help="Database, folder of databases or JSON storage; repeatable. Default: [opencode] databases.",
+)  # fmt: skip
+@click.option("--output", type=click.Path(path_type=Path), help="Folder for <lang>.jsonl. Default: data/sessions.")
+@click.option("--language", "names", multiple=True, metavar="L", help="Only this language; repeatable. Default: all.")
+@click.option("--explain", metavar="SESSION", help="Print the evidence for each turn of a session; write nothing.")
+def main(
+    config: Config,
+    as_json: bool,
+    databases: tuple[Path, ...],
+    output: Path | None,
+    names: tuple[str, ...],
+    explain: str | None,
+) -> None:
+    """Examples from your opencode history, per language."""
+    from specialists.extraction import Extractor, read_histories
+
+    databases = tuple(path.expanduser() for path in databases) or tuple(config.databases())
+    languages = [config.language(name).name for name in names or config.languages]
+    if explain:
+        problems: list[str] = []
+        _explain(config, read_histories(list(databases), problems), explain, problems)
+        return
+    extractor = Extractor(config, languages, output or config.paths.data / "sessions")
+    for session in progress(extractor.read(list(databases)), "sessions"):
+        extractor.add(session)
+    summary = extractor.finish()
+    say(_table(extractor.totals, languages))
+    finish(summary, as_json, extractor.totals.problems)
+
+
+def _table(result: Totals, languages: list[str]) -> str:
+    rows = []
+    for name in languages:
+        counts, lost = result.by_language[name], result.lost_by_language[name]
+        rows.append([name, counts["turns"], counts["steps"], sum(lost.values()), counts["examples"]])
+    text = table(rows, ["language", "turns", "steps", "lost", "examples"])
+    lost = ", ".join(f"{number} {reason}" for reason, number in result.lost.most_common())
+    read = ", ".join(f"{result.counts[name]} {name}" for name in ("sessions", "turns", "steps"))
+    return f"{text}\n{read}; lost: {lost or 'none'}"
+
+
+def _explain(config: Config, sessions: Iterator[Session], wanted: str, problems: list[str]) -> None:
+    """What was found in a session, turn by turn, and why each step counts or not."""
+    from specialists.evidence import Judge
+    from specialists.opencode_chat import turns
+
+    session = next((session for session in sessions if session.id.startswith(wanted)), None)
+    if session is None:
+        raise Problem("\n".join([*problems, f"no session {wanted} in the history"]))
+    lost: Counter[str] = Counter()
+    found = turns(session, config.opencode.agents, lost)
+    verdicts = Judge(config.languages.values()).session(found)
+    for number, (turn, verdict) in enumerate(zip(found, verdicts, strict=True), 1):
+        first = turn.request.split("\n", 1)[0][:100]
+        click.echo(f"turn {number}: {' + '.join(verdict.languages) or 'no language'} ({verdict.reason}): {first}")
+        for item in verdict.items:
+            click.echo(f"    {item.weight:5g}  {item.language:8} {item.kind}: {item.detail}")
+        if verdict.scores:
+            click.echo("    total  " + ", ".join(f"{name} {score:g}" for name, score in sorted(verdict.scores.items())))
+        for step in turn.steps:
+            what = ", ".join(call.name for call in step.calls) or "answer"
+            click.echo(f"    step: {what}: {f'not learned from: {step.reason}' if step.reason else 'learned from'}")
+    for reason, number in sorted(lost.items()):
+        click.echo(f"not in any turn: {number} {reason}")
+
+
+if __name__ == "__main__":
+    main()

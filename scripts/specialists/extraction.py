@@ -1,0 +1,290 @@
+"""From opencode's history to examples: sessions are read once, one by one, and each language takes its turns."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from specialists.agent import system_prompt
+from specialists.chat import Chat, token_counter
+from specialists.config import Config, Language, fingerprint
+from specialists.evidence import Judge, Verdict
+from specialists.opencode_chat import Turn, turns
+from specialists.opencode_db import Known, Session, Unreadable, read_sessions
+from specialists.opencode_tools import TOOLS_FILE, agent_tools, infer_schemas
+from specialists.project_paths import ProjectPaths
+from specialists.records import make_record, read_json, read_records, write_json
+from specialists.secrets import SECRET, Rules, scrub
+from specialists.session_cache import SessionCache
+from specialists.spool import Spool, line_of
+from specialists.windows import Packer, Unit, step_unit, user_unit
+
+COPY = "copy of another session"
+NO_LANGUAGE = "no language"
+UNLEARNED = "unlearned"  # taken back by the owner
+_NOT_FOR_SUBAGENTS = ("task", "todowrite")
+_BAD_ROWS = (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError, RecursionError)
+
+
+@dataclass
+class Share:
+    """What one session gives; all of it goes through JSON and back unchanged."""
+
+    chain: list[int]  # see Copies
+    cluster: str
+    common: int  # steps at its start that another session has too
+    counts: Counter[str] = field(default_factory=Counter)  # sessions, turns, steps
+    lost: Counter[str] = field(default_factory=Counter)  # steps by reason, languages aside
+    by_language: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # turns, steps, examples
+    lost_by_language: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    lines: list[tuple[str, str, str, str]] = field(default_factory=list)  # language, time, id, record
+
+
+@dataclass
+class Totals:
+    """What all sessions gave, and what did not come through and why."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    lost: Counter[str] = field(default_factory=Counter)
+    by_language: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    lost_by_language: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    sessions: set[str] = field(default_factory=set)  # ids of those that were read
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, share: Share) -> None:
+        self.counts.update(share.counts)
+        self.lost.update(share.lost)
+        for name, counts in share.by_language.items():
+            self.by_language[name].update(counts)
+        for name, counts in share.lost_by_language.items():
+            self.lost_by_language[name].update(counts)
+
+    def funnel(self) -> dict[str, Any]:
+        """Sessions, turns and steps in; examples out; losses by reason, in all and per language."""
+        languages = {}
+        for name in sorted(self.by_language):
+            languages[name] = {**_sorted(self.by_language[name]), "lost": _sorted(self.lost_by_language[name])}
+        return {**_sorted(self.counts), "lost": _sorted(self.lost), "languages": languages}
+
+
+class Extractor:
+    """Turns sessions into files of records, one per language of a configuration."""
+
+    def __init__(self, config: Config, names: list[str], output: Path):
+        self.config, self.names, self.output = config, names, output
+        self.judge = Judge(config.languages.values())
+        self.copies = Copies()
+        self.totals = Totals()
+        self._rules = Rules.of(config)
+        self._counter = token_counter(config.base.model, config.base.revision)
+        self._tools = agent_tools(read_json(config.paths.data / TOOLS_FILE))
+        self._packers: dict[int, Packer] = {}
+        self._spools = {name: Spool(output / f"{name}.jsonl") for name in names}
+        self._cache = SessionCache(output / ".cache.sqlite", self._key())
+
+    def _key(self) -> str:
+        """A hash over everything but the session that decides what it gives."""
+        modules = [module.__file__ for name, module in sorted(sys.modules.items()) if name.startswith("specialists.")]
+        code = [Path(file).read_bytes() for file in modules if file]
+        counter = self._counter.fingerprint if isinstance(self._counter, Chat) else "estimate"
+        languages = [
+            {**vars(language), "training": language.training.max_length} for language in self.config.languages.values()
+        ]
+        wanted = self.names, self.config.opencode.agents, self.config.secrets, self.config.unlearned.sessions
+        return fingerprint(code, counter, languages, wanted, self._tools)
+
+    def read(self, databases: list[Path]) -> Iterator[Session]:
+        """The sessions of all databases that are to be added; unchanged ones count without being read again."""
+        return read_histories(databases, self.totals.problems, self._unchanged)
+
+    def _unchanged(self, session: Session) -> bool:
+        value = self._cache.get(session.id, self._state(session))
+        if value is None:
+            return False
+        share = Share(**value)
+        if self.copies.find(session.id, share.chain) != (share.cluster, share.common):
+            return False
+        self._merge(session, share)
+        return True
+
+    def _state(self, session: Session) -> str:
+        return f"again {session.state}" if session.state and session.id in self.totals.sessions else session.state
+
+    def add(self, session: Session) -> None:
+        """Make the records of one session; one whose rows make no sense is named among the problems."""
+        try:
+            share = self._share(session)
+        except _BAD_ROWS as error:
+            self.totals.problems.append(f"session {session.id}: rows of an unknown shape: {error!r}")
+            return
+        self._cache.put(session.id, self._state(session), vars(share))
+        self._merge(session, share)
+
+    def _merge(self, session: Session, share: Share) -> None:
+        self.copies.add(share.cluster, share.chain)
+        self.totals.sessions.add(session.id)
+        self.totals.add(share)
+        for language, time, id_, line in share.lines:
+            self._spools[language].add(time, id_, line.encode("utf-8"))
+
+    def _share(self, session: Session) -> Share:
+        lost: Counter[str] = Counter()
+        found = turns(session, self.config.opencode.agents, lost)
+        chain = chain_of(found)
+        share = Share(chain, *self.copies.find(session.id, chain), lost=lost)
+        steps = [step for turn in found for step in turn.steps]
+        for step in steps[: share.common]:
+            step.reason = COPY
+        if {session.id, share.cluster} & set(self.config.unlearned.sessions):
+            for step in steps:
+                step.reason = UNLEARNED
+        again = session.id in self.totals.sessions  # in a copy of the database: only what is new in it counts
+        share.counts["sessions"] = 0 if again else 1
+        verdicts = self.judge.session(found)
+        for turn, verdict in zip(found, verdicts, strict=True):
+            if not (again and all(step.reason == COPY for step in turn.steps)):
+                _count(share, turn, verdict)
+        for name in self.names:
+            if any(name in verdict.languages for verdict in verdicts):
+                self._examples(session, share, self.config.languages[name], found, verdicts)
+        return share
+
+    def _examples(
+        self, session: Session, share: Share, language: Language, found: list[Turn], verdicts: list[Verdict]
+    ) -> None:
+        lost, counts = share.lost_by_language[language.name], share.by_language[language.name]
+        limit = language.training.max_length
+        units = _units(found, verdicts, language.name, limit)
+        if not any(unit.target for unit in units):
+            return
+        packer = self._packers.setdefault(limit, Packer(self._counter, limit))
+        tools = tools_for(session, found, self._tools)
+        project = ProjectPaths(session.directory).project
+        for window in packer.windows(packer.weighed(units), system_prompt(language), tools, lost):
+            time = _iso(found[window.turn].time)
+            source = {"kind": "session", "time": time, "session": share.cluster, "project": project}
+            record, findings = scrub(make_record(language.name, window.messages, tools, source), self._rules)
+            counts["secrets"] += sum(finding.category == SECRET for finding in findings)
+            if record is None:
+                lost["secret in target"] += len(window.targets)
+                continue
+            if findings and self._counter.count(record["messages"], tools) > limit:  # the fakes have more tokens
+                lost["too long"] += len(window.targets)
+                continue
+            counts["examples"] += 1
+            counts["steps"] += len(window.targets)
+            share.lines.append((language.name, time, record["id"], line_of(record).decode("utf-8")))
+
+    def finish(self) -> dict[str, Any]:
+        """Write all files and the summary. What could not be read today keeps the rows that it gave before."""
+        totals, examples = self.totals, {}
+        for name, spool in self._spools.items():
+            if totals.problems and spool.path.exists():
+                for record in read_records(spool.path):
+                    if record["source"].get("session") not in totals.sessions:
+                        spool.add(record["source"]["time"], record["id"], line_of(record))
+                        totals.by_language[name]["kept from before"] += 1
+            totals.by_language[name]["examples"] += 0  # a language without any is in the funnel too
+            examples[name] = len(spool)
+            spool.finish()
+        self._cache.close()
+        summary = {"step": "extract", "examples": examples, "funnel": totals.funnel()}
+        write_json(self.output / "summary.json", {**summary, "problems": totals.problems})
+        return summary
+
+
+def read_histories(
+    databases: list[Path], problems: list[str], known: Known = lambda session: False
+) -> Iterator[Session]:
+    """Sessions of several databases; one that cannot be read is named among the problems."""
+    for database in databases:
+        try:
+            yield from read_sessions(database, problems, known)
+        except Unreadable as problem:
+            problems.append(str(problem))
+
+
+class Copies:
+    """Finds what forks and resumed sessions copied: the steps that a session has in common with an earlier one from its
+    start on. Chats are compared by content, because copies get new ids.
+
+    A chain has 8 bytes for each step of a session: a hash over the chat up to it. Once apart, hashes stay apart.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, list[tuple[str, array]]] = defaultdict(list)  # by a chain's first hash
+
+    def find(self, session: str, chain: list[int]) -> tuple[str, int]:
+        """The session whose cluster this one belongs to, itself unless it is a copy, and how many steps it copied."""
+        cluster, common = session, 0
+        for known_cluster, known in self._known.get(chain[0], ()) if chain else ():
+            shared = sum(a == b for a, b in zip(chain, known, strict=False))
+            if shared > common:
+                cluster, common = known_cluster, shared
+        return cluster, common
+
+    def add(self, cluster: str, chain: list[int]) -> None:
+        """Remember a session for those that come later."""
+        if chain:
+            self._known[chain[0]].append((cluster, array("Q", chain)))
+
+
+def chain_of(found: list[Turn]) -> list[int]:
+    """See Copies."""
+    chain, digest = [], hashlib.blake2b(digest_size=8)
+    for turn in found:
+        digest.update(turn.request.encode("utf-8", "replace"))
+        for step in turn.steps:
+            for call in step.calls:
+                digest.update(f"\0{call.name}\0{call.arguments!r}\0{call.output}".encode("utf-8", "replace"))
+            digest.update(f"\0{step.text}\0".encode("utf-8", "replace"))
+            chain.append(int.from_bytes(digest.digest(), "big"))
+    return chain
+
+
+def tools_for(session: Session, found: list[Turn], tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The tools that a session's agent had: opencode's own, and those seen at work in it."""
+    names = {tool["function"]["name"] for tool in tools}
+    calls = [call for turn in found for step in turn.steps for call in step.calls if call.name not in names]
+    own = [tool for tool in tools if not (session.parent and tool["function"]["name"] in _NOT_FOR_SUBAGENTS)]
+    return [*own, *infer_schemas(calls)]
+
+
+def _count(share: Share, turn: Turn, verdict: Verdict) -> None:
+    share.counts["turns"] += 1
+    for step in turn.steps:
+        share.counts["steps"] += 1
+        reason = step.reason or (None if verdict.languages else NO_LANGUAGE)
+        if reason:
+            share.lost[reason] += 1
+            for name in verdict.languages:
+                share.lost_by_language[name][reason] += 1
+    for name in verdict.languages:
+        share.by_language[name]["turns"] += 1
+
+
+def _units(found: list[Turn], verdicts: list[Verdict], language: str, limit: int) -> list[Unit]:
+    units = []
+    for number, (turn, verdict) in enumerate(zip(found, verdicts, strict=True)):
+        if turn.request:
+            units.append(user_unit(turn.request, number, resets=turn.compaction))
+        for step in turn.steps:
+            target = step.reason is None and language in verdict.languages
+            calls = [(call.name, call.arguments, call.output) for call in step.calls]
+            units.append(step_unit(step.text, calls, number, target, limit))
+    return units
+
+
+def _iso(milliseconds: int) -> str:
+    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _sorted(counter: dict[str, int]) -> dict[str, int]:
+    return {name: number for name, number in sorted(counter.items()) if number}

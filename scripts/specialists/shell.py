@@ -1,0 +1,38 @@
+"""Shell command lines taken apart, without a shell: enough to see which programs ran on which files."""
+
+from __future__ import annotations
+
+import re
+
+_HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1[^\n]*\n.*?(?:^\s*\2\s*$|\Z)", re.S | re.M)
+_TOKEN = re.compile(
+    r"""(?P<operator>&&|\|\||[;|&()\n]|\d?>{1,2}(?!\()|<)
+      | (?P<word>(?:"(?:\\.|[^"\\])*"|'[^']*'|\\.|[^\s;|&()<>"'\\]|["'])+)""",
+    re.X | re.S,
+)
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
+_WRAPPERS = frozenset("sudo time nohup exec command nice env xargs then do else ! {".split())  # noqa: SIM905
+
+
+def commands(line: str) -> list[list[str]]:
+    """The simple commands of a command line, each as words without quotes; `> file` stays as two words.
+
+    Here-documents are left out, as are variable assignments and wrappers such as `sudo` in front of a command.
+    """
+    found: list[list[str]] = [[]]
+    for match in _TOKEN.finditer(_HEREDOC.sub(_without_body, line)):
+        operator = match["operator"]
+        if operator and operator[-1] in "&|;()\n":
+            found.append([])
+        elif operator:
+            found[-1].append(">" if ">" in operator else "<")
+        else:
+            word = re.sub(r"\\(.)|[\"']", lambda part: part[1] or "", match["word"])
+            if found[-1] or not (_ASSIGNMENT.match(word) or word in _WRAPPERS):
+                found[-1].append(word)
+    return [words for words in found if words]
+
+
+def _without_body(match: re.Match) -> str:
+    first = match[0].split("\n", 1)[0]
+    return first.replace("<<", " ", 1) + "\n"

@@ -1,0 +1,73 @@
+"""A file of records too many for memory: lines are written aside as they come, and put in order at the end.
+
+The result is what `records.write_records` makes of the same records, byte for byte.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from specialists.config import Problem
+from specialists.records import Record, canonical
+
+
+class Spool:
+    """Collects the lines of one file of records, sorted by time and id, each id once."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._places: dict[str, tuple[str, int, int]] = {}  # id -> time, offset, length
+        self._size = 0
+        with _written(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._aside: BinaryIO = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 (`finish` closes it)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def add(self, time: str, id_: str, line: bytes) -> None:
+        """One record as a line; of equal ids the last counts."""
+        with _written(self.path):
+            self._aside.write(line)
+        self._places[id_] = (time, self._size, len(line))
+        self._size += len(line)
+
+    def finish(self) -> bool:
+        """Put the file in place, whole, if it differs from the one that is there. Returns whether it did."""
+        order = sorted((time, id_, offset, length) for id_, (time, offset, length) in self._places.items())
+        beside = {"dir": self.path.parent, "prefix": f".{self.path.name}.", "suffix": ".tmp", "delete": False}
+        with _written(self.path), self._aside, tempfile.NamedTemporaryFile(**beside) as file:
+            try:
+                for _time, _id, offset, length in order:
+                    self._aside.seek(offset)
+                    file.write(self._aside.read(length))
+                file.flush()
+                if self.path.is_file() and filecmp.cmp(file.name, self.path, shallow=False):
+                    os.unlink(file.name)
+                    return False
+                os.fsync(file.fileno())
+                os.chmod(file.name, 0o644)  # a temporary file is born with 0600
+                os.replace(file.name, self.path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+        return True
+
+
+def line_of(record: Record) -> bytes:
+    """A record as the line that a file of records holds."""
+    return (canonical(record) + "\n").encode("utf-8")
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Problem(f"{path}: cannot be written: {error.strerror or error}") from None

@@ -1,0 +1,276 @@
+"""The chat as the model saw it, and what of it is the model's own good work."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opencode_rows import History, bash, edit, text, tool
+from specialists.opencode_chat import Turn, live_messages, replay, turns, unquoted
+from specialists.opencode_db import Session, read_sessions
+
+AGENTS = ("build", "build-*")
+SAMPLES = Path(__file__).parent / "samples"
+
+
+def only_session(history: History) -> Session:
+    (session,) = read_sessions(history.path, [])
+    return session
+
+
+def turns_of(history: History, lost: Counter[str] | None = None) -> list[Turn]:
+    return turns(only_session(history), AGENTS, lost if lost is not None else Counter())
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> History:
+    history = History(tmp_path / "a.db")
+    history.session()
+    return history
+
+
+# --- as the model saw it ---
+
+NOT_STORED = {
+    "0100": "plan-mode reminder",
+    "0101": "plan-mode reminder",
+    "0102": "build-mode reminder",
+    "0103": "build-mode reminder",
+    "0118": "compaction prompt",
+}
+
+
+def comparable(messages: list[dict[str, Any]]) -> str:
+    plain = []
+    for message in messages:
+        message = dict(message)
+        if calls := message.get("tool_calls"):
+            message["tool_calls"] = [
+                (call["id"], call["function"]["name"], json.loads(call["function"]["arguments"])) for call in calls
+            ]
+        plain.append(message)
+    return json.dumps(plain, sort_keys=True)
+
+
+def test_replay_equals_the_requests_that_the_server_saw(shared_samples: Path) -> None:
+    """All requests but titles, and the five whose reminders and prompts opencode does not store."""
+    rebuilt = set()
+    for session in read_sessions(shared_samples / "dev-1.18.33.db", []):
+        messages, _reverted = live_messages(session)
+        for index, message in enumerate(messages):
+            if message.role == "assistant":
+                rebuilt.add(comparable(replay(messages[:index], message.data.get("modelID"))))
+    captures = sorted(path for path in (shared_samples / "captures-dev").iterdir() if "-title" not in path.name)
+    missed = set()
+    for path in captures:
+        body = json.loads(path.read_text(encoding="utf-8"))["body"]
+        if comparable(body["messages"][1:]) not in rebuilt:
+            missed.add(path.name[:4])
+    assert missed == set(NOT_STORED)
+    assert len(captures) - len(missed) == 99
+
+
+def test_replay_of_results_that_were_never_finished(history: History) -> None:
+    user = history.user("ses_1")
+    history.assistant(
+        "ses_1", user,
+        tool("bash", {"command": "a"}, status="running"),
+        tool("bash", {"command": "b"}, status="pending"),
+        tool("bash", {"command": "c"}, "long gone", time={"compacted": 1}),
+        tool("bash", {"command": "d"}, status="error", error="boom", metadata={"interrupted": True, "output": "part"}),
+        tool("bash", {"command": "e"}, status="error", error="boom"),
+    )  # fmt: skip
+    results = [message["content"] for message in replay(only_session(history).messages) if message["role"] == "tool"]
+    interrupted = "[Tool execution was interrupted]"
+    assert results == [interrupted, interrupted, "[Old tool result content cleared]", "part", "boom"]
+
+
+def test_replay_starts_at_the_last_finished_compaction_and_its_tail(history: History) -> None:
+    history.user("ses_1", "one")
+    kept = history.user("ses_1", "two")
+    mark = history.message("ses_1", {"role": "user"}, [{"type": "compaction", "tail_start_id": kept}])
+    messages = only_session(history).messages
+    assert replay(messages)[0]["content"] == "one", "not finished yet"
+    history.assistant("ses_1", mark, text("Summary."), summary=True)
+    assert [m["content"] for m in replay(only_session(history).messages)] == [
+        "two",
+        "What did we do so far?",
+        "Summary.",
+    ]
+
+
+# --- what is the model's own work ---
+
+
+def test_paths_quotes_and_vocabulary_are_the_present_ones(history: History) -> None:
+    user = history.user("ses_1", '"Look at /home/kim/src/demo/a.rs, \\"kim\\""')
+    call = tool("shell", {"command": "ls /home/kim/.cargo", "description": "Lists"}, "kim kim /home/kim/src/demo")
+    history.assistant("ses_1", user, text("In /home/kim/src/demo/a.rs."), call, path={"root": "/home/kim/src/demo"})
+    (turn,) = turns_of(history)
+    assert turn.request == 'Look at a.rs, "user"'
+    (step,) = turn.steps
+    assert step.text == "In a.rs." and step.reason is None
+    assert (step.calls[0].name, step.calls[0].arguments) == ("bash", {"command": "ls ~/.cargo"})
+    assert step.calls[0].output == "user user ."
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        ('"Fix the tests"', "Fix the tests"),
+        ('"say \\"hi\\" now"', 'say "hi" now'),
+        ('"word"', '"word"'),
+        ('"a b" and "c d"', '"a b" and "c d"'),
+        ("plain words", "plain words"),
+        ('"', '"'),
+    ],
+)
+def test_quotes_of_opencode_run(stored: str, expected: str) -> None:
+    assert unquoted(stored) == expected
+
+
+REASONS: list[tuple[str, list[Any], dict[str, Any], str | None]] = [
+    ("good", [text("hm"), edit("a.rs")], {}, None),
+    ("old row without agent and finish time", [text("hm")], {"agent": None, "time": None}, None),
+    ("another agent", [text("plan")], {"agent": "plan"}, "other agent"),
+    ("summary", [text("sum")], {"summary": True}, "summary"),
+    ("aborted with work done", [text("half")], {"error": {"name": "MessageAbortedError"}}, "aborted"),
+    ("aborted command", [bash("x", "…\n<shell_metadata>\nUser aborted the command")], {}, "aborted"),
+    ("killed", [tool("bash", {}, status="running")], {"finish": None, "time": {"created": 1}}, "interrupted"),
+    ("killed in text", [text("I wi")], {"finish": None, "time": {"created": 1}}, "interrupted"),
+    ("out of tokens", [text("I wi")], {"finish": "length"}, "cut off"),
+    ("failed edit", [edit("a.rs", status="error", error="Could not find oldString")], {}, "failed"),
+    ("one of two calls failed", [edit("a.rs"), edit("b.rs", status="error", error="no")], {}, "failed"),
+    ("unknown command", [bash("crago test", "not found", exit=127)], {}, "failed"),
+    ("tests that fail are no failure", [bash("cargo test", "FAILED", exit=101)], {}, None),
+    ("unknown tool", [tool("invalid", {"tool": "search", "error": "…"})], {}, "invalid call"),
+    ("bad arguments", [tool("read", {}, status="error", error="read was called with invalid arguments")], {},
+     "invalid call"),
+    ("retired tool", [tool("list", {"path": "."})], {}, "tool of another version"),
+    ("a patch of unknown text", [tool("apply_patch", {"patchText": "*** Update File: a\n@@\n-x\n+y"})], {},
+     "no exact edit for apply_patch"),
+    ("a plugin's tool", [tool("db_query", {"sql": "select 1"})], {}, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("parts", "data", "reason"), [case[1:] for case in REASONS], ids=[case[0] for case in REASONS])
+def test_weights(history: History, parts: list[Any], data: dict[str, Any], reason: str | None) -> None:
+    history.assistant("ses_1", history.user("ses_1"), *parts, **data)
+    (turn,) = turns_of(history)
+    assert [step.reason for step in turn.steps] == [reason]
+
+
+@pytest.mark.parametrize(
+    ("parts", "data", "lost"),
+    [
+        ([], {"error": {"name": "APIError"}}, {"provider error": 1}),
+        ([text("half")], {"error": {"name": "APIError"}}, {"provider error": 1}),
+        ([{"type": "reasoning", "text": "hm"}], {"error": {"name": "MessageAbortedError"}}, {"aborted": 1}),
+        ([text(" ")], {}, {"empty": 1}),
+    ],
+)
+def test_steps_that_the_model_did_not_see_again(
+    history: History, parts: list[Any], data: dict[str, Any], lost: dict[str, int]
+) -> None:
+    history.assistant("ses_1", history.user("ses_1"), *parts, **data)
+    counter: Counter[str] = Counter()
+    (turn,) = turns_of(history, counter)
+    assert turn.steps == [] and counter == lost
+
+
+def test_what_the_user_ran_himself_is_not_the_models(history: History) -> None:
+    synthetic = {"type": "text", "text": "The following tool was executed by the user", "synthetic": True}
+    user = history.message("ses_1", {"role": "user"}, [synthetic])
+    history.assistant("ses_1", user, bash("git log"))
+    task = history.message("ses_1", {"role": "user"}, [{"type": "subtask", "prompt": "p", "agent": "x"}])
+    history.assistant("ses_1", task, tool("task", {"description": "d", "prompt": "p", "subagent_type": "x"}))
+    user = history.user("ses_1", "Explain")
+    history.assistant("ses_1", user, text("It is so."))
+    found = turns_of(history)
+    assert [step.reason for turn in found for step in turn.steps] == ["made by the user", "made by the user", None]
+
+
+def test_reverted_rows_are_cut_and_counted(history: History) -> None:
+    history.assistant("ses_1", history.user("ses_1", "keep"), text("kept"))
+    undone = history.user("ses_1", "undo me")
+    history.assistant("ses_1", undone, text("gone"))
+    history.connection.execute("UPDATE session SET revert = ?", [json.dumps({"messageID": undone})])
+    lost: Counter[str] = Counter()
+    assert [turn.request for turn in turns_of(history, lost)] == ["keep"]
+    assert lost["reverted"] == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "undone"),
+    [
+        ("git checkout src/a.rs", True),
+        ("git checkout -- .", True),
+        ("cd . && git restore src", True),
+        ("git reset --hard HEAD", True),
+        ("git stash", True),
+        ("git stash pop", False),
+        ("git restore --staged src/a.rs", False),
+        ("git checkout -b topic", False),
+        ("git checkout src/b.rs", False),
+        ("git status # git checkout", False),
+        ("git commit -am x && git checkout .", False),
+    ],
+)
+def test_edits_that_were_thrown_away_later(history: History, command: str, undone: bool) -> None:
+    user = history.user("ses_1")
+    history.assistant("ses_1", user, edit("/home/kim/src/demo/src/a.rs"))
+    history.assistant("ses_1", user, bash(command))
+    (turn,) = turns_of(history)
+    assert [step.reason for step in turn.steps] == ["undone later" if undone else None, None]
+
+
+def test_a_stash_that_comes_back_undoes_nothing(history: History) -> None:
+    user = history.user("ses_1")
+    for part in (edit("a.rs"), bash("git stash"), bash("cargo test"), bash("git stash pop")):
+        history.assistant("ses_1", user, part)
+    assert [step.reason for step in turns_of(history)[0].steps] == [None] * 4
+    history.assistant("ses_1", user, bash("git checkout a.rs"))
+    assert turns_of(history)[0].steps[0].reason == "undone later"
+
+
+def test_plans_are_never_examples_whatever_agents_are_asked_for(history: History) -> None:
+    user = history.user("ses_1")
+    for agent in ("plan", "docs"):
+        history.assistant("ses_1", user, text("hm"), agent=agent)
+    (turn,) = turns(only_session(history), ("*",), Counter())
+    assert [step.reason for step in turn.steps] == ["other agent", None]
+
+
+def test_an_edit_after_the_throwing_away_counts(history: History) -> None:
+    user = history.user("ses_1")
+    for part in (edit("a.rs"), bash("git checkout a.rs"), edit("a.rs")):
+        history.assistant("ses_1", user, part)
+    assert [step.reason for step in turns_of(history)[0].steps] == ["undone later", None, None]
+
+
+def test_attachments_and_images(history: History) -> None:
+    parts = [
+        {"type": "text", "text": "Called the Read tool with the following input: {}", "synthetic": True},
+        {"type": "file", "mime": "text/plain", "filename": "n.txt", "url": "file:///n.txt"},
+        {"type": "file", "mime": "image/png", "filename": "p.png", "url": "data:…"},
+        {"type": "text", "text": "never sent", "ignored": True},
+        text('"Describe it please"'),
+    ]
+    history.message("ses_1", {"role": "user"}, parts)
+    (turn,) = turns_of(history)
+    assert turn.request.split("\n") == [
+        "Called the Read tool with the following input: {}", "[Attached image/png: p.png]", "Describe it please"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["opencode-1.1.65", "opencode-1.2.1.db", "opencode-1.14.34.db"])
+def test_older_versions_come_out_alike(name: str) -> None:
+    (session,) = read_sessions(SAMPLES / name, [])
+    (turn,) = turns(session, AGENTS, Counter())
+    assert [step.reason for step in turn.steps] == [None, "failed", None]
+    assert turn.steps[0].calls[0].arguments == {"command": "echo hi"}
+    assert turn.steps[1].calls[0].output.startswith("Could not find oldString")
+    assert "/home" not in repr(turn)

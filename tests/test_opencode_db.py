@@ -1,0 +1,288 @@
+"""Every storage generation of opencode, and databases in bad shape."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+from opencode_rows import V1, V2, History, text
+from specialists.config import Problem
+from specialists.opencode_db import Session, Unreadable, read_sessions
+
+SAMPLES = Path(__file__).parent / "samples"
+
+
+def read(path: Path) -> tuple[list[Session], list[str]]:
+    problems: list[str] = []
+    return list(read_sessions(path, problems)), problems
+
+
+@pytest.mark.parametrize(
+    ("name", "sessions", "messages", "parts"),
+    [
+        ("opencode-1.18.33.db", 22, 131, 408),
+        ("opencode-1.14.34.db", 1, 4, 17),
+        ("opencode-1.2.1.db", 1, 4, 17),
+        ("opencode-1.1.65", 1, 4, 17),
+    ],
+)
+def test_every_generation_is_read_whole(name: str, sessions: int, messages: int, parts: int) -> None:
+    found, problems = read(SAMPLES / name)
+    assert problems == []
+    assert len(found) == sessions
+    assert sum(len(session.messages) for session in found) == messages
+    assert sum(len(message.parts) for session in found for message in session.messages) == parts
+
+
+def test_the_same_run_reads_the_same_from_json_files_and_from_sqlite() -> None:
+    shapes = []
+    for name in ("opencode-1.1.65", "opencode-1.2.1.db", "opencode-1.14.34.db"):
+        (session,), _ = read(SAMPLES / name)
+        shapes.append([(m.role, [(p["type"], p.get("tool")) for p in m.parts]) for m in session.messages])
+    assert shapes[0] == shapes[1] == shapes[2]
+
+
+def test_a_folder_gives_all_databases_in_it(tmp_path: Path) -> None:
+    for name in ("opencode.db", "opencode-beta.db"):
+        shutil.copy(SAMPLES / "opencode-1.2.1.db", tmp_path / name)
+    shutil.copytree(SAMPLES / "opencode-1.1.65" / "storage", tmp_path / "storage")
+    assert len(read(tmp_path)[0]) == 3
+
+
+def test_rows_in_the_write_ahead_log_are_read_while_opencode_holds_the_database_open(tmp_path: Path) -> None:
+    history = History(tmp_path / "opencode.db")
+    history.connection.execute("PRAGMA journal_mode = WAL")
+    user = history.user(history.session())
+    history.connection.execute("BEGIN")  # a write under way
+    history.assistant("ses_1", user, text("not yet"))
+    (session,), problems = read(history.path)
+    assert (tmp_path / "opencode.db-wal").stat().st_size > 0
+    assert [message.role for message in session.messages] == ["user"] and not problems
+    history.connection.execute("COMMIT")
+    assert len(read(history.path)[0][0].messages) == 2
+
+
+def test_nothing_is_written_not_even_beside_the_database(tmp_path: Path) -> None:
+    shutil.copy(SAMPLES / "opencode-1.2.1.db", tmp_path / "a.db")
+    before = (tmp_path / "a.db").read_bytes()
+    read(tmp_path / "a.db")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.db"] and (tmp_path / "a.db").read_bytes() == before
+
+
+def test_what_a_killed_opencode_left_in_its_log_is_read_and_left_there(tmp_path: Path) -> None:
+    history = History(tmp_path / "live.db")
+    history.connection.execute("PRAGMA journal_mode = WAL")
+    history.user(history.session(), "in the log")
+    for suffix in ("", "-wal"):
+        shutil.copy(tmp_path / f"live.db{suffix}", tmp_path / f"left.db{suffix}")
+    before = [(tmp_path / f"left.db{suffix}").read_bytes() for suffix in ("", "-wal")]
+    assert len(read(tmp_path / "left.db")[0][0].messages) == 1
+    assert [(tmp_path / f"left.db{suffix}").read_bytes() for suffix in ("", "-wal")] == before
+
+
+def test_tables_that_hold_tokens_or_events_are_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    connect = sqlite3.connect
+
+    def traced(*arguments: object, **options: object) -> sqlite3.Connection:
+        connection = connect(*arguments, **options)
+        connection.set_trace_callback(seen.append)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", traced)
+    read(SAMPLES / "opencode-1.18.33.db")
+    tables = {word for query in seen for word in re.findall(r"(?:FROM|table_info\()\s*(\w+)", query)}
+    assert tables == {"sqlite_master", "session", "message", "part", "session_message"}
+
+
+def test_a_session_that_is_known_is_not_read_and_its_state_tells_of_every_change(tmp_path: Path) -> None:
+    history = History(tmp_path / "a.db")
+    history.user(history.session(), "one")
+    states: set[str] = set()
+    changes = ("UPDATE session SET revert = '{}'", "UPDATE part SET time_updated = time_updated + 1",
+               "UPDATE message SET time_updated = time_updated + 1", "DELETE FROM part")  # fmt: skip
+    for change in changes:
+        found: list[Session] = []
+        assert list(read_sessions(history.path, [], lambda session, f=found: f.append(session) or True)) == []
+        assert found[0].messages == [] and found[0].state not in states
+        states.add(found[0].state)
+        history.connection.execute(change)
+
+
+@pytest.mark.parametrize("other", ["opencode-beta.db", "storage"])
+def test_histories_beside_the_one_that_is_missing_are_named(tmp_path: Path, other: str) -> None:
+    if other == "storage":
+        shutil.copytree(SAMPLES / "opencode-1.1.65" / "storage", tmp_path / "storage")
+    else:
+        History(tmp_path / other)
+    with pytest.raises(Unreadable, match=r"no opencode history there, but .*: name it in \[opencode\] databases"):
+        read(tmp_path / "opencode.db")
+
+
+def test_order_is_by_time_because_ids_wrapped(tmp_path: Path) -> None:
+    history = History(tmp_path / "a.db")
+    history.user(history.session(), "first", id="msg_fff")
+    history.user("ses_1", "second", id="msg_000")
+    (session,), _ = read(history.path)
+    assert [message.parts[0]["text"] for message in session.messages] == ["first", "second"]
+
+
+def v2_assistant(**more: object) -> dict:
+    calls = [
+        {"type": "text", "id": "t", "text": "Looking."},
+        {"type": "tool", "id": "c1", "name": "bash", "time": {"created": 1, "pruned": 2},
+         "state": {"status": "completed", "input": {"command": "ls"}, "structured": {"exit": 0},
+                   "content": [{"type": "text", "text": "a.rs"}]}},
+        {"type": "tool", "id": "c2", "name": "read", "time": {"created": 1},
+         "state": {"status": "error", "input": {"filePath": "x"}, "content": [], "structured": {},
+                   "error": {"type": "unknown", "message": "File not found"}}},
+        {"type": "tool", "id": "c3", "name": "read",
+         "state": {"status": "completed", "input": {"path": "x"}, "content": [], "structured": {"content": "é"}}},
+    ]  # fmt: skip
+    return {"agent": "build", "model": {"id": "m", "providerID": "p"}, "content": calls, "finish": "stop", **more}
+
+
+@pytest.mark.parametrize("table", ["session", "session_v2"])
+def test_the_v2_engine(tmp_path: Path, table: str) -> None:
+    """Sessions of `POST /api/session` in 1.18, and of 2.x."""
+    schema = V1.replace("TABLE session ", f"TABLE {table} ") + V2
+    history = History(tmp_path / "a.db", schema)
+    history.session(table=table)
+    history.v2("ses_1", "agent-switched", {"agent": "build"})
+    history.v2("ses_1", "user", {"text": "Look"})
+    history.v2("ses_1", "assistant", v2_assistant())
+    history.v2("ses_1", "shell", {"command": "make", "output": "done", "callID": "c9"})
+    history.v2("ses_1", "compaction", {"reason": "auto", "summary": "We looked.", "recent": ""})
+    (session,), problems = read(history.path)
+    assert problems == []
+    roles = [message.role for message in session.messages]
+    assert roles == ["user", "assistant", "user", "assistant", "user", "assistant"]
+    answer = session.messages[1]
+    assert answer.data["modelID"] == "m" and answer.parts[1]["tool"] == "bash"
+    assert answer.parts[1]["state"]["output"] == "a.rs" and answer.parts[1]["state"]["time"]["compacted"] == 2
+    assert json.loads(answer.parts[2]["state"]["error"])["error"]["message"] == "File not found"
+    assert answer.parts[2]["state"]["failure"] == "File not found"
+    assert answer.parts[3]["state"]["output"] == '{"content":"é"}', "what the model was sent"
+    assert session.messages[5].data["summary"] is True
+
+
+def test_a_session_in_both_generations_counts_once(tmp_path: Path) -> None:
+    """2.x copies old rows over; a session that went on is whole in the new table only."""
+    history = History(tmp_path / "a.db", V1 + V2)
+    history.session()
+    old = history.user("ses_1", "old")
+    history.v2("ses_1", "user", {"text": "old"}, id=old, time_created=history.connection.execute(
+        "SELECT time_created FROM message").fetchone()[0])  # fmt: skip
+    (session,), _ = read(history.path)
+    assert [message.data.get("agent") for message in session.messages] == ["build"]  # the older rows know more
+    history.v2("ses_1", "user", {"text": "new"})
+    (session,), _ = read(history.path)
+    assert [message.parts[0]["text"] for message in session.messages] == ["old", "new"]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b'{"type": "text", "te', "not JSON"),
+        (b'{"type": "text", "text": "\xff\xfe"}', "not UTF-8"),
+        (b"[1]", "not a JSON object"),
+        (b"", "not JSON"),
+    ],
+)
+def test_a_bad_row_is_named_and_the_rest_comes_through(tmp_path: Path, data: bytes, message: str) -> None:
+    history = History(tmp_path / "a.db")
+    user = history.user(history.session(), "hello")
+    history.assistant("ses_1", user, data, text("fine"))
+    history.user(history.session("ses_2"), "other")
+    found, problems = read(history.path)
+    assert [part["text"] for part in found[0].messages[1].parts] == ["fine"]
+    assert len(found) == 2
+    assert len(problems) == 1 and "part prt_" in problems[0] and message in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [('"a\\ud83d"', "a\ufffd"), ('"\\ud83d\\ude00"', "\U0001f600"), ('"a\\u0000b"', "a\0b"), ('"a\nb\x00"', "a\nb\0")],
+)
+def test_odd_characters(tmp_path: Path, stored: str, expected: str) -> None:
+    history = History(tmp_path / "a.db")
+    row = f'{{"type": "text", "text": {stored}}}'.encode()
+    history.message(history.session(), {"role": "user"}, [row])
+    (session,), problems = read(history.path)
+    assert session.messages[0].parts[0]["text"] == expected and problems == []
+
+
+def test_a_20_mb_output(tmp_path: Path) -> None:
+    history = History(tmp_path / "a.db")
+    history.message(history.session(), {"role": "user"}, [text("x" * 20_000_000)])
+    assert len(read(history.path)[0][0].messages[0].parts[0]["text"]) == 20_000_000
+
+
+def test_missing_locked_and_garbage_databases_are_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("specialists.opencode_db.BUSY_SECONDS", 0.05)
+    with pytest.raises(Unreadable, match=r"gone\.db: no opencode history"):
+        read(tmp_path / "gone.db")
+    (tmp_path / "garbage.db").write_bytes(b"not a database at all" * 100)
+    with pytest.raises(Unreadable, match=r"garbage\.db: cannot be read: file is not a database"):
+        read(tmp_path / "garbage.db")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(Unreadable, match="neither"):
+        read(tmp_path / "empty")
+    history = History(tmp_path / "locked.db")
+    history.session()
+    history.connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    history.connection.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(Unreadable, match="locked"):
+        read(history.path)
+
+
+def test_corrupt_pages_cost_the_sessions_on_them_only(tmp_path: Path) -> None:
+    history = History(tmp_path / "a.db")
+    for number in range(6):
+        user = history.user(history.session(f"ses_{number}"), "x" * 3000)
+        history.assistant(f"ses_{number}", user, text("y" * 3000))
+    history.connection.close()
+    content = bytearray(history.path.read_bytes())
+    pages = len(content) // 4096
+    victim = max(page for page in range(pages) if b"y" * 2000 in content[page * 4096 : (page + 1) * 4096])
+    content[victim * 4096 : victim * 4096 + 64] = b"\xff" * 64
+    history.path.write_bytes(content)
+    found, problems = read(history.path)
+    assert 0 < len(found) < 6 and len(found) + len(problems) == 6
+    assert all("session ses_" in problem for problem in problems)
+
+
+def test_an_unknown_schema_is_an_error_that_names_the_tables(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "a.db")
+    connection.executescript("CREATE TABLE conversation (id); CREATE TABLE turn (id);")
+    with pytest.raises(Problem, match="conversation, turn"):
+        read(tmp_path / "a.db")
+
+
+def test_json_storage_with_a_broken_file(tmp_path: Path) -> None:
+    shutil.copytree(SAMPLES / "opencode-1.1.65", tmp_path / "old")
+    part = min((tmp_path / "old" / "storage" / "part").rglob("*.json"))
+    part.write_text(part.read_text()[:40])
+    (session,), problems = read(tmp_path / "old")
+    assert len(session.messages) == 4
+    assert len(problems) == 1 and part.name in problems[0]
+
+
+def test_parts_of_json_storage_keep_their_order_when_the_id_counter_wraps(tmp_path: Path) -> None:
+    """Ids count in 48 bits; the last part of this message is from after the wrap."""
+    created = (1 << 36) - 1  # ms; one tick before 12 hex digits are used up
+    for kind, name, row in (
+        ("session/p", "ses_1", {"id": "ses_1", "directory": "/d", "time": {"created": created}}),
+        ("message/ses_1", "msg_1", {"id": "msg_1", "role": "user", "time": {"created": created}}),
+        ("part/msg_1", "prt_fffffffff001a", {"type": "text", "text": "first"}),
+        ("part/msg_1", "prt_000000000001b", {"type": "text", "text": "second"}),
+    ):
+        path = tmp_path / "storage" / kind / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(row))
+    (session,), _ = read(tmp_path)
+    assert [part["text"] for part in session.messages[0].parts] == ["first", "second"]

@@ -1,0 +1,200 @@
+"""The real opencode, driven against a scripted model: what it stores is what the model's server saw."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from specialists.agent import EDIT_DONE, TOOLS, WRITE_DONE, read_result
+from specialists.opencode_chat import live_messages, replay
+from specialists.opencode_db import read_sessions
+from specialists.opencode_run import MODEL, ScriptedModel, prepare, run_opencode
+from specialists.project_paths import ProjectPaths
+from specialists.records import read_records
+
+VERSION = "1.18.33"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "coding-specialists"
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def opencode() -> str:
+    """The program, from npm, kept in the cache; several test processes may come at once."""
+    machine = {"x86_64": "x64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), platform.machine())
+    package = f"opencode-{platform.system().lower()}-{machine}"
+    folder = CACHE / f"opencode-{VERSION}"
+    program = folder / "node_modules" / package / "bin" / "opencode"
+    if not program.exists():
+        if not shutil.which("npm"):
+            pytest.skip("npm is not here")
+        CACHE.mkdir(parents=True, exist_ok=True)
+        building = tempfile.mkdtemp(dir=CACHE)
+        command = ["npm", "install", "--prefix", building, "--ignore-scripts", "--no-audit", "--no-fund",
+                   f"{package}@{VERSION}"]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        if done.returncode:
+            shutil.rmtree(building)
+            pytest.skip(f"npm install {package}: {done.stderr[-500:]}")
+        try:
+            os.rename(building, folder)
+        except OSError:  # somebody else was first
+            shutil.rmtree(building)
+    return str(program)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "halves"
+    (folder / "src").mkdir(parents=True)
+    (folder / "src" / "lib.rs").write_text("pub fn half(x: i32) -> i32 {\n    x / 3\n}\n")
+    subprocess.run(["git", "init", "-q", str(folder)], check=True)
+    return folder
+
+
+def answers(project: Path) -> list:
+    path = str(project / "src" / "lib.rs")
+    return [
+        ("I'll read it.", [("read", {"filePath": path}), ("bash", {"command": "ls src", "description": "Lists"})]),
+        ("", [("edit", {"filePath": path, "oldString": "x / 4", "newString": "x / 2"})]),
+        ("Once more.", [("edit", {"filePath": path, "oldString": "x / 3", "newString": "x / 2"})]),
+        ("`half` divides by 2 now.", []),
+    ]
+
+
+@contextmanager
+def served(program: str, home: Path, project: Path, model_url: str) -> Iterator[Callable]:
+    """`opencode serve`; gives a function that posts to it."""
+    variables = {**prepare(home, model_url), "PWD": str(project)}
+    shutil.copy(home / "opencode.json", project)  # the v2 engine does not look at OPENCODE_CONFIG
+    process = subprocess.Popen([program, "serve", "--port", "0"], cwd=project, env=variables, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+    try:
+        url = next(found[0] for line in process.stdout if (found := re.search(r"http://[\d.:]+", line)))
+
+        def post(path: str, body: dict) -> dict:
+            request = urllib.request.Request(
+                url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+            )
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.load(answer)["data"]
+
+        yield post
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.wait()
+
+
+def comparable(messages: list[dict], shown: Callable[[str], str] = str) -> list[tuple]:
+    """Role, text and calls of messages, with what may differ in form made the same."""
+    plain = []
+    for message in messages:
+        calls = []
+        for call in message.get("tool_calls") or ():
+            arguments = json.loads(call["function"]["arguments"])
+            arguments.pop("description", None)
+            calls.append((call["function"]["name"], {key: shown(value) for key, value in arguments.items()}))
+        plain.append((message["role"], shown(message["content"] or ""), calls))
+    return plain
+
+
+def test_a_session_of_the_real_program_appears_as_the_server_saw_it(
+    opencode: str, project: Path, tmp_path: Path, config_file: Path
+) -> None:
+    home = tmp_path / "opencode-home"
+    with ScriptedModel(answers(project)).serving() as model:
+        database = run_opencode(opencode, home, project, model.url, "half() divides by 3; make it 2.")
+        run_opencode(opencode, home, project, model.url, "--continue", "Thanks, anything else?")
+    assert "x / 2" in (project / "src" / "lib.rs").read_text()
+    assert len(model.requests) == 5
+
+    (session,) = read_sessions(database, [])
+    messages, _ = live_messages(session)
+    steps = [index for index, message in enumerate(messages) if message.role == "assistant"]
+    for request, index in zip(model.requests, steps, strict=True):
+        assert comparable(replay(messages[:index], MODEL)) == comparable(request["messages"][1:])
+
+    script = importlib.import_module("extract-training-data")
+    arguments = ["--config", str(config_file), "--database", str(database), "--output", str(tmp_path / "out")]
+    assert CliRunner().invoke(script.main, arguments).exit_code == 0
+    (record,) = read_records(tmp_path / "out" / "rust.jsonl")
+    relative = ProjectPaths(str(project)).text
+    seen = comparable(model.requests[-1]["messages"][1:], lambda text: relative(text.removeprefix("Error: ")))
+    seen = [(role, text.strip('"') if role == "user" else text, calls) for role, text, calls in seen]
+    assert comparable(record["messages"][1:-1]) == seen
+    weights = [message["weight"] for message in record["messages"] if message["role"] == "assistant"]
+    assert weights == [1, 0, 1, 1, 1], "the edit that failed is context"
+    assert record["messages"][-1]["content"] == "Done."
+    assert str(tmp_path) not in json.dumps(record)
+
+
+def test_a_session_of_the_v2_engine_appears_as_the_server_saw_it(
+    opencode: str, project: Path, tmp_path: Path, config_file: Path
+) -> None:
+    path = str(project / "src" / "lib.rs")
+    script = [
+        ("Looking.", [("read", {"path": path}), ("read", {"path": path, "offset": 2, "limit": 1}),
+                      ("bash", {"command": "ls src; exit 3"}), ("write", {"path": "new.rs", "content": "// é\n"})]),
+        ("", [("edit", {"path": path, "oldString": "x / 4", "newString": "x / 2"}), ("search", {})]),
+        ("", [("edit", {"path": path, "oldString": "x / 3", "newString": "x / 2"})]),
+        ("Done.", []),
+    ]  # fmt: skip
+    home = tmp_path / "opencode-home"
+    database = home / "data" / "opencode" / "opencode.db"
+    with ScriptedModel(script).serving() as model, served(opencode, home, project, model.url) as post:
+        where = {"directory": str(project)}
+        made = post(
+            "/api/session", {"agent": "build", "location": where, "model": {"providerID": "local", "id": MODEL}}
+        )
+        post(f"/api/session/{made['id']}/prompt", {"prompt": {"text": "half() divides by 3; make it 2."}})
+        deadline = time.monotonic() + 180
+        while True:  # read while opencode is writing
+            (session,) = read_sessions(database, [])
+            if session.messages and session.messages[-1].data.get("finish") == "stop":
+                break
+            assert time.monotonic() < deadline, "the session does not end"
+            time.sleep(0.2)
+    steps = [index for index, message in enumerate(session.messages) if message.role == "assistant"]
+    for request, index in zip(model.requests, steps, strict=True):
+        assert comparable(replay(session.messages[:index], MODEL)) == comparable(request["messages"][1:])
+
+    script = importlib.import_module("extract-training-data")
+    arguments = ["--config", str(config_file), "--database", str(database), "--output", str(tmp_path / "out")]
+    assert CliRunner().invoke(script.main, arguments).exit_code == 0
+    (record,) = read_records(tmp_path / "out" / "rust.jsonl")
+    weights = [message["weight"] for message in record["messages"] if message["role"] == "assistant"]
+    assert weights == [1, 0, 1, 1]
+    results = [message["content"] for message in record["messages"] if message["role"] == "tool"]
+    assert results[0] == read_result("src/lib.rs", "pub fn half(x: i32) -> i32 {\n    x / 3\n}\n")
+    assert "\n2:     x / 3\n" in results[1] and "offset=3" in results[1]
+    assert results[2:4] == ["lib.rs", WRITE_DONE]
+    assert results[4].startswith("Could not find oldString") and results[5:] == ["Unknown tool: search", EDIT_DONE]
+
+
+def test_the_tools_that_training_shows_are_the_ones_that_opencode_sends(opencode: str, config_file: Path) -> None:
+    script = importlib.import_module("capture-tools")
+    run = CliRunner().invoke(script.main, ["--config", str(config_file), "--program", opencode, "--json"])
+    assert run.exit_code == 0, run.output
+    assert json.loads(run.stdout)["version"] == VERSION
+    captured = json.loads((config_file.parent / "data" / "opencode-tools.json").read_text())
+    assert "opencode" in captured["system"] and "/tmp" not in captured["system"]
+    tools = {tool["function"]["name"]: tool["function"]["parameters"] for tool in captured["tools"]}
+    for tool in TOOLS:
+        parameters = tools.pop(tool["function"]["name"])
+        assert set(parameters["required"]) == set(tool["function"]["parameters"]["required"])
+        assert set(tool["function"]["parameters"]["properties"]) <= set(parameters["properties"])
+    assert tools == {}

@@ -1,0 +1,141 @@
+"""Calls of every version in the present vocabulary."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from specialists.agent import TOOLS
+from specialists.opencode_tools import Call, Files, agent_tools, compact, infer_schemas, present_calls, present_output
+
+READ = (
+    "<path>a.py</path>\n<type>file</type>\n<content>\n1: x = 1\n2: y = 1\n\n(End of file - total 2 lines)\n</content>"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("bash", {"command": "ls", "description": "d", "timeout": 5}, ("bash", {"command": "ls", "timeout": 5})),
+        ("shell", {"command": "ls"}, ("bash", {"command": "ls"})),
+        ("read", {"path": "a", "limit": 3}, ("read", {"filePath": "a", "limit": 3})),
+        ("grep", {"pattern": "x", "path": "src"}, ("grep", {"pattern": "x", "path": "src"})),
+        ("subagent", {"description": "d", "prompt": "p", "subagent_type": "s"},
+         ("task", {"description": "d", "prompt": "p", "subagent_type": "s"})),
+        ("todowrite", {"todos": [{"content": "c", "status": "s", "priority": "p", "id": "1"}]},
+         ("todowrite", {"todos": [{"content": "c", "status": "s", "priority": "p"}]})),
+        ("db_query", {"sql": "x"}, ("db_query", {"sql": "x"})),
+        ("list", {"path": "."}, None),
+        ("edit", {"filePath": "a", "newString": "b"}, None),
+    ],
+)  # fmt: skip
+def test_names_and_arguments(name: str, arguments: dict[str, Any], expected: tuple[str, dict] | None) -> None:
+    calls = present_calls(Call(name, arguments, "out"), Files())
+    assert expected is None if calls is None else [(call.name, call.arguments) for call in calls] == [expected]
+
+
+def patch(*lines: str) -> Call:
+    return Call("apply_patch", {"patchText": "\n".join(["*** Begin Patch", *lines, "*** End Patch"])}, "Success.")
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["*** Update File: a.py", "@@", "-x = 1", "+x = 2"], [("edit", "x = 1", "x = 2")]),
+        (["*** Update File: a.py", "@@", " x = 1", "-y = 1", "+y = 2"], [("edit", "x = 1\ny = 1", "x = 1\ny = 2")]),
+        (["*** Update File: a.py", "@@", "-x = 1", "+x = 2", "@@", "-y = 1", "+y = 2"],
+         [("edit", "x = 1", "x = 2"), ("edit", "y = 1", "y = 2")]),
+        (["*** Add File: b.py", "+z = 1", "+", "+w = 2"], [("write", None, "z = 1\n\nw = 2\n")]),
+        (["*** Update File: a.py", "@@", "- = 1", "+ = 2"], None),  # stands there twice
+        (["*** Update File: a.py", "@@", "-x  = 1", "+x = 2"], None),  # stands there otherwise
+        (["*** Update File: c.py", "@@", "-x = 1", "+x = 2"], None),  # never read
+        (["*** Update File: a.py", "*** Move to: d.py", "@@", "-x = 1", "+x = 2"], None),
+        (["*** Delete File: a.py"], None),
+        (["nonsense"], None),
+    ],
+)  # fmt: skip
+def test_patches_become_edits_where_that_is_exact(lines: list[str], expected: list[tuple] | None) -> None:
+    files = Files()
+    files.after(Call("read", {"filePath": "a.py"}, READ))
+    calls = present_calls(patch(*lines), files)
+    if expected is None:
+        assert calls is None
+    else:
+        got = [
+            (c.name, c.arguments.get("oldString"), c.arguments.get("newString", c.arguments.get("content")))
+            for c in calls
+        ]
+        assert got == expected
+
+
+@pytest.mark.parametrize(
+    "between",
+    [Call("bash", {"command": "sed -i s/x/z/ a.py"}, ""), Call("edit", {"filePath": "a.py", "oldString": "q"}, "")],
+)
+def test_a_file_that_may_have_changed_is_not_known(between: Call) -> None:
+    files = Files()
+    files.after(Call("read", {"filePath": "a.py"}, READ))
+    files.after(between)
+    assert present_calls(patch("*** Update File: a.py", "@@", "-x = 1", "+x = 2"), files) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "structured", "output", "expected"),
+    [
+        ("read", {"content": "x = 1\ny = 1\n"}, "{}", READ),
+        ("read", {"content": "y = 1\nz = 1", "offset": 2, "truncated": True, "next": 4}, "{}",
+         "<path>a.py</path>\n<type>file</type>\n<content>\n2: y = 1\n3: z = 1\n\n(Showing lines 2-3. "
+         "Use offset=4 to continue.)\n</content>"),
+        ("read", {"entries": []}, '{"entries":[]}', '{"entries":[]}'),
+        ("edit", {"files": []}, "Edited file successfully: a.py", "Edit applied successfully."),
+        ("write", {}, "Created file successfully: a.py", "Wrote file successfully."),
+        ("bash", {"exit": 1}, "no\n\nCommand exited with code 1.", "no"),
+        ("grep", {}, "Found 1 matches", "Found 1 matches"),
+    ],
+)  # fmt: skip
+def test_results_of_the_v2_engine(name: str, structured: dict[str, Any], output: str, expected: str) -> None:
+    assert present_output(name, {"path": "a.py"}, structured, output) == expected
+
+
+def test_several_edits_in_one_call() -> None:
+    edits = [{"oldString": "a", "newString": "b"}, {"oldString": "c", "newString": "d", "replaceAll": True}]
+    calls = present_calls(Call("multiedit", {"filePath": "f", "edits": edits}, "ok"), Files())
+    assert [call.arguments for call in calls or ()] == [{"filePath": "f", **edit} for edit in edits]
+
+
+def test_captured_tools_without_prose_and_with_the_argument_names_of_our_calls() -> None:
+    inner = {"type": "object", "description": "prose", "properties": {"a": {"type": "string", "description": "b"}}}
+    tags = {"type": "array", "items": inner}
+    properties = {"filePath": {"type": "string", "description": "long"}, "tags": tags}
+    parameters = {"$schema": "x", "type": "object", "properties": properties, "required": ["filePath"]}
+    read = compact({"type": "function", "function": {"name": "read", "description": "d", "parameters": parameters}})
+    assert "prose" not in repr(read) and "description" not in repr(read) and "$schema" not in repr(read)
+    assert read["function"]["parameters"]["properties"]["tags"]["items"]["properties"] == {"a": {"type": "string"}}
+    renamed = {"function": {"name": "write", "parameters": {"properties": {"path": {}, "content": {}}}}}
+    assert agent_tools({"tools": [read, renamed]}) == [read, next(t for t in TOOLS if t["function"]["name"] == "write")]
+    assert agent_tools(None) == agent_tools({}) == TOOLS
+
+
+def test_capturing_from_a_program_that_is_not_there(config_file: Path) -> None:
+    main = importlib.import_module("capture-tools").main
+    run = CliRunner().invoke(main, ["--config", str(config_file), "--program", "/nowhere/opencode"])
+    assert run.exit_code == 1 and "/nowhere/opencode: No such file or directory; install" in run.output
+
+
+def test_schemas_of_plugins_tools_are_inferred_from_their_calls() -> None:
+    calls = [
+        Call("db_query", {"sql": "x", "limit": 3}, ""),
+        Call("db_query", {"sql": "y", "all": True}, ""),
+        Call("db_query", {"wrong": 1}, "", failed=True),
+        Call("bash", {"command": "ls"}, ""),
+    ]
+    (schema,) = infer_schemas(calls)
+    assert schema["function"]["name"] == "db_query"
+    assert schema["function"]["parameters"] == {
+        "type": "object",
+        "properties": {"sql": {"type": "string"}, "limit": {"type": "integer"}, "all": {"type": "boolean"}},
+        "required": ["sql"],
+    }

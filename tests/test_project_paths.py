@@ -1,0 +1,64 @@
+"""No home folder, no user name, nothing outside the project by its absolute path; and nothing else is touched."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from specialists.project_paths import ProjectPaths
+
+PROJECT = "/home/kim/src/demo"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"{PROJECT}/src/lib.rs:3", "src/lib.rs:3"),
+        (f"cd {PROJECT} && ls", "cd . && ls"),
+        (f"file://{PROJECT}/a b", "file://a b"),
+        (f'{{"path": "{PROJECT}"}}', '{"path": "."}'),
+        (f"{PROJECT}-old/x and {PROJECT}2", "~/src/demo-old/x and ~/src/demo2"),
+        ("/home/kim/.cargo/bin and /home/kim", "~/.cargo/bin and ~"),
+        ("/home/kimberly/x", "/home/kimberly/x"),
+        ("drwx kim kim 4096", "drwx user user 4096"),
+        ("akimbo kimono", "akimbo kimono"),
+        ("the route /home/index stays", "the route /home/index stays"),
+        ("", ""),
+    ],
+)
+def test_texts(text: str, expected: str) -> None:
+    assert ProjectPaths(PROJECT).text(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("directory", "root", "text", "expected"),
+    [
+        ("/home/kim/m/web", "/home/kim/m", "/home/kim/m/core/a.rs /home/kim/m/web/b.ts", "../core/a.rs b.ts"),
+        ("/Users/kim/app", "", "/Users/kim/app/A.swift /Users/kim/Library", "A.swift ~/Library"),
+        ("/root/app", "", "/root/app/a.py /root/.bashrc", "a.py ~/.bashrc"),
+        ("/home/kim", "", "/home/kim/notes.md", "~/notes.md"),
+        ("/home/build/x", "", "build build/x /home/build/x/y", "build build/x y"),  # a name that says nothing
+        ("/srv/app/", "", "/srv/app/a.rb /srv/other", "a.rb /srv/other"),
+        ("/", "/", "/etc/passwd", "/etc/passwd"),
+        ("", "", "/etc/passwd", "/etc/passwd"),
+    ],
+)  # fmt: skip
+def test_folders(directory: str, root: str, text: str, expected: str) -> None:
+    assert ProjectPaths(directory, root).text(text) == expected
+
+
+def test_a_project_elsewhere_hides_the_home_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/robin")
+    assert ProjectPaths("/srv/app").text("/home/robin/.npm robin /srv/app/x") == "~/.npm user x"
+
+
+def test_values_and_names() -> None:
+    paths = ProjectPaths(PROJECT)
+    assert paths.value({"a": [f"{PROJECT}/x", 1, None], "b": {"c": PROJECT}}) == {"a": ["x", 1, None], "b": {"c": "."}}
+    assert (paths.project, ProjectPaths("/home/kim").project) == ("demo", "~")
+
+
+@given(st.lists(st.sampled_from([PROJECT, "/home/kim", "kim", "/", " ", "\n", "src", ".rs", ":", '"']), max_size=12))
+def test_nothing_of_the_owner_is_left(pieces: list[str]) -> None:
+    text = ProjectPaths(PROJECT).text(" ".join(pieces))
+    assert "/home/kim" not in text and "kim" not in text.split()
