@@ -226,7 +226,7 @@ PLACES = [
     Place("redis password", "requirepass", rf"(?<![\w-])requirepass\s+{_VALUE}", is_password),
     Place("login password", "login", rf"(?<![\w-])login\b{_OPTIONS}(?:-p|--password)[ =]{_VALUE}", is_password),
     Place("netrc password", "login", rf"login\s+\S{{1,100}}\s+password\s+{_VALUE}", is_password),
-    Place("openssl password", "pass:", rf"pass:{_VALUE}", is_password),
+    Place("openssl password", "pass:", rf"(?<!\w)pass:{_VALUE}", is_password),
     Place("sql password", "identified by",
           r"identified\s+(?:with\s+\S+\s+)?by\s+(?:password\s+)?'(?P<secret>[^'\n]{6,200})'", is_password),
     Place("sql password", "password '", r"password\s+'(?P<secret>[^'\n]{6,200})'", is_password),

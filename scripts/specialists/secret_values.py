@@ -51,14 +51,14 @@ _TELLING = re.compile(
     r"|deadbeef|cafebabe|00000000|11111111|not[-_]a[-_]|(?:^|[-_])(?:insert|sample|mock)[-_]"
 )
 _EXPRESSION = re.compile(
-    r"\$\{|\$\(|\{\{|<%|%\{|#\{|%\(|^\$|^%[A-Za-z_]|^<|^\{|^\[|^@|^&|^\*|^\(|^!|\(\)|process\.env|import\.meta"
+    r"\$\{|\$\(|\{\{|<%|%\{|#\{|%\(|^\$|^%[A-Za-z_]|^<|^\{|^\[|^@|^&|^\*|^\(|^!|^[)\],;]|\(\)|process\.env|import\.meta"
     r"|os\.environ|getenv|ENV\[|secrets\.|^vault:|^env[.:]|^sha\d+[-:]|^md5:|^https?:|^file:|^data:|^ssh-|^-+$"
     r"|^(?:\.{0,2}|~|[A-Za-z]:)[/\\]|^[\w.+-]+@[\w-]+\.[\w.]+$|^ref\+|^op://|^arn:|^urn:|^projects/|\$[A-Za-z_]+$"
 )
 _LEET = str.maketrans("013457@$", "oieastas")
 _IDENTIFIER = re.compile(r"[A-Za-z_$]+(?:(?:\.|::|->|/|-|_)[A-Za-z_$]+)*\d{0,2}[?!]?")
 _NUMBERED_NAME = re.compile(r"[a-z_]+\d|[v\d][\d.]*|[A-Z_]+_\d+|\w+\(.*|\d+[a-z]{1,2}|\w+(?:\.[a-z]\w+){1,5}")
-_WORD_OR_NUMBER = re.compile(r"[A-Za-z]?[a-z]*[A-Za-z]?\d{0,2}|\d*|v\d+|[A-Z]+")
+_WORD_OR_NUMBER = re.compile(r"[a-z]?(?:[A-Z]{0,3}[a-z]{2,})*[A-Z]*\d{0,3}|\d*|v\d+")
 _TOKEN_ALPHABET = re.compile(r"[A-Za-z0-9+/=_.~:!@#$%^&*()|-]+")
 
 

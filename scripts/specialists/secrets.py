@@ -234,8 +234,13 @@ def _known(secrets: dict[str, str], text: str) -> re.Pattern[str] | None:
     there = sorted((value for value in secrets if value in text), key=lambda value: (-len(value), value))
     if not there:
         return None
-    pattern = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, there))})(?![A-Za-z0-9])")
+    pattern = re.compile("|".join(map(_anywhere, there)))
     return pattern if pattern.search(text) else None
+
+
+def _anywhere(value: str) -> str:
+    """A secret as a pattern; a short one has to stand alone, for it may be a word inside a longer one."""
+    return re.escape(value) if len(value) >= 12 else rf"(?<![A-Za-z0-9]){re.escape(value)}(?![A-Za-z0-9])"
 
 
 def _texts(record: Record) -> Iterator[tuple[str, str, bool]]:

@@ -1,0 +1,104 @@
+"""check-secrets: whatever was built is looked through, however it is encoded; what cannot be read is not clean."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import secret_corpus
+from click.testing import CliRunner
+from specialists.secret_check import texts
+from specialists.secrets import redact
+
+TOKEN = "ghp" + "_" + secret_corpus.Maker(5)(36)
+PASSWORD = "Wr7" + "kQz2m" + "Bx9"
+
+
+# --- check-secrets -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def built(config_file: Path, tmp_path: Path):
+    """Runs check-secrets over a folder of built files; returns (exit code, stderr, summary)."""
+    (tmp_path / "data").mkdir()
+
+    def check(*arguments: str) -> tuple[int, str, dict]:
+        main = import_module("check-secrets").main
+        result = CliRunner().invoke(main, ["--config", str(config_file), "--json", *arguments])
+        return result.exit_code, result.stderr, json.loads(result.stdout.splitlines()[0])
+
+    return check
+
+
+def nested() -> str:
+    inner = json.dumps({"env": json.dumps({"password": PASSWORD})})
+    return json.dumps({"messages": [{"tool_calls": [{"function": {"arguments": inner}}]}]})
+
+
+PLANTED = [
+    ("data/rust.jsonl", "{}\n" + nested() + "\n", 2, "password"),
+    ("data/broken.jsonl", '{"a\n{}\nTOKEN=' + TOKEN, 3, "github token"),
+    ("adapters/a/state.json", json.dumps({"a": 1, "b": ["x", f"the\n\"TOKEN={TOKEN}"]}, indent=1), 5, "github token"),
+    ("adapters/a/README.md", f"a\nb\npassword = \"{PASSWORD}\"\n", 3, "password"),
+    ("reports/index.html", f"<p>\n{TOKEN}</p>", 2, "github token"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "content", "line", "kind"), PLANTED)
+def test_what_was_built_is_looked_through(built, tmp_path: Path, name: str, content: str, line: int, kind: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8")
+    code, told, summary = built()
+    assert code == 1
+    assert summary["secrets"] == [{"file": str(path), "line": line, "kind": kind}]
+    assert f"{path}:{line}: {kind}" in told and TOKEN not in told and PASSWORD not in told
+
+
+def test_tables_and_other_encodings_hide_nothing(built, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "data" / "cache.db") as connection:
+        connection.execute("CREATE TABLE result (data text)")
+        connection.execute("INSERT INTO result VALUES (?)", [nested()])
+    connection.close()
+    (tmp_path / "note.txt").write_text(f"TOKEN={TOKEN}", encoding="utf-16")
+    code, _told, summary = built(str(tmp_path / "note.txt"))
+    assert code == 1
+    assert [(Path(item["file"]).name, item["kind"]) for item in summary["secrets"]] == [
+        ("cache.db", "password"), ("note.txt", "github token"),
+    ]  # fmt: skip
+
+
+def test_clean_files_and_their_fakes_pass(built, tmp_path: Path) -> None:
+    texts_of = [redact(sample.text)[0] for sample in secret_corpus.secrets()] + secret_corpus.look_alikes()
+    (tmp_path / "data" / "rust.jsonl").write_text("".join(json.dumps({"a": text}) + "\n" for text in texts_of))
+    code, _told, summary = built()
+    assert (code, summary["secrets"], summary["files"]) == (0, [], 1)
+
+
+@pytest.mark.parametrize("broken", ["link", "database"])
+def test_what_cannot_be_read_is_not_clean(built, tmp_path: Path, broken: str) -> None:
+    path = tmp_path / "data" / "gone.db"
+    if broken == "link":
+        path.symlink_to(tmp_path / "nowhere")
+    else:
+        path.write_bytes(b"SQLite format 3\0" + b"x" * 200)
+    code, told, summary = built()
+    assert code == 1 and "gone.db: cannot be read" in told and len(summary["unread"]) == 1
+
+
+def test_a_json_text_is_decoded_however_deep() -> None:
+    text = "deep"
+    for _ in range(5):
+        text = json.dumps([text])
+    assert list(texts("", text)) == [("", "deep")]
+
+
+def test_the_command_runs_alone(config_file: Path) -> None:
+    script = Path(__file__).resolve().parents[1] / "scripts" / "check-secrets.py"
+    run = subprocess.run([sys.executable, str(script), "--config", str(config_file)], capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (0, "") and "0 secrets" in run.stderr

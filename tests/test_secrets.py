@@ -1,0 +1,378 @@
+"""Secrets and personal data: found, replaced by fakes that stay, kept out of targets; look-alikes left alone."""
+
+from __future__ import annotations
+
+import json
+import random
+import string
+import sysconfig
+import time
+from pathlib import Path
+
+import pytest
+import secret_corpus
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from specialists import fakes
+from specialists.agent import TOOLS
+from specialists.config import ConfigError, load_config
+from specialists.records import make_record, record_id, tool_call
+from specialists.secret_values import is_password, is_token, name_kind
+from specialists.secrets import PERSONAL, SECRET, Rules, find, redact, scrub
+
+SECRETS, LOOK_ALIKES = secret_corpus.secrets(), secret_corpus.look_alikes()
+TOKEN = "ghp" + "_" + secret_corpus.Maker(5)(36)
+PASSWORD = "Wr7" + "kQz2m" + "Bx9"
+KEY = "\n".join(secret_corpus.Maker(6).pem())
+
+
+def remains(secret: str, text: str) -> bool:
+    """Whether any six characters of a secret still stand in a text."""
+    return any(secret[at : at + 6] in text for at in range(len(secret) - 5))
+
+
+# --- the corpus ----------------------------------------------------------------------------------------------------
+
+
+def test_at_least_97_of_100_secrets_are_found_whole() -> None:
+    assert len(SECRETS) >= 200 and len({sample.kind for sample in SECRETS}) >= 60
+    missed = [sample for sample in SECRETS if remains(sample.secret, redact(sample.text)[0])]
+    assert len(missed) <= 0.03 * len(SECRETS), missed
+
+
+def test_at_most_2_of_100_look_alikes_are_taken_for_secrets() -> None:
+    assert len(LOOK_ALIKES) >= 200
+    alarms = [(line, finds) for line in LOOK_ALIKES if (finds := find(line))]
+    assert len(alarms) <= 0.02 * len(LOOK_ALIKES), alarms
+
+
+def test_one_file_in_two_hundred_of_real_code_alarms_at_most() -> None:
+    folder = Path(sysconfig.get_path("stdlib"))
+    files = random.Random(1).sample(sorted([*folder.glob("*.py"), *folder.glob("[ehjlmuwx]*/*.py")]), 200)
+    sources = {path: path.read_text(encoding="utf-8", errors="replace") for path in files}
+    alarms = [path for path, text in sources.items() if any(item.category == SECRET for item in find(text))]
+    assert len(alarms) <= 1, alarms
+
+
+@pytest.mark.parametrize("sample", SECRETS[::7], ids=lambda sample: sample.kind)
+def test_replacing_twice_is_replacing_once(sample: secret_corpus.Sample) -> None:
+    once, findings = redact(sample.text)
+    assert findings
+    assert redact(once) == (once, [])
+
+
+PIECES = [sample.text for sample in SECRETS] + LOOK_ALIKES
+GLUE = ["", " ", "\n", '"', "'", "=", ": ", "@", "/", ",", "\\n", "password=", 'token: "', "://a:", "\n- ", "}"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.one_of(st.sampled_from(PIECES), st.sampled_from(GLUE), st.text(max_size=12)), max_size=7))
+@example(["password=", "://a:", "password=", PIECES[0]])
+def test_whatever_stands_side_by_side_the_second_time_changes_nothing(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    once, findings = redact(text)
+    assert redact(once) == (once, []), text
+    assert findings or once == text
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(alphabet=st.characters(codec=None), max_size=200))
+def test_any_text_can_be_looked_through(text: str) -> None:
+    once, _findings = redact(text)
+    assert redact(once)[0] == once
+
+
+# --- fakes ---------------------------------------------------------------------------------------------------------
+
+
+@given(st.text(min_size=6, max_size=60))
+def test_a_fake_keeps_the_shape_and_proves_itself(secret: str) -> None:
+    fake = fakes.fake(secret)
+    assert len(fake) == len(secret)
+    for old, new in zip(secret, fake, strict=True):
+        assert (old.isdigit(), old.isupper()) == (new.isdigit(), new.isupper()) or not old.isascii()
+        assert old == new or (new.isascii() and new.isalnum())
+    assert fakes.fake(secret) == fake
+    if len(fakes.slots(secret)) >= fakes.LEAST:
+        assert fakes.is_fake(fake)
+
+
+def test_fakes_of_different_secrets_differ_and_secrets_are_no_fakes() -> None:
+    maker = secret_corpus.Maker(3)
+    secrets = [maker(24) for _ in range(500)]
+    assert len({fakes.fake(secret) for secret in secrets}) > 490
+    assert not any(fakes.is_fake(secret) for secret in secrets)
+    assert not any(fakes.is_fake(maker(8, string.ascii_lowercase + string.digits)) for _ in range(2000))
+
+
+def test_any_part_of_a_fake_proves_itself() -> None:
+    fake = fakes.fake(secret_corpus.Maker(4)(40))
+    assert all(fakes.is_fake(fake[start : start + 12]) for start in range(28))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "body"),
+    [(prefix, body) for _kind, prefix, body in secret_corpus.PREFIXED if prefix and "/" not in prefix][::5],
+)
+def test_a_vendors_prefix_stays(prefix: str, body) -> None:
+    secret = prefix + body(secret_corpus.Maker(9))
+    once, _findings = redact(f'key("{secret}")')
+    assert once.startswith(f'key("{prefix}') and once != f'key("{secret}")' and len(once) == len(secret) + 7
+
+
+def test_a_hexadecimal_secret_stays_hexadecimal() -> None:
+    secret = secret_corpus.Maker(2)(40, secret_corpus.HEX)
+    once, _findings = redact(f"api_key={secret}")
+    assert set(once.removeprefix("api_key=")) <= set(secret_corpus.HEX)
+
+
+def test_escapes_survive_in_a_key_inside_a_string() -> None:
+    block = f"-----BEGIN PRIVATE KEY-----\n{KEY}\n-----END PRIVATE KEY-----\n"
+    once, findings = redact(json.dumps({"key": block}))
+    read = json.loads(once)["key"]
+    assert read.count("\n") == block.count("\n") and read.startswith("-----BEGIN PRIVATE KEY-----\n")
+    assert {finding.kind for finding in findings} == {"private key"}
+    assert not any(line in read for line in KEY.split("\n"))
+
+
+def test_findings_never_hold_the_secret() -> None:
+    for sample in SECRETS:
+        shown = repr(redact(sample.text)[1])
+        assert not remains(sample.secret, shown), sample.kind
+
+
+def test_overlapping_finds_are_one() -> None:
+    text = f'Authorization: Bearer {TOKEN}, password="{TOKEN}"'
+    assert [(item.start, item.end) for item in find(text)] == [
+        (text.index(TOKEN), text.index(TOKEN) + 40),
+        (text.rindex(TOKEN), text.rindex(TOKEN) + 40),
+    ]
+    url = f"https://kim:{TOKEN}@github.com/a/b"
+    assert [url[item.start : item.end] for item in find(url)] == [TOKEN]
+
+
+def test_a_prefix_stays_inside_a_longer_find() -> None:
+    once, findings = redact(f'api_key = "kim:{TOKEN}"')
+    assert len(findings) == 1 and ":ghp_" in once and "kim" not in once and TOKEN not in once
+
+
+def test_the_data_of_a_kubernetes_secret() -> None:
+    first, second = secret_corpus.Maker(8).base64(12), secret_corpus.Maker(9).base64(18)
+    manifest = f"apiVersion: v1\ndata:\n  db: {first}\nkind: Secret\nmetadata:\n  namespace: frontend\n  name: app\n"
+    numbered = f"1: kind: Secret\n2: data:\n3:   db: {first}\n4:   mq: {second}\n5: type: Opaque\n"
+    for text in (manifest, numbered):
+        once, findings = redact(text)
+        assert findings and first not in once and second not in once
+        assert "frontend" in once or "Opaque" in once
+        assert redact(text.replace("Secret", "ConfigMap")) == (text.replace("Secret", "ConfigMap"), [])
+
+
+# --- names and values ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("password", "password"), ("DB_PASSWORD", "password"), ("dbPassword2", "password"), ("smtp_pass", "password"),
+     ("apiKey", "token"), ("X-Api-Key", "token"), ("clientSecret", "token"), ("GITHUB_TOKEN", "token"),
+     ("authtoken", "token"), ("aws_secret_access_key", "token"), ("openai_key", "token"), ("_authToken", "token"),
+     ("password_hash", None), ("token_type", None), ("apiKeyId", None), ("public_key", None), ("primary_key", None),
+     ("csrf_token", None), ("compass", None), ("tokenizer", None), ("key", None), ("monkey", None), ("author", None)],
+)  # fmt: skip
+def test_names_that_tell_of_a_secret(name: str, kind: str | None) -> None:
+    assert name_kind(name) == kind
+
+
+@pytest.mark.parametrize("value", ["hunter2", "changeme123", "P@ssw0rd!", "my-secret-token", "${X}", "<key>",
+                                   "xxxxxxxx", "user.password", "1.2.3.4567", "/run/secret1", "x()"])  # fmt: skip
+def test_values_that_are_no_secret(value: str) -> None:
+    assert not is_password(value) and not is_token(value)
+
+
+# --- personal data -------------------------------------------------------------------------------------------------
+
+PERSONAL_TEXTS = [
+    ("Author: Kim <kim.lee@nordwind.de>", "kim.lee@nordwind.de"),
+    ("cd /home/kimlee/src/app", "kimlee"),
+    ("/Users/kimlee/Library/x", "kimlee"),
+    (r"C:\Users\kimlee\app", "kimlee"),
+    (r'"C:\\Users\\kimlee\\app"', "kimlee"),
+    ("call +49 170 2938475 today", "2938475"),
+    ("(415) 736-2210 is the office", "736-2210"),
+]
+NOT_PERSONAL = [
+    "git@github.com:a/b.git", "user@example.com", "noreply@anthropic.dev", "root@localhost", "a@2x.png", "pkg@1.2.3",
+    "/home/user/app", "/Users/runner/work", "/home/runner/work/x", "x = a@b.mean()", "@@ -12,7 +12,9 @@", "1234567890",
+    "+1 202 555 0143", "2026-03-01 10:00", "192.168.178.201", "12345678+kim@users.noreply.github.com", "555-0100",
+    "i+1 234 567", "@types/node@20.1.2", "kim@example.org", "1-800-555-0199",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "private"), PERSONAL_TEXTS)
+def test_personal_data_is_replaced_as_its_own_class(text: str, private: str) -> None:
+    once, findings = redact(text)
+    assert private not in once
+    assert [finding.category for finding in findings] == [PERSONAL]
+    assert redact(once) == (once, [])
+
+
+@pytest.mark.parametrize("text", NOT_PERSONAL)
+def test_what_looks_personal_and_is_not(text: str) -> None:
+    assert redact(text) == (text, [])
+
+
+def test_hosts_of_the_owner_are_replaced_where_a_host_is_meant() -> None:
+    rules = Rules(hosts=("sin", "nas.nordwind.de"))
+    once, findings = redact("ssh kim@sin; Math.sin(x); http://sin:8000/; sin.local; NAS.nordwind.de/x; sinus", rules)
+    assert "Math.sin(x)" in once and "sinus" in once and "nordwind" not in once.lower()
+    assert len(findings) == 4 and {finding.kind for finding in findings} == {"host name"}
+    assert redact(once, rules) == (once, [])
+
+
+# --- the owner's rules ---------------------------------------------------------------------------------------------
+
+
+def test_own_patterns_and_exceptions(config_file: Path) -> None:
+    config_file.write_text(
+        config_file.read_text() + "\n[secrets]\nextra = ['CASE-(\\d{8})', 'Bluebird\\w*']\nallow = ['^ghp_']\n"
+    )
+    rules = Rules.of(load_config(config_file))
+    once, findings = redact(f"CASE-84736251 Bluebird7 {TOKEN}", rules)
+    assert "84736251" not in once and once.startswith("CASE-") and "Bluebird" not in once and TOKEN in once
+    assert [finding.kind for finding in findings] == ["own pattern", "own pattern"]
+    assert TOKEN not in redact(TOKEN)[0]
+
+
+def test_a_pattern_that_is_none_is_told(config_file: Path) -> None:
+    config_file.write_text(config_file.read_text() + "\n[secrets]\nextra = ['(']\nhost = ['x']\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(config_file)
+    assert "secrets.extra: '(' is no regular expression" in str(caught.value)
+    assert "secrets.host: unknown key; did you mean 'hosts'?" in str(caught.value)
+
+
+# --- records -------------------------------------------------------------------------------------------------------
+
+
+def chat(user: str = "go", result: str = "done", context: str = "", **target) -> dict:
+    """A record: request, a failed step (context), a call (target), its result, a last word (target)."""
+    arguments = target.get("arguments", {"command": "ls"})
+    messages = [
+        {"role": "system", "content": "You are build-rust, kim@nordwind.de."},
+        {"role": "user", "content": user},
+        {
+            "role": "assistant",
+            "content": context,
+            "weight": 0,
+            "tool_calls": [tool_call(0, "bash", {"command": context})],
+        },
+        {"role": "tool", "tool_call_id": "call_0", "content": "failed"},
+        {"role": "assistant", "content": target.get("content", ""), "tool_calls": [tool_call(1, "bash", arguments)]},
+        {"role": "tool", "tool_call_id": "call_1", "content": result},
+        {"role": "assistant", "content": target.get("last", "Done.")},
+    ]
+    if "reasoning" in target:
+        messages[4]["reasoning_content"] = target["reasoning"]
+    source = {
+        "kind": "session",
+        "time": "2026-01-01T00:00:00Z",
+        "title": target.get("title", "x"),
+        "path": target.get("path", "a.rs"),
+    }
+    return make_record("rust", messages, TOOLS, source)
+
+
+IN_TARGETS = [
+    {"content": f"I use {TOKEN}."},
+    {"last": f"The key is {TOKEN}"},
+    {"reasoning": f"so {TOKEN} is it"},
+    {"arguments": {"command": f"curl -H 'Authorization: Bearer {TOKEN}' x"}},
+    {"arguments": {"todos": [{"content": {"deep": f"use {TOKEN}"}}]}},
+    {"arguments": {"env": {"DB_PASSWORD": PASSWORD}}},
+    {"arguments": {"command": f"mysql -u root -p{PASSWORD} shop"}},
+    {"arguments": {TOKEN: 1}},
+    {"arguments": {"password": PASSWORD.replace("k", 'k"')}},
+    {"arguments": {"content": f"-----BEGIN PRIVATE KEY-----\n{KEY}\n-----END PRIVATE KEY-----"}},
+    {"user": f'password = "{PASSWORD}"', "last": f"I put {PASSWORD} there."},
+    {"result": f"DB_PASSWORD={PASSWORD}", "arguments": {"command": f"connect {PASSWORD}"}},
+    {"path": f"keys/{TOKEN}.txt", "arguments": {"filePath": f"keys/{TOKEN}.txt"}},
+]
+
+
+@pytest.mark.parametrize("places", IN_TARGETS)
+def test_a_secret_in_a_target_drops_the_row(places: dict) -> None:
+    record, findings = scrub(chat(**places))
+    assert record is None
+    assert [finding.category for finding in findings] == [SECRET] * len(findings) and findings
+
+
+IN_CONTEXT = [
+    {"user": f"use {TOKEN}"},
+    {"result": f"TOKEN={TOKEN}"},
+    {"context": f"curl -H 'Authorization: Bearer {TOKEN}' x"},
+    {"title": f"Fix {TOKEN}"},
+    {"path": f"keys/{TOKEN}.txt"},
+]
+
+
+@pytest.mark.parametrize("places", IN_CONTEXT)
+def test_a_secret_in_context_is_replaced_throughout(places: dict) -> None:
+    before = chat(**places)
+    after, findings = scrub(before)
+    assert after is not None and TOKEN not in json.dumps(after)
+    fake = redact(TOKEN)[0]
+    assert json.dumps(after) == json.dumps(before).replace(TOKEN, fake).replace(before["id"], after["id"])
+    assert after["id"] == record_id("rust", after["messages"], after["tools"])
+    assert [finding.kind for finding in findings] == ["github token"]
+    assert scrub(after) == (after, [])
+
+
+def test_what_one_place_shows_to_be_secret_is_so_everywhere() -> None:
+    after, _findings = scrub(chat(user=f"DB_PASSWORD={PASSWORD}", result=f"connected with {PASSWORD} ok"))
+    assert after is not None and PASSWORD not in json.dumps(after)
+    shown = after["messages"][1]["content"].removeprefix("DB_PASSWORD=")
+    assert after["messages"][5]["content"] == f"connected with {shown} ok"
+
+
+def test_personal_data_is_replaced_in_targets_too_and_the_same_way() -> None:
+    before = chat(
+        user="mail kim@nordwind.de",
+        last="Mailed kim@nordwind.de.",
+        arguments={"command": "ls /home/kimlee/x"},
+        result="/home/kimlee/x/a",
+        path="/home/kimlee/x",
+    )
+    after, findings = scrub(before)
+    assert after is not None
+    mailed = after["messages"][1]["content"].removeprefix("mail ")
+    assert after["messages"][6]["content"] == f"Mailed {mailed}." and mailed.endswith("@example.com")
+    home = after["source"]["path"]
+    assert "kimlee" not in json.dumps(after) and json.loads(
+        after["messages"][4]["tool_calls"][0]["function"]["arguments"]
+    ) == {"command": f"ls {home}"}
+    assert {finding.category for finding in findings} == {PERSONAL}
+    assert after["messages"][0] == before["messages"][0] and after["tools"] == before["tools"]
+
+
+def test_a_row_without_finds_is_the_same_row() -> None:
+    before = chat(user="commit " + "a94a8fe5ccb19ba61c4c0873d391e987982fbbd3")
+    assert scrub(before) == (before, [])
+
+
+def test_arguments_that_are_no_json_are_a_text() -> None:
+    before = chat()
+    before["messages"][2]["tool_calls"][0]["function"]["arguments"] = '{"command": "TOKEN=' + TOKEN
+    after, _findings = scrub(before)
+    assert after is not None and TOKEN not in json.dumps(after)
+
+
+# --- speed ---------------------------------------------------------------------------------------------------------
+
+HOSTILE = ["://", "password=", "password='x", "eyJ", "-----BEGIN RSA PRIVATE KEY-----\n", "MT", "a@b.", "+1 234 ",
+           "kind: Secret\n", "cookie: a=b; ", "token is ", "x", "name: TOKEN, value", "identified by '"]  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_no_text_takes_more_than_its_length(piece: str) -> None:
+    started = time.process_time()
+    find((piece * 30_000)[:40_000])
+    assert time.process_time() - started < 1.5
