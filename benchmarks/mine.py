@@ -1,0 +1,196 @@
+"""How much CPU does mining git cost, against `git log -p` and PyDriller, in one run on the same repositories?
+
+    python benchmarks/mine.py                                   a made repository of 20,000 commits
+    python benchmarks/mine.py ~/src/ripgrep=.rs ~/src/click=.py   real ones, each with the language's extension
+
+The job: message, before, after and diff of every text file of every commit that is no merge. `one language` reads what
+commit_filter leaves of the three busiest authors; `examples` goes all the way to the rows. CPU is user and system time
+of a process of its own with all its children; memory is the peak of that process, and of the largest git (which maps
+packs into memory). PyDriller is timed on the newest --sample commits and scaled, because it takes long; where it is
+not installed (`pip install pydriller`), it is left out.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import click
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from specialists.git_layout import Layout, environment  # noqa: E402
+from specialists.git_source import REGULAR, GitSource  # noqa: E402
+
+WORDS = "add fix remove parser reader writer cache value list table when empty missing large first second".split()  # noqa: SIM905
+GRAMMARS = {".rs": "rust", ".ts": "typescript", ".py": "python", ".rb": "ruby", ".swift": "swift"}
+
+
+def every_text_file(source: GitSource) -> int:
+    """Reads everything; returns bytes."""
+    chosen = [(commit, [c for c in commit.changes if {c.before_mode, c.after_mode} & set(REGULAR)])
+              for commit in source.commits()]  # fmt: skip
+    chosen = [item for item in chosen if item[1]]
+    return sum(sum(len(blob or b"") for blob in found.blobs.values()) for found in source.read(chosen))
+
+
+def one_language(source: GitSource, extension: str) -> int:
+    """Reads what is left of one language; returns commits."""
+    from specialists.commit_filter import CommitFilter
+
+    rules = CommitFilter(source, authors(source), [extension], 5)
+    chosen = [found for commit in source.commits() if (found := rules.candidate(commit))]
+    return sum(1 for _ in source.read([(item.commit, item.changes) for item in chosen]))
+
+
+def examples(source: GitSource, extension: str) -> int:
+    """Mines one language; returns examples."""
+    from specialists.config import load_config
+    from specialists.mining import Miner
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "specialists.toml"
+        path.write_text(
+            f'[languages.it]\nadapter = "it"\nextensions = ["{extension}"]\n'
+            f'grammar = "tree_sitter_{GRAMMARS[extension]}"\nrepositories = []\nwanted = [100, 500]\n'
+        )
+        config = load_config(path)
+        miner = Miner(config, config.language("it"), Path(folder) / "mined.sqlite")
+        miner.mine(source.path, authors(source))
+        return len(miner.finish(500).records)
+
+
+def authors(source: GitSource) -> list[str]:
+    """The three busiest authors, from metadata alone."""
+    count = Counter(commit.mapped_email for commit in source.commits() if "[bot]" not in commit.email)
+    return [email for email, _ in count.most_common(3)]
+
+
+def log_p(source: GitSource) -> int:
+    """`git log -p` through the same shim, its output thrown away."""
+    command = ["git", "--no-pager", f"--git-dir={source._shim}", "log", "-p", "--no-merges", source.head]
+    subprocess.run(command, env=environment(source._shim), stdout=subprocess.DEVNULL, check=True)
+    return 0
+
+
+def pydriller(source: GitSource, sample: int) -> int:
+    """The same job by PyDriller on the newest commits; returns how many."""
+    from pydriller import Git
+
+    repository, done = Git(str(Layout.of(source.path).git_dir)), 0
+    for commit in source.commits():
+        if len(commit.parents) < 2 and commit.changes and done < sample:
+            for file in repository.get_commit(commit.sha).modified_files:
+                _ = (file.diff, file.content, file.content_before)
+            done += 1
+    return done
+
+
+JOBS = {
+    "log -p": lambda source, extension, sample: log_p(source),
+    "everything": lambda source, extension, sample: every_text_file(source),
+    "one language": lambda source, extension, sample: one_language(source, extension),
+    "examples": lambda source, extension, sample: examples(source, extension),
+    "pydriller": lambda source, extension, sample: pydriller(source, sample),
+}
+
+
+def measure(job: str, path: Path, extension: str, sample: int) -> dict:
+    """One job in a process of its own."""
+    command = [sys.executable, __file__, str(path) + "=" + extension, "--job", job, "--sample", str(sample)]
+    shown = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    return json.loads(shown.stdout.splitlines()[-1])
+
+
+def run(job: str, path: Path, extension: str, sample: int) -> None:
+    with GitSource(path) as source:
+        started = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        result = JOBS[job](source, extension, sample)
+        ended = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu = sum(b.ru_utime + b.ru_stime - a.ru_utime - a.ru_stime for a, b in zip(started, ended, strict=True))
+    memory = [usage.ru_maxrss // 1024 for usage in ended]
+    print(json.dumps({"cpu": cpu, "memory": memory, "result": result}))
+
+
+def make(folder: Path, commits: int) -> Path:
+    """A made repository: 200 modules that grow and change, five authors, every tenth commit a lock file."""
+    if (folder / "HEAD").exists():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(folder)], check=True)
+    chance, files = random.Random(1), {}
+    process = subprocess.Popen(["git", f"--git-dir={folder}", "fast-import", "--quiet"], stdin=subprocess.PIPE)
+    for number in range(commits):
+        message = f"{chance.choice(WORDS[:3]).capitalize()} the {' '.join(chance.choices(WORDS[3:], k=4))}"
+        who = f"Author {number % 5} <author{number % 5}@example.org> {1_600_000_000 + 600 * number} +0000"
+        process.stdin.write(
+            f"commit refs/heads/main\nauthor {who}\ncommitter {who}\ndata {len(message)}\n{message}\n".encode()
+        )
+        for _ in range(chance.choice([1, 1, 2, 3])):
+            name = f"src/module{chance.randrange(200)}.{chance.choice(['py', 'py', 'rs', 'md'])}"
+            lines = files.setdefault(
+                name, [f"def function{n}(x):\n    return x + {n}\n" for n in range(chance.randrange(5, 90))]
+            )
+            lines[chance.randrange(len(lines))] = f"def changed{number}(x):\n    return x * {chance.randrange(99)}\n"
+            lines.insert(chance.randrange(len(lines)), f"def new{number}(y):\n    return {chance.randrange(99)} - y\n")
+            content = "".join(lines).encode()
+            process.stdin.write(f"M 100644 inline {name}\ndata {len(content)}\n".encode() + content + b"\n")
+        if number % 10 == 0:
+            lock = "".join(f"package-{n} {chance.random()}\n" for n in range(50)).encode()
+            process.stdin.write(f"M 100644 inline poetry.lock\ndata {len(lock)}\n".encode() + lock + b"\n")
+    process.stdin.close()
+    if process.wait():
+        sys.exit("git fast-import failed")
+    subprocess.run(["git", f"--git-dir={folder}", "repack", "-adfq"], check=True)  # as a clone would come
+    return folder
+
+
+@click.command()
+@click.argument("repositories", nargs=-1, metavar="[PATH=EXTENSION]...")
+@click.option("--commits", default=20_000, show_default=True, help="Of the made repository.")
+@click.option("--sample", default=200, show_default=True, help="Commits for PyDriller.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Where the made repository is kept.")
+@click.option("--job", type=click.Choice(list(JOBS)), hidden=True)
+def main(repositories: tuple[str, ...], commits: int, sample: int, folder: Path | None, job: str | None) -> None:
+    """CPU seconds and peak memory of reading repositories."""
+    named = [
+        (Path(path).expanduser().absolute(), extension)
+        for path, _, extension in (r.partition("=") for r in repositories)
+    ]
+    if job:
+        run(job, *named[0], sample)
+        return
+    kept = folder or Path(tempfile.gettempdir()) / f"benchmark-mine-{commits}"
+    if not named:
+        started = time.monotonic()
+        named = [(make(kept, commits), ".py")]
+        print(f"made {commits} commits in {time.monotonic() - started:.0f} s: {kept}")
+    jobs = [job for job in JOBS if job != "pydriller" or importlib.util.find_spec("pydriller")]
+    for path, extension in named:
+        with GitSource(path) as source:
+            count = sum(bool(commit.changes) for commit in source.commits())
+        print(f"\n{path} ({count} commits, {extension})")
+        base = None
+        for name in jobs:
+            found = measure(name, path, extension, sample)
+            cpu = found["cpu"] * count / max(1, found["result"]) if name == "pydriller" else found["cpu"]
+            base = base or cpu
+            own, gits = found["memory"]
+            memory = f"{own:4} MB, git {gits:4} MB"
+            print(f"  {name:14} {cpu:8.2f} s CPU  {cpu / base:6.2f}x  {memory}  result {found['result']}")
+
+
+if __name__ == "__main__":
+    main()

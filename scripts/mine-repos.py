@@ -1,0 +1,107 @@
+"""The git history of a language's repositories -> data/commits/<lang>.jsonl: the owner's commits as an agent's work.
+
+    python scripts/mine-repos.py --language rust
+    python scripts/mine-repos.py --language rust --repository ~/src/tengu --author me@example.org --output rust.jsonl
+
+Nothing of a repository is executed, and nothing is written into it. What an earlier run read is not read again.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from specialists.cli import command, finish, language_option, progress, say, table
+from specialists.config import Config, Language, expand_repositories
+
+if TYPE_CHECKING:
+    from specialists.mining import Mined
+
+
+@command
+@language_option
+@click.option(
+    "--repository", "repositories", multiple=True, type=click.Path(path_type=Path),
+    help="Repository to mine; repeatable. Default: those of [languages.L].",
+)  # fmt: skip
+@click.option(
+    "--author", "emails", multiple=True, metavar="EMAIL",
+    help="Whose commits; repeatable. Default: [owner] emails, else git config user.email.",
+)  # fmt: skip
+@click.option("--output", type=click.Path(path_type=Path), help="Default: data/commits/L.jsonl.")
+def main(
+    config: Config,
+    as_json: bool,
+    language: str,
+    repositories: tuple[Path, ...],
+    emails: tuple[str, ...],
+    output: Path | None,
+) -> None:
+    """Examples of a language from your own commits."""
+    from specialists.mining import Miner
+
+    chosen = config.language(language)
+    paths = [path.expanduser().absolute() for path in repositories] or config.repositories(language)
+    output = output or config.paths.data / "commits" / f"{language}.jsonl"
+    miner = Miner(config, chosen, output.with_name(f".{output.stem}.mined.sqlite"))
+    try:
+        for path in paths:
+            miner.mine(path, emails or config.owner.emails, progress)
+        mined = miner.finish(chosen.wanted[1])
+    finally:
+        miner.close()
+    missing = [] if repositories else [pattern for pattern in chosen.repositories if not expand_repositories(pattern)]
+    if missing:
+        mined.problems += _missing(config, chosen)
+    summary = _write(mined, chosen, output, missing)
+    say(_table(mined))
+    finish(summary, as_json, mined.problems)
+
+
+def _missing(config: Config, language: Language) -> list[str]:
+    """Configured repositories that are not there, in the words of `doit check`."""
+    where = f"languages.{language.name}.repositories"
+    return [f"{config.path}: {finding}" for finding in config.findings if finding.key == where]
+
+
+def _write(mined: Mined, language: Language, output: Path, missing: list[str]) -> dict[str, Any]:
+    """The examples and the summary beside them. What could not be read today keeps the rows that it gave before."""
+    from specialists.records import read_records, write_json, write_records
+
+    unread = [*map(glob.escape, mined.unread), *(Path(pattern).name for pattern in missing)]
+    kept = []
+    if unread and output.exists():
+        mined_now = {record["source"]["commit"] for record in mined.records}
+        kept = [
+            record
+            for record in read_records(output)
+            if any(fnmatch.fnmatchcase(record["source"]["repository"], name) for name in unread)
+            and record["source"]["commit"] not in mined_now
+        ]
+    write_records(output, [*mined.records, *kept])
+    summary = {
+        "step": "mine",
+        "language": language.name,
+        "examples": len(mined.records) + len(kept),
+        "kept": len(kept),
+        "repositories": mined.repositories,
+        "funnel": mined.funnel(),
+        "files": dict(mined.files.most_common()),
+    }
+    write_json(output.with_suffix(".summary.json"), {**summary, "problems": mined.problems})
+    return summary
+
+
+def _table(mined: Mined) -> str:
+    rows = [[repository["name"], repository["examples"]] for repository in mined.repositories]
+    funnel = mined.funnel()
+    lost = ", ".join(f"{number} {reason}" for reason, number in funnel.items() if reason not in ("commits", "examples"))
+    found = f"{funnel['commits']} commits: {funnel['examples']} examples; left out: {lost or 'none'}"
+    return f"{table(rows, ['repository', 'examples'])}\n{found}" if rows else found
+
+
+if __name__ == "__main__":
+    main()

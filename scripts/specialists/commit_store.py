@@ -1,0 +1,104 @@
+"""What is known of commits from earlier runs, and which of the examples are taken when there are more than wanted."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections import Counter
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from specialists.records import Record, canonical
+
+
+@dataclass(slots=True)
+class Row:
+    """What the choice among examples needs to know of one."""
+
+    commit: str
+    repository: str
+    time: int
+    patch: str
+    tests: bool
+    words: int
+    added: dict[str, list[int]]  # path -> checksums of added lines
+    survives: float = 0.0
+
+
+def choose(rows: list[Row], most: int) -> list[Row]:
+    """The best rows by score.
+
+    A row scores by its rank in time among all (newest 1, oldest 0), plus the share of its lines that survive, plus 0.5
+    for code that comes with tests, plus up to 0.25 for a request of 20 words or more. To spread over repositories, the
+    n-th best row of a repository loses n / most.
+    """
+    if len(rows) <= most:
+        return rows
+    newest = sorted(rows, key=lambda row: (row.time, row.commit))
+    scores = {
+        row.commit: rank / max(1, len(rows) - 1) + row.survives + 0.5 * row.tests + 0.25 * min(1.0, row.words / 20)
+        for rank, row in enumerate(newest)
+    }
+    taken: Counter[str] = Counter()
+    ordered = []
+    for row in sorted(rows, key=lambda row: (-scores[row.commit], row.commit)):
+        ordered.append((scores[row.commit] - taken[row.repository] / most, row.commit, row))
+        taken[row.repository] += 1
+    return [row for _score, _commit, row in sorted(ordered, key=lambda item: (-item[0], item[1]))[:most]]
+
+
+class Store:
+    """Verdicts over commits from earlier runs, in one SQLite file; those under another key are forgotten.
+
+    It only saves work: one that is broken is made anew, and without one that can be used the work is done again.
+    """
+
+    def __init__(self, path: Path, key: str):
+        """`key` stands for everything that decides a verdict but the commit itself."""
+        try:
+            self._open(path, key)
+        except (sqlite3.OperationalError, OSError):  # in use by another run, or no place to write
+            self._open(None, key)
+        except sqlite3.DatabaseError:  # half of a file, or none of ours
+            path.unlink(missing_ok=True)
+            self._open(path, key)
+
+    def _open(self, path: Path | None, key: str) -> None:
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self.database = sqlite3.connect(path or ":memory:", timeout=1)
+        self.database.executescript(
+            "CREATE TABLE IF NOT EXISTS rules (key TEXT);"
+            "CREATE TABLE IF NOT EXISTS verdicts (sha TEXT PRIMARY KEY, reason TEXT, record BLOB, row TEXT);"
+        )
+        self.database.execute("BEGIN IMMEDIATE")
+        if self.database.execute("SELECT key FROM rules").fetchall() != [(key,)]:
+            self.database.execute("DELETE FROM rules")
+            self.database.execute("DELETE FROM verdicts")
+            self.database.execute("INSERT INTO rules VALUES (?)", [key])
+
+    def knows(self, sha: str) -> bool:
+        """Whether there is a verdict over a commit."""
+        return self.database.execute("SELECT 1 FROM verdicts WHERE sha = ?", [sha]).fetchone() is not None
+
+    def put(self, sha: str, reason: str | None, record: Record | None = None, row: Row | None = None) -> None:
+        """Remember why a commit is no example, or the example that it is."""
+        packed = zlib.compress(canonical({**record, "tools": None}).encode(), 1) if record else None
+        about = canonical(astuple(row)) if row else None
+        self.database.execute("INSERT INTO verdicts VALUES (?, ?, ?, ?)", [sha, reason, packed, about])
+
+    def get(self, sha: str) -> tuple[str | None, Row | None]:
+        """The verdict over a known commit: a reason or a row."""
+        reason, about = self.database.execute("SELECT reason, row FROM verdicts WHERE sha = ?", [sha]).fetchone()
+        return reason, None if about is None else Row(*json.loads(about))
+
+    def record(self, sha: str) -> Record:
+        """The example of a commit that is one, without its tools."""
+        packed = self.database.execute("SELECT record FROM verdicts WHERE sha = ?", [sha]).fetchone()[0]
+        return json.loads(zlib.decompress(packed))
+
+    def close(self) -> None:
+        """Keep what was put."""
+        self.database.commit()
+        self.database.close()

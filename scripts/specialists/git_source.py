@@ -1,0 +1,391 @@
+"""Git repositories read as data: history, trees and blobs, and nothing of the repository acts.
+
+A repository's own configuration can run programs (fsmonitor, textconv, gpg.program, hooks, upload-pack of a partial
+clone…). So git never works in it: a bare repository of our own, the shim, has the source's object folders as
+alternates, and everything is asked by object id. References and `shallow` are read as plain files (see git_layout). Git
+also refuses repositories of other users ("dubious ownership"); through the shim it reads them. Nothing is written into
+a source.
+
+History is read in two phases: `commits` gives the metadata of all of them (about a tenth of the cost of `git log -p`),
+`read` the contents and diffs of those that the caller chose, from two processes side by side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import subprocess
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from specialists.git_layout import MAX_REFERENCES, OBJECT_ID, Layout, Unreadable, environment, last_line, run_git, text
+
+REGULAR = ("100644", "100755")
+SYMLINK, SUBMODULE = "120000", "160000"
+MAX_BLOB = 1 << 19  # bytes; larger files are never held in memory, their content counts as not there
+RECENT = 128  # blobs kept at hand: what one commit made is mostly what the next one changes
+CHUNK = 1 << 17  # bytes asked of a pipe at once
+PIPE = 1 << 20  # bytes that a pipe holds: fewer changes between processes (Linux; elsewhere of no effect)
+
+_MARK = re.compile(  # begins with a literal, which the engine looks for fast
+    rb"\n(?:@@ -(?P<start>\d+)(?:,(?P<removed>\d+))? \+(?P<begin>\d+)(?:,(?P<added>\d+))? @@"
+    rb"|index (?P<before>[0-9a-f]+)\.\.(?P<after>[0-9a-f]+)|(?P<commit>[0-9a-f]{64}|[0-9a-f]{40})(?=\n))"
+)
+_FORMAT = "%H%x00%P%x00%at%x00%ct%x00%ae%x00%aE%x00%an%x00%B%x00"
+
+Hunk = tuple[int, int, int, int]  # lines before[a:b] became after[c:d], counted from 0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One path in one commit; ids of zeros where there is no file before or after."""
+
+    before_mode: str
+    after_mode: str
+    before: str
+    after: str
+    status: str  # A added, M modified, D deleted, T type changed
+    path: str  # bytes that are no UTF-8 stand as surrogates
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """The metadata of a commit."""
+
+    sha: str
+    parents: tuple[str, ...]
+    author_time: int  # seconds since 1970, as the author's clock had it
+    commit_time: int
+    email: str  # lower case
+    mapped_email: str  # after the repository's own .mailmap
+    author: str
+    message: bytes  # UTF-8 where git could tell the encoding
+    changes: list[Change] = field(default_factory=list)  # none for merges
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What the second phase adds to a commit."""
+
+    blobs: dict[str, bytes | None]  # by id; None: missing, corrupt or over MAX_BLOB
+    hunks: dict[tuple[str, str], list[Hunk]]  # by (before, after); empty when the diff could not be made
+
+
+class GitSource:
+    """One repository, opened for reading; use it as a context manager.
+
+    `problems` names what could not be read and was passed over.
+    """
+
+    def __init__(self, path: Path):
+        """Raises Unreadable when there is no repository at `path`, or none that can be read."""
+        self.path = path
+        self.problems: list[str] = []
+        self._tree: dict[str, tuple[str, str]] | None = None
+        try:
+            self.layout = Layout.of(path)
+            self.head = self.layout.head()
+            shallow = self.layout.common_dir / "shallow"
+            self.shallow = set(OBJECT_ID.findall(text(shallow, MAX_REFERENCES))) if shallow.exists() else set()
+            self._folder = tempfile.TemporaryDirectory(prefix="git-shim-")
+            self._shim = Path(self._folder.name)
+            self._make_shim()
+        except OSError as error:
+            raise Unreadable(f"{path}: {error.strerror or error}") from None
+
+    def __enter__(self) -> GitSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+
+    def _make_shim(self) -> None:
+        kind = ["--object-format=sha256"] if self.head is not None and len(self.head) == 64 else []
+        made = run_git(["init", "-q", "--bare", "--template=", *kind, "."], self._shim)
+        if made.returncode:
+            raise Unreadable(f"{self.path}: git init: {last_line(made.stderr)}")
+        info = self._shim / "objects" / "info"
+        info.mkdir(exist_ok=True)
+        info.joinpath("alternates").write_bytes(self.layout.alternates())
+        if self.shallow:
+            self._shim.joinpath("shallow").write_text("".join(f"{sha}\n" for sha in sorted(self.shallow)))
+
+    def commits(self) -> Iterator[Commit]:
+        """All commits that HEAD reaches, newest first, merges without changes; renames are a deletion and an addition.
+
+        Raises Unreadable when not even the first can be read; a history that breaks off later is among `problems`.
+        """
+        if self.head is None:
+            return
+        arguments = [
+            "-c", f"mailmap.blob={self.head}:.mailmap",
+            "log", "-z", "--raw", "--root", "--no-renames", "--no-abbrev", "--no-notes", "--no-show-signature",
+            "--no-color", "--encoding=UTF-8", f"--format={_FORMAT}", self.head, "--",
+        ]  # fmt: skip
+        seen = 0
+        with self._running(arguments) as (process, failure):
+            for commit in _parsed(_fields(process.stdout)):
+                seen += 1
+                yield commit
+            if told := failure():
+                told = f"{self.path}: history cannot be read{' any further' if seen else ''}: {told}"
+                if not seen:
+                    raise Unreadable(told)
+                self.problems.append(told)
+
+    def tree(self) -> dict[str, tuple[str, str]]:
+        """Path -> (mode, id) of every file in HEAD; empty for an unborn branch."""
+        if self._tree is None:
+            self._tree = {}
+            if self.head is not None:
+                with self._running(["ls-tree", "-r", "-z", "--full-tree", self.head]) as (process, failure):
+                    for entry in _fields(process.stdout):
+                        about, _, path = entry.partition(b"\t")
+                        mode, _kind, sha = about.decode("ascii").split(" ")
+                        self._tree[_decoded(path)] = (mode, sha)
+                    if told := failure():
+                        self.problems.append(f"{self.path}: HEAD's tree cannot be read: {told}")
+        return self._tree
+
+    def blobs(self, ids: Iterable[str]) -> Iterator[bytes | None]:
+        """The content of each blob, in order; None where it is missing, corrupt or over MAX_BLOB."""
+        ids = list(ids)
+        stream = _Blobs(self, ids)
+        try:
+            for _ in ids:
+                yield stream.next()
+        finally:
+            stream.close()
+
+    def read(self, chosen: Iterable[tuple[Commit, list[Change]]]) -> Iterator[Contents]:
+        """Blobs and hunks of some changes of each commit, in order."""
+        commits, wanted = [], []
+        for commit, changes in chosen:
+            ids = (sha for change in changes for sha in (change.before, change.after) if sha.strip("0"))
+            commits.append(commit.sha)
+            wanted.append(list(dict.fromkeys(ids)))
+        recent = _Recent()
+        diffs = _Diffs(self, commits)
+        blobs = _Blobs(self, [sha for ids in wanted for sha in ids if recent.misses(sha)])
+        recent = _Recent()
+        try:
+            for ids in wanted:
+                hunks = diffs.next()
+                found = {}
+                for sha in ids:
+                    if recent.misses(sha):
+                        recent[sha] = blobs.next()
+                    found[sha] = recent[sha]
+                yield Contents(found, hunks)
+        finally:
+            blobs.close()
+            diffs.close()
+
+    def start(self, arguments: Iterable[str], errors: IO | int, stdin: int = subprocess.DEVNULL) -> subprocess.Popen:
+        """A git process in the shim, its output in a pipe."""
+        return subprocess.Popen(
+            ["git", "--no-pager", f"--git-dir={self._shim}", *arguments],
+            stdin=stdin, stdout=subprocess.PIPE, stderr=errors, env=environment(self._shim), cwd=self._shim,
+            bufsize=CHUNK, pipesize=PIPE,
+        )  # fmt: skip
+
+    @contextlib.contextmanager
+    def _running(self, arguments: list[str]) -> Iterator[tuple]:
+        """A process that needs no input, and a function that waits for it and says what failed."""
+        with tempfile.TemporaryFile() as errors:
+            process = self.start(arguments, errors)
+
+            def failure() -> str | None:
+                if not process.wait():
+                    return None
+                errors.seek(0)
+                return last_line(errors.read())
+
+            try:
+                yield process, failure
+            finally:
+                _end(process)
+
+
+class _Recent(OrderedDict):
+    """The RECENT blobs used last. What is asked for, and what is then read, is told by the same sequence of calls."""
+
+    def misses(self, sha: str) -> bool:
+        """Whether a blob has to be read, and takes its place."""
+        if sha in self:
+            self.move_to_end(sha)
+            return False
+        self[sha] = None
+        if len(self) > RECENT:
+            self.popitem(last=False)
+        return True
+
+
+class _Stream:
+    """A git process that answers one request a line, in order; started anew behind a request that kills it."""
+
+    arguments: tuple[str, ...] = ()
+
+    def __init__(self, source: GitSource, requests: list[str]):
+        self.source, self.requests, self.position = source, requests, 0
+        self.process: subprocess.Popen | None = None
+        self._open()
+
+    def _open(self) -> None:
+        self.close()
+        self.process = self.source.start(self.arguments, subprocess.DEVNULL, subprocess.PIPE)
+        arguments = (self.process.stdin, self.requests, self.position)
+        self._feeder = threading.Thread(target=_feed, args=arguments, daemon=True)
+        self._feeder.start()
+
+    def close(self) -> None:
+        """End the process."""
+        if self.process:
+            _end(self.process, self._feeder)
+
+
+class _Blobs(_Stream):
+    arguments = ("cat-file", "--batch", "--buffer")
+
+    def next(self) -> bytes | None:
+        """The next blob's content, checked against its id."""
+        request = self.requests[self.position]
+        self.position += 1
+        output = self.process.stdout
+        header = output.readline()
+        if header.endswith(b" missing\n"):
+            return None
+        if header.endswith(b"\n"):
+            size = int(header.rsplit(b" ", 1)[1])
+            if size > MAX_BLOB and _skipped(output, size + 1):
+                return None
+            content = output.read(size + 1)  # with the line end behind it
+            if len(content) > size:
+                content = content[:-1]
+                return content if _blob_id(content, len(request)) == request else None
+        self._open()  # a corrupt object ends the process
+        return None
+
+
+class _Diffs(_Stream):
+    arguments = (
+        "diff-tree", "--stdin", "--always", "-r", "--root", "-p", "-U0", "--full-index", "--no-renames",
+        "--no-textconv", "--no-ext-diff", "--no-color",
+    )  # fmt: skip
+
+    def _open(self) -> None:
+        super()._open()
+        self._marks = _diff_marks(self.process.stdout)
+        self._begun = next(self._marks, None)  # read already: the mark that begins the next commit
+
+    def next(self) -> dict[tuple[str, str], list[Hunk]]:
+        """The hunks of the next commit; none at all when its diff cannot be made."""
+        request = self.requests[self.position].encode()
+        self.position += 1
+        found: dict[tuple[str, str], list[Hunk]] = {}
+        if self._begun and self._begun["commit"] == request:
+            hunks: list[Hunk] = []
+            for mark in self._marks:
+                if mark["start"]:
+                    hunks.append(_hunk(*mark.group("start", "removed", "begin", "added")))
+                elif mark["before"]:
+                    hunks = found.setdefault((mark["before"].decode(), mark["after"].decode()), [])
+                else:
+                    self._begun = mark
+                    return found
+            self._begun = None
+        if self._begun is None and self.process.wait():
+            self._open()
+            return {}
+        return found
+
+
+def _diff_marks(output: IO[bytes]) -> Iterator[re.Match[bytes]]:
+    """Where commits, files and hunks begin in what `diff-tree -U0` writes; the changed lines, which all have a sign in
+    front, are passed over at the speed of the regular expression engine."""
+    rest = b"\n"
+    while chunk := output.read1(CHUNK):
+        whole, end, rest = (rest + chunk).rpartition(b"\n")
+        rest = end + rest
+        yield from _MARK.finditer(whole + end)
+
+
+def _hunk(start: bytes, removed: bytes | None, begin: bytes, added: bytes | None) -> Hunk:
+    """The numbers of a hunk's header without context lines, as half-open ranges of lines counted from 0."""
+    a, c = int(start), int(begin)
+    old, new = 1 if removed is None else int(removed), 1 if added is None else int(added)
+    a, c = a - (old > 0), c - (new > 0)  # of nothing removed or added, the line before it is named
+    return a, a + old, c, c + new
+
+
+def _blob_id(content: bytes, length: int) -> str:
+    kind = hashlib.sha1 if length == 40 else hashlib.sha256
+    digest = kind(b"blob %d\0" % len(content), usedforsecurity=False)
+    digest.update(content)
+    return digest.hexdigest()
+
+
+def _fields(output: IO[bytes]) -> Iterator[bytes]:
+    """What stands between NUL bytes."""
+    rest = b""
+    while chunk := output.read1(CHUNK):
+        *whole, rest = (rest + chunk).split(b"\0")
+        yield from whole
+
+
+def _parsed(fields: Iterator[bytes]) -> Iterator[Commit]:
+    """Commits of a `log -z --raw` in _FORMAT."""
+    commit = None
+    for item in fields:
+        if item.startswith((b"\n:", b":")):
+            before_mode, after_mode, before, after, status = item.lstrip(b"\n:").decode("ascii").split(" ")
+            path = _decoded(next(fields, b""))
+            commit.changes.append(Change(before_mode, after_mode, before, after, status[0], path))
+        elif item:
+            if commit:
+                yield commit
+            parents, authored, committed, email, mapped, author, message = (next(fields, b"") for _ in range(7))
+            commit = Commit(
+                item.decode("ascii"), tuple(parents.decode("ascii").split()), _number(authored), _number(committed),
+                _decoded(email).lower(), _decoded(mapped).lower(), _decoded(author), message,
+            )  # fmt: skip
+    if commit:
+        yield commit
+
+
+def _number(digits: bytes) -> int:
+    return int(digits) if digits.lstrip(b"-").isdigit() else 0
+
+
+def _decoded(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _feed(pipe: IO[bytes], requests: list[str], position: int) -> None:
+    with contextlib.suppress(OSError):  # the process ended, or was ended
+        for start in range(position, len(requests), 1000):
+            pipe.write("".join(f"{request}\n" for request in requests[start : start + 1000]).encode())
+        pipe.close()
+
+
+def _end(process: subprocess.Popen, feeder: threading.Thread | None = None) -> None:
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    if feeder:
+        feeder.join()
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+
+
+def _skipped(output: IO[bytes], size: int) -> bool:
+    """Whether so many bytes came, and are gone."""
+    while size > 0 and (chunk := output.read(min(size, CHUNK))):
+        size -= len(chunk)
+    return size == 0

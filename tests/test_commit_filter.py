@@ -1,0 +1,143 @@
+"""Which commits are candidates, and under which reason the others are counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import git_repositories as repositories
+import pytest
+from git_repositories import ME, Made, git, module
+from specialists.commit_filter import CommitFilter, is_docs, is_test
+from specialists.git_source import GitSource
+
+BASE = Made("Add the modules", {"sums.py": module("Sums"), "other.py": module("Other"), "README.md": "#\n"})
+WORDS = "Fix the sum of one number"
+CODE = {"sums.py": module("Sums", 5)}
+
+
+def judged(folder: Path, **options) -> tuple[list, dict[str, int], dict[str, int]]:
+    """(paths of each candidate, newest first; commits lost by reason; files lost by reason)"""
+    with GitSource(folder) as source:
+        rules = CommitFilter(source, options.get("emails", [ME]), (".py",), options.get("max_files", 3))
+        found = [rules.candidate(commit) for commit in source.commits()]
+    return [[change.path for change in item.changes] for item in found if item], dict(rules.lost), dict(rules.files)
+
+
+@pytest.mark.parametrize(
+    ("commit", "reason"),
+    [
+        (Made(WORDS, CODE), None),
+        (Made(WORDS, CODE, email="ME@Example.ORG"), None),
+        (Made(WORDS, CODE, email="you@example.org"), "somebody else's"),
+        (Made(WORDS, CODE, email="1+dependabot[bot]@users.noreply.github.com"), "bot"),
+        (Made(WORDS, CODE, name="renovate-bot renovate"), "bot"),
+        (Made("fixup! Fix the sum", CODE), "fixup, squash or WIP"),
+        (Made("WIP on the sum of numbers", CODE), "fixup, squash or WIP"),
+        (Made('Revert "Something else"', CODE), "revert"),
+        (Made(b"Fix the sum of \xff\xfe numbers", CODE), "bad encoding"),
+        (Made("Bump to 1.2.3", CODE), "release or version bump"),
+        (Made("oops", CODE), "message says too little"),
+        (Made(WORDS, {"README.md": "# Two\n"}), "no file of the language"),
+        (Made(WORDS, {**CODE, "README.md": "# Two\n"}), None),
+        (Made(WORDS, {"sums.py": None}), "deletes files"),
+        (Made(WORDS, {**CODE, "other.py": None}), "deletes files"),
+        (Made(WORDS, {"sums.py": None, "moved.py": module("Sums")}), "moves files"),
+        (Made(WORDS, {"sums.py": None, "moved.py": module("Sums", 7)}), "moves files"),
+        (Made(WORDS, {f"{name}.py": "x = 1\n" for name in "abcd"}), "too many files"),
+        (Made(WORDS, {**CODE, **{f"{name}.lock": "x" for name in "abcd"}}), None),
+        (Made(WORDS, {"sums.py": "other.py"}, mode="120000"), "symbolic link"),
+        (Made(WORDS, {"sums.py": module("Sums")}, mode="100755"), "mode only"),
+        (Made(WORDS, {"sub.py": "1" * 40}, mode="160000"), "submodule"),
+        (Made(WORDS, {"vendor/lib.py": "x = 1\n"}), "vendored"),
+        (Made(WORDS, {"api_pb2.py": "x = 1\n"}), "generated"),
+        (Made(WORDS, {"gen/api.py": "x = 1\n", ".gitattributes": "gen/** linguist-generated\n"}), "generated"),
+        (Made(WORDS, {"deps/api.py": "x = 1\n", ".gitattributes": "deps/*.py linguist-vendored=true\n"}), "vendored"),
+    ],
+)
+def test_reasons(commit: Made, reason: str | None, tmp_path: Path) -> None:
+    folder = repositories.make(tmp_path / "judged", [BASE, commit])
+    candidates, lost, _files = judged(folder)
+    assert len(candidates) == (2 if reason is None else 1)
+    assert lost == ({} if reason is None else {reason: 1})
+
+
+def test_files_left_out_of_candidates_are_counted(tmp_path: Path) -> None:
+    files = {**CODE, "uv.lock": "x", "CHANGES.md": "- it\n", "tests/test_sums.py": "x = 1\n", "docs/a.md": "x\n"}
+    folder = repositories.make(tmp_path / "judged", [BASE, Made(WORDS, files)])
+    candidates, lost, counted = judged(folder)
+    assert candidates[0] == ["sums.py", "tests/test_sums.py", "docs/a.md"]
+    assert (lost, counted) == ({}, {"lock file": 1, "changelog": 1})
+
+
+@pytest.mark.parametrize(
+    ("message", "left"),
+    [
+        ('Revert "{title}"\n\nThis reverts commit {sha}.', 1),
+        ('Revert "{title}"\n\nThis reverts commit {short}.', 1),
+        ('revert: "{title} (#7)"', 1),
+        ('Revert "Something else"', 2),
+    ],
+)
+def test_revert_takes_its_target_along(message: str, left: int, tmp_path: Path) -> None:
+    folder = repositories.make(tmp_path / "judged", [BASE, Made(WORDS, CODE)])
+    sha = repositories.head(folder)
+    revert = message.format(title=WORDS, sha=sha, short=sha[:9])
+    repositories.add(folder, [Made(revert, {"sums.py": module("Sums")})], repositories.START + 9999, fresh=False)
+    candidates, lost, _files = judged(folder)
+    assert len(candidates) == left
+    assert lost == {"revert": 1, **({"reverted later": 1} if left == 1 else {})}
+
+    sha = repositories.head(folder)
+    again = f'Revert "Revert …"\n\nThis reverts commit {sha}.'
+    repositories.add(folder, [Made(again, CODE)], repositories.START + 99999, fresh=False)
+    assert judged(folder)[1] == {"revert": 2}, "a revert that was reverted takes nothing along"
+
+
+def test_merges_and_shallow_edges(tmp_path: Path) -> None:
+    folder = repositories.make(tmp_path / "merged", [BASE], checkout=True)
+    git(folder, "checkout", "-q", "-b", "side")
+    repositories.add(folder, [Made(WORDS, CODE)], repositories.START + 9999, fresh=False)
+    git(folder, "checkout", "-q", "-f", "side")
+    git(folder, "commit", "-q", "--allow-empty", "-m", "Nothing at all here")
+    git(folder, "merge", "-q", "--no-edit", "main")
+    assert judged(folder)[1] == {"merge": 1, "no file of the language": 1}
+    git(tmp_path, "clone", "-q", "--depth=1", f"file://{folder}", "shallow", "--branch=main")
+    assert judged(tmp_path / "shallow")[1] == {"edge of a shallow clone": 1}
+
+
+@pytest.mark.parametrize(
+    ("path", "test", "docs"),
+    [
+        ("tests/util.rs", True, False),
+        ("src/parser_test.go", True, False),
+        ("test_a.py", True, False),
+        ("spec/thor_spec.rb", True, False),
+        ("packages/a/__tests__/b.spec.ts", True, False),
+        ("Tests/ArgumentTests/HelpTests.swift", True, False),
+        ("src/testing.rs", False, False),
+        ("src/contest.py", False, False),
+        ("docs/guide.md", False, True),
+        ("README.rst", False, True),
+    ],
+)
+def test_kinds_of_files(path: str, test: bool, docs: bool) -> None:
+    assert (is_test(path), is_docs(path)) == (test, docs)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "path", "generated"),
+    [
+        ("*.py linguist-generated", "a/b.py", True),
+        ("/*.py linguist-generated", "a/b.py", False),
+        ("a/*.py linguist-generated=true", "a/b.py", True),
+        ("a/*.py linguist-generated=false", "a/b.py", False),
+        ("*.py linguist-generated\na/** -linguist-generated", "a/b.py", False),
+        ("**/b.py linguist-generated text", "a/b.py", True),
+        ("# *.py linguist-generated", "a/b.py", False),
+        ("[a linguist-generated\n( linguist-generated\n", "a/b.py", False),
+    ],
+)
+def test_attributes(attributes: str, path: str, generated: bool, tmp_path: Path) -> None:
+    folder = repositories.make(tmp_path / "judged", [Made(WORDS, {path: "x = 1\n", ".gitattributes": attributes})])
+    with GitSource(folder) as source:
+        assert CommitFilter(source, [ME], (".py",), 3).attributes.has(path, "generated") is generated

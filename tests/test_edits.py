@@ -1,0 +1,140 @@
+"""Changes as calls, and calls replayed."""
+
+from __future__ import annotations
+
+import difflib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from specialists import edits
+from specialists.edits import (
+    FileChange,
+    NotExact,
+    apply_diff,
+    conversation,
+    plan_edits,
+    read_spans,
+    replay,
+    unified_diff,
+)
+from specialists.records import tool_call
+
+FUNCTIONS = "".join(f"def f{n}():\n    x = {n}\n    y = x + 1\n    return y\n\n\n" for n in range(60))
+
+
+def change(before: str | None, after: str, **options) -> FileChange:
+    """A change with the hunks of a line diff."""
+    old, new = edits._lines(before or ""), edits._lines(after)
+    codes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+    return FileChange("a.py", before, after, tuple(code[1:] for code in codes if code[0] != "equal"), **options)
+
+
+def replayed(made: FileChange) -> str:
+    messages = conversation("system", "request", [made], "closing")
+    return replay(messages, {} if made.before is None else {made.path: made.before})[made.path]
+
+
+LINES = st.lists(
+    st.sampled_from(["a\n", "b\n", "\n", "    return x\n", "}\n", "def function(x):\n", "é ß\n"]), max_size=25
+)
+ENDS = st.sampled_from(["", "last line without an end"])
+
+
+@given(LINES, LINES, ENDS, ENDS, st.data())
+def test_calls_give_the_file(old: list[str], new: list[str], old_end: str, new_end: str, data: st.DataObject) -> None:
+    if data.draw(st.booleans()):  # mostly the same, as in life
+        cut = data.draw(st.integers(0, len(old)))
+        new = old[:cut] + new[:2] + old[cut + 1 :]
+    before, after = "".join(old) + old_end, "".join(new) + new_end
+    made = change(before, after)
+    if before == after:
+        return
+    try:
+        assert replayed(made) == after
+    except NotExact:
+        assert not before.strip()  # an edit needs something to hold on to
+    assert apply_diff(unified_diff(made), {"a.py": before}) == {"a.py": after}
+
+
+@given(LINES, ENDS)
+def test_new_file_is_written(lines: list[str], end: str) -> None:
+    after = "".join(lines) + end
+    made = FileChange("new.py", None, after)
+    assert replayed(made) == after
+    if after:
+        assert apply_diff(unified_diff(made), {}) == {"new.py": after}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("    x = 7\n    y", "    x = 8\n    y", ("def f7():\n    x = 7", "def f7():\n    x = 8")),  # too little
+        ("    y = x + 1\n    return y\n\n\ndef f8", "    return x\n\n\ndef f8",  # stands 60 times: grows until unique
+         ("    x = 7\n    y = x + 1\n    return y", "    x = 7\n    return x")),
+        ("def f8():\n", "def other_name():\n", ("def f8():", "def other_name():")),  # unique as it stands
+        ("def f8():\n", "def f8():\n    print(8)\n", ("def f8():", "def f8():\n    print(8)")),  # insertion
+        ("def f8():\n    x = 8\n    y = x + 1\n    return y\n\n\n", "", None),  # deletion
+    ],
+)  # fmt: skip
+def test_old_string_is_short_and_unique(old: str, new: str, expected: tuple[str, str] | None) -> None:
+    assert FUNCTIONS.count(old) == 1
+    made = change(FUNCTIONS, FUNCTIONS.replace(old, new))
+    planned = plan_edits(made)
+    assert len(planned) == 1
+    assert FUNCTIONS.count(planned[0].old) == 1
+    assert planned[0].new != ""
+    if expected:
+        assert (planned[0].old, planned[0].new) == expected
+
+
+def test_near_hunks_become_one_edit_and_far_ones_two() -> None:
+    near = FUNCTIONS.replace("def f1(", "def one(").replace("x = 1\n", "x = 100\n")
+    far = near.replace("x = 50\n", "x = 500\n")
+    assert [len(plan_edits(change(FUNCTIONS, after))) for after in (near, far)] == [1, 2]
+
+
+def test_reads_show_what_is_edited() -> None:
+    far = FUNCTIONS.replace("def f20()", "def twenty()").replace("def f50()", "def fifty()")
+    made = change(FUNCTIONS, far, enclosing=lambda first, last: (first, last + 3))
+    assert read_spans(made, plan_edits(made)) == [(121, 124), (301, 304)]
+    assert read_spans(made, plan_edits(made), narrow=True) == [(106, 136), (286, 316)]
+    message = conversation("s", "r", [made], "c")[3]
+    assert "121: def f20():" in message["content"] and "120: " not in message["content"]
+
+
+def test_short_file_is_read_whole() -> None:
+    made = change("one = 1\n", "one = 2\n")
+    messages = conversation("s", "r", [made], "c")
+    roles = [message["role"] for message in messages]
+    assert roles == ["system", "user", "assistant", "tool", "assistant", "tool", "assistant"]
+    assert messages[2]["tool_calls"][0]["function"]["arguments"] == '{"filePath":"a.py"}'
+    assert messages[3]["content"].endswith("(End of file - total 1 lines)\n</content>")
+    assert messages[-1] == {"role": "assistant", "content": "c", "weight": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("edit", {"filePath": "gone.py", "oldString": "one", "newString": "two"}),
+        ("edit", {"filePath": "a.py", "oldString": "three", "newString": "two"}),
+        ("edit", {"filePath": "a.py", "oldString": "one", "newString": "two"}),  # twice
+        ("edit", {"filePath": "a.py", "oldString": "", "newString": "two"}),
+        ("edit", {"filePath": "a.py", "oldString": "one\n", "newString": "one\n"}),
+    ],
+)
+def test_replay_refuses_what_opencode_refuses(name: str, arguments: dict) -> None:
+    with pytest.raises(NotExact):
+        replay([{"role": "assistant", "tool_calls": [tool_call(0, name, arguments)]}], {"a.py": "one\none\n"})
+
+
+def test_hunks_that_are_not_the_difference_are_found_out() -> None:
+    made = FileChange("a.py", "one = 1\ntwo = 2\n", "one = 1\ntwo = 3\n", ((0, 1, 0, 1),))
+    with pytest.raises(NotExact):
+        conversation("s", "r", [made], "c")
+
+
+def test_diff_that_does_not_fit_is_refused() -> None:
+    diff = unified_diff(change("one = 1\n", "one = 2\n"))
+    with pytest.raises(NotExact):
+        apply_diff(diff, {"a.py": "one = 3\n"})

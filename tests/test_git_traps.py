@@ -1,0 +1,186 @@
+"""Hostile repositories: each would make a plain git run a program of theirs, or show what is not there."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import git_repositories as repositories
+import pytest
+from git_repositories import HISTORY, ME, git
+from specialists.config import load_config
+from specialists.git_layout import owner_emails
+from specialists.mining import Miner
+from specialists.records import canonical
+
+CANARY = "canary-4711"
+
+
+@dataclass(frozen=True)
+class Trap:
+    """How to set a trap in a repository, and what springs it: a plain git command, which has to leave the canary."""
+
+    name: str
+    plant: Callable[[Path, Path], object]  # (repository, a program that leaves the canary)
+    spring: tuple[str, ...]
+    content: bool = False  # the canary is a text in what git shows, not a file
+    examples: int = len(HISTORY)
+
+
+def config(*pairs: tuple[str, str]) -> Callable[[Path, Path], None]:
+    """Sets keys of the repository's configuration; PROGRAM stands for the program."""
+
+    def plant(folder: Path, program: Path) -> None:
+        for key, value in pairs:
+            git(folder, "config", key, value.replace("PROGRAM", str(program)))
+
+    return plant
+
+
+def attributes(*pairs: tuple[str, str]) -> Callable[[Path, Path], None]:
+    def plant(folder: Path, program: Path) -> None:
+        (folder / ".git" / "info").mkdir(exist_ok=True)
+        (folder / ".git" / "info" / "attributes").write_text("*.py diff=evil filter=evil\n")
+        config(*pairs)(folder, program)
+
+    return plant
+
+
+def signed(folder: Path, program: Path) -> None:
+    config(("gpg.program", "PROGRAM"), ("log.showSignature", "true"))(folder, program)
+    text = git(folder, "cat-file", "commit", "HEAD")
+    about, _, message = text.partition("\n\n")
+    signature = "gpgsig -----BEGIN PGP SIGNATURE-----\n \n x\n -----END PGP SIGNATURE-----"
+    made = git(
+        folder, "hash-object", "-t", "commit", "-w", "--stdin", input=f"{about}\n{signature}\n\n{message}\n".encode()
+    )
+    git(folder, "update-ref", "refs/heads/main", made)
+
+
+def hooks(folder: Path, program: Path) -> None:
+    away = folder / "away"
+    away.mkdir()
+    for name in ("post-checkout", "post-index-change", "reference-transaction", "pre-auto-gc"):
+        os.link(program, away / name)
+        (folder / ".git" / "hooks").mkdir(exist_ok=True)
+        os.link(program, folder / ".git" / "hooks" / name)
+    git(folder, "config", "core.hooksPath", str(away))
+
+
+def missing_blob(folder: Path) -> str:
+    """Takes the blob of factor.py away, unpacking everything first."""
+    blob = git(folder, "rev-parse", "HEAD:factor.py")
+    packs = folder / ".git" / "objects" / "pack"
+    for pack in packs.glob("*.pack"):
+        moved = pack.rename(folder / pack.name)
+        with moved.open("rb") as stream:
+            git(folder, "unpack-objects", "-q", stdin=stream)
+        moved.unlink()
+    for rest in packs.iterdir():
+        rest.unlink()
+    (folder / ".git" / "objects" / blob[:2] / blob[2:]).unlink(missing_ok=True)
+    return blob
+
+
+def partial(*pairs: tuple[str, str]) -> Callable[[Path, Path], None]:
+    def plant(folder: Path, program: Path) -> None:
+        missing_blob(folder)
+        config(("core.repositoryFormatVersion", "1"), ("extensions.partialClone", "origin"),
+               ("remote.origin.promisor", "true"), ("remote.origin.partialCloneFilter", "blob:none"), *pairs)(
+            folder, program)  # fmt: skip
+
+    return plant
+
+
+def included(folder: Path, program: Path) -> None:
+    (folder / "evil.conf").write_text(f"[core]\n\tfsmonitor = {program}\n[user]\n\temail = {CANARY}@example.org\n")
+    git(folder, "config", "include.path", "../evil.conf")
+
+
+def replaced(folder: Path, _program: Path) -> None:
+    content = git(folder, "hash-object", "-w", "--stdin", input=f"FACTOR = '{CANARY}'\n".encode())
+    git(folder, "replace", git(folder, "rev-parse", "HEAD:factor.py"), content)
+
+
+def borrowed(folder: Path, _program: Path) -> None:
+    """An object folder elsewhere holds another content under the name of a blob."""
+    blob = missing_blob(folder)
+    outside = folder.parent / "outside" / "objects"
+    (outside / blob[:2]).mkdir(parents=True)
+    content = f"FACTOR = '{CANARY}'\n".encode()
+    (outside / blob[:2] / blob[2:]).write_bytes(zlib.compress(b"blob %d\0%s" % (len(content), content)))
+    (folder / ".git" / "objects" / "info").mkdir(exist_ok=True)
+    (folder / ".git" / "objects" / "info" / "alternates").write_text(f"../../../outside/objects\n{folder}/nowhere\n")
+
+
+def pointer(folder: Path, program: Path) -> None:
+    config(("core.fsmonitor", "PROGRAM"), ("core.worktree", str(folder)))(folder, program)
+    (folder / ".git").rename(folder.parent / "elsewhere.git")
+    (folder / ".git").write_text("gitdir: ../elsewhere.git\n")
+
+
+TRAPS = [
+    Trap("fsmonitor", config(("core.fsmonitor", "PROGRAM")), ("status",)),
+    Trap("external diff", config(("diff.external", "PROGRAM")), ("diff", "HEAD~1", "HEAD")),
+    Trap("diff command", attributes(("diff.evil.command", "PROGRAM")), ("diff", "HEAD~1", "HEAD")),
+    Trap("textconv", attributes(("diff.evil.textconv", "PROGRAM")), ("log", "-p")),
+    Trap("filter", attributes(("filter.evil.clean", "PROGRAM"), ("filter.evil.smudge", "PROGRAM")),
+         ("checkout", "-q", "HEAD~1")),
+    Trap("gpg program", signed, ("log",)),
+    Trap("hooks path", hooks, ("checkout", "-q", "-b", "other")),
+    Trap("ssh command", partial(("core.sshCommand", "PROGRAM"), ("remote.origin.url", "ssh://localhost/x")),
+         ("log", "-p"), examples=2),
+    Trap("upload-pack", partial(("remote.origin.uploadpack", "PROGRAM"), ("remote.origin.url", ".")),
+         ("log", "-p"), examples=2),
+    Trap("remote helper", partial(("protocol.ext.allow", "always"), ("remote.origin.url", "ext::PROGRAM")),
+         ("log", "-p"), examples=2),
+    Trap("pager and alias", config(("core.pager", "PROGRAM"), ("pager.log", "PROGRAM"), ("alias.peek", "!PROGRAM")),
+         ("peek",)),
+    Trap("include path", included, ("status",)),
+    Trap("replace refs", replaced, ("log", "-p"), content=True),
+    Trap("alternates outside", borrowed, ("show", "HEAD:factor.py"), content=True, examples=2),
+    Trap(".git file", pointer, ("status",)),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return repositories.make(tmp_path_factory.mktemp("made") / "sums", HISTORY, checkout=True)
+
+
+@pytest.mark.parametrize("trap", TRAPS, ids=lambda trap: trap.name)
+def test_no_trap_springs(trap: Trap, history: Path, tmp_path: Path, config_file: Path) -> None:
+    import shutil
+
+    canary = tmp_path / CANARY
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ntouch {canary}\nexit 1\n")
+    program.chmod(0o755)
+    folder = tmp_path / "sums"
+    shutil.copytree(history, folder)
+    trap.plant(folder, program)
+    before = repositories.state(tmp_path)
+
+    records = mine(folder, config_file, tmp_path / "mined.sqlite")
+
+    (tmp_path / "mined.sqlite").unlink()
+    assert repositories.state(tmp_path) == before, "something was written"
+    assert len(records) == trap.examples
+    assert CANARY not in canonical(records)
+    assert owner_emails(folder) == []
+
+    shown = git(folder, *trap.spring, check=False, input=b"")
+    assert CANARY in shown if trap.content else canary.exists(), "the trap is none"
+
+
+def mine(folder: Path, config_file: Path, store_file: Path) -> list[dict]:
+    config = load_config(config_file)
+    miner = Miner(config, config.language("python"), store_file)
+    miner.mine(folder, [ME])
+    records = miner.finish(50).records
+    miner.close()
+    assert miner.result.problems == []
+    return records

@@ -1,0 +1,360 @@
+"""mine-repos.py: from repositories to examples that replay."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import git_repositories as repositories
+import pytest
+from click.testing import CliRunner, Result
+from conftest import ROOT
+from git_repositories import HISTORY, ME, Made, git, loose, module
+from specialists import edits, mining
+from specialists.agent import TOOLS
+from specialists.commit_store import Row, choose
+from specialists.records import read_records
+
+mine_repos = importlib.import_module("mine-repos")
+LONG = "".join(f"def f{n}():\n    first = {n}\n    return first\n\n\n" for n in range(80))
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    return repositories.make(tmp_path / "src" / "sums", HISTORY)
+
+
+@pytest.fixture
+def configured(config_file: Path, tmp_path: Path) -> Path:
+    """The configuration with `src/*` as Python's repositories."""
+    text = config_file.read_text()
+    mark = '[languages.python]\nadapter = "build-python"\n'
+    assert mark in text
+    config_file.write_text(text.replace(mark, f'{mark}repositories = ["{tmp_path}/src/*"]\n'))
+    return config_file
+
+
+def run(config: Path, *arguments: str | Path, code: int = 0) -> Result:
+    result = CliRunner().invoke(mine_repos.main, ["--config", str(config), *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def rows(config: Path, language: str = "python") -> list[dict]:
+    return list(read_records(config.parent / "data" / "commits" / f"{language}.jsonl"))
+
+
+def summary(config: Path) -> dict:
+    return json.loads((config.parent / "data" / "commits" / "python.summary.json").read_text())
+
+
+def requests(config: Path) -> list[str]:
+    return [row["messages"][1]["content"] for row in rows(config)]
+
+
+def files_at(folder: Path, name: str, paths: list[str]) -> dict[str, str]:
+    """Some files of a commit, those that it has, as they are."""
+    listed = git(folder, "ls-tree", "-r", "-z", "--name-only", name).split("\0")
+    return {
+        path: subprocess.run(
+            ["git", "show", f"{name}:{path}"], cwd=folder, capture_output=True, check=True
+        ).stdout.decode()
+        for path in paths
+        if path in listed
+    }
+
+
+def test_examples_of_a_repository(configured: Path, repository: Path) -> None:
+    run(configured, "--language", "python")
+    assert requests(configured) == [
+        "Add a module for sums.", "Fix the sum of one number.", "Support products with a factor.",
+    ]  # fmt: skip
+    fix = rows(configured)[1]
+    assert [message["role"] for message in fix["messages"]] == [
+        "system",
+        "user",
+        "assistant",
+        "tool",
+        "assistant",
+        "tool",
+        "assistant",
+    ]
+    assert fix["messages"][-1]["content"] == "Fixed the sum of one number."
+    assert fix["tools"] == TOOLS
+    sha = repositories.head(repository, "HEAD~1")
+    assert fix["source"] == {
+        "kind": "commit", "time": "2025-06-15T16:06:40Z", "repository": "sums", "commit": sha, "path": "sums.py",
+        "paths": ["sums.py"], "blobs": [repositories.head(repository, f"{sha}:sums.py")], "verified": "replayed",
+        "type": "fix", "files": 1, "lines": 2, "tests": False, "survives": 1.0, "coauthors": 0,
+    }  # fmt: skip
+    told = summary(configured)
+    assert (told["step"], told["examples"], told["problems"]) == ("mine", 3, [])
+    assert told["funnel"] == {"commits": 3, "examples": 3}
+    assert told["repositories"][0] | {"path": ""} == {"path": "", "name": "sums", "examples": 3, "licence": []}
+
+
+def test_every_example_replays(configured: Path, tmp_path: Path) -> None:
+    """Before, read with git itself, becomes after, byte for byte, by the calls alone."""
+    odd = [
+        Made("Add many functions to use", {"long.py": LONG}),
+        Made(
+            "Rename two functions that are far apart",
+            {"long.py": LONG.replace("f3()", "g3()").replace("f77()", "g77()")},
+        ),
+        Made("Remove what nobody needs any more", {"long.py": LONG[:400] + LONG[900:]}),
+        Made("Drop the last line end of it", {"long.py": LONG[:200].rstrip()}),
+        Made("Add a text in another script", {"ünï cödé.py": "name = 'zażółć'\n\n\n\n", "a b/c.py": "x = 1"}),
+        Made("Duplicate the lines of the file", {"a b/c.py": "x = 1\n" * 6}),
+        Made("Change only the third of the lines", {"a b/c.py": "x = 1\n" * 2 + "x = 2\n" + "x = 1\n" * 3}),
+    ]
+    folder = repositories.make(tmp_path / "src" / "odd", [*HISTORY, *odd])
+    run(configured, "--language", "python")
+    found = rows(configured)
+    assert len(found) == 10
+    for row in found:
+        commit, paths = row["source"]["commit"], row["source"]["paths"]
+        before = files_at(folder, f"{commit}~1", paths) if row is not found[0] else {}
+        assert edits.replay(row["messages"], before) == files_at(folder, commit, paths)
+
+
+def test_second_run_reads_nothing_again(configured: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(configured, "--language", "python")
+    output = configured.parent / "data" / "commits" / "python.jsonl"
+    before = output.read_bytes(), output.stat().st_mtime_ns
+    read = []
+    verdict = mining.Miner._verdict
+    monkeypatch.setattr(
+        mining.Miner, "_verdict", lambda self, *args: read.append(args[0].commit) or verdict(self, *args)
+    )
+
+    run(configured, "--language", "python")
+    assert ((output.read_bytes(), output.stat().st_mtime_ns), read) == (before, [])
+
+    repositories.add(repository, [Made("Triple the second number", {"sums.py": module("Sums", 3, " * 3")})],
+                     repositories.START + 99999, fresh=False)  # fmt: skip
+    run(configured, "--language", "python")
+    assert (len(rows(configured)), [commit.message for commit in read]) == (4, [b"Triple the second number"])
+
+    (output.parent / ".python.mined.sqlite").write_bytes(b"half of a file")
+    remembered = output.read_bytes()
+    run(configured, "--language", "python")
+    assert output.read_bytes() == remembered and len(read) == 5, "all read again, to the same result"
+
+    configured.write_text(configured.read_text().replace("[base]", "[mining]\nmax_files = 1\n\n[base]"))
+    run(configured, "--language", "python")
+    assert len(read) > 5, "other rules"
+
+
+def test_rewritten_history_takes_its_examples_along(configured: Path, repository: Path) -> None:
+    run(configured, "--language", "python")
+    git(repository, "update-ref", "refs/heads/main", "HEAD~1")
+    run(configured, "--language", "python")
+    assert requests(configured) == ["Add a module for sums.", "Fix the sum of one number."]
+
+
+def test_unreadable_repository_keeps_its_rows(configured: Path, repository: Path, tmp_path: Path) -> None:
+    other = repositories.make(tmp_path / "src" / "other", [Made("Add another module here", {"o.py": module("Other")})])
+    run(configured, "--language", "python")
+    assert len(rows(configured)) == 4
+    (repository / ".git" / "HEAD").write_text("nonsense")
+    result = run(configured, "--language", "python", code=3)
+    assert "sums" in result.stderr and "HEAD" in result.stderr
+    assert len(rows(configured)) == 4
+    assert len(summary(configured)["problems"]) == 1 and summary(configured)["kept"] == 3
+    shutil.rmtree(other)
+    run(configured, "--language", "python", code=3)
+    assert len(rows(configured)) == 3, "a repository that a pattern does not find any more is gone"
+
+
+def test_history_that_breaks_off_keeps_the_rows_behind_it(configured: Path, repository: Path) -> None:
+    run(configured, "--language", "python")
+    loose(repository, "HEAD~2").unlink()
+    result = run(configured, "--language", "python", code=3)
+    assert "history cannot be read any further" in result.stderr
+    assert len(rows(configured)) == 3
+
+
+def test_unlearned_commit_stays_away(configured: Path, repository: Path) -> None:
+    run(configured, "--language", "python")
+    sha = repositories.head(repository, "HEAD~1")
+    configured.with_suffix(".unlearned.json").write_text(json.dumps({"commits": [sha]}))
+    run(configured, "--language", "python")
+    assert [row["source"]["commit"] == sha for row in rows(configured)] == [False, False]
+    assert summary(configured)["funnel"]["unlearned"] == 1
+
+
+def test_tools_of_the_installed_opencode_are_taken(configured: Path, repository: Path) -> None:
+    run(configured, "--language", "python")
+    tools = [
+        *TOOLS,
+        {"type": "function", "function": {"name": "lsp", "parameters": {"type": "object", "properties": {}}}},
+    ]
+    (configured.parent / "data" / "opencode-tools.json").write_text(json.dumps({"tools": tools}))
+    run(configured, "--language", "python")
+    assert [row["tools"] for row in rows(configured)] == [tools] * 3
+
+
+def test_missing_repository_is_named_and_keeps_its_rows(configured: Path, repository: Path) -> None:
+    configured.write_text(configured.read_text().replace("/src/*", "/src/sums"))
+    run(configured, "--language", "python")
+    repository.rename(repository.parent / "away")
+    result = run(configured, "--language", "python", "--json", code=3)
+    assert "languages.python.repositories" in json.loads(result.stdout)["problems"][0]
+    assert len(rows(configured)) == 3
+
+
+@pytest.mark.parametrize(
+    ("commit", "reason"),
+    [
+        (Made("Add the table of numbers", {"t.py": "x = [" + "1, " * 400 + "]\n"}), "minified or data"),
+        (Made("Add the generated interface", {"t.py": "# Code generated by tool. DO NOT EDIT.\nx = 1\n"}), "generated"),
+        (Made("Add the second module", {"t.py": b"x = 1\0\n"}), "binary"),
+        (Made("Add the second module", {"t.py": b"x = '\xff'\n"}), "bad encoding"),
+        (Made("Add the second module", {"t.py": "x = 1\r\ny = 2\r\n"}), "carriage returns"),
+        (
+            Made("Reformat what is in it", {"sums.py": HISTORY[2].files["sums.py"].replace(" + ", "   +  ")}),
+            "formatting only",
+        ),
+        (
+            Made("Use other quotes in it", {"sums.py": HISTORY[2].files["sums.py"].replace("\n", "\r\n")}),
+            "formatting only",
+        ),
+        (Made("Add all the functions", {"t.py": LONG * 20}), "too long"),
+        (Made("Add the second module", {"t.py": "x = 1\n", "t.rs": "fn main() {}\n" * 9}), "mostly another language"),
+        (Made("Add the key of the shop", {"t.py": f"key = 'AKIA{'QRSTUVWXYZ234567'}'\n"}), "secret in target"),
+        (Made("Add an empty module here", {"t.py": ""}), "object missing or too large"),
+        (Made("Indent the return once more", {"sums.py": "def f(x):\n    if x:\n        x = 2\n    return x\n"}), None),
+    ],
+)
+def test_reasons_that_contents_give(commit: Made, reason: str | None, configured: Path, tmp_path: Path) -> None:
+    repositories.make(tmp_path / "src" / "sums", [*HISTORY, commit])
+    run(configured, "--language", "python")
+    lost = {name: count for name, count in summary(configured)["funnel"].items() if name not in ("commits", "examples")}
+    assert lost == ({} if reason is None else {reason: 1})
+    assert len(rows(configured)) == (4 if reason is None else 3)
+
+
+def test_indentation_is_not_formatting_in_python(configured: Path, tmp_path: Path) -> None:
+    before = "def f(x):\n    if x:\n        x = 2\n        x += 1\n    return x\n"
+    after = before.replace("        x += 1", "    x += 1")
+    made = [Made("Add a function of one number", {"f.py": before}), Made("Increment it in any case", {"f.py": after})]
+    repositories.make(tmp_path / "src" / "f", made)
+    run(configured, "--language", "python")
+    assert len(rows(configured)) == 2
+
+
+def test_personal_data_is_replaced_in_context_and_target_alike(configured: Path, tmp_path: Path) -> None:
+    before = "".join(f"AUTHOR_{n} = 'someone{n}@private-place.net'\n" for n in range(40))
+    made = [Made("Add the authors of it all", {"a.py": before}),
+            Made("Change the name of the third", {"a.py": before.replace("AUTHOR_3 =", "WRITER_3 =")})]  # fmt: skip
+    repositories.make(tmp_path / "src" / "a", made)
+    run(configured, "--language", "python")
+    text = (configured.parent / "data" / "commits" / "python.jsonl").read_text()
+    assert len(rows(configured)) == 2 and "private-place" not in text and "WRITER_3" in text
+    assert b"private-place" not in (configured.parent / "data" / "commits" / ".python.mined.sqlite").read_bytes()
+
+
+def test_same_change_twice_counts_once(configured: Path, repository: Path, tmp_path: Path) -> None:
+    shutil.copytree(repository, tmp_path / "src" / "copy")  # the same commits
+    picked = [HISTORY[0], dataclasses.replace(HISTORY[1], message="Fix the sum, once more picked", email=ME)]
+    repositories.make(tmp_path / "src" / "picked", [Made("Begin with a file", {"x.py": "x = 1\n"}), *picked])
+    run(configured, "--language", "python")
+    assert summary(configured)["funnel"] == {
+        "commits": 9, "same change as another commit": 5, "message says too little": 1, "examples": 3,
+    }  # fmt: skip
+
+
+def test_diff_format(configured: Path, repository: Path) -> None:
+    configured.write_text(configured.read_text().replace("[base]", '[mining]\nformat = "diff"\n\n[base]'))
+    run(configured, "--language", "python")
+    fix = rows(configured)[1]
+    assert (fix["tools"], [message["role"] for message in fix["messages"]]) == ([], ["system", "user", "assistant"])
+    assert fix["messages"][2]["content"] == (
+        "--- a/sums.py\n+++ b/sums.py\n@@ -3,7 +3,7 @@\n \n def first(number):\n     \"\"\"Adds.\"\"\"\n"
+        "-    return number + 1\n+    return number + 2\n \n \n def second(number):\n"
+    )  # fmt: skip
+
+
+def test_authors(configured: Path, repository: Path, tmp_path: Path) -> None:
+    run(configured, "--language", "python", "--author", "you@example.org")
+    assert rows(configured) == []
+    configured.write_text(configured.read_text().replace('emails = ["me@example.org"]', ""))
+    result = run(configured, "--language", "python", code=3)
+    assert "git config user.email" in result.stderr
+    git(repository, "config", "user.email", ME.upper())
+    run(configured, "--language", "python")
+    assert len(rows(configured)) == 3
+
+
+def test_options_and_errors(configured: Path, repository: Path, tmp_path: Path) -> None:
+    output = tmp_path / "elsewhere" / "out.jsonl"
+    result = run(configured, "--language", "python", "--repository", repository, "--output", output, "--json")
+    assert json.loads(result.stdout)["examples"] == len(list(read_records(output))) == 3
+    assert "no language" in run(configured, "--language", "perl", code=1).stderr
+    assert "not there" in run(configured, "--language", "python", "--repository", tmp_path / "none", code=3).stderr
+    (tmp_path / "file").write_text("")
+    run(configured, "--language", "python", "--output", tmp_path / "file" / "out.jsonl", code=1)
+
+
+def test_licences_are_noted(configured: Path, tmp_path: Path) -> None:
+    made = [
+        Made("Add a module for it", {"a.py": "a = 1\n", "LICENSE-MIT": "MIT", "src/LICENSE": "x", "licenses.py": "x"})
+    ]
+    repositories.make(tmp_path / "src" / "a.git", made, bare=True)
+    run(configured, "--language", "python")
+    assert summary(configured)["repositories"][0] | {"path": ""} == {
+        "path": "", "name": "a.git", "examples": 1, "licence": ["LICENSE-MIT"],
+    }  # fmt: skip
+    assert mining.shown(Path.home() / "src" / "a") == "~/src/a"
+
+
+def test_survival_and_tests_are_noted(configured: Path, tmp_path: Path) -> None:
+    made = [
+        Made("Add two values to use", {"a.py": "first = 1\nsecond = 2\n"}),
+        Made("Add a function with its test", {"b.py": "def b():\n    pass\n", "tests/test_b.py": "import b\n"}),
+        Made("Replace the second value", {"a.py": "first = 1\nthird = 3\n"}),
+    ]
+    repositories.make(tmp_path / "src" / "a", made)
+    run(configured, "--language", "python")
+    assert [(row["source"]["survives"], row["source"]["tests"]) for row in rows(configured)] == [
+        (0.5, False), (1.0, True), (1.0, False),
+    ]  # fmt: skip
+
+
+def test_choice_prefers_new_surviving_tested_and_spreads() -> None:
+    def row(number: int, repository: str = "a", **options) -> Row:
+        about = {"tests": False, "words": 5, "survives": 1.0, **options}
+        return Row(f"{number:040x}", repository, number, str(number), added={}, **about)
+
+    many = [row(number) for number in range(10)]
+    assert choose(many, 20) == many
+    assert {item.time for item in choose(many, 3)} == {7, 8, 9}
+    assert {item.time for item in choose([*many[:9], row(9, survives=0.0)], 2)} == {7, 8}
+    assert {item.time for item in choose([*many[:9], row(0, tests=True)], 5)} == {0, 5, 6, 7, 8}
+    spread = [*(row(number + 100) for number in range(10)), *(row(number, "b") for number in range(10))]
+    assert {item.repository for item in choose(spread, 10)} == {"a", "b"}
+
+
+def test_script_runs_and_help_is_quick(config_file: Path, repository: Path) -> None:
+    script = [sys.executable, str(ROOT / "scripts" / "mine-repos.py")]
+    shown = subprocess.run([*script, "--help"], capture_output=True, text=True, check=True).stdout
+    assert "--repository" in shown and "--author" in shown
+    done = subprocess.run(
+        [*script, "--config", str(config_file), "--language", "python", "--repository", str(repository), "--json"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout)["funnel"] == {"commits": 3, "examples": 3}
+    assert "3 commits: 3 examples" in done.stderr
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import importlib, sys; importlib.import_module('mine-repos'); print(*sys.modules)"
+    shown = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "scripts", capture_output=True, text=True, check=True
+    ).stdout
+    assert not {"sqlite3", "tree_sitter", "tokenizers", "jinja2", "torch", "tqdm"} & set(shown.split())
