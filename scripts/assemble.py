@@ -39,6 +39,8 @@ def main(config: Config, as_json: bool, language: str, explain: str | None, **fi
     sources = {name: files[name] or data / name / f"{language}.jsonl" for name in ("sessions", "commits", "synthetic")}
     if not (chosen.synthetic or files["synthetic"]):
         del sources["synthetic"]
+    if config.assembly.replay:
+        sources["replay"] = data / "replay" / f"{language}.jsonl"
     train = files["train"] or data / "train" / f"{language}.jsonl"
     heldout = files["heldout"] or data / "heldout" / f"{language}.jsonl"
     if explain:
@@ -66,7 +68,9 @@ def run(config: Config, language: Language, sources: dict[str, Path], train: Pat
 def _read_and_assembled(config: Config, language: Language, sources: dict[str, Path], heldout: Path) -> Dataset:
     from specialists.dataset import assemble, known_ledger, read_rows
 
-    rows = [row for path in progress(sources.values(), "read") for row in read_rows(path, language.name)]
+    rows = [
+        row for path in progress(sources.values(), "read") for row in read_rows(path, language.name, config.unlearned)
+    ]
     return assemble(rows, known_ledger(_ledger_file(heldout)), language.wanted, config.assembly)
 
 
@@ -99,7 +103,7 @@ def _summary(
 
     def by_kind(some: list[Row]) -> dict[str, int]:
         counts = Counter(row.kind for row in some)
-        return {kind: counts[kind] for kind in KINDS}
+        return {kind: counts[kind] for kind in KINDS if kind != "replay" or counts[kind]}
 
     return {
         "step": "assemble",

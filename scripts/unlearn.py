@@ -18,7 +18,7 @@ from typing import Any
 import click
 from specialists.adapters import AdapterFolder, adapter_folder, manifest_of
 from specialists.cli import command, finish, progress, say
-from specialists.config import Config, Unlearned, Problem
+from specialists.config import Config, Problem, Unlearned
 from specialists.records import cluster_of, read_records, write_json, write_records
 from specialists.server import load_adapter, served_models, unload_adapter
 

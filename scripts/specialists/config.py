@@ -23,6 +23,7 @@ from typing import Any
 from specialists.tables import (
     Assembly,
     Base,
+    Endpoint,
     Evaluation,
     Language,
     Mining,
@@ -105,6 +106,7 @@ class Config:
     mining: Mining
     secrets: Secrets
     assembly: Assembly
+    endpoint: Endpoint
     evaluation: Evaluation
     serving: Serving
     languages: dict[str, Language]
@@ -176,7 +178,7 @@ class _Reader:
 
     SECTIONS: typing.ClassVar = {
         "paths": Paths, "owner": Owner, "base": Base, "opencode": Opencode, "mining": Mining, "secrets": Secrets,
-        "assembly": Assembly, "evaluation": Evaluation, "serving": Serving,
+        "assembly": Assembly, "endpoint": Endpoint, "evaluation": Evaluation, "serving": Serving,
     }  # fmt: skip
 
     def __init__(self, path: Path, document: dict[str, Any]):

@@ -23,11 +23,12 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from specialists.config import Assembly, Problem
+from specialists.config import Assembly, Problem, Unlearned
 from specialists.neighbours import Neighbours
 from specialists.records import Record, cluster_of, is_target
 
-KINDS = ("session", "commit", "synthetic")
+KINDS = ("session", "commit", "synthetic", "replay")
+WORK = ("session", "commit")  # what the owner did: it alone is held out, counted against `wanted`, and capped
 SAME_CHANGE = 0.8  # share of a commit's added lines that one session wrote, from which on they are the same change
 _LINE_NUMBER = re.compile(r"^\d+: ", re.MULTILINE)
 _LINE = 12  # shorter lines ("}", "else:", "return") say nothing about where they come from
@@ -77,8 +78,11 @@ class Dataset:
         return Counter(reason for _row, reason in self.lost)
 
 
-def read_rows(path: Path, language: str) -> list[Row]:
-    """The rows of a file of records. Raises Problem naming file and line for what is none of this language."""
+def read_rows(path: Path, language: str, unlearned: Unlearned | None = None) -> list[Row]:
+    """The rows of a file of records, those that the owner took back aside.
+
+    Raises Problem naming file and line for what is no record of this language.
+    """
     rows, offset = [], 0
     try:
         with path.open("rb") as lines:
@@ -87,7 +91,8 @@ def read_rows(path: Path, language: str) -> list[Row]:
                     record = json.loads(line)
                     if record["language"] != language:
                         raise Problem(f"{path}:{number}: a row of {record['language']!r} among those of {language!r}")
-                    rows.append(_row(record, path, offset))
+                    if not (unlearned and unlearned.covers(record["source"])):
+                        rows.append(_row(record, path, offset))
                 except (ValueError, KeyError, TypeError) as error:
                     raise Problem(f"{path}:{number}: not a record: {type(error).__name__}: {error}") from None
                 offset += len(line)
@@ -155,17 +160,20 @@ def assemble(rows: Iterable[Row], ledger: dict[str, list[str]], wanted: tuple[in
     """Rows of all sources -> training and held-out rows; `ledger` is the one of the run before, or empty."""
     lost: Lost = []
     rows = _without_same_change(_without_duplicates(rows, lost), lost)
-    real = [row for row in rows if row.kind != "synthetic"]
+    real = [row for row in rows if row.kind in WORK]
     ledger = split(real, ledger, settings)
     held = set(ledger["heldout"])
     heldout = _capped([row for row in real if row.cluster in held], wanted, settings, lost, "held-out rows ")
     held_rows = [row for row in real if row.cluster in held]
-    train = _without_held_code([row for row in rows if row.cluster not in held], held_rows, lost)
+    # the commit that synthetic rows were made at is the repository's newest: it decides nothing about their functions
+    rows = [row for row in rows if row.kind not in WORK or row.cluster not in held]
+    train = _without_held_code(rows, held_rows, lost)
     train = _without_near(train, held_rows, settings.similarity, lost)
-    work = [row for row in train if row.kind != "synthetic"]
-    chosen = _capped(work, wanted, settings, lost)
-    made = _gap_filled([row for row in train if row.kind == "synthetic"], len(chosen), wanted[0], settings, lost)
-    return Dataset([*chosen, *made], heldout, ledger, lost)
+    chosen = _capped([row for row in train if row.kind in WORK], wanted, settings, lost)
+    gap = max(0, wanted[0] - len(chosen))
+    chosen += _share([row for row in train if row.kind == "synthetic"], len(chosen), settings.synthetic, lost, gap)
+    chosen += _share([row for row in train if row.kind == "replay"], len(chosen), settings.replay, lost)
+    return Dataset(chosen, heldout, ledger, lost)
 
 
 def _without_duplicates(rows: Iterable[Row], lost: Lost) -> list[Row]:
@@ -272,12 +280,13 @@ def _capped(rows: list[Row], wanted: tuple[int, int], settings: Assembly, lost: 
     return kept
 
 
-def _gap_filled(rows: list[Row], real: int, least: int, settings: Assembly, lost: Lost) -> list[Row]:
-    """Synthetic rows up to the lower bound, and never more than their share of all; which ones, a hash decides."""
-    share = min(settings.synthetic, 0.99)
-    room = max(0, min(least - real, math.floor(real * share / (1 - share))))
+def _share(rows: list[Row], others: int, share: float, lost: Lost, most: int | None = None) -> list[Row]:
+    """As many rows as are that share of all, beside the others, and `most` at most; which ones, a hash decides."""
+    share = min(share, 0.99)
+    room = math.floor(others * share / (1 - share))
+    room = room if most is None else min(room, most)
     ordered = sorted(rows, key=lambda row: row.content)
-    lost.extend((row, "synthetic beyond the gap") for row in ordered[room:])
+    lost.extend((row, f"{row.kind} beyond its share or the gap") for row in ordered[room:])
     return ordered[:room]
 
 

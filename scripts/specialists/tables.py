@@ -69,9 +69,16 @@ class Assembly:
     heldout: float = key(0.125, "Share of clusters (sessions, commits), the newest, kept for evaluation.", least=0)
     heldout_clusters: int = key(20, "Held-out clusters at least, where half of all allow it.", least=0)
     synthetic: float = key(0.5, "Synthetic examples at most, as a share of the training rows.", least=0)
+    replay: float = key(0.0, "Answers of the base model to general prompts, as a share of the training rows.", least=0)
     cluster: float = key(0.1, "Rows of one session or commit at most, as a share of the most that is wanted.", least=0)
     repository: float = key(0.5, "Rows of one repository at most, as a share of the most that is wanted.", least=0)
     similarity: float = key(0.7, "Jaccard index of five-token shingles from which on two rows are alike.", least=0.5)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    url: str = key("", "OpenAI-compatible endpoint (http://…/v1) that words synthetic requests; empty: templates do.")
+    model: str = key("", "The model at the endpoint.")
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,13 @@ class Evaluation:
     confidence: float = key(0.95, "Confidence of the interval.", least=0.5)
     gain: float = key(0.02, "Smallest relative fall of the held-out loss that is promoted.", least=0)
     clusters: int = key(5, "Held-out clusters under which nothing is promoted.", least=2)
+    forgetting: float = key(0.02, "Relative rise of the loss on the frozen set that blocks.", least=0)
+    generate: int = key(16, "Held-out turns that base and adapter write themselves; 0: none.", least=0)
+    generate_tokens: int = key(512, "Tokens of such a turn at most.", least=1)
+    generate_seconds: int = key(600, "Time for all of them; what is not written then is left out.", least=1)
+    validity: float = key(0.98, "Share of valid tool calls under which an adapter is blocked.", least=0)
+    tolerance: float = key(0.02, "How far edits may parse less often than the base's, or be less like yours.", least=0)
+    instructions: Path | None = key(None, "An AGENTS.md: also measures the base with it, without training.")
 
 
 @dataclass(frozen=True)
@@ -128,6 +142,12 @@ class Serving:
     max_lora_rank: int = key(16, "Largest rank served.", choices=LORA_RANKS)
     tool_call_parser: str = key("qwen3_coder", "vLLM's tool-call parser for the base model's template.")
     tensor_parallel_size: int = key(1, "GPUs that share the model.", least=1)
+    while_training: str = key(
+        "keep",
+        "What a running server does while a version is trained or evaluated: go on, or sleep (frees the GPU).",
+        choices=("keep", "sleep"),
+    )
+    keep: int = key(5, "Versions of an adapter that `doit prune` keeps at least.", least=1)
     output_tokens: int = key(4096, "Tokens per answer that opencode asks for at most.", least=1)
     extra: tuple[str, ...] = key((), "More vLLM arguments, as a list.")
     env: dict[str, str] = field(default_factory=dict, metadata={"help": "Environment of the vLLM process."})
