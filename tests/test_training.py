@@ -75,23 +75,33 @@ def test_routed_experts_only_when_asked(bases: dict[str, Base], tmp_path: Path) 
 
 @pytest.mark.parametrize("architecture", ["qwen3", "qwen3_next"])
 def test_what_was_trained_is_what_is_loaded(bases: dict[str, Base], architecture: str, tmp_path: Path) -> None:
-    from specialists.evaluation import BASE, measure
+    from specialists.evaluation import BASE, Arms
 
     train(bases[architecture], tmp_path)
     rows = tiny_models.rows(3)
-    first, second = (measure(rows, bases[architecture], SETTINGS, {"adapter": tmp_path}) for _ in range(2))
+    first, second = (Arms(bases[architecture], SETTINGS, {"adapter": tmp_path}).measure(rows) for _ in range(2))
     assert first == second
     assert all(row["nll"]["adapter"] < row["nll"][BASE] for row in first)
-    alone = measure(rows, bases[architecture], SETTINGS, {})
+    alone = Arms(bases[architecture], SETTINGS, {}).measure(rows)
     assert [row["nll"][BASE] for row in alone] == pytest.approx([row["nll"][BASE] for row in first], rel=1e-5)
+
+
+def test_a_base_is_clean_for_the_next_adapter(bases: dict[str, Base], tmp_path: Path) -> None:
+    from specialists.training import Bases, train_adapter
+
+    held = Bases()
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        train_adapter(tiny_models.rows(8), bases["qwen3_next"], SETTINGS, tmp_path / name, held)
+    assert weights(tmp_path / "first") == weights(tmp_path / "second")
 
 
 def test_a_stopped_run_goes_on_to_the_same_bytes(bases: dict[str, Base], tmp_path: Path) -> None:
     import specialists.training as training
+    from specialists.watch import COMPLETE
 
     train(bases["qwen3"], tmp_path / "undisturbed")
     stopped = tmp_path / "stopped"
-    mark = training._COMPLETE
 
     class Stop(Exception):
         pass
@@ -105,8 +115,8 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(bases: dict[str, Base], tmp_pat
             train(bases["qwen3"], stopped)
     finally:
         training._settle = settle
-    assert (stopped / "checkpoint-2" / mark).exists()
-    (stopped / "checkpoint-4" / mark).unlink()  # as a kill in the middle of writing it leaves it
+    assert (stopped / "checkpoint-2" / COMPLETE).exists()
+    (stopped / "checkpoint-4" / COMPLETE).unlink()  # as a kill in the middle of writing it leaves it
     (stopped / "checkpoint-4" / "optimizer.pt").write_bytes(b"half")
     (stopped / "adapter_model.safetensors").write_bytes(b"half")
     train(bases["qwen3"], stopped)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 TEMPLATE = """\
 {%- macro calls(message) %}
@@ -46,40 +47,50 @@ def save_tokenizer(folder: Path, template: str = TEMPLATE) -> int:
     return tokenizer.get_vocab_size()
 
 
-def save_base(folder: Path, architecture: str = "qwen3") -> Path:
-    """A base model's folder: `qwen3` (dense) or `qwen3_next` (Gated DeltaNet, routed and shared experts)."""
+SIZES = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 2048,
+    "tie_word_embeddings": True,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+DELTA_NET = {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 16,
+             "linear_value_head_dim": 16}  # fmt: skip
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+SHARED = {"shared_expert_intermediate_size": 32}
+ARCHITECTURES = {  # name -> configuration class, what is its own, layers
+    "qwen2": ("Qwen2Config", {}, 2),
+    "qwen3": ("Qwen3Config", {}, 2),
+    "qwen3_moe": ("Qwen3MoeConfig", EXPERTS, 2),
+    "qwen3_next": ("Qwen3NextConfig", {**DELTA_NET, **EXPERTS, **SHARED}, 4),
+    "qwen3_5_text": ("Qwen3_5TextConfig", DELTA_NET, 4),
+    "qwen3_5_moe_text": ("Qwen3_5MoeTextConfig", {**DELTA_NET, **EXPERTS, **SHARED}, 4),
+    "llama": ("LlamaConfig", {}, 2),  # stands for one that nobody thought of
+    "gpt_neox": ("GPTNeoXConfig", {}, 2),
+}
+
+
+def base_config(architecture: str, vocabulary: int = 324, **changes: int) -> Any:
+    """The configuration of a tiny model."""
+    import transformers
+
+    kind, own, layers = ARCHITECTURES[architecture]
+    settings = {**SIZES, **own, "num_hidden_layers": layers, "vocab_size": vocabulary, **changes}
+    return getattr(transformers, kind)(**settings)
+
+
+def save_base(folder: Path, architecture: str = "qwen3", shard: str = "5GB", **changes: int) -> Path:
+    """A base model's folder, e.g. `qwen3` (dense) or `qwen3_next` (Gated DeltaNet, routed and shared experts)."""
     import torch
     import transformers
 
-    sizes = {
-        "vocab_size": save_tokenizer(folder),
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 16,
-        "max_position_embeddings": 2048,
-        "tie_word_embeddings": True,
-        "eos_token_id": 2,
-        "pad_token_id": 0,
-    }
-    if architecture == "qwen3":
-        config = transformers.Qwen3Config(num_hidden_layers=2, **sizes)
-    else:
-        config = transformers.Qwen3NextConfig(
-            num_hidden_layers=4,
-            num_experts=4,
-            num_experts_per_tok=2,
-            moe_intermediate_size=32,
-            shared_expert_intermediate_size=32,
-            linear_num_key_heads=2,
-            linear_num_value_heads=4,
-            linear_key_head_dim=16,
-            linear_value_head_dim=16,
-            **sizes,
-        )
+    config = base_config(architecture, save_tokenizer(folder), **changes)
     torch.manual_seed(0)
-    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder, max_shard_size=shard)
     return folder
 
 
@@ -100,3 +111,30 @@ def rows(count: int, language: str = "python") -> list[dict]:
         time = f"2026-0{1 + number // 28}-{1 + number % 28:02}T10:00:00Z"
         made.append(make_record(language, messages, [], {"kind": "session", "time": time, "session": f"ses_{number}"}))
     return made
+
+
+def save_adapter(folder: Path, base: Path, seed: int, scale: float = 0.5) -> Path:
+    """A version whose adapter changes every Linear layer of a tiny dense base at random; `scale` is how much."""
+    import numpy
+    from safetensors.numpy import save_file
+    from specialists.chat import Chat
+    from specialists.lora import base_shapes
+
+    rng = numpy.random.default_rng(seed)
+    weights, modules = {}, set()
+    for name, shape in base_shapes(str(base)).items():
+        if not name.endswith("_proj.weight"):
+            continue
+        module = name.removesuffix(".weight")
+        modules.add(module.rsplit(".", 1)[1])
+        for side, size in (("A", (8, shape[1])), ("B", (shape[0], 8))):
+            values = rng.normal(size=size) * scale / size[1] ** 0.5
+            weights[f"base_model.model.{module}.lora_{side}.weight"] = values.astype("float32")
+    folder.mkdir(parents=True)
+    save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    settings = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 8, "lora_alpha": 8, "lora_dropout": 0.0,
+                "bias": "none", "base_model_name_or_path": str(base), "target_modules": sorted(modules)}  # fmt: skip
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    manifest = {"version": folder.name, "base": {"model": str(base), "template": Chat.load(str(base)).fingerprint}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder

@@ -2,50 +2,75 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from specialists.config import Base, Problem
 
 
 def load_base(base: Base, quantization: str) -> Any:
-    """The frozen base model on the GPU when there is one, quantised as asked; nothing is downloaded by surprise.
+    """The frozen base model on the GPU when there is one (each process of a launcher on its own), quantised as asked.
 
-    `nf4` holds Linear layers and fused expert parameters in 4 bits (bitsandbytes). Experts are converted after they
-    were loaded in 16 bits, so the 80 B model does not survive this yet on one card; dense models do.
-    Raises Problem when the model is not on this machine.
+    `nf4` holds Linear layers and fused experts in 4 bits, converted tensor by tensor while the shards are read
+    (specialists.nf4). `none` takes the base as it is; one stored in FP8 is widened, because nothing trains on FP8
+    weights. Nothing is downloaded. Raises Problem when the model is not on this machine, or is quantised already.
     """
     import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     dtype = getattr(torch, base.dtype)
     options: dict[str, Any] = {"revision": base.revision, "dtype": dtype, "local_files_only": True}
-    if torch.cuda.is_available():
-        options["device_map"] = {"": 0}
+    if torch.cuda.is_available() and not sharded():
+        from accelerate import PartialState
+
+        options["device_map"] = {"": PartialState().local_process_index}
+    stored = stored_quantization(base)
     if quantization == "nf4":
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-        )
-    try:
-        model = AutoModelForCausalLM.from_pretrained(base.model, **options)
-    except OSError as error:
-        reason = str(error).splitlines()[0]
-        raise Problem(f"base.model {base.model}: not on this machine ({reason}); fetch it with `hf download`") from None
-    if quantization == "nf4":
-        _quantize_experts(model)
+        if stored:
+            raise Problem(
+                f"base.model {base.model}: quantised already ({stored}); name the 16-bit base, or set quantization = "
+                f'"none" (the quantised copy goes into serving.model)'
+            )
+        from specialists.nf4 import Nf4Config
+
+        options["quantization_config"] = Nf4Config(dtype)
+    elif stored == "fp8":
+        from transformers import FineGrainedFP8Config
+
+        options["quantization_config"] = FineGrainedFP8Config(dequantize=True)
+    model = AutoModelForCausalLM.from_pretrained(base.model, **options)
     model.config.use_cache = False
     return model
 
 
-def _quantize_experts(model: Any) -> None:
-    """Fused expert parameters to NF4: BitsAndBytesConfig sees Linear layers only, 3 % of an 80 B base."""
-    from bitsandbytes.nn.parametrize import replace_parameter_4bit
+def sharded() -> bool:
+    """Whether a launcher spreads the model over its processes (FSDP, DeepSpeed), which place it themselves."""
+    return "true" in (os.environ.get("ACCELERATE_USE_FSDP"), os.environ.get("ACCELERATE_USE_DEEPSPEED"))
 
-    for name, module in model.named_modules():
-        if name.endswith("mlp.experts"):
-            for parameter in ("gate_up_proj", "down_proj"):
-                replace_parameter_4bit(module, parameter, quant_type="nf4")
+
+def base_config(base: Base) -> Any:
+    """The base model's transformers configuration. Raises Problem when the model is not on this machine."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(base.model, revision=base.revision, local_files_only=True)
+    except OSError as error:
+        reason = str(error).splitlines()[0]
+        raise Problem(f"base.model {base.model}: not on this machine ({reason}); fetch it with `hf download`") from None
+
+
+def stored_quantization(base: Base) -> str | None:
+    """How the weights lie on disk, e.g. "fp8"; None for 16 or 32 bits. Raises Problem when the model is not here."""
+    settings = getattr(base_config(base).get_text_config(), "quantization_config", None)
+    return (settings if isinstance(settings, dict) else settings.to_dict()).get("quant_method") if settings else None
+
+
+def skeleton(base: Base) -> Any:
+    """The base model without weights (on torch's meta device), to be counted."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(base_config(base), dtype=getattr(torch, base.dtype))

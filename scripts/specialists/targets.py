@@ -9,8 +9,10 @@ was asked before the first step.
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Any
 
+from specialists.cli import say
 from specialists.config import Problem, Training
 
 _QWEN3_NEXT = ("in_proj_qkvz", "in_proj_ba")
@@ -20,17 +22,28 @@ ROLES: dict[str, tuple[str, tuple[str, ...]]] = {  # role -> where in a decoder 
     "linear_attention": (r"linear_attn", (*_QWEN3_NEXT, *_QWEN3_5, "out_proj")),
     "mlp": (r"mlp(?:\.shared_expert)?", ("gate_proj", "up_proj", "down_proj")),
 }
-_LAYER = re.compile(r"(.*layers\.\d+)\.(.+)")
-_EXPERTS = ("mlp.experts.gate_up_proj", "mlp.experts.down_proj")
+KNOWN = ("qwen2", "qwen3", "qwen3_moe", "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text")  # what ROLES was tried on
+_INSPECTED = {  # for any other model: role -> words in a Linear layer's path
+    "linear_attention": r"linear_attn|delta_net|mamba|ssm",
+    "attention": r"attn|attention",
+    "mlp": r"mlp|ffn|feed_forward|shared_expert",
+}
+_LAYER = re.compile(r"(.*(?:layers|h|blocks)\.\d+)\.(.+)")
+UNPACKED = ("lm_head", "shared_expert_gate")  # Linear layers never in 4 bits: the output, and a gate of one row
+EXPERTS = ("gate_up_proj", "down_proj")  # the fused parameters of `mlp.experts`
 
 
 def wanted_modules(model: Any, roles: tuple[str, ...]) -> dict[str, str]:
     """The Linear layers that the roles mean in this model: full name -> role.
 
+    Warns on an architecture that the table does not know: its layers are then told by their names.
     Raises Problem when a decoder layer would be left without an adapter.
     """
     import torch
 
+    kind = model.config.model_type
+    if kind not in KNOWN:
+        say(f"warning: training.targets: {kind} is an unknown architecture; its layers are told by their names")
     found: dict[str, str] = {}
     layers: set[str] = set()
     for name, module in model.named_modules():
@@ -38,18 +51,44 @@ def wanted_modules(model: Any, roles: tuple[str, ...]) -> dict[str, str]:
             continue
         layers.add(match[1])
         if isinstance(module, torch.nn.Linear):
-            place, _, leaf = match[2].rpartition(".")
-            for role in roles:
-                if leaf in ROLES[role][1] and re.fullmatch(ROLES[role][0], place):
-                    found[name] = role
+            role = _role(match[2]) if kind in KNOWN else _inspected_role(match[2])
+            if role in roles:
+                found[name] = role
     bare = layers - {_LAYER.fullmatch(name)[1] for name in found}
     if bare or not found:
         layer = min(bare, default="no decoder layer")
         raise Problem(
             f"training.targets: {', '.join(roles)} leave {len(bare)} of {len(layers)} layers of a "
-            f"{model.config.model_type} model without an adapter (first: {layer}); name more roles"
+            f"{kind} model without an adapter (first: {layer}); name more roles"
         )
     return found
+
+
+def _role(path: str) -> str | None:
+    place, _, leaf = path.rpartition(".")
+    return next((role for role, (where, names) in ROLES.items() if leaf in names and re.fullmatch(where, place)), None)
+
+
+def _inspected_role(path: str) -> str | None:
+    if re.search(r"router|\bgate$|expert_gate$|(?<!shared_)(?<!shared_expert)experts?\.", path):
+        return None
+    return next((role for role, words in _INSPECTED.items() if re.search(words, path)), None)
+
+
+def routed_experts(model: Any) -> list[str]:
+    """The fused parameters of all routed experts: full names, also where they are held in 4 bits."""
+    modules = (name for name, _module in model.named_modules() if name.endswith("mlp.experts"))
+    return [f"{name}.{parameter}" for name in modules for parameter in EXPERTS]
+
+
+def wanted_ranks(model: Any, settings: Training) -> dict[str, int]:
+    """What is to be adapted: full name -> rank. Raises Problem as wanted_modules does."""
+    ranks = dict.fromkeys(wanted_modules(model, settings.targets), settings.r)
+    if settings.routed_experts:
+        if settings.quantization == "nf4":  # peft 0.21.2 cannot take its change off a parametrised parameter again
+            raise Problem('training.routed_experts: cannot be trained on 4-bit experts; set quantization = "none"')
+        ranks |= dict.fromkeys(routed_experts(model), settings.routed_experts_r)
+    return ranks
 
 
 def lora_config(model: Any, settings: Training) -> Any:
@@ -57,13 +96,17 @@ def lora_config(model: Any, settings: Training) -> Any:
     from peft import LoraConfig
 
     wanted = wanted_modules(model, settings.targets)
-    mixture = any(name.endswith("mlp.experts") for name, _module in model.named_modules())
-    modules = {name.rsplit(".", 1)[1] for name, role in wanted.items() if not (mixture and role == "mlp")}
-    parameters = {_suffix(name) + ".weight" for name, role in wanted.items() if mixture and role == "mlp"}
+    experts = routed_experts(model)
+    modules = {name.rsplit(".", 1)[1] for name, role in wanted.items() if not (experts and role == "mlp")}
+    parameters = {_suffix(name) + ".weight" for name, role in wanted.items() if experts and role == "mlp"}
+    ranks, alphas = {}, {}
     if settings.routed_experts:
-        if not mixture:
+        if not experts:
             raise Problem(f"training.routed_experts: a {model.config.model_type} model has no routed experts")
-        parameters |= set(_EXPERTS)
+        parameters |= set(experts)  # full names: peft finds a parameter held in 4 bits by no other
+        ranks = {f"mlp.experts.{name}": settings.routed_experts_r for name in EXPERTS}
+        # the same alpha / r everywhere: vLLM scales a whole adapter by the one of its configuration
+        alphas = {name: settings.alpha * rank / settings.r for name, rank in ranks.items()}
     if parameters and settings.dropout:
         raise Problem("training.dropout: must be 0 on a mixture-of-experts base (peft wraps its experts by parameter)")
     return LoraConfig(
@@ -71,6 +114,8 @@ def lora_config(model: Any, settings: Training) -> Any:
         r=settings.r,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
+        rank_pattern=ranks,
+        alpha_pattern=alphas,
         target_modules=sorted(modules),
         target_parameters=sorted(parameters) or None,
     )
@@ -83,19 +128,20 @@ def wrap(model: Any, settings: Training) -> tuple[Any, dict[str, int]]:
     """
     from peft import get_peft_model
 
-    wanted = set(wanted_modules(model, settings.targets))
-    if settings.routed_experts:
-        wanted |= {name for name, _parameter in model.named_parameters() if name.endswith(_EXPERTS)}
-    wrapped = get_peft_model(model, lora_config(model, settings))
+    wanted = wanted_ranks(model, settings)
+    with warnings.catch_warnings():
+        # peft looks for the experts' own rank among modules only, and warns; whether it was taken is checked below
+        warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern keys")
+        wrapped = get_peft_model(model, lora_config(model, settings))
     adapted = adapted_modules(wrapped)
-    extra, lacking = sorted(adapted.keys() - wanted), sorted(wanted - adapted.keys())
+    extra, lacking = sorted(adapted.keys() - wanted), sorted(wanted.keys() - adapted)
     if extra or lacking:
         raise Problem(
             f"the adapter is not what was asked for: {len(extra)} modules too many ({', '.join(extra[:3])}), "
             f"{len(lacking)} lacking ({', '.join(lacking[:3])})"
         )
-    if wrong := {name: rank for name, rank in adapted.items() if rank != settings.r}:
-        raise Problem(f"adapter ranks differ from training.r = {settings.r}: {dict(list(wrong.items())[:3])}")
+    if wrong := {name: rank for name, rank in adapted.items() if rank != wanted[name]}:
+        raise Problem(f"adapter ranks are not those asked for: {dict(list(wrong.items())[:3])}")
     return wrapped, adapted
 
 

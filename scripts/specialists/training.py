@@ -7,19 +7,41 @@ finished checkpoint and ends with the same bytes (same machine, one thread).
 
 from __future__ import annotations
 
-import math
+import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from specialists.chat import Chat
-from specialists.cli import say
-from specialists.config import Base, Problem, Training
-from specialists.records import Record, read_json, write_json
+from specialists.chat import IGNORED, Chat
+from specialists.config import Base, Problem, Training, fingerprint
+from specialists.records import Record, canonical, cluster_of, read_json, write_json
 
-_COMPLETE = "complete"  # written into a checkpoint after everything else
+_VALIDATION = 0.1  # share of the examples, the newest, that early stopping watches instead of training on them
+_KEPT = ("adapter_model.safetensors", "adapter_config.json", "runs")  # runs: where TensorBoard's callback writes
+
+Encoded = dict[str, list[int]]
+
+
+class Bases:
+    """Loads base models, one at a time, and keeps the last for whoever asks for the same again."""
+
+    def __init__(self) -> None:
+        self.key: Any = None
+        self.model: Any = None
+
+    def load(self, base: Base, quantization: str) -> Any:
+        """The base model without any adapter. Raises Problem as base_model.load_base does."""
+        from specialists.base_model import load_base
+
+        if self.key != (base, quantization):
+            self.key = self.model = None  # two bases at a time would not fit
+            self.model = load_base(base, quantization)
+            self.key = (base, quantization)
+        return self.model
 
 
 def encode_rows(rows: list[Record], chat: Chat, max_length: int) -> list[dict[str, list[int]]]:
@@ -42,69 +64,161 @@ def encode_rows(rows: list[Record], chat: Chat, max_length: int) -> list[dict[st
     return encoded
 
 
-def train_adapter(rows: list[Record], base: Base, settings: Training, folder: Path) -> dict[str, Any]:
+def train_adapter(
+    rows: list[Record], base: Base, settings: Training, folder: Path, bases: Bases | None = None
+) -> dict[str, Any]:
     """Train on the rows and leave adapter_model.safetensors and adapter_config.json in `folder`.
 
-    Returns what the manifest says of the run: tokens, adapted modules and their ranks, parameters, [step, loss] pairs,
-    seconds of the last process, peak memory in bytes, library versions. Raises Problem before the first step when a
-    row or the adapter is not what it should be, and when the loss stops being finite.
+    `bases` holds the base model for the next adapter. Returns what the manifest says of the run: tokens, adapted
+    modules and their ranks, parameters, [step, loss] pairs, seconds by part of the last process, predicted and measured
+    peak memory in bytes, library versions. Raises Problem before the first step when a row or the adapter is not what
+    it should be, when the loss stops being finite, and on SIGTERM after a checkpoint.
     """
-    import torch
-    from datasets import Dataset
-    from transformers import AutoTokenizer, set_seed
+    parts: dict[str, float] = {}
+    bases = bases or Bases()
+    with _timed(parts, "import"):
+        import torch
+        from datasets import Dataset
+        from transformers import AutoTokenizer, set_seed
 
-    chat = Chat.load(base.model, base.revision)
-    encoded = encode_rows(rows, chat, settings.max_length)
-    from specialists.base_model import load_base
-    from specialists.targets import trainable_parameters, wrap
+        from specialists.memory import predict
+        from specialists.targets import trainable_parameters, wrap
+        from specialists.watch import last_checkpoint
 
-    set_seed(settings.seed)
-    model, modules = wrap(load_base(base, settings.quantization), settings)
-    tokenizer = AutoTokenizer.from_pretrained(base.model, revision=base.revision, local_files_only=True)
-    trainer = _trainer(model, tokenizer, Dataset.from_list(encoded), settings, folder)
-    started = time.monotonic()
-    trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
-    losses = [[entry["step"], entry["loss"]] for entry in trainer.state.log_history if "loss" in entry]
-    if not all(math.isfinite(loss) for _step, loss in losses):
-        raise Problem("the training loss is not finite; lower training.learning_rate or look at the rows")
-    model.save_pretrained(folder)
-    _settle(folder)
+    with _timed(parts, "encode"):
+        chat = Chat.load(base.model, base.revision)
+        encoded = encode_rows(rows, chat, settings.max_length)
+        training, validation = _split(rows, encoded, settings)
+    with _timed(parts, "predict"):
+        needs = predict(base, settings, [len(row["input_ids"]) for row in training])
+        if int(os.environ.get("RANK", 0)) == 0:  # one of a launcher's processes says it
+            needs.announce(loaded=bases.key == (base, settings.quantization))
+    with _timed(parts, "load"):
+        model = bases.load(base, settings.quantization)
+    with _timed(parts, "wrap"):
+        set_seed(settings.seed)
+        wrapped, modules = wrap(model, settings)
+    try:
+        with _timed(parts, "trainer"):
+            tokenizer = AutoTokenizer.from_pretrained(base.model, revision=base.revision, local_files_only=True)
+            heldout = Dataset.from_list(validation) if validation else None
+            trainer, watch = _trainer(wrapped, tokenizer, Dataset.from_list(training), heldout, settings, folder)
+        with _timed(parts, "train"):
+            _run(trainer, watch, last_checkpoint(folder))
+        with _timed(parts, "save"):
+            trainer.save_model(str(folder))
+            trainer.accelerator.wait_for_everyone()
+            if trainer.is_world_process_zero():
+                _settle(folder)
+        parameters = trainable_parameters(wrapped)
+    finally:
+        wrapped.unload()  # the base as it was, for the next adapter
     return {
         "rows": len(rows),
         "tokens": sum(len(row["input_ids"]) for row in encoded),
-        "supervised": sum(label != -100 for row in encoded for label in row["labels"]),
+        "supervised": sum(label != IGNORED for row in encoded for label in row["labels"]),
         "template": chat.fingerprint,
+        "tools": fingerprint(sorted({canonical(row.get("tools")) for row in rows})),
+        "base_commit": getattr(model.config, "_commit_hash", None),
         "modules": modules,
-        "parameters": trainable_parameters(model),
-        "losses": losses,
-        "seconds": round(time.monotonic() - started, 1),
+        "parameters": parameters,
+        **_course(trainer, watch, training, parts),
+        "predicted_memory_bytes": needs.memory,
         "peak_memory_bytes": _peak_memory(torch),
         "libraries": _libraries(),
     }
 
 
-def _trainer(model: Any, tokenizer: Any, dataset: Any, settings: Training, folder: Path) -> Any:
+def _course(trainer: Any, watch: Any, training: list[Encoded], parts: dict[str, float]) -> dict[str, Any]:
+    """How the run went: losses, steps, seconds by part of this process, tokens per second from the mean row."""
+    history, args = trainer.state.log_history, trainer.args
+    rows = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    steps = trainer.state.global_step - watch.started_at  # the others were an earlier process's
+    tokens = steps * rows * sum(len(row["input_ids"]) for row in training) / len(training)
+    return {
+        "losses": [[entry["step"], entry["loss"]] for entry in history if "loss" in entry],
+        "heldout_losses": [[entry["step"], entry["eval_loss"]] for entry in history if "eval_loss" in entry],
+        "steps": trainer.state.global_step,
+        "seconds": round(sum(parts.values()), 1),
+        "seconds_by_part": {part: round(seconds, 2) for part, seconds in parts.items()},
+        "tokens_per_second": round(tokens / parts["train"], 1),
+    }
+
+
+def _split(rows: list[Record], encoded: list[Encoded], settings: Training) -> tuple[list[Encoded], list[Encoded]]:
+    """What is trained on, and what early stopping watches: the newest whole sessions and commits."""
+    if not settings.early_stopping:
+        return encoded, []
+    newest: list[str] = []
+    order = sorted(range(len(rows)), key=lambda index: (rows[index]["source"]["time"], rows[index]["id"]))
+    clusters = [cluster_of(row) for row in rows]
+    for index in reversed(order):
+        if sum(cluster in newest for cluster in clusters) >= len(rows) * _VALIDATION:
+            break
+        newest.append(clusters[index])
+    parts: tuple[list[Encoded], list[Encoded]] = [], []
+    for cluster, row in zip(clusters, encoded, strict=True):
+        parts[cluster in newest].append(row)
+    if not parts[0]:
+        raise Problem("training.early_stopping: all examples are of one session or commit, none is left to train on")
+    return parts
+
+
+def _run(trainer: Any, watch: Any, checkpoint: str | None) -> None:
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    finally:
+        watch.restore()
+    if watch.terminated and trainer.state.global_step < trainer.state.max_steps:
+        raise Problem(f"stopped by SIGTERM at step {trainer.state.global_step}; the next run goes on from there")
+
+
+def _trainer(
+    model: Any, tokenizer: Any, dataset: Any, heldout: Any | None, settings: Training, folder: Path
+) -> tuple[Any, Any]:
     import torch
-    from transformers import PrinterCallback, TrainerCallback
-    from trl import SFTConfig, SFTTrainer
+    from transformers import EarlyStoppingCallback, PrinterCallback
+    from trl import SFTTrainer
 
-    class Watch(TrainerCallback):
-        """Marks whole checkpoints, stops at a loss that is not finite, says a line a minute without a terminal."""
+    from specialists.watch import Watch
 
-        said = time.monotonic()
+    watch = Watch(quiet=not sys.stderr.isatty())
+    callbacks = [watch, *([EarlyStoppingCallback(settings.early_stopping)] if heldout else [])]
+    try:
+        trainer = SFTTrainer(
+            model=model,
+            args=_arguments(model, settings, folder),
+            train_dataset=dataset,
+            eval_dataset=heldout,
+            processing_class=tokenizer,
+            callbacks=callbacks,
+        )
+    except (ImportError, RuntimeError) as error:
+        if not settings.report_to:
+            raise
+        raise Problem(f"training.report_to {', '.join(settings.report_to)}: {error}") from None
+    trainer.remove_callback(PrinterCallback)
+    for parameter in model.parameters():
+        if parameter.requires_grad:  # TRL makes adapters on a 4-bit base bfloat16, in which small steps vanish
+            parameter.data = parameter.data.to(torch.float32)
+    return trainer, watch
 
-        def on_save(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
 
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **_kwargs: Any) -> None:
-            loss = (logs or {}).get("loss", 0.0)
-            if not math.isfinite(float(loss)):
-                raise Problem(f"step {state.global_step}: the loss is {loss}; the last whole checkpoint is kept")
-            if args.disable_tqdm and time.monotonic() - self.said > 60:
-                self.said = time.monotonic()
-                say(f"step {state.global_step} of {state.max_steps}, loss {loss}")
+def _arguments(model: Any, settings: Training, folder: Path) -> Any:
+    import torch
+    from trl import SFTConfig
 
-    arguments = SFTConfig(
+    gpu = torch.cuda.is_available()
+    watched = {
+        "eval_strategy": "steps",
+        "eval_steps": settings.checkpoint_steps,
+        "per_device_eval_batch_size": settings.batch_size,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "eval_loss",
+        "greater_is_better": False,
+        "restore_callback_states_from_checkpoint": True,  # how long it has not become better
+    }
+    return SFTConfig(
         output_dir=str(folder),
         max_length=None,  # nothing is truncated: rows over the limit were refused above
         learning_rate=settings.learning_rate,
@@ -112,48 +226,45 @@ def _trainer(model: Any, tokenizer: Any, dataset: Any, settings: Training, folde
         max_steps=settings.max_steps,
         per_device_train_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation,
+        train_sampling_strategy="group_by_length" if settings.batch_size > 1 else "random",
         optim=settings.optimizer,
-        bf16=torch.cuda.is_available() and model.dtype == torch.bfloat16,
+        bf16=gpu and model.dtype == torch.bfloat16,
         gradient_checkpointing=settings.gradient_checkpointing,
         router_aux_loss_coef=0.0 if hasattr(model.config.get_text_config(), "router_aux_loss_coef") else None,
+        neftune_noise_alpha=settings.neftune_alpha or None,
         logging_steps=1,
         logging_nan_inf_filter=False,  # by default a loss that is not finite is logged as the one before
         save_steps=settings.checkpoint_steps,
         save_total_limit=2,
         seed=settings.seed,
         data_seed=settings.seed,
-        report_to="none",
+        report_to=list(settings.report_to) or "none",
         disable_tqdm=not sys.stderr.isatty(),
-        use_cpu=not torch.cuda.is_available(),
-        dataloader_pin_memory=torch.cuda.is_available(),
+        use_cpu=not gpu,
+        dataloader_pin_memory=gpu,
+        **(watched if settings.early_stopping else {}),
     )
-    trainer = SFTTrainer(
-        model=model, args=arguments, train_dataset=dataset, processing_class=tokenizer, callbacks=[Watch()]
-    )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
-
-
-def _last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint of a killed run; half-written ones are removed."""
-    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    for checkpoint in checkpoints:
-        if not (checkpoint / _COMPLETE).exists():
-            shutil.rmtree(checkpoint)
-    whole = [checkpoint for checkpoint in checkpoints if checkpoint.exists()]
-    return str(whole[-1]) if whole else None
 
 
 def _settle(folder: Path) -> None:
     """Leave the adapter alone in its folder, its configuration in one order: peft writes sets as it finds them."""
-    for checkpoint in folder.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
-    (folder / "README.md").unlink(missing_ok=True)  # peft's card is an empty form; the manifest says what is known
+    for path in folder.iterdir():  # checkpoints, tokenizer, peft's card (an empty form)
+        if path.is_dir() and path.name not in _KEPT:
+            shutil.rmtree(path)
+        elif path.name not in _KEPT:
+            path.unlink()
     config = read_json(folder / "adapter_config.json")
     for key, value in config.items():
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             config[key] = sorted(value)
     write_json(folder / "adapter_config.json", dict(sorted(config.items())))
+
+
+@contextmanager
+def _timed(parts: dict[str, float], part: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    parts[part] = time.monotonic() - started
 
 
 def _peak_memory(torch: Any) -> int:

@@ -1,0 +1,133 @@
+"""Whether the real architecture trains on one GPU: Qwen3-Coder-Next's shape, random weights, NF4 with its experts.
+
+    python benchmarks/gpu.py                      # on a GPU: full width and depth; without one: small, and it says so
+    python benchmarks/gpu.py --tokens 4096 --layers 12
+
+Weights are made parameter by parameter on the device and go through the same loading as a real base (specialists.nf4);
+then the same trainer takes a few steps (r = 16, gradient checkpointing, 8-bit AdamW). Reports the time to load, peak
+memory, tokens per second, whether flash-linear-attention was used (run it in an environment with and in one without),
+and what 300 examples of that length in 3 epochs would take. The aim: a peak of at most 80 GiB at 8,192 tokens.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:1] = [str(ROOT / "scripts"), str(ROOT / "tests")]  # and not this folder, whose names shadow others
+
+SMALL = {  # the same kinds of layer, for a machine without a GPU
+    "hidden_size": 256, "num_hidden_layers": 4, "num_experts": 16, "num_experts_per_tok": 4, "vocab_size": 4096,
+    "moe_intermediate_size": 64, "shared_expert_intermediate_size": 64, "num_attention_heads": 4, "head_dim": 64,
+    "linear_num_key_heads": 4, "linear_num_value_heads": 16, "linear_key_head_dim": 32, "linear_value_head_dim": 32,
+}  # fmt: skip
+
+
+class Random:
+    """Stands for a tensor in a checkpoint: random numbers, made when they are read."""
+
+    def __init__(self, shape: Any, dtype: Any, device: str):
+        self.shape, self.dtype, self.device = shape, dtype, device
+
+    def __getitem__(self, _all: Any) -> Any:
+        import torch
+
+        return torch.empty(self.shape, dtype=self.dtype, device=self.device).normal_(std=0.02)
+
+
+def load(config: Any, device: str, dtype: Any) -> Any:
+    """A model of that configuration in NF4, its weights random, never whole in 16 bits."""
+    import torch
+    from specialists.nf4 import Nf4Config
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        kind = type(AutoModelForCausalLM.from_config(config, dtype=dtype))
+        names = AutoModelForCausalLM.from_config(config, dtype=dtype).state_dict()
+    weights = {name: Random(value.shape, value.dtype, device) for name, value in names.items()}
+    model = kind.from_pretrained(
+        None, config=config, state_dict=weights, dtype=dtype, quantization_config=Nf4Config(dtype),
+        device_map={"": 0 if device == "cuda" else "cpu"},
+    )  # fmt: skip
+    model.config.use_cache = False
+    return model
+
+
+def steps(model: Any, tokens: int, count: int, gpu: bool) -> tuple[float, int]:
+    """Seconds per step after the first, and how many parameters were trained."""
+    import tiny_models
+    import torch
+    from datasets import Dataset
+    from specialists.config import Training
+    from specialists.targets import trainable_parameters, wrap
+    from specialists.training import _trainer
+    from transformers import AutoTokenizer, TrainerCallback
+
+    class Clock(TrainerCallback):
+        times: list[float] = []  # noqa: RUF012
+
+        def on_step_end(self, *_arguments: Any, **_named: Any) -> None:
+            if gpu:
+                torch.cuda.synchronize()
+            self.times.append(time.perf_counter())
+
+    settings = Training(max_steps=count, gradient_accumulation=1, optimizer="adamw_8bit" if gpu else "adamw_torch")
+    wrapped, _modules = wrap(model, settings)
+    row = torch.randint(3, 300, (tokens,)).tolist()
+    with tempfile.TemporaryDirectory() as folder:
+        tiny_models.save_tokenizer(Path(folder))
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        rows = Dataset.from_list([{"input_ids": row, "labels": row}] * count)
+        trainer, _watch = _trainer(wrapped, tokenizer, rows, None, settings, Path(folder))
+        trainer.add_callback(Clock)
+        trainer.train()
+    return (Clock.times[-1] - Clock.times[0]) / (len(Clock.times) - 1), trainable_parameters(wrapped)
+
+
+@click.command()
+@click.option("--tokens", default=8192, show_default=True, help="Tokens of each example.")
+@click.option("--layers", type=int, help="Fewer layers than the real 48.")
+@click.option("--steps", "count", default=4, show_default=True)
+def main(tokens: int, layers: int | None, count: int) -> None:
+    """Load, train a few steps, report."""
+    import torch
+    from transformers import Qwen3NextConfig
+
+    gpu = torch.cuda.is_available()
+    if not gpu:
+        tokens = min(tokens, 256)
+        print(
+            "NO GPU HERE: a small model on the CPU shows that the script runs; its figures say nothing of the real one"
+        )
+    settings = {} if gpu else SMALL  # the class's defaults are Qwen3-Next-80B-A3B's shape, which Qwen3-Coder-Next has
+    config = Qwen3NextConfig(**{**settings, **({"num_hidden_layers": layers} if layers else {})})
+    started = time.perf_counter()
+    model = load(config, "cuda" if gpu else "cpu", torch.bfloat16 if gpu else torch.float32)
+    print(f"{torch.cuda.get_device_name() if gpu else 'CPU'}: {config.num_hidden_layers} layers loaded in "
+          f"{time.perf_counter() - started:.0f} s, {_held() / 2**30:.1f} GiB held")  # fmt: skip
+    seconds, parameters = steps(model, tokens, count, gpu)
+    peak = torch.cuda.max_memory_allocated() if gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    fla = "with" if importlib.util.find_spec("fla") else "without"
+    print(f"{tokens} tokens, {parameters:,} parameters, {fla} flash-linear-attention: {seconds:.2f} s a step, "
+          f"{tokens / seconds:.0f} tokens/s, peak {peak / 2**30:.1f} GiB")  # fmt: skip
+    print(f"300 examples of {tokens} tokens, 3 epochs: {900 * seconds / 3600:.1f} h")
+
+
+def _held() -> int:
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Showing a row: what is coloured is what is supervised, and nothing in a row steers the terminal or the page."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny_models
+from click.testing import CliRunner
+from conftest import ROOT
+from specialists.chat import Chat
+from specialists.mask_view import as_html, segments, terminal
+from specialists.records import make_record, write_records
+
+
+@pytest.fixture
+def project(config_file: Path) -> Path:
+    tiny_models.save_tokenizer(config_file.parent / "base")
+    write_records(config_file.parent / "data" / "train" / "rust.jsonl", tiny_models.rows(3, "rust"))
+    return config_file
+
+
+def show(config: Path, *arguments: str):
+    return CliRunner().invoke(importlib.import_module("show-mask").main, ["--config", str(config), *arguments])
+
+
+def test_what_is_marked_is_what_is_supervised(project: Path) -> None:
+    row = tiny_models.rows(3, "rust")[1]
+    done = show(project, row["id"][:8])
+    marked = [part.split("⟧")[0] for part in done.stdout.split("⟦")[1:]]
+    assert [text.endswith("<|im_end|>") for text in marked] == [True, True]
+    assert '"return x"' in marked[0] and marked[1] == "the quick brown fox<|im_end|>"
+    encoded = Chat.load(str(project.parent / "base")).encode(row)
+    assert f"train/rust.jsonl: {len(encoded.input_ids)} tokens, {encoded.supervised} with loss" in done.stderr
+    page = show(project, row["id"], "--html").stdout
+    assert page.count("<mark>") == 2 and "<mark>the quick brown fox&lt;|im_end|&gt;</mark>" in page
+
+
+def test_rows_cannot_steer_what_shows_them(project: Path) -> None:
+    nasty = "\x1b]0;title\x07<script>alert(1)</script>"
+    messages = [{"role": "user", "content": nasty}, {"role": "assistant", "content": nasty + "\nsecond", "weight": 1}]
+    pieces = segments(Chat.load(str(project.parent / "base")), make_record("rust", messages, [], {}))
+    assert "".join(text for text, _supervised in pieces).count(nasty) == 2
+    shown = terminal(pieces)
+    assert "\x07" not in shown and shown.count("\x1b") == shown.count("\x1b[")
+    assert shown.count("\x1b[30;42m") == shown.count("\x1b[0m") == 2
+    assert "<script>" not in as_html(pieces)
+
+
+@pytest.mark.parametrize(("asked", "message"), [("ffff", "no such row under"), ("", "3 rows begin so")])
+def test_a_row_that_is_not_there_or_not_the_only_one(project: Path, asked: str, message: str) -> None:
+    done = show(project, asked)
+    assert done.exit_code == 1 and message in done.stderr
+
+
+def test_doit_shows_a_row(project: Path) -> None:
+    row = tiny_models.rows(3, "rust")[0]
+    done = subprocess.run(
+        [sys.executable, "-m", "doit", "show-mask", row["id"]],
+        cwd=ROOT, env={**os.environ, "SPECIALISTS_CONFIG": str(project)}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and "⟦" in done.stdout, done.stderr

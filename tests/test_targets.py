@@ -1,0 +1,106 @@
+"""Roles in every architecture that the table knows, and in others: which modules, at which rank, how many."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+import tiny_models
+from specialists.config import Problem, Training
+from specialists.targets import lora_config, trainable_parameters, wanted_modules, wanted_ranks, wrap
+
+ROLES = ("attention", "linear_attention", "mlp")
+ATTENTION = [f"self_attn.{name}_proj" for name in "qkvo"]
+MLP = [f"mlp.{name}_proj" for name in ("gate", "up", "down")]
+SHARED = [f"mlp.shared_expert.{name}_proj" for name in ("gate", "up", "down")]
+NEXT = [f"linear_attn.{name}" for name in ("in_proj_qkvz", "in_proj_ba", "out_proj")]
+LATER = [f"linear_attn.{name}" for name in ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a", "out_proj")]
+NEOX = ["attention.query_key_value", "attention.dense", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"]
+LAYERS = {  # architecture -> what is adapted in its first and in its last layer, modules, parameters at r = 2 (by hand)
+    "qwen2": (ATTENTION + MLP, ATTENTION + MLP, 14, 4096),
+    "qwen3": (ATTENTION + MLP, ATTENTION + MLP, 14, 4096),
+    "qwen3_moe": (ATTENTION, ATTENTION, 8, 1792),
+    "qwen3_next": (NEXT + SHARED, ATTENTION + SHARED, 25, 6064),
+    "qwen3_5_text": (LATER + MLP, ATTENTION + MLP, 31, 9136),
+    "qwen3_5_moe_text": (LATER + SHARED, ATTENTION + SHARED, 31, 6832),
+    "llama": (ATTENTION + MLP, ATTENTION + MLP, 14, 4096),
+    "gpt_neox": (NEOX, NEOX, 8, 3072),
+}
+
+
+def model(architecture: str) -> object:
+    """A tiny model without weights."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(tiny_models.base_config(architecture))
+
+
+def settings(**changes: object) -> Training:
+    return dataclasses.replace(Training(), **{"r": 2, "quantization": "none", **changes})
+
+
+@pytest.mark.parametrize("architecture", LAYERS)
+def test_roles_in_every_architecture(architecture: str, capsys: pytest.CaptureFixture) -> None:
+    first, last, modules, parameters = LAYERS[architecture]
+    wrapped, adapted = wrap(model(architecture), settings())
+    kinds: dict[str, list[str]] = {}
+    for name in adapted:
+        _, layer, kind = re.fullmatch(r"(.*layers\.(\d+))\.(.+)", name).groups()
+        kinds.setdefault(layer, []).append(kind)
+    assert sorted(kinds[min(kinds)]) == sorted(first)
+    assert sorted(kinds[max(kinds)]) == sorted(last)
+    assert set(adapted.values()) == {2}
+    assert (len(adapted), trainable_parameters(wrapped)) == (modules, parameters)
+    assert ("unknown architecture" in capsys.readouterr().err) == (architecture in ("llama", "gpt_neox"))
+
+
+@pytest.mark.parametrize("architecture", ["qwen3_moe", "qwen3_next", "qwen3_5_moe_text"])
+def test_routed_experts_at_their_own_rank(architecture: str) -> None:
+    asked = settings(routed_experts=True, routed_experts_r=1, alpha=8)
+    wrapped, adapted = wrap(model(architecture), asked)
+    ranks = {rank for name, rank in adapted.items() if ".experts." in name}
+    assert ranks == {1} and {rank for name, rank in adapted.items() if ".experts." not in name} == {2}
+    layers = wrapped.config.num_hidden_layers
+    assert sum(".experts." in name for name in adapted) == 2 * layers
+    # gate_up 64 -> 64 and down 32 -> 64, of 4 experts
+    assert trainable_parameters(wrapped) - LAYERS[architecture][3] == 4 * (64 + 64 + 32 + 64) * layers
+    config = lora_config(model(architecture), asked)
+    assert {config.alpha_pattern[name] / rank for name, rank in config.rank_pattern.items()} == {8 / 2}
+
+
+REFUSED = {
+    "a layer without": ("qwen3_next", {"targets": ("attention",)}, "leave 3 of 4 layers of a qwen3_next model without"),
+    "the mixture has no other mlp": ("qwen3_moe", {"targets": ("mlp",)}, "leave 2 of 2 layers of a qwen3_moe model"),
+    "experts in 4 bits": ("qwen3_next", {"routed_experts": True, "quantization": "nf4"}, "cannot be trained on 4-bit"),
+    "no experts": ("qwen3", {"routed_experts": True}, "a qwen3 model has no routed experts"),
+    "dropout on experts": ("qwen3_next", {"dropout": 0.1}, "must be 0 on a mixture"),
+}
+
+
+@pytest.mark.parametrize(("architecture", "change", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_is_refused(architecture: str, change: dict, message: str) -> None:
+    with pytest.raises(Problem, match=message):
+        wrap(model(architecture), settings(**change))
+
+
+def test_what_was_not_asked_for_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    import specialists.targets as targets
+
+    def plain(model: object, settings: Training) -> object:  # the plan's seven, taken literally
+        from peft import LoraConfig
+
+        names = [kind.rsplit(".", 1)[1] for kind in ATTENTION + MLP]
+        return LoraConfig(task_type="CAUSAL_LM", r=settings.r, target_modules=[*names, *LATER, "in_proj_qkvz"])
+
+    monkeypatch.setattr(targets, "lora_config", plain)
+    with pytest.raises(Problem, match=r"modules too many .*experts.* lacking"):
+        wrap(model("qwen3_next"), settings())
+
+
+def test_ranks_are_told_without_wrapping() -> None:
+    asked = settings(routed_experts=True)
+    assert wanted_ranks(model("qwen3_next"), asked) == wrap(model("qwen3_next"), asked)[1]
+    assert set(wanted_modules(model("qwen3_next"), ("mlp",)).values()) == {"mlp"}
