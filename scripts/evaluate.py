@@ -14,8 +14,14 @@ from typing import Any
 import click
 from specialists.adapters import EVALUATION, adapter_folder, evaluation_inputs, manifest_of
 from specialists.cli import command, finish, language_option, say
-from specialists.config import Config, Language
-from specialists.records import read_json, read_records, write_json
+from specialists.config import Config, Language, Problem
+from specialists.frozen import frozen_rows
+from specialists.records import Record, read_json, read_records, write_json
+from specialists.scoring import summary
+from specialists.sharing import gpu
+from specialists.writing import write_answers
+
+EVIDENCE = ("measurements", "frozen", "answers")  # of evaluation.json: a line for each row, not for a summary
 
 
 @command
@@ -34,7 +40,7 @@ def main(config: Config, as_json: bool, language: str, version: str | None, held
     heldout = heldout or config.paths.data / "heldout" / f"{language}.jsonl"
     result = evaluate(config, chosen, candidate, folder.incumbent(candidate), heldout)
     say(f"{chosen.adapter}: {candidate.name}: {result['verdict']}: {result['reason']}")
-    finish({key: value for key, value in result.items() if key != "measurements"}, as_json)
+    finish({key: value for key, value in result.items() if key not in EVIDENCE}, as_json)
 
 
 def evaluate(
@@ -45,18 +51,43 @@ def evaluate(
     known = read_json(candidate / EVALUATION) or {}
     if known.get("inputs") == inputs:
         return known
-    from specialists.evaluation import measure
     from specialists.gate import verdict
 
     rows = list(read_records(heldout))
     arms = {"adapter": candidate}
     if incumbent and manifest_of(incumbent)["base"] == manifest_of(candidate)["base"]:
         arms["incumbent"] = incumbent
-    measurements = measure(rows, config.base, language.training, arms) if rows else []
-    result = verdict(measurements, config.evaluation, language.training.seed)
+    measured: dict[str, Any] = {"measurements": [], "frozen": [], "answers": {}}
+    if rows:
+        with gpu(config):
+            measured = measure(config, language, rows, arms)
+    generated = {arm: summary(scores) for arm, scores in measured["answers"].items()}
+    seed = language.training.seed
+    result = verdict(measured["measurements"], config.evaluation, seed, measured["frozen"], generated)
     result = {"adapter": language.adapter, "version": candidate.name, "inputs": inputs, **result}
-    write_json(candidate / EVALUATION, {**result, "measurements": measurements})
+    write_json(candidate / EVALUATION, {**result, **measured})
     return result
+
+
+def measure(config: Config, language: Language, rows: list[Record], versions: dict[str, Path]) -> dict[str, Any]:
+    """The evidence: what evaluation.json holds of the rows, of the frozen set, and of turns that the arms wrote."""
+    from specialists.evaluation import Arms
+
+    arms = Arms(config.base, language.training, versions)
+    return {
+        "measurements": arms.measure(rows, instructions(config)),
+        "frozen": arms.measure(frozen_rows()),
+        "answers": write_answers(config, language, arms, rows, versions["adapter"]),
+    }
+
+
+def instructions(config: Config) -> str | None:
+    """The owner's AGENTS.md, when he wants to know what it does without training."""
+    path = config.evaluation.instructions
+    try:
+        return path.read_text(encoding="utf-8") if path else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Problem(f"evaluation.instructions {path}: cannot be read: {error}") from None
 
 
 if __name__ == "__main__":

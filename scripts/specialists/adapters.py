@@ -30,6 +30,8 @@ from specialists.records import read_json, sha256_file, write_json
 TRAINING_FORMAT = 1  # raise it when a change of the training code must retrain every adapter
 MANIFEST = "manifest.json"
 EVALUATION = "evaluation.json"
+DECISIONS = "promotions.jsonl"
+ROLLBACK, FORCED = "rollback", "forced"  # what the owner himself decides, beside the gate's promote, hold and block
 EMPTY = hashlib.sha256(b"").hexdigest()  # of no rows at all
 _TAIL = 1 << 16  # bytes of each weight shard that count towards a base model's fingerprint
 
@@ -71,6 +73,11 @@ class AdapterFolder:
             known = ", ".join(version.name for version in self.versions()) or "none"
             raise Problem(f"{path}: no such version; there are {known}")
         return path.resolve()
+
+    def made_from(self, inputs: dict[str, Any]) -> Path | None:
+        """The newest version that was trained from these inputs, or None."""
+        made = (version for version in reversed(self.versions()) if manifest_of(version).get("inputs") == inputs)
+        return next(made, None)
 
     def point(self, link: str, version: Path | None) -> None:
         """Make a link point to a version, or remove it, in one step."""
@@ -127,8 +134,9 @@ def manifest_of(version: Path | None) -> dict[str, Any]:
 
 def training_fingerprint(config: Config, language: Language) -> str:
     """What besides the rows decides a trained adapter: the base and the training parameters."""
-    # how often checkpoints are written changes no weight
-    settings = replace(language.training, checkpoint_steps=1)
+    # where it is logged changes no weight, nor how often checkpoints are written, unless they decide when to stop
+    every = language.training.checkpoint_steps if language.training.early_stopping else 1
+    settings = replace(language.training, checkpoint_steps=every, report_to=())
     base = base_fingerprint(config.base.model, config.base.revision)
     return fingerprint(TRAINING_FORMAT, config.base.dtype, base, settings)
 
@@ -165,10 +173,11 @@ def base_fingerprint(model: str, revision: str | None = None) -> str:
 
 def evaluation_inputs(config: Config, incumbent: Path | None, heldout: Path) -> dict[str, Any]:
     """What an evaluation depends on besides the version itself."""
+    told = config.evaluation.instructions
     return {
         "heldout": sha256_file(heldout) if heldout.is_file() else None,
         "incumbent": incumbent.name if incumbent else None,
-        "settings": fingerprint(config.evaluation),
+        "settings": fingerprint(config.evaluation, sha256_file(told) if told and told.is_file() else None),
     }
 
 
@@ -197,19 +206,42 @@ def evaluation_hash(version: Path) -> str | None:
     return sha256_file(path)[:16] if path.is_file() else None
 
 
+def decisions(folder: AdapterFolder) -> list[dict[str, Any]]:
+    """The lines of promotions.jsonl, oldest first; one cut short by a full disk is left out."""
+    try:
+        lines = (folder.path / DECISIONS).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
+    return found
+
+
 def last_decision(folder: AdapterFolder) -> dict[str, Any]:
     """The newest line of promotions.jsonl; empty when nothing was decided yet."""
-    try:
-        lines = (folder.path / "promotions.jsonl").read_text(encoding="utf-8").splitlines()
-        return json.loads(lines[-1])
-    except (OSError, IndexError, ValueError):
-        return {}
+    return (decisions(folder) or [{}])[-1]
+
+
+def withdrawn(folder: AdapterFolder) -> dict[str, str]:
+    """Versions that the owner rolled back from, with his reasons; one that he took again is not among them."""
+    found: dict[str, str] = {}
+    for decision in decisions(folder):
+        if decision.get("verdict") == ROLLBACK and decision.get("version"):
+            found[decision["version"]] = decision["reason"]
+        if decision.get("verdict") in (ROLLBACK, FORCED):
+            found.pop(decision.get("current"), None)
+    return found
 
 
 def record_decision(folder: AdapterFolder, decision: dict[str, Any]) -> None:
     """Add a line to the adapter's promotions.jsonl: what was decided about which version, and why."""
-    with (folder.path / "promotions.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(decision) + "\n")
+    line = {"time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", **decision}
+    path = folder.path / DECISIONS
+    torn = path.is_file() and not path.read_bytes().endswith(b"\n")  # a machine that died in the middle of a line
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n" * torn + json.dumps(line) + "\n")
 
 
 def promote(folder: AdapterFolder, version: Path) -> None:
@@ -220,3 +252,29 @@ def promote(folder: AdapterFolder, version: Path) -> None:
     if incumbent:
         folder.point("previous", incumbent)
     folder.point("current", version)
+
+
+def rollback(folder: AdapterFolder) -> None:
+    """Serve what was served before, the base when there was nothing; a second rollback takes it back."""
+    current, previous = folder.current, folder.previous
+    if current == previous:
+        return  # nothing to go back to, or a rollback that was killed between its two steps
+    folder.point("current", previous)
+    folder.point("previous", current)
+
+
+def prune(folder: AdapterFolder, keep: int) -> list[str]:
+    """Remove all but the newest `keep` versions and those that a link points to; returns the names of the removed.
+
+    A version is renamed before it is deleted, so that a kill leaves no half of one.
+    """
+    for half in folder.path.glob(".removing-*"):
+        shutil.rmtree(half)
+    versions = folder.versions()
+    linked = {link.name for link in (folder.latest, folder.current, folder.previous) if link}
+    removed = [version for version in versions[: max(0, len(versions) - keep)] if version.name not in linked]
+    for version in removed:
+        hidden = version.with_name(f".removing-{version.name}")
+        os.rename(version, hidden)
+        shutil.rmtree(hidden)
+    return [version.name for version in removed]

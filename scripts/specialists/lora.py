@@ -56,18 +56,22 @@ def header(path: Path) -> dict[str, list[int]]:
 
 def base_shapes(model: str) -> dict[str, list[int]]:
     """Weight name -> shape of a base model on this machine; empty when it is not there to compare with."""
-    folder = Path(model).expanduser()
-    if not folder.is_dir():
-        from huggingface_hub import try_to_load_from_cache
-
-        cached = try_to_load_from_cache(model, "config.json")
-        if not isinstance(cached, str):
-            return {}
-        folder = Path(cached).parent
+    folder = model_folder(model)
     shapes: dict[str, list[int]] = {}
-    for shard in folder.glob("*.safetensors"):
+    for shard in folder.glob("*.safetensors") if folder else ():
         shapes.update(header(shard))
     return shapes
+
+
+def model_folder(model: str, revision: str | None = None) -> Path | None:
+    """Where a model lies on this machine: the folder itself, or the Hub's cache; None when it does not."""
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(model, "config.json", revision=revision) if model.count("/") == 1 else None
+    return Path(cached).parent if isinstance(cached, str) else None
 
 
 def _misfits(shapes: dict[str, list[int]], rank: int, base: dict[str, list[int]]) -> list[str]:

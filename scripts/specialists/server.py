@@ -20,6 +20,13 @@ from specialists.config import Config, Problem
 from specialists.lora import check_adapter
 from specialists.targets import ROLES
 
+CANDIDATE = ".candidate"  # the name under which a version is tried before it is promoted; no agent asks for it
+
+
+class Refused(Problem):
+    """The running server looked at an adapter and does not want it."""
+
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -40,7 +47,7 @@ def served_adapters(config: Config) -> tuple[dict[str, Path], list[str]]:
 def vllm_command(config: Config, adapters: dict[str, Path]) -> list[str]:
     """The vLLM command line that serves these adapters on the base model."""
     serving = config.serving
-    slots = len(config.languages) + 1  # one for each adapter that may come while it runs, one for the base
+    slots = len(config.languages) + 2  # all adapters, those that come while it runs too; a candidate; the base
     command = [
         sys.executable, "-m", "vllm.entrypoints.openai.api_server",
         "--model", serving.model or config.base.model,
@@ -61,12 +68,15 @@ def vllm_command(config: Config, adapters: dict[str, Path]) -> list[str]:
         command += ["--revision", config.base.revision]
     if adapters:
         command += ["--lora-modules", *(f"{name}={path}" for name, path in adapters.items())]
+    if serving.while_training == "sleep":
+        command.append("--enable-sleep-mode")
     return [*command, *serving.extra]
 
 
 def vllm_environment(config: Config) -> dict[str, str]:
     """What the vLLM process needs in its environment besides what is there; the API key stays where it is."""
-    return {"VLLM_NO_USAGE_STATS": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", **config.serving.env}
+    sleep = {"VLLM_SERVER_DEV_MODE": "1"} if config.serving.while_training == "sleep" else {}  # offers /sleep
+    return {"VLLM_NO_USAGE_STATS": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", **sleep, **config.serving.env}
 
 
 def exposure(config: Config) -> str | None:
@@ -87,53 +97,92 @@ def base_url(config: Config) -> str:
 
 
 def served_models(config: Config, timeout: float = 1.0) -> list[str] | None:
-    """Names that the running server answers to; None when no server runs there.
+    """Names that the running server answers to, but the candidate's; None when no server runs there.
 
     Raises Problem when something runs there that does not serve this base model.
     """
+    folders = served_folders(config, timeout)
+    return None if folders is None else list(folders)
+
+
+def served_folders(config: Config, timeout: float = 1.0) -> dict[str, str] | None:
+    """Name -> folder that it was loaded from, of everything that the running server answers to; as served_models."""
     try:
-        answer = _request(config, "/v1/models", timeout=timeout)
+        answer = request(config, "/v1/models", timeout=timeout)
     except (urllib.error.URLError, TimeoutError, ConnectionError):
         return None
-    names = [model.get("id") for model in answer.get("data", [])] if isinstance(answer, dict) else []
-    if config.serving.name not in names:
-        raise Problem(f"{base_url(config)} is answered by another server (models: {', '.join(names) or 'none'})")
-    return names
+    models = answer.get("data", []) if isinstance(answer, dict) else []
+    folders = {model.get("id"): model.get("root") or "" for model in models}
+    if config.serving.name not in folders:
+        raise Problem(f"{base_url(config)} is answered by another server (models: {', '.join(folders) or 'none'})")
+    folders.pop(CANDIDATE, None)
+    return folders
 
 
 def load_adapter(config: Config, name: str, version: Path) -> None:
     """Have the running server answer `name` with this version; requests in flight finish with the old one.
 
-    Raises Problem when the server refuses it; it then goes on serving what it had.
+    Raises Refused when the server does not take it; it then goes on serving what it had. Problem when it is not there.
     """
     body = {"lora_name": name, "lora_path": str(version), "load_inplace": True}
     try:
-        _request(config, "/v1/load_lora_adapter", body, timeout=60)
+        request(config, "/v1/load_lora_adapter", body, timeout=60)
     except urllib.error.HTTPError as error:
-        raise Problem(f"{name}: the running server refuses {version.name}: {error.code} {error.read(300)!r}") from None
-    except (urllib.error.URLError, TimeoutError) as error:
+        reason = " ".join(error.read(300).decode(errors="replace").split())
+        raise Refused(f"{name}: the running server refuses {version.name}: {error.code} {reason}") from None
+    except OSError as error:
         raise Problem(f"{name}: the running server does not answer: {error}") from None
 
 
 def unload_adapter(config: Config, name: str) -> None:
-    """Have the running server forget an adapter; requests in flight finish. One that it does not have is no problem."""
+    """Have the running server forget an adapter; requests in flight finish. One that it does not have is no problem.
+
+    vLLM 0.32 forgets the name only: the weights keep their slot until it is needed.
+    """
     try:
-        _request(config, "/v1/unload_lora_adapter", {"lora_name": name}, timeout=60)
+        request(config, "/v1/unload_lora_adapter", {"lora_name": name}, timeout=60)
     except urllib.error.HTTPError as error:
         if error.code != 404:
             raise Problem(f"{name}: the running server does not unload it: {error.code}") from None
-    except (urllib.error.URLError, TimeoutError) as error:
+    except OSError as error:
         raise Problem(f"{name}: the running server does not answer: {error}") from None
 
 
-def _request(config: Config, path: str, body: dict[str, Any] | None = None, timeout: float = 10) -> Any:
+def prompt_logprobs(config: Config, model: str, tokens: list[int]) -> list[float]:
+    """Natural-log probability of each token but the first, given those before it, as the running server computes it.
+
+    Raises Problem when it does not answer.
+    """
+    body = {"model": model, "prompt": tokens, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
+    entries = _complete(config, body)["prompt_logprobs"][1:]
+    return [entry[str(token)]["logprob"] for token, entry in zip(tokens[1:], entries, strict=True)]
+
+
+def complete(config: Config, model: str, tokens: list[int], limit: int) -> tuple[str, bool]:
+    """The running server's greedy continuation of a prompt by at most `limit` tokens, and whether it came to an end."""
+    body = {"model": model, "prompt": tokens, "max_tokens": limit, "temperature": 0, "skip_special_tokens": False}
+    choice = _complete(config, body)
+    return choice["text"], choice["finish_reason"] != "length"
+
+
+def _complete(config: Config, body: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return request(config, "/v1/completions", body, timeout=600)["choices"][0]
+    except urllib.error.HTTPError as error:
+        reason = " ".join(error.read(300).decode(errors="replace").split())
+        raise Problem(f"{body['model']}: the running server fails: {error.code} {reason}") from None
+    except OSError as error:
+        raise Problem(f"{body['model']}: the running server does not answer: {error}") from None
+
+
+def request(config: Config, path: str, body: dict[str, Any] | None = None, timeout: float = 10) -> Any:
     """JSON of a GET, or of a POST when there is a body; an answer that is no JSON is returned as None."""
     headers = {"Content-Type": "application/json"}
     if api_key := os.environ.get("VLLM_API_KEY"):
         headers["Authorization"] = f"Bearer {api_key}"
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(base_url(config) + path, data=data, headers=headers)
-    with urllib.request.urlopen(request, timeout=timeout) as response:
+    asked = urllib.request.Request(base_url(config) + path, data=data, headers=headers)
+    with urllib.request.urlopen(asked, timeout=timeout) as response:
         try:
             return json.loads(response.read())
         except ValueError:

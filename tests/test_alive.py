@@ -1,0 +1,97 @@
+"""What the alive check says of made-up losses, and which texts it asks for. With the real vLLM: test_served.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny_models
+from specialists import alive
+from specialists.config import Config, Problem, load_config
+from specialists.records import write_json, write_records
+
+BASE, EFFECT = [2.0, 3.0], [-0.4, -0.2]
+WELL = [base + effect for base, effect in zip(BASE, EFFECT, strict=True)]
+
+
+def shifted(losses: list[float], *by: float) -> list[float]:
+    return [loss + difference for loss, difference in zip(losses, by, strict=True)]
+
+
+def through_peft(shift: float = 0.0, share: float = 1.0) -> list[tuple[float, float]]:
+    """(base, adapter) as evaluated: the base off by `shift` from the served one, the effect `share` of the served."""
+    return [(base + shift, base + shift + share * effect) for base, effect in zip(BASE, EFFECT, strict=True)]
+
+
+TABLE = {  # name: (adapter, base again, base beside the adapter, through PEFT, what is said)
+    "well": (WELL, BASE, BASE, through_peft(), None),
+    "not measured before": (WELL, BASE, BASE, [None, None], None),
+    "one not measured": (WELL, BASE, BASE, [None, through_peft()[1]], None),
+    "nearly the effect": (WELL, BASE, BASE, through_peft(share=0.85), None),
+    "a module left out": (
+        WELL,
+        BASE,
+        BASE,
+        through_peft(share=2.0),
+        "applies it wrongly: 0.300 off an effect of 0.600",
+    ),
+    "the other way round": (WELL, BASE, BASE, through_peft(share=-1.0), "applies it wrongly"),
+    "a quantised base": (WELL, BASE, BASE, through_peft(shift=0.1, share=1.3), None),
+    "a quantised base, wrong": (WELL, BASE, BASE, through_peft(shift=0.02, share=2.0), "applies it wrongly"),
+    "dead": (BASE, BASE, BASE, through_peft(), "answers as the base does"),
+    "no more than noise": (
+        shifted(BASE, 0.05, 0.05),
+        shifted(BASE, 0.04, 0.0),
+        BASE,
+        through_peft(),
+        "as the base does",
+    ),
+    "the base gets the adapter": (
+        WELL,
+        BASE,
+        WELL,
+        through_peft(),
+        "the base answers otherwise beside it: off by 0.400",
+    ),
+    "the base a little off": (WELL, BASE, shifted(BASE, 0.01, 0.0), through_peft(), None),
+}
+
+
+@pytest.mark.parametrize("case", TABLE)
+def test_what_is_said_of_losses(case: str) -> None:
+    adapter, again, beside, measured, said = TABLE[case]
+    found = alive.judge({"base": BASE, "again": again, "beside": beside, "adapter": adapter}, measured)
+    assert (said is None and found == []) or (said is not None and said in found[0]), found
+
+
+@pytest.fixture
+def config(config_file: Path, tmp_path: Path) -> Config:
+    tiny_models.save_tokenizer(tmp_path / "base")
+    return load_config(config_file)
+
+
+def test_canaries_are_the_rows_that_the_adapter_changed_most(config: Config, tmp_path: Path) -> None:
+    rows = tiny_models.rows(8)
+    write_records(config.paths.data / "heldout" / "rust.jsonl", rows)
+    measured = [{"id": row["id"], "tokens": 10, "nll": {"base": 20.0, "adapter": 20.0 - number}}
+                for number, row in enumerate(rows[:7])]  # fmt: skip
+    write_json(tmp_path / "version" / "evaluation.json", {"measurements": measured})
+    texts = alive.canaries(config, config.language("rust"), tmp_path / "version")
+    assert [text["measured"] for text in texts] == [pytest.approx((2.0, 2.0 - number / 10)) for number in (6, 5, 4, 3)]
+    assert all(len(text["tokens"]) == len(text["labels"]) for text in texts)
+
+
+def test_without_an_evaluation_the_frozen_set_is_asked(config: Config, tmp_path: Path) -> None:
+    texts = alive.canaries(config, config.language("rust"), tmp_path / "never")
+    assert len(texts) == alive.CANARIES and {text["measured"] for text in texts} == {None}
+
+
+def test_texts_that_the_server_cannot_take(config: Config, config_file: Path, tmp_path: Path) -> None:
+    config_file.write_text(config_file.read_text() + "\n[serving]\nmax_model_len = 256\n")
+    rows = tiny_models.rows(1)
+    rows[0]["messages"][1]["content"] = "long " * 500
+    write_records(config.paths.data / "heldout" / "rust.jsonl", rows)
+    measured = [{"id": rows[0]["id"], "tokens": 10, "nll": {"base": 20.0, "adapter": 1.0}}]
+    write_json(tmp_path / "version" / "evaluation.json", {"measurements": measured})
+    with pytest.raises(Problem, match=r"no held-out row fits serving\.max_model_len 256"):
+        alive.canaries(load_config(config_file), config.language("rust"), tmp_path / "version")

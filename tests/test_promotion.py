@@ -1,0 +1,274 @@
+"""What is served: verdicts acted on, owners' decisions, the way back; and `current` whole whenever a run is killed."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from specialists import promotion
+from specialists.adapters import AdapterFolder, adapter_folder, decisions, is_decided, last_decision, promote, prune
+from specialists.config import Config, Problem, load_config
+from specialists.records import write_json
+from specialists.server import Refused
+
+
+class Server:
+    """Stands for the running vLLM: what it answers with, and how it misbehaves."""
+
+    def __init__(self, running: bool = True):
+        self.running, self.serving = running, {}
+        self.faults: list[str] = []  # of the alive check
+        self.wrong: list[str] = []  # of the request after a swap
+        self.refuses: set[str] = set()
+        self.dies_at: str | None = None
+
+    def models(self, _config: Config) -> list[str] | None:
+        return ["base", *self.serving] if self.running else None
+
+    def load(self, _config: Config, name: str, version: Path) -> None:
+        if self.dies_at == version.name:
+            self.running = False
+            raise Problem("the running server does not answer")
+        if version.name in self.refuses:
+            raise Refused(f"refuses {version.name}")
+        self.serving[name] = version.name
+
+    def unload(self, _config: Config, name: str) -> None:
+        self.serving.pop(name, None)
+
+
+@pytest.fixture
+def config(config_file: Path) -> Config:
+    return load_config(config_file)
+
+
+@pytest.fixture
+def folder(config: Config) -> AdapterFolder:
+    return adapter_folder(config, config.language("rust"))
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    server = Server()
+    monkeypatch.setattr(promotion, "served_models", server.models)
+    monkeypatch.setattr(promotion, "load_adapter", server.load)
+    monkeypatch.setattr(promotion, "unload_adapter", server.unload)
+    monkeypatch.setattr(promotion.alive, "check_alive", lambda *_: server.faults)
+    monkeypatch.setattr(promotion.alive, "answers", lambda *_: server.wrong)
+    monkeypatch.setattr(
+        promotion, "check_adapter", lambda version, _config: ["broken"] if "broken" in version.name else []
+    )
+    return server
+
+
+def make(folder: AdapterFolder, name: str, verdict: str = "promote") -> Path:
+    """A version, trained and evaluated; the newest."""
+    version = folder.path / name
+    write_json(version / "manifest.json", {"version": name})
+    write_json(version / "evaluation.json", {"verdict": verdict, "reason": "as measured"})
+    folder.point("latest", version)
+    return version
+
+
+def run(script: str, config: Config, *options: str) -> Result:
+    arguments = ["--config", str(config.path), "--language", "rust", *options]
+    return CliRunner().invoke(importlib.import_module(script).main, arguments)
+
+
+def state(folder: AdapterFolder) -> tuple[str | None, str | None]:
+    return folder.current and folder.current.name, folder.previous and folder.previous.name
+
+
+def with_(**changes: object) -> Callable[[Server], None]:
+    return lambda server: [setattr(server, name, value) for name, value in changes.items()]
+
+
+CASES = {  # name: (version 2, its verdict, the server, what is decided, why, what is served)
+    "promoted": ("2", "promote", with_(), "promote", "as measured", "2"),
+    "held": ("2", "hold", with_(), "hold", "as measured", "1"),
+    "blocked": ("2", "block", with_(), "block", "as measured", "1"),
+    "no server": ("2", "promote", with_(running=False), "promote", "as measured", "2"),
+    "broken file": ("2-broken", "promote", with_(), "block", "broken", "1"),
+    "mis-served": ("2", "promote", with_(faults=["applies it wrongly"]), "block", "applies it wrongly", "1"),
+    "refused": ("2", "promote", with_(refuses={"2"}), "block", "refuses 2", "1"),
+    "wrong after the swap": ("2", "promote", with_(wrong=["as the base"]), "block", "as the base", "1"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_acting_on_a_verdict(case: str, config: Config, folder: AdapterFolder, server: Server) -> None:
+    name, verdict, change, decided, reason, serves = CASES[case]
+    make(folder, "1")
+    assert run("promote", config).exit_code == 0
+    make(folder, name, verdict)
+    change(server)
+    done = run("promote", config)
+    assert done.exit_code == 0 and f"{name}: {decided}: {reason}" in done.output, done.output
+    assert state(folder) == (serves, "1" if serves == "2" else None)
+    assert is_decided(config, config.language("rust"))
+    if server.running:
+        assert server.serving == {"build-rust": serves}
+    assert last_decision(folder) | {"time": ""} == {
+        "time": "", "version": name, "verdict": decided, "reason": reason, "current": serves,
+        "evaluation": last_decision(folder)["evaluation"],
+    }  # fmt: skip
+    lines = len(decisions(folder))
+    assert run("promote", config).exit_code == 0
+    assert len(decisions(folder)) == lines, "the same decision is not written twice"
+
+
+def test_a_server_that_dies_decides_nothing(config: Config, folder: AdapterFolder, server: Server) -> None:
+    make(folder, "1")
+    run("promote", config)
+    make(folder, "2")
+    server.dies_at = "2"
+    assert run("promote", config).exit_code == 1
+    assert state(folder) == ("1", None)
+    assert not is_decided(config, config.language("rust"))
+
+
+def test_nothing_to_decide(config: Config, folder: AdapterFolder, server: Server) -> None:
+    assert "nothing trained; the base answers" in run("promote", config).output
+    make(folder, "1")
+    (folder.path / "1" / "evaluation.json").unlink()
+    done = run("promote", config)
+    assert (done.exit_code, "not evaluated yet" in done.output) == (1, True)
+
+
+def test_the_owner_forces_a_version_with_a_reason_that_is_kept(
+    config: Config, folder: AdapterFolder, server: Server
+) -> None:
+    make(folder, "1", "hold")
+    assert run("promote", config, "--force", "1").exit_code == 2, "a reason is asked for"
+    assert run("promote", config, "--force", "1", "--reason", "I tried it").exit_code == 0
+    assert state(folder) == ("1", None) and server.serving == {"build-rust": "1"}
+    assert (last_decision(folder)["verdict"], last_decision(folder)["reason"]) == ("forced", "I tried it")
+    done = run("promote", config, "--force", "7", "--reason", "x")
+    assert (done.exit_code, "no such version; there are 1" in done.output) == (1, True)
+    make(folder, "2-broken")
+    done = run("promote", config, "--force", "2-broken", "--reason", "x")
+    assert (done.exit_code, "cannot be served: broken" in done.output) == (1, True)
+    assert state(folder) == ("1", None)
+
+
+def test_going_back_and_there_again(config: Config, folder: AdapterFolder, server: Server) -> None:
+    assert "nothing to go back to" in run("rollback", config).output
+    make(folder, "1")
+    run("promote", config)
+    make(folder, "2")
+    run("promote", config)
+    assert run("rollback", config, "--reason", "slower").exit_code == 0
+    assert state(folder) == ("1", "2") and server.serving == {"build-rust": "1"}
+    assert is_decided(config, config.language("rust")), "the next night does not undo it"
+    write_json(folder.path / "2" / "evaluation.json", {"verdict": "promote", "reason": "more sessions"})
+    assert "hold: the owner rolled it back: slower" in run("promote", config).output
+    assert state(folder) == ("1", "2")
+    assert run("rollback", config).exit_code == 0
+    assert state(folder) == ("2", "1") and server.serving == {"build-rust": "2"}
+    assert "2: promote" in run("promote", config).output
+    make(folder, "3")
+    assert "3: promote" in run("promote", config).output
+
+
+def test_going_back_from_the_first_version_is_going_to_the_base(
+    config: Config, folder: AdapterFolder, server: Server
+) -> None:
+    make(folder, "1")
+    run("promote", config)
+    assert "back from 1: the base answers" in run("rollback", config).output
+    assert state(folder) == (None, "1") and server.serving == {}
+    run("rollback", config)
+    assert state(folder) == ("1", None) and server.serving == {"build-rust": "1"}
+
+
+def test_pruning_keeps_the_last_ones_and_those_in_use(config: Config, folder: AdapterFolder) -> None:
+    for number in range(1, 9):
+        make(folder, str(number))
+        if number in (1, 2):
+            promote(folder, folder.path / str(number))
+    (folder.path / ".removing-0").mkdir()
+    config.path.write_text(config.path.read_text() + "\n[serving]\nkeep = 2\n")
+    done = CliRunner().invoke(importlib.import_module("prune").main, ["--config", str(config.path)])
+    assert (done.exit_code, "build-rust: 4 removed, 4 kept" in done.output) == (0, True), done.output
+    assert [version.name for version in folder.versions()] == ["1", "2", "7", "8"]
+    assert not (folder.path / ".removing-0").exists()
+    assert prune(folder, 2) == []
+
+
+class Killed(BaseException):
+    """The machine, or kill -9, in the middle of a run."""
+
+
+@contextmanager
+def killed_at(point: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let so many changes to the file system happen, and not the next."""
+    left = iter(range(point))
+
+    def mortal(act: Callable) -> Callable:
+        def wrapper(*arguments: object, **options: object) -> object:
+            if next(left, None) is None:
+                raise Killed
+            return act(*arguments, **options)
+
+        return wrapper
+
+    with monkeypatch.context() as patch:
+        for name in ("replace", "rename", "symlink", "unlink", "rmdir", "mkdir", "fsync"):
+            patch.setattr(os, name, mortal(getattr(os, name)))
+        yield
+
+
+def build_and_publish(config: Config, folder: AdapterFolder) -> None:
+    inputs = {"rows": "c"}
+    if version := folder.made_from(inputs):  # as train.py does it
+        folder.point("latest", version)
+        return
+    building = folder.building("c" * 8)
+    (building / "adapter_model.safetensors").write_text("weights")
+    write_json(building / "evaluation.json", {"verdict": "promote", "reason": "as measured"})
+    folder.publish(building, {"key": "c" * 8, "inputs": inputs})
+
+
+def nightly(config: Config, folder: AdapterFolder) -> None:
+    build_and_publish(config, folder)
+    promotion.decide(config, config.language("rust"))
+
+
+def back(config: Config, folder: AdapterFolder) -> None:
+    if last_decision(folder).get("verdict") != "rollback":
+        promotion.go_back(config, config.language("rust"), "x")
+
+
+def tidy(config: Config, folder: AdapterFolder) -> None:
+    prune(folder, 1)
+
+
+@pytest.mark.parametrize(("act", "points"), [(nightly, 10), (back, 6), (tidy, 3)])
+def test_killed_at_any_point_what_is_served_stays_whole(
+    act: Callable, points: int, config: Config, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each change of the file system in turn does not happen; then the same is run again, to the end."""
+    point, ends = 0, set()
+    while True:
+        folder = AdapterFolder(config.paths.adapters / f"at-{point}")
+        monkeypatch.setattr(promotion, "adapter_folder", lambda *_, folder=folder: folder)
+        for name in ("0", "1", "2"):
+            promote(folder, make(folder, name))
+        try:
+            with killed_at(point, monkeypatch):
+                act(config, folder)
+            break
+        except Killed:
+            whole = {version.name for version in folder.versions()}
+            assert folder.current is not None and folder.current.name in whole, point
+            assert folder.previous is None or folder.previous.name in whole, point
+        act(config, folder)
+        ends.add((state(folder)[0][-8:], len(folder.versions())))
+        point += 1
+    assert point >= points, "so many points there were at least"
+    assert ends == {(state(folder)[0][-8:], len(folder.versions()))}, "always to the same end"

@@ -1,0 +1,176 @@
+"""What a generated turn is worth, and which tokens of a row are code, syntax or prose."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import tiny_models
+from specialists.agent import TOOLS, read_result
+from specialists.chat import IGNORED, Chat
+from specialists.evaluation import token_parts, with_instructions
+from specialists.frozen import frozen_rows
+from specialists.records import Record, make_record, tool_call
+from specialists.scoring import Call, score, similarity, summary, tasks
+
+SOURCE = {"kind": "session", "time": "2026-01-01T00:00:00Z", "session": "s"}
+FILE = "def f(x):\n    return x + 1\n"
+EDIT = {"filePath": "a.py", "oldString": "return x + 1", "newString": "return x + 2"}
+XML = """<tool_call>
+<function={{ call.function.name }}>
+{%- for name, value in call.function.arguments.items() %}
+<parameter={{ name }}>
+{{ value }}
+</parameter>
+{%- endfor %}
+</function>
+</tool_call>"""
+JSON = "<tool_call>{{ {'name': call.function.name, 'arguments': call.function.arguments} | tojson }}</tool_call>"
+
+
+def row(name: str = "edit", arguments: dict | None = None) -> Record:
+    messages = [
+        {"role": "system", "content": "You are an agent."},
+        {"role": "user", "content": "Add two, the key is AKIA."},
+        {"role": "assistant", "content": "", "weight": 1, "tool_calls": [tool_call(0, "read", {"filePath": "a.py"})]},
+        {"role": "tool", "tool_call_id": "call_0", "content": read_result("a.py", FILE)},
+        {"role": "assistant", "content": "Two it is.", "weight": 1,
+         "tool_calls": [tool_call(1, name, arguments or EDIT)]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "Edit applied successfully."},
+        {"role": "assistant", "content": "Done: x + 2.", "weight": 1},
+    ]  # fmt: skip
+    return make_record("python", messages, TOOLS, SOURCE)
+
+
+@pytest.fixture(scope="module", params=[JSON, XML], ids=["json", "xml"])
+def chat(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Chat:
+    folder = tmp_path_factory.mktemp("base")
+    tiny_models.save_tokenizer(folder, tiny_models.TEMPLATE.replace(JSON, request.param))
+    return Chat.load(str(folder))
+
+
+def parse(text: str) -> list[Call]:
+    """Stands for vLLM's parser; calls as JSON lines."""
+    calls = []
+    for found in re.findall(r"<tool_call>(.*?)</tool_call>", text, re.S):
+        try:
+            call = json.loads(found)
+            calls.append((call["name"], call["arguments"]))
+        except ValueError:
+            calls.append(("edit", None))
+    return calls
+
+
+def call(name: str = "edit", **changes: object) -> str:
+    return f"<tool_call>{json.dumps({'name': name, 'arguments': {**EDIT, **changes}})}</tool_call>"
+
+
+BEST = {"called": True, "valid": True, "similarity": 1.0, "exact": True, "applies": True, "parses": True}
+SECRET = "ghp_" + "aB3dE5fG7hJ9kL1mN2pQ4rS6tU8vW0xY1zA2"
+TURNS = {
+    "the owner's own": (call(), BEST),
+    "another edit": (call(newString="return 2"), {**BEST, "similarity": 0.8, "exact": False}),
+    "replaces what is not there": (call(oldString="return y"), {"applies": False, "valid": True, "parses": None}),
+    "does not parse": (call(newString="return )) + ((x"), {"applies": True, "parses": False}),
+    "an unknown tool": (call("patch"), {"called": True, "valid": False, "similarity": 0.0}),
+    "a lacking argument": ('<tool_call>{"name": "edit", "arguments": {"filePath": "a.py"}}</tool_call>',
+                           {"called": True, "valid": False, "similarity": 0.0}),
+    "an argument of another type": (call(newString=7), {"valid": False}),
+    "half a call": ('<tool_call>{"name": "edit", "argum</tool_call>', {"called": True, "valid": False}),
+    "a call that never ends": ('<tool_call>{"name": "edit"', {"called": True, "valid": False}),
+    "no call": ("I would rather not.", {"called": False, "valid": None, "similarity": 0.0, "exact": False}),
+    "a written file": ('<tool_call>{"name": "write", "arguments": {"filePath": "a.py", "content": "x=("}}</tool_call>',
+                       {"valid": True, "parses": False, "exact": False}),
+    "a secret": (call(newString=f'token = "{SECRET}"'), {"leak": ["github token"]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_a_turn_s_score(turn: str, chat: Chat) -> None:
+    text, expected = TURNS[turn]
+    (task,) = tasks([row()], chat, 4)
+    found = score(text, task, parse, "tree_sitter_python")
+    assert found.get("similarity", 0) == pytest.approx(expected.get("similarity", found.get("similarity", 0)), abs=0.15)
+    assert {name: found.get(name) for name in expected if name != "similarity"} == {
+        name: value for name, value in expected.items() if name != "similarity"
+    }
+
+
+def test_of_half_a_turn_little_can_be_said(chat: Chat) -> None:
+    (task,) = tasks([row()], chat, 4)
+    found = score(call()[:-30], task, parse, "tree_sitter_python", whole=False)
+    assert found == {"called": True, "valid": None, "leak": []}
+
+
+def test_a_task_ends_where_the_owner_s_edit_begins(chat: Chat) -> None:
+    (task,) = tasks([row()], chat, 4)
+    assert task.reference == ("edit", EDIT)
+    assert task.shown.count("    return x + 1\n") == 1
+    assert task.known.endswith("<|im_start|>assistant\n") and "Two it is" not in task.known
+    assert chat.tokenizer.decode(task.prompt, skip_special_tokens=False) == task.known
+
+
+def test_a_row_without_an_edit_asks_for_its_last_call(chat: Chat) -> None:
+    (task,) = tasks([row("bash", {"command": "ls"})], chat, 4)
+    assert task.reference[0] == "bash"
+    found = score('<tool_call>{"name": "bash", "arguments": {"command": "pwd"}}</tool_call>', task, parse, None)
+    assert found == {"called": True, "valid": True, "leak": []}
+    assert tasks(frozen_rows(), chat, 4) == [], "plain chat has nothing to write"
+
+
+def test_tasks_are_spread_over_the_rows(chat: Chat) -> None:
+    rows = [row("bash", {"command": f"ls {number}"}) for number in range(10)]
+    assert [task.reference[1]["command"] for task in tasks(rows, chat, 3)] == ["ls 0", "ls 3", "ls 6"]
+
+
+def test_a_summary_counts_only_what_could_be_said() -> None:
+    scores = [{"called": True, "valid": True, "leak": []}, {"called": False, "valid": None, "leak": ["b", "a"]}]
+    assert summary(scores) == {"answers": 2, "called": 0.5, "valid": 1.0, "similarity": None, "exact": None,
+                               "applies": None, "parses": None, "leaks": ["a", "b"]}  # fmt: skip
+    assert similarity("", "") == 1.0 and similarity("a", "b") == 0.0
+
+
+def test_every_supervised_token_is_code_syntax_or_prose(chat: Chat) -> None:
+    record = row()
+    encoded = chat.encode(record)
+    parts = token_parts(record, chat, encoded.labels)
+    tokens = [label for label in encoded.labels if label != IGNORED]
+    assert len(parts) == len(tokens)
+    texts = {part: chat.tokenizer.decode([token for token, kind in zip(tokens, parts, strict=True) if kind == part],
+                                         skip_special_tokens=False) for part in set(parts)}  # fmt: skip
+    for text in ("return x + 1", "return x + 2"):
+        assert text.replace(" ", "") in texts["code"].replace(" ", "")
+    assert "filePath" not in texts["code"] and "Two" not in texts["code"]
+    assert "Two it is" in texts["prose"] and "Done: x + 2" in texts["prose"] and "return" not in texts["prose"]
+    assert "filePath" in texts["syntax"] and texts["syntax"].count("<|im_end|>") == 3
+
+
+def test_instructions_end_the_system_prompt(chat: Chat) -> None:
+    told = with_instructions(row(), "Use tabs.")
+    assert told["messages"][0]["content"] == "You are an agent.\n\nUse tabs."
+    assert with_instructions(frozen_rows()[0], "x")["messages"][0] == {"role": "system", "content": "x"}
+    assert chat.encode(told).supervised == chat.encode(row()).supervised
+
+
+def test_the_frozen_set_is_what_it_always_was() -> None:
+    rows = frozen_rows()
+    assert len(rows) == len({record["id"] for record in rows}) == 24
+    languages = {record["language"] for record in rows}
+    assert not languages & {"rust", "ts", "python", "ruby", "swift"} and {"chat", "c", "go", "sql"} <= languages
+
+
+@pytest.mark.slow
+def test_vllm_s_own_parser(tmp_path: Path) -> None:
+    from specialists.config import Problem
+    from specialists.scoring import vllm_parser
+
+    tiny_models.save_tokenizer(tmp_path)
+    parse = vllm_parser("qwen3_coder", str(tmp_path), TOOLS)
+    text = ("Now.\n<tool_call>\n<function=edit>\n<parameter=filePath>\na.py\n</parameter>\n<parameter=oldString>\nx\n"
+            "</parameter>\n<parameter=newString>\ny\n</parameter>\n</function>\n</tool_call>")  # fmt: skip
+    assert parse(text) == [("edit", {"filePath": "a.py", "oldString": "x", "newString": "y"})]
+    assert parse("No call.") == []
+    with pytest.raises(Problem, match="nothing: vLLM cannot give it"):
+        vllm_parser("nothing", str(tmp_path), TOOLS)

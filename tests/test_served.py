@@ -1,0 +1,284 @@
+"""The real vLLM on the CPU: who answers, swaps under load, what is refused, the alive check. One server for all."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy
+import pytest
+import tiny_models
+from click.testing import CliRunner, Result
+from conftest import ROOT
+from safetensors.numpy import load_file, save_file
+from specialists import alive, promotion, writing
+from specialists.adapters import AdapterFolder, adapter_folder, last_decision, promote
+from specialists.chat import Chat
+from specialists.config import Config, Evaluation, Problem, load_config
+from specialists.frozen import frozen_rows
+from specialists.records import write_json
+from specialists.server import base_url, load_adapter, prompt_logprobs, served_models
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server")]  # one worker, so one server
+
+SERVER = """
+[base]
+model = "{base}"
+dtype = "float32"
+
+[serving]
+port = {port}
+max_model_len = 1024
+extra = ["--enforce-eager", "--dtype", "float32", "--max-num-seqs", "24"]
+
+[serving.env]
+VLLM_CPU_KVCACHE_SPACE = "1"
+VLLM_CPU_OMP_THREADS_BIND = "nobind"
+OMP_NUM_THREADS = "1"
+HF_HUB_OFFLINE = "1"
+
+"""
+LANGUAGE = '[languages.{name}]\nadapter = "build-{name}"\nextensions = [".{name}"]\n'
+
+
+@dataclass
+class Served:
+    """A running server: its configuration, the process, what it said while it started."""
+
+    config: Config
+    process: subprocess.Popen
+    log: Path
+
+    def folder(self, language: str) -> AdapterFolder:
+        return adapter_folder(self.config, self.config.language(language))
+
+    def version(self, language: str, name: str, seed: int, verdict: str = "promote") -> Path:
+        """A new version, trained and evaluated, as `latest`."""
+        folder = self.folder(language)
+        path = tiny_models.save_adapter(folder.path / name, Path(self.config.base.model), seed)
+        write_json(path / "evaluation.json", {"verdict": verdict, "reason": "made up"})
+        folder.point("latest", path)
+        return path
+
+    def losses(self, model: str) -> list[float]:
+        texts = alive.canaries(self.config, self.config.language("rust"), Path("none"))
+        return [alive.loss(self.config, model, text) for text in texts]
+
+    def promote(self, language: str, *options: str) -> Result:
+        arguments = ["--config", str(self.config.path), "--language", language, *options]
+        return CliRunner().invoke(importlib.import_module("promote").main, arguments)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def differ(first: list, second: list) -> float:
+    """The largest difference of two lists of losses."""
+    return float(abs(numpy.subtract(first, second)).max())
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """serve.py with Rust and TypeScript promoted, Python promoted and broken, Ruby never trained."""
+    root = tmp_path_factory.mktemp("served")
+    base = tiny_models.save_base(root / "base", head_dim=32)  # vLLM's CPU attention takes no smaller one
+    languages = "\n".join(LANGUAGE.format(name=name) for name in ("rust", "ts", "python", "ruby"))
+    (root / "specialists.toml").write_text(SERVER.format(base=base, port=free_port()) + languages)
+    config = load_config(root / "specialists.toml")
+    log = root / "server.log"
+    with log.open("w") as output:
+        environment = {**os.environ, "HOME": str(root)}
+        server = Served(config, None, log)
+        for seed, name in enumerate(("rust", "ts", "python")):
+            promote(server.folder(name), server.version(name, "v1", seed))
+        (server.folder("python").path / "v1" / "adapter_model.safetensors").write_bytes(b"")
+        command = [sys.executable, str(ROOT / "scripts" / "serve.py"), "--config", str(config.path)]
+        server.process = subprocess.Popen(
+            command, stdout=output, stderr=output, env=environment, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + 400
+        while served_models(config) is None:
+            assert server.process.poll() is None and time.monotonic() < deadline, log.read_text()[-2000:]
+            time.sleep(0.2)
+        yield server
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.process.pid, signal.SIGKILL)
+        server.process.wait(30)
+
+
+def chat(config: Config, model: str, tokens: int = 4) -> dict:
+    body = {"model": model, "messages": [{"role": "user", "content": "x"}], "max_tokens": tokens, "temperature": 0}
+    request = urllib.request.Request(
+        f"{base_url(config)}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+def test_the_good_adapters_are_served_and_the_broken_one_is_left_out_loudly(served: Served) -> None:
+    assert served_models(served.config) == ["base", "build-rust", "build-ts"]
+    assert "build-python: left out" in served.log.read_text()
+
+
+def test_each_adapter_answers_with_its_name_and_otherwise_than_the_base(served: Served) -> None:
+    names = ["base", "build-rust", "build-ts"]
+    assert [chat(served.config, name)["model"] for name in names] == names
+    base, rust, ts = (served.losses(name) for name in names)
+    assert differ(rust, base) > 0.03 < differ(rust, ts)
+
+
+def test_the_base_beside_adapters_is_the_base_alone(served: Served) -> None:
+    alone = served.losses("base")
+    with ThreadPoolExecutor(6) as pool:
+        names = ["build-rust", "build-ts", "base"] * 4
+        beside = [losses for name, losses in zip(names, pool.map(served.losses, names), strict=True) if name == "base"]
+    assert differ(beside, alone) < 1e-3
+
+
+@contextlib.contextmanager
+def streams(config: Config, model: str, count: int = 6) -> Iterator[list]:
+    """Streaming requests that go on while the body runs; yields a list that holds how each of them ended."""
+    import openai
+
+    client = openai.OpenAI(base_url=f"{base_url(config)}/v1", api_key="none", max_retries=0, timeout=120)
+    ended: list = []
+    begun = threading.Barrier(count + 1, timeout=60)
+
+    def one(number: int) -> None:
+        try:
+            parts = iter(client.completions.create(model=model, prompt=f"def f{number}(", max_tokens=150, stream=True,
+                                                   extra_body={"ignore_eos": True}))  # fmt: skip
+            next(parts)
+            begun.wait()
+            ended.append(sum(1 for _part in parts) > 100)
+        except Exception as error:
+            ended.append(error)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    begun.wait()
+    yield ended
+    for thread in threads:
+        thread.join(120)
+
+
+def test_a_new_version_is_swapped_in_while_requests_are_in_flight(served: Served) -> None:
+    before = served.losses("build-rust")
+    first, second = served.folder("rust").current, served.version("rust", "v2", 12)
+    with streams(served.config, "build-rust") as ended:
+        done = served.promote("rust")
+    assert done.exit_code == 0, done.output
+    assert ended == [True] * 6
+    folder = served.folder("rust")
+    assert (folder.current, folder.previous) == (second, first)
+    after = served.losses("build-rust")
+    assert differ(after, before) > 0.03
+    assert served_models(served.config) == ["base", "build-rust", "build-ts"], "the candidate's name is nobody's"
+    rollback = importlib.import_module("rollback")
+    assert CliRunner().invoke(rollback.main, ["--config", str(served.config.path), "--language", "rust"]).exit_code == 0
+    assert served.losses("build-rust") == pytest.approx(before, abs=1e-4)
+    assert folder.current == first
+
+
+def halve(version: Path) -> None:
+    """lora_A of half the input width, which vLLM takes without a word."""
+    file = version / "adapter_model.safetensors"
+    save_file({name: w[:, : w.shape[1] // 2] if "lora_A" in name else w for name, w in load_file(file).items()}, file)
+
+
+def vanish(version: Path) -> None:
+    """An effect so small that it is none."""
+    file = version / "adapter_model.safetensors"
+    save_file({name: w * numpy.float32(1e-9) for name, w in load_file(file).items()}, file)
+
+
+@pytest.mark.parametrize(("harm", "reason"), [(halve, "do not fit"), (vanish, "answers as the base does")])
+def test_a_broken_version_is_blocked_and_nothing_changes(served: Served, harm: object, reason: str) -> None:
+    before, current = served.losses("build-ts"), served.folder("ts").current
+    version = served.version("ts", harm.__name__, 5)
+    harm(version)
+    done = served.promote("ts")
+    assert done.exit_code == 0 and reason in done.output, done.output
+    assert last_decision(served.folder("ts"))["verdict"] == "block"
+    assert served.folder("ts").current == current
+    assert served.losses("build-ts") == pytest.approx(before, abs=1e-4)
+    assert served.promote("ts", "--force", version.name, "--reason", "x").exit_code == 1
+
+
+def test_a_version_that_the_server_refuses_puts_everything_back(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checks before are taken away, as if they had missed something; vLLM itself refuses it."""
+    monkeypatch.setattr(promotion, "check_adapter", lambda *_: [])
+    before, current = served.losses("build-ts"), served.folder("ts").current
+    version = served.version("ts", "refused", 6)
+    (version / "adapter_model.safetensors").write_bytes(b"half")
+    done = served.promote("ts")
+    assert "the running server refuses refused" in done.output, done.output
+    monkeypatch.setattr(promotion.alive, "check_alive", lambda *_: [])
+    assert "the running server refuses refused" in served.promote("ts").output
+    assert served.folder("ts").current == current
+    assert served.losses("build-ts") == pytest.approx(before, abs=1e-4)
+
+
+def test_an_adapter_that_answers_otherwise_than_through_peft_is_refused(served: Served) -> None:
+    """The same weights under another alpha: as a server that mis-applies them."""
+    from specialists.evaluation import Arms
+
+    rows = frozen_rows()
+    version = served.version("ruby", "v1", 7)
+    language = served.config.language("ruby")
+    heldout = served.config.paths.data / "heldout" / "ruby.jsonl"
+    heldout.parent.mkdir(parents=True, exist_ok=True)
+    heldout.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = dataclasses.replace(language.training, quantization="none")
+    measurements = Arms(served.config.base, settings, {"adapter": version}).measure(rows)
+    write_json(version / "evaluation.json", {"measurements": measurements})
+    assert alive.check_alive(served.config, language, version) == []
+    settings = json.loads((version / "adapter_config.json").read_text())
+    (version / "adapter_config.json").write_text(json.dumps({**settings, "lora_alpha": 4}))
+    other = version.rename(version.with_name("v2"))
+    assert "applies it wrongly" in alive.check_alive(served.config, language, other)[0]
+
+
+def test_turns_are_written_by_the_server_while_it_serves(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "vllm_parser", lambda *_: lambda _text: [])
+    config = dataclasses.replace(served.config, evaluation=Evaluation(generate=3, generate_tokens=5))
+    version = served.version("ruby", "written", 8)
+    arms = SimpleNamespace(chat=Chat.load(config.base.model))  # cannot write itself
+    scores = writing.write_answers(config, config.language("ruby"), arms, tiny_models.rows(9), version)
+    assert {arm: len(found) for arm, found in scores.items()} == {"adapter": 3, "base": 3}
+
+
+def test_a_name_that_is_not_served_is_an_error_in_words(served: Served) -> None:
+    with pytest.raises(Problem, match="gone: the running server fails: 404"):
+        prompt_logprobs(served.config, "gone", [5, 6])
+    with pytest.raises(Problem, match="refuses nowhere"):
+        load_adapter(served.config, "build-ruby", Path("/nowhere"))
+
+
+def test_the_server_ends_when_it_is_told_to(served: Served) -> None:
+    served.process.send_signal(signal.SIGTERM)
+    assert served.process.wait(60) in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
+    assert served_models(served.config) is None
