@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from specialists import adapters, pipeline  # noqa: E402
 from specialists.config import Problem, load_config  # noqa: E402
-from specialists.pipeline import unchanged  # noqa: E402
+from specialists.pipeline import Unchanged, keys  # noqa: E402
 from specialists.sources import database_state, file_state, repository_state  # noqa: E402
 
 try:
@@ -34,7 +34,7 @@ DOIT_CONFIG = {
     "continue": True,
     "verbosity": 2,
 }
-signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped by systemd, doit still saves what it finished
+signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # doit still saves what it finished
 
 
 def script(name: str, *arguments: str | Path) -> list:
@@ -53,7 +53,13 @@ def examples(kind: str, language: str) -> Path:
 
 def reading(language) -> dict:
     """What of a language decides its examples; training parameters but the length limit do not."""
-    return {**vars(language), "training": language.training.max_length}
+    where = f"languages.{language.name}"
+    mine = {name: value for name, value in keys(language, where).items() if name != f"{where}.training"}
+    return {**mine, f"training.{language.name}.max_length": language.training.max_length}
+
+
+def unlearned() -> dict:
+    return keys(CONFIG.unlearned, "unlearned")
 
 
 def base() -> str:
@@ -64,37 +70,48 @@ def task_extract():
     """Read the opencode history: examples of every language from its sessions."""
 
     def describe():
-        databases = [database_state(path) for path in CONFIG.databases()]
-        databases.append(file_state(DATA / "opencode-tools.json"))
-        return databases, CONFIG.opencode, CONFIG.secrets, [*map(reading, CONFIG.languages.values())], base()
+        databases = {str(path): database_state(path) for path in CONFIG.databases()}
+        tools = {"data/opencode-tools.json": file_state(DATA / "opencode-tools.json")}
+        settings = {**keys(CONFIG.opencode, "opencode"), **keys(CONFIG.secrets, "secrets"), **unlearned()}
+        for language in CONFIG.languages.values():
+            settings |= reading(language)
+        return {**databases, **tools, **settings, "the base model": base()}
 
     return {
         "actions": script("extract-training-data"),
         "file_dep": code("extract-training-data", *EXTRACTING),
         "targets": [examples("sessions", name) for name in CONFIG.languages],
-        "uptodate": [unchanged(describe)],
+        "uptodate": [Unchanged(describe)],
     }
 
 
+SCRUBBING = ("secrets", "secret_places", "secret_rules", "secret_values", "personal", "fakes")
 EXTRACTING = ("opencode_db", "opencode_chat", "opencode_tools", "project_paths", "shell", "evidence", "windows",
-              "extraction", "spool", "session_cache", "secrets")  # fmt: skip
-MINING = ("git_source", "syntax", "edits", "commit_filter", "secrets")
-AUGMENTING = ("git_source", "commit_filter", "syntax", "edits", "code_kinds", "operators", "mutations", "phrases",
-              "synthetic", "secrets")  # fmt: skip
+              "extraction", "spool", "session_cache", *SCRUBBING)  # fmt: skip
+READING = ("git_source", "git_layout", "commit_filter", "intent", "intent_words", "syntax", "edits")
+MINING = ("mining", "commit_store", "opencode_tools", *READING, *SCRUBBING)
+AUGMENTING = (*READING, "code_kinds", "operators", "mutations", "phrases",
+              "rephrase", "synthetic", *SCRUBBING)  # fmt: skip
 
 
 def from_repositories(language, kind: str, name: str, modules: tuple[str, ...]) -> dict:
     def describe():
         states = {str(path): repository_state(path) for path in CONFIG.repositories(language.name)}
-        settings = CONFIG.owner, CONFIG.mining, CONFIG.secrets
-        return states, language.repositories, reading(language), settings, base()
+        tables = {
+            "owner": CONFIG.owner,
+            "mining": CONFIG.mining,
+            "secrets": CONFIG.secrets,
+            "endpoint": CONFIG.endpoint,
+        }
+        settings = {name: value for table in tables for name, value in keys(tables[table], table).items()}
+        return {**states, **settings, **unlearned(), **reading(language), "the base model": base()}
 
     return {
         "name": language.name,
         "actions": script(name, "--language", language.name),
         "file_dep": code(name, *modules),
         "targets": [examples(kind, language.name)],
-        "uptodate": [unchanged(describe)],
+        "uptodate": [Unchanged(describe)],
     }
 
 
@@ -112,17 +129,31 @@ def task_augment():
             yield from_repositories(language, "synthetic", "augment", AUGMENTING)
 
 
+def task_replay():
+    """Ask the base model general prompts where `[assembly] replay` is above 0: answers to train on, not to forget."""
+    yield {"name": None, "doc": task_replay.__doc__}
+    for name in CONFIG.languages if CONFIG.assembly.replay else ():
+        yield {
+            "name": name,
+            "actions": script("replay", "--language", name),
+            "file_dep": [*code("replay", "endpoint"), str(ROOT / "scripts/specialists/general_prompts.txt")],
+            "targets": [examples("replay", name)],
+            "uptodate": [Unchanged(lambda: keys(CONFIG.endpoint, "endpoint"))],
+        }
+
+
 def task_assemble():
     """Join a language's examples: deduplicated, split by time, within the wanted bounds."""
     for name, language in CONFIG.languages.items():
         sources = ["sessions", "commits", *(["synthetic"] if language.synthetic else [])]
-        settings = CONFIG.assembly, language.wanted
+        sources += ["replay"] if CONFIG.assembly.replay else []
+        settings = {**keys(CONFIG.assembly, "assembly"), f"languages.{name}.wanted": language.wanted}
         yield {
             "name": name,
             "actions": script("assemble", "--language", name),
             "file_dep": [*(examples(source, name) for source in sources), *code("assemble", "dataset", "neighbours")],
             "targets": [examples("train", name), examples("heldout", name)],
-            "uptodate": [unchanged(lambda settings=settings: settings)],
+            "uptodate": [Unchanged(lambda settings=settings: settings)],
         }
 
 
@@ -154,10 +185,39 @@ def task_promote():
     for name, language in CONFIG.languages.items():
         yield {
             "name": name,
-            "actions": script("promote", "--language", name),
+            "actions": [(pipeline.run_with_options, [pipeline.command(CONFIG, "promote", "--language", name)])],
+            "params": options("force", "reason"),
             "task_dep": [f"evaluate:{name}"],
-            "uptodate": [lambda task, values, language=language: adapters.is_decided(CONFIG, language)],
+            "uptodate": [lambda task, values, language=language: decided(task, language)],
         }
+
+
+def options(*names: str) -> list[dict]:
+    """Options of a task that are handed to its script."""
+    return [{"name": name, "long": name, "type": str, "default": ""} for name in names]
+
+
+def decided(task, language) -> bool:
+    """Whether there is nothing to do for a promotion: no verdict to act on, nothing forced."""
+    return not any((task.options or {}).values()) and adapters.is_decided(CONFIG, language)
+
+
+def task_rollback():
+    """Serve what was served before: `doit rollback:rust --reason TEXT`; a second time takes it back."""
+    yield {"name": None, "doc": task_rollback.__doc__}
+    for name in CONFIG.languages:
+        command = pipeline.command(CONFIG, "rollback", "--language", name)
+        yield {
+            "name": name,
+            "actions": [(pipeline.run_with_options, [command])],
+            "params": options("reason"),
+            "uptodate": [False],
+        }
+
+
+def task_prune():
+    """Remove old versions of all adapters but the last ones and those in use."""
+    return {"actions": script("prune"), "uptodate": [False]}
 
 
 def task_report():
@@ -166,7 +226,7 @@ def task_report():
     def describe():
         written = [*DATA.glob("*/*.json"), *CONFIG.paths.adapters.glob("*/[!.]*/*.json")]
         written += [*CONFIG.paths.adapters.glob("*/*.jsonl"), CONFIG.paths.reports / "answers.json"]
-        return [*map(str, CONFIG.findings)], [(str(path), file_state(path)) for path in sorted(written)]
+        return {"problems": [*map(str, CONFIG.findings)], **{str(path): file_state(path) for path in sorted(written)}}
 
     template = str(ROOT / "scripts" / "specialists" / "report.html.jinja")
     return {
@@ -174,7 +234,7 @@ def task_report():
         "file_dep": [*code("report", "report", "figures", "status"), template],
         "task_dep": ["promote"],
         "targets": [CONFIG.paths.reports / "index.html"],
-        "uptodate": [unchanged(describe)],
+        "uptodate": [Unchanged(describe)],
     }
 
 
@@ -197,6 +257,32 @@ def task_ask():
 def task_status():
     """Show examples against wanted, what is stale and why, what is promoted and served."""
     return {"actions": script("status"), "uptodate": [False]}
+
+
+def task_show_mask():
+    """Show a row as the model is trained on it: doit show-mask ROW-ID."""
+
+    def show(row):
+        return pipeline.run(pipeline.command(CONFIG, "show-mask", *row))
+
+    return {"basename": "show-mask", "actions": [show], "pos_arg": "row", "uptodate": [False]}
+
+
+def task_why():
+    """Say what makes a task run, and what a training will cost: `doit why train:rust`; no name: all tasks."""
+
+    def why(names: list[str]):
+        from specialists import why
+
+        asked = names or DOIT_CONFIG["default_tasks"]
+        return pipeline.tell(lambda: why.why(CONFIG, pipeline.reasons(globals(), asked), asked))
+
+    return {"actions": [why], "pos_arg": "names", "uptodate": [False]}
+
+
+def task_doctor():
+    """Check everything that has to work, a line each, with what to do where it does not."""
+    return {"actions": script("doctor"), "uptodate": [False]}
 
 
 def task_opencode():

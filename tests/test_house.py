@@ -15,8 +15,9 @@ MODULES = {path.stem: path for path in (ROOT / "scripts" / "specialists").glob("
 HEAVY = {"torch", "transformers", "peft", "trl", "datasets", "numpy", "tokenizers", "tree_sitter", "rensa", "openai",
          "jinja2", "huggingface_hub", "safetensors", "vllm"}  # fmt: skip
 LEARNING = {"targets", "base_model", "nf4", "memory", "training", "watch", "evaluation"}
-SERVING = {"adapters", "lora", "model_card", "server", "gate", "status", "report", "figures", "opencode_config"}
-GROUND = {"config", "tables", "records", "cli", "agent", "chat", "sources", "jsonc",
+SERVING = {"adapters", "alive", "checks", "doctor", "figures", "gate", "lora", "model_card", "opencode_config",
+           "parity", "promotion", "report", "scoring", "server", "sharing", "status", "why", "writing"}  # fmt: skip
+GROUND = {"config", "tables", "records", "cli", "agent", "chat", "mask_view", "sources", "jsonc", "frozen",
           "secrets", "secret_rules", "secret_places", "secret_values", "personal", "fakes"}  # fmt: skip
 DATA = MODULES.keys() - LEARNING - SERVING - GROUND - {"pipeline"}
 

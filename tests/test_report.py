@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import tiny_models
 from built_pipeline import built, decided, evaluated, version
 from conftest import ROOT
 from hypothesis import given, settings
@@ -206,3 +207,15 @@ def test_a_curve_stays_within_its_frame(values: list[float]) -> None:
     for point in re.search(r'points="([^"]*)"', svg)[1].split():
         x, y = map(float, point.split(","))
         assert 0 <= x <= figures.WIDTH and 0 <= y <= 131
+
+
+def test_with_the_base_model_the_sample_is_what_the_model_sees(config_file: Path, tmp_path: Path) -> None:
+    tiny_models.save_tokenizer(tmp_path / "base")
+    built(config_file)
+    html, page = page_of(config_file)
+    marked = re.findall(r"<mark>(.*?)</mark>", html, re.S)
+    assert len(marked) == 4 and all(text.startswith("Better.") for text in marked), "a language each, one turn to learn"
+    assert all(text.endswith("&lt;|im_end|&gt;") and "Bad." not in text for text in marked)
+    assert re.search(r"marked, \d+ of \d+ tokens", page.words) and "<|im_start|>user" in html.replace(
+        "&lt;", "<"
+    ).replace("&gt;", ">")

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from specialists import adapters, figures
-from specialists.config import Config, Language
-from specialists.records import is_target, read_json, write_if_changed, write_json
+from specialists.chat import Chat, Estimate, token_counter
+from specialists.config import Config, Language, Problem
+from specialists.mask_view import segments
+from specialists.records import Record, is_target, read_json, write_if_changed, write_json
 from specialists.status import (
     SOURCES,
     age,
@@ -55,12 +57,14 @@ def render(config: Config, state: dict[str, Any]) -> str:
 def page(config: Config, state: dict[str, Any]) -> dict[str, Any]:
     """Everything that the page shows, as plain values and finished figures."""
     told = (read_json(config.paths.reports / "answers.json") or {}).get("answers", [])
+    chat = token_counter(config.base.model, config.base.revision)
     languages = [
         section(
             config,
             config.languages[name],
             language,
             [answer for answer in told if answer["model"] == language["adapter"]],
+            chat,
         )
         for name, language in state["languages"].items()
     ]
@@ -81,13 +85,16 @@ def page(config: Config, state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def section(config: Config, language: Language, state: dict[str, Any], told: list[dict[str, Any]]) -> dict[str, Any]:
+def section(
+    config: Config, language: Language, state: dict[str, Any], told: list[dict[str, Any]], chat: Chat | Estimate
+) -> dict[str, Any]:
     """What the page shows of one language."""
     folder = adapters.adapter_folder(config, language)
     known = folder.versions()
     versions = [_version(folder, version) for version in reversed(known[-_SHOWN:])]
     manifest, evaluation = adapters.manifest_of(folder.latest), evaluation_of(folder.latest)
     summary = train_summary(config, language)
+    example = _newest(config.paths.data / "train" / f"{language.name}.jsonl")
     decisions = _decisions(folder.path / "promotions.jsonl")
     total = sum(state["train"].values())
     least, most = state["wanted"]
@@ -114,7 +121,8 @@ def section(config: Config, language: Language, state: dict[str, Any], told: lis
         ) if len(judged) > 1 else None,
         "training": _facts(manifest),
         "funnels": _funnels(config, language.name),
-        "sample": _sample(config.paths.data / "train" / f"{language.name}.jsonl"),
+        "sample": _sample(example),
+        "mask": _mask(chat, example),
         "versions": versions,
         "older": len(known) - len(versions),
         "decisions": list(reversed(decisions[-_SHOWN:])),
@@ -158,16 +166,37 @@ def _facts(manifest: dict[str, Any]) -> list[tuple[str, str]]:
     return [(label, str(value)) for label, value in facts if value is not None]
 
 
-def _sample(rows: Path) -> list[dict[str, Any]]:
-    """The newest training row, message by message, each with whether the loss is taken on it."""
+def _newest(rows: Path) -> Record | None:
+    """The newest training row."""
     last = None
     with contextlib.suppress(OSError), rows.open(encoding="utf-8") as lines:
         for last in lines:  # noqa: B007
             pass
-    if last is None:
-        return []
+    return json.loads(last) if last else None
+
+
+def _mask(chat: Chat | Estimate, row: Record | None) -> dict[str, Any] | None:
+    """A row as the model is trained on it; long pieces in excerpts. None while the base model is not here."""
+    if row is None or not isinstance(chat, Chat):
+        return None
+    try:
+        encoded = chat.encode(row)
+        pieces = [(_shortened(text), learned) for text, learned in segments(chat, row)]
+    except Problem:
+        return None
+    return {"pieces": pieces, "tokens": len(encoded.input_ids), "supervised": encoded.supervised}
+
+
+def _shortened(text: str) -> str:
+    """The beginning and the end of a long text, and between them how much was left out."""
+    left_out = len(text) - 2 * _EXCERPT
+    return text if left_out <= 0 else f"{text[:_EXCERPT]} … {left_out:,} more characters … {text[-_EXCERPT:]}"
+
+
+def _sample(row: Record | None) -> list[dict[str, Any]]:
+    """A row message by message, each with whether the loss is taken on it."""
     shown = []
-    for message in json.loads(last)["messages"]:
+    for message in row["messages"] if row else ():
         calls = [call["function"] for call in message.get("tool_calls") or ()]
         text = "\n".join(
             [message.get("content") or "", *(f"{call['name']} {call['arguments']}" for call in calls)]

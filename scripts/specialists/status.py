@@ -116,11 +116,12 @@ def _training_change(config: Config, language: Language, folder: adapters.Adapte
         before, now = manifest.get("rows"), sum(_by_source(train_summary(config, language).get("train")).values())
         reasons.append(f"rows changed ({before} -> {now})" if before and before != now else "rows changed")
     if known.get("config") != inputs["config"]:
-        reasons += _config_changes(config, language, manifest)
+        reasons += config_changes(config, language, manifest)
     return f"{'; '.join(reasons)}{f' (the last one took {took})' if took else ''}"
 
 
-def _config_changes(config: Config, language: Language, manifest: dict[str, Any]) -> list[str]:
+def config_changes(config: Config, language: Language, manifest: dict[str, Any]) -> list[str]:
+    """Keys of the configuration that are not what they were when a version was trained, with both values."""
     trained, base = manifest.get("training", {}), manifest.get("base", {})
     reasons = []
     for name, value in vars(language.training).items():

@@ -1,0 +1,234 @@
+"""The pipeline as its owner runs it: a real history, a real (tiny) base, real trainings, and kills in between."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import count
+from pathlib import Path
+
+import pytest
+import tiny_models
+from conftest import ROOT
+from git_repositories import Made, make
+from opencode_rows import START, History, bash, edit, text
+
+pytestmark = pytest.mark.slow
+
+CONFIG = """
+[owner]
+emails = ["me@example.org"]
+[base]
+model = "./base"
+dtype = "float32"
+[opencode]
+databases = ["./opencode.db"]
+[training]
+max_steps = 8
+checkpoint_steps = 2
+learning_rate = 1e-2
+gradient_accumulation = 1
+optimizer = "adamw_torch"
+quantization = "none"
+gradient_checkpointing = false
+max_length = 4096
+[serving]
+port = 9
+[languages.rust]
+adapter = "build-rust"
+extensions = [".rs"]
+commands = ["cargo"]
+wanted = [2, 20]
+[languages.python]
+adapter = "build-python"
+extensions = [".py"]
+commands = ["pytest"]
+wanted = [2, 20]
+"""
+WORK = {"rust": ("src/lib.rs", "fn {}() {{}}", "cargo test"), "python": ("app.py", "def {}(): pass", "pytest -q")}
+
+
+def add_session(history: History, language: str, number: int) -> None:
+    """One session: a request, an edit and a test run in a language."""
+    path, code, command = WORK[language]
+    session = history.session(f"ses_{language}_{number}")
+    asked = history.user(session, f"Please name the {language} function number {number} better")
+    old, new = code.format(f"old_{number}"), code.format(f"better_name_of_{number}")
+    history.assistant(session, asked, edit(f"/home/kim/src/demo/{path}", old, new), finish="tool-calls")
+    history.assistant(session, asked, bash(command, "ok"), finish="tool-calls")
+    history.assistant(session, asked, text(f"It is better_name_of_{number} now."))
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a configuration, a base model and a history of six sessions a language; nothing built yet."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    tiny_models.save_base(folder / "base", "qwen3")
+    history = History(folder / "opencode.db")
+    for language in WORK:
+        for number in range(6):
+            add_session(history, language, number)
+    (folder / "specialists.toml").write_text(CONFIG)
+    return folder
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "SPECIALISTS_CONFIG": str(folder / "specialists.toml"), "OMP_NUM_THREADS": "1"}
+
+
+def doit(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "doit", "-f", str(ROOT / "dodo.py"), "-r", "executed-only", *arguments]
+    return subprocess.run(command, env=environment(folder), cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def copy_of(pipeline: Path, folder: Path) -> Path:
+    """The same inputs at another place, with nothing built."""
+    for name in ("base", "opencode.db", "specialists.toml"):
+        (folder / name).symlink_to(pipeline / name) if name == "base" else (folder / name).write_bytes(
+            (pipeline / name).read_bytes()
+        )
+    return folder
+
+
+def versions(folder: Path, adapter: str) -> list[Path]:
+    return sorted(path.parent for path in (folder / "adapters" / adapter).glob("2*/manifest.json"))
+
+
+def weights(version: Path) -> str:
+    return hashlib.sha256((version / "adapter_model.safetensors").read_bytes()).hexdigest()
+
+
+def test_a_night_after_a_night(pipeline: Path, tmp_path: Path) -> None:
+    folder = copy_of(pipeline, tmp_path)
+    first = doit(folder)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert [len(versions(folder, f"build-{language}")) for language in WORK] == [1, 1]
+    assert (folder / "reports" / "index.html").is_file()
+
+    idle = doit(folder)
+    assert (idle.returncode, idle.stdout + idle.stderr) == (0, "")
+
+    later = History(folder / "opencode.db", schema="")
+    later.numbers, later.clock = count(1000), count(START + 10**9, 1000)
+    add_session(later, "rust", 7)
+    before = weights(versions(folder, "build-python")[0])
+    grown = doit(folder)
+    assert grown.returncode == 0, grown.stdout + grown.stderr
+    assert [len(versions(folder, f"build-{language}")) for language in WORK] == [2, 1]
+    assert weights(versions(folder, "build-python")[0]) == before
+    assert "build-python" not in grown.stdout + grown.stderr
+
+    (folder / ".doit.sqlite").unlink()  # doit's state is never trusted alone: without it nothing is trained again
+    assert doit(folder).returncode == 0
+    assert [len(versions(folder, f"build-{language}")) for language in WORK] == [2, 1]
+
+
+CANARIES = ["ghp_" + "4kQ9zX2mB7vN1sD8fG6hJ3lW5pR0tY4uE9aC", "AKIA" + "Q3EGRXVLTMNP7ZKD", "hunter-Zq8" + "Lw2Vx9Kd"]
+
+
+def test_canaries_of_the_history_and_of_commits_reach_nothing(pipeline: Path, tmp_path: Path) -> None:
+    folder = copy_of(pipeline, tmp_path)
+    token, key, password = CANARIES
+    history = History(folder / "opencode.db", schema="")
+    history.numbers, history.clock = count(1000), count(START + 10**9, 1000)
+    root = "/home/kim/src/demo"
+    for number, (request, output, old, new, path) in enumerate([
+        (f"Use {token} to log in", "ok", "a", "b", "x.py"),  # what the owner typed
+        ("Show the environment", f"AWS_ACCESS_KEY_ID={key}\n", "a", "b", "x.py"),  # what a command printed
+        ("Set the password", "ok", "pass", f'password = "{password}"', "x.py"),  # what the model wrote
+        ("Take it out again", "ok", f'password = "{password}"', "pass", "x.py"),
+        ("Name a file", "ok", "a", "b", f"{token}.py"),
+    ]):  # fmt: skip
+        session = history.session(f"ses_canary_{number}", title=f"about {token}")
+        asked = history.user(session, request)
+        parts = edit(f"{root}/{path}", old, new), bash("cat .env && pytest", output)
+        for part in parts:
+            history.assistant(session, asked, part, finish="tool-calls")
+        history.assistant(session, asked, text(f"Done, {'see ' + key if number == 1 else 'all of it'}."))
+    functions = "".join(f"def work_{number}(x):\n    return x + {number}\n\n\n" for number in range(4))
+    make(folder / "repo", [
+        Made("Add the work", {"app.py": functions}),
+        Made(f"Rotate the token {token} for good", {"app.py": functions.replace("x + 1", "x - 1")}),
+        Made("Read the key from here", {"app.py": functions.replace("x + 1", f'connect(x, password="{password}")')}),
+        Made("Subtract in the second one", {"app.py": functions.replace("x + 1", "x - 11")}),
+        Made("Put the login in a file", {f"{key}.py": functions}),
+        Made("Multiply numbers in a helper of its own", {"helper.py": "def multiply(x, y):\n    return x * y\n"}),
+    ])  # fmt: skip
+    config = (folder / "specialists.toml").read_text()
+    config = config.replace(
+        'commands = ["pytest"]', 'commands = ["pytest"]\nrepositories = ["./repo"]\nsynthetic = true'
+    )
+    config = config.replace('extensions = [".py"]', 'extensions = [".py"]\ngrammar = "tree_sitter_python"')
+    (folder / "specialists.toml").write_text(config)
+    done = doit(folder, "train:python", "report")
+    assert done.returncode == 0, done.stdout + done.stderr
+    written = [path for name in ("data", "adapters", "reports") for path in (folder / name).rglob("*")]
+    assert sum((folder / f"data/{kind}/python.jsonl").stat().st_size > 0 for kind in ("sessions", "commits")) == 2
+    texts = [path.read_bytes() for path in written if path.is_file()] + [(done.stdout + done.stderr).encode()]
+    for canary in CANARIES:
+        assert not [content for content in texts if canary.encode() in content]
+    assert doit(folder, "check-secrets").returncode == 0
+    (folder / "data" / "planted.txt").write_text(f"token = {token}")
+    assert doit(folder, "check-secrets").returncode != 0
+
+
+def test_a_kill_during_training_changes_no_byte(pipeline: Path, tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir(), (tmp_path / "killed").mkdir()
+    undisturbed, killed = copy_of(pipeline, tmp_path / "whole"), copy_of(pipeline, tmp_path / "killed")
+    assert doit(undisturbed, "train:rust").returncode == 0
+
+    command = [sys.executable, "-m", "doit", "-f", str(ROOT / "dodo.py"), "train:rust"]
+    process = subprocess.Popen(command, env=environment(killed), cwd=ROOT, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not list(killed.glob("adapters/build-rust/.building-*/checkpoint-4/complete")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert versions(killed, "build-rust") == [] and not (killed / "adapters/build-rust/latest").exists()
+
+    resumed = doit(killed, "train:rust")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    (one,), (other,) = versions(undisturbed, "build-rust"), versions(killed, "build-rust")
+    assert weights(one) == weights(other)
+    assert not list(killed.glob("adapters/build-rust/.building-*"))
+
+
+def test_two_at_once_train_an_adapter_once(pipeline: Path, tmp_path: Path) -> None:
+    folder = copy_of(pipeline, tmp_path)
+    assert doit(folder, "assemble:rust").returncode == 0
+    command = [sys.executable, "-m", "doit", "-f", str(ROOT / "dodo.py"), "train:rust"]
+    both = [subprocess.Popen(command, env=environment(folder), cwd=ROOT) for _ in range(2)]
+    assert [process.wait(300) for process in both] == [0, 0]
+    assert len(versions(folder, "build-rust")) == 1
+
+
+MISTAKES = {
+    "an unknown key": ("[serving]", "[serving]\nprot = 8000", ["serving.prot: unknown key", "did you mean 'port'?"]),
+    "two at once": ('emails = ["me@example.org"]', "emails = 5\nmail = 1", ["owner.emails: expected", "owner.mail"]),
+    "a broken TOML": ("[owner]", "[owner", ["cannot be read as TOML"]),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "messages"), MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_are_one_message_each(tmp_path: Path, old: str, new: str, messages: list[str]) -> None:
+    (tmp_path / "specialists.toml").write_text(CONFIG.replace(old, new))
+    done = doit(tmp_path, "list")
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    for message in messages:
+        assert message in done.stderr
+
+
+def test_what_is_missing_is_told_and_the_rest_goes_on(pipeline: Path, tmp_path: Path) -> None:
+    folder = copy_of(pipeline, tmp_path)
+    (folder / "opencode.db").unlink()
+    config = (folder / "specialists.toml").read_text()
+    (folder / "specialists.toml").write_text(config.replace('commands = ["cargo"]', 'repositories = ["./gone"]'))
+    done = doit(folder, "assemble", "check")
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert "languages.rust.repositories" in done.stderr and "opencode.databases" in done.stderr
+    assert (folder / "data/train/python.jsonl").read_bytes() == b""

@@ -1,0 +1,130 @@
+"""The last metre for real: opencode 1.18.33 against our own vLLM on the CPU, configured by our own scripts."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+import tiny_models
+from click.testing import CliRunner
+from conftest import ROOT
+from specialists import doctor, jsonc
+from specialists.adapters import promote
+from specialists.config import load_config
+from specialists.opencode_run import SECONDS, prepare
+from specialists.server import served_models
+from test_opencode_real import opencode as program  # noqa: F401  (a fixture)
+from test_served import LANGUAGE, SERVER, Served, free_port
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server")]
+
+CONTEXT = 40960  # the head that opencode sends is 20,000 tokens to a tokenizer that knows 400
+_ASKED = re.compile(r"Received request chatcmpl-\S+:.*?lora_request: (?:None|LoRARequest\((.*?)\))", re.S)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """serve.py with a first version of Rust promoted and TypeScript held; it logs whom each request is for."""
+    root = tmp_path_factory.mktemp("served")
+    base = tiny_models.save_base(root / "base", head_dim=32, max_position_embeddings=CONTEXT)
+    text = SERVER.format(base=base, port=free_port()).replace("max_model_len = 1024", f"max_model_len = {CONTEXT}")
+    text = text.replace('"--enforce-eager"', '"--enforce-eager", "--enable-log-requests"')
+    text = text.replace("\n[serving.env]", "output_tokens = 24\n\n[serving.env]")
+    text += "".join(LANGUAGE.format(name=name) for name in ("rust", "ts"))
+    (root / "specialists.toml").write_text(f'[opencode]\nconfig = "{root}/home/config/opencode/opencode.jsonc"\n{text}')
+    server = Served(load_config(root / "specialists.toml"), None, root / "server.log")
+    promote(server.folder("rust"), server.version("rust", "v1", 1))
+    server.version("ts", "v1", 2, "hold")
+    with server.log.open("w") as output:
+        command = [sys.executable, str(ROOT / "scripts" / "serve.py"), "--config", str(server.config.path)]
+        environment = {**os.environ, "HOME": str(root)}
+        server.process = subprocess.Popen(
+            command, stdout=output, stderr=output, env=environment, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + 400
+        while served_models(server.config) is None:
+            assert server.process.poll() is None and time.monotonic() < deadline, server.log.read_text()[-2000:]
+            time.sleep(0.2)
+        yield server
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.process.pid, signal.SIGKILL)
+        server.process.wait(30)
+
+
+def configure(served: Served) -> None:
+    """The configuration as configure-opencode.py writes it, where opencode itself looks for it."""
+    run = CliRunner().invoke(importlib.import_module("configure-opencode").main, ["--config", str(served.config.path)])
+    assert run.exit_code == 0, run.output
+
+
+def run_agent(opencode: str, served: Served, agent: str) -> subprocess.CompletedProcess:
+    """`opencode run --agent` in a project, with nothing but that configuration."""
+    home = served.config.opencode.config.parents[2]
+    project = home / "project"
+    project.mkdir(parents=True, exist_ok=True)
+    variables = {**prepare(home, ""), "PWD": str(project)}
+    del variables["OPENCODE_CONFIG"]
+    return subprocess.run([opencode, "run", "--agent", agent, "Halve it"], cwd=project, env=variables, check=False,
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS)  # fmt: skip
+
+
+def answered_by(opencode: str, served: Served, agent: str) -> set[str]:
+    """Folders of the adapters that answered an agent's requests; "" is the base."""
+    configure(served)
+    start = len(served.log.read_text())
+    done = run_agent(opencode, served, agent)
+    assert done.returncode == 0, done.stderr
+    requests = _ASKED.findall(served.log.read_text()[start:])
+    assert requests, served.log.read_text()[start:][-3000:]
+    return {found[1] if (found := re.search(r"lora_path='([^']*)'", request)) else "" for request in requests}
+
+
+def test_an_agent_reaches_its_adapter_and_a_promoted_version_answers_the_next_request(
+    program: str,  # noqa: F811
+    served: Served,
+) -> None:
+    assert answered_by(program, served, "build-rust") == {str(served.folder("rust").current)}
+    second = served.version("rust", "v2", 12)
+    promoted = served.promote("rust")
+    assert promoted.exit_code == 0 and served.folder("rust").current == second, promoted.output
+    assert answered_by(program, served, "build-rust") == {str(second)}
+
+
+def test_the_agent_of_a_held_adapter_is_answered_by_the_base(program: str, served: Served) -> None:  # noqa: F811
+    assert answered_by(program, served, "build-ts") == {""}
+
+
+def checks(served: Served) -> dict[str, doctor.Check]:
+    return {check.name: check for check in doctor.diagnose(load_config(served.config.path))}
+
+
+def test_the_doctor_finds_all_of_it_well(served: Served) -> None:
+    configure(served)
+    found = checks(served)
+    for name in ("base model", "chat template", "server", "adapters served", "opencode", "agents", "context"):
+        assert found[name].state == "ok", found[name]
+
+
+def test_an_agent_of_an_adapter_that_is_not_served_fails_and_the_doctor_says_why(
+    program: str,  # noqa: F811
+    served: Served,
+) -> None:
+    configure(served)
+    file = served.config.opencode.config
+    text = jsonc.set_value(file.read_text(), ("agent", "mine", "model"), "vllm/build-ts")
+    file.write_text(jsonc.set_value(text, ("provider", "vllm", "models", "build-ts"), {"tool_call": True}))
+    done = run_agent(program, served, "mine")
+    assert "The model `build-ts` does not exist" in done.stdout + done.stderr
+    agents = checks(served)["agents"]
+    assert agents.state == "fail" and "agent mine: the server does not know build-ts" in agents.says
+    assert "no version of it is promoted, its newest version's verdict is hold" in agents.says
