@@ -1,0 +1,97 @@
+"""`doit demo`: the whole pipeline on an embedded default, with the same dodo.py, scripts and code paths as the real one.
+
+    python demo/run.py
+
+Makes, once, a tiny base model, an opencode history and git repositories under demo/out/; then runs `doit` with
+demo/specialists.toml, asks each promoted adapter a question through a real vLLM, and shows what came out.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+DEMO = Path(__file__).resolve().parent
+ROOT = DEMO.parent
+OUT = DEMO / "out"
+CONFIG = DEMO / "specialists.toml"
+sys.path[:0] = [str(DEMO), str(ROOT / "scripts")]
+
+import make_base  # noqa: E402
+import make_history  # noqa: E402
+import make_repositories  # noqa: E402
+from specialists.adapters import adapter_folder, manifest_of  # noqa: E402
+from specialists.cli import say, table  # noqa: E402
+from specialists.config import Config, Language, load_config  # noqa: E402
+from specialists.records import read_json  # noqa: E402
+
+
+def main() -> int:
+    """Run the demo; returns the exit code."""
+    started = time.monotonic()
+    for what, module in (("history", make_history), ("repositories", make_repositories), ("base model", make_base)):
+        begun = time.monotonic()
+        module.make(OUT)
+        if (seconds := time.monotonic() - begun) > 1:
+            say(f"demo: made {what} in {seconds:.0f} s")
+    code = doit("-n", "2", "-P", "thread") or doit("ask", "report")
+    if code:
+        return code
+    config = load_config(CONFIG)
+    say(f"\n{summary(config)}\n\n{NEXT}\n\nDone in {time.monotonic() - started:.0f} s.")
+    return 0
+
+
+def doit(*arguments: str) -> int:
+    """The pipeline itself, as its owner runs it."""
+    environment = {**os.environ, "SPECIALISTS_CONFIG": str(CONFIG), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "doit", "-r", "executed-only", "-f", str(ROOT / "dodo.py"), *arguments]
+    return subprocess.run(command, env=environment, cwd=ROOT, check=False).returncode
+
+
+def summary(config: Config) -> str:
+    """The table at the end: per language what went in, what came out, who answers."""
+    answers = (read_json(config.paths.reports / "answers.json") or {}).get("answers", [])
+    answered = {answer["model"] for answer in answers}
+    rows = [row(config, language, language.adapter in answered) for language in config.languages.values()]
+    header = ["language", "sessions", "commits", "synthetic", "held out", "held-out loss", "95 % interval", "verdict",
+              "answers"]  # fmt: skip
+    return table(rows, header)
+
+
+def row(config: Config, language: Language, answered: bool) -> list:
+    """One language's line of the table."""
+    counts = read_json(config.paths.data / "train" / f"{language.name}.summary.json") or {}
+    train, heldout = counts.get("train", {}), counts.get("heldout", {})
+    sources = [train.get(kind, 0) for kind in ("session", "commit", "synthetic")]
+    folder = adapter_folder(config, language)
+    evaluation = (read_json(folder.latest / "evaluation.json") if folder.latest else None) or {}
+    loss = evaluation.get("loss")
+    change = f"{loss['base']:.2f} -> {loss['adapter']:.2f}" if loss else "-"
+    interval = f"{loss['interval'][0]:+.2f} to {loss['interval'][1]:+.2f}" if loss else "-"
+    serves = language.adapter if answered else config.serving.name
+    version = manifest_of(folder.current).get("version")
+    verdict = evaluation.get("verdict", "not trained")
+    return [
+        language.title,
+        *sources,
+        sum(heldout.values()),
+        change,
+        interval,
+        verdict,
+        serves if version else "the base",
+    ]
+
+
+NEXT = """\
+Look at it:      open demo/out/reports/index.html
+Serve it:        SPECIALISTS_CONFIG=demo/specialists.toml .venv/bin/doit serve
+See the state:   SPECIALISTS_CONFIG=demo/specialists.toml .venv/bin/doit status
+Your own turn:   edit specialists.toml, then .venv/bin/doit check"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
