@@ -24,7 +24,7 @@ from specialists.agent import TOOLS, system_prompt
 from specialists.cli import command, finish, progress, say, table
 from specialists.config import Config, Language, Problem
 from specialists.records import read_json, write_json
-from specialists.server import base_url, load_adapter, served_models
+from specialists.server import api_key, base_url, load_adapter, served_models
 
 QUESTION = "Read the README and say in one sentence what this {title} project does."
 
@@ -80,7 +80,7 @@ def ask(config: Config, language: Language, tokens: int) -> dict[str, Any]:
     """One question to one adapter; raises Problem when another model answers, or none."""
     import openai
 
-    client = openai.OpenAI(base_url=f"{base_url(config)}/v1", api_key=os.environ.get("VLLM_API_KEY") or "EMPTY")
+    client = openai.OpenAI(base_url=f"{base_url(config)}/v1", api_key=api_key(config) or "EMPTY")
     messages = [
         {"role": "system", "content": system_prompt(language)},
         {"role": "user", "content": QUESTION.format(title=language.title)},

@@ -4,7 +4,8 @@
     python scripts/serve.py --dry-run
 
 An adapter that vLLM could not load is left out, loudly; the others are served. This process becomes vLLM, so signals
-and exit codes are vLLM's. An API key is taken from $VLLM_API_KEY.
+and exit codes are vLLM's. An API key is taken from $VLLM_API_KEY, or from the file
+that `serving.api_key_file` names.
 """
 
 from __future__ import annotations
@@ -15,7 +16,15 @@ import shlex
 import click
 from specialists.cli import command, finish, say
 from specialists.config import Config, Problem
-from specialists.server import base_url, exposure, served_adapters, served_models, vllm_command, vllm_environment
+from specialists.server import (
+    api_key,
+    base_url,
+    exposure,
+    served_adapters,
+    served_models,
+    vllm_command,
+    vllm_environment,
+)
 
 
 @command
@@ -38,7 +47,8 @@ def main(config: Config, as_json: bool, dry_run: bool) -> None:
     for fault in faults:
         say(f"warning: {fault}")
     say(f"serving {', '.join([config.serving.name, *adapters])} at {base_url(config)}/v1")
-    os.execve(arguments[0], arguments, {**os.environ, **environment})
+    key = {"VLLM_API_KEY": key} if (key := api_key(config)) else {}  # never an argument: those can be seen by all
+    os.execve(arguments[0], arguments, {**os.environ, **environment, **key})
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import ROOT
 from specialists.config import Problem, load_config
-from specialists.server import exposure, served_models, vllm_command
+from specialists.server import api_key, exposure, served_models, vllm_command
 
 
 def with_serving(config_file: Path, text: str) -> Path:
@@ -50,7 +50,7 @@ def test_extra_arguments_come_last(config_file: Path) -> None:
     [
         ("127.0.0.1", None, None),
         ("::1", None, None),
-        ("0.0.0.0", None, "no VLLM_API_KEY is set"),
+        ("0.0.0.0", None, "no API key is set"),
         ("192.0.2.1", "k", "guards /v1 only"),
     ],
 )
@@ -113,3 +113,22 @@ def test_who_answers_on_the_port(config_file: Path, models: tuple[str, ...], exp
         server.shutdown()
         server.server_close()
     assert served_models(config) is None, "no server is no error"
+
+
+def test_the_key_comes_from_the_environment_or_from_a_file_of_ones_own(
+    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VLLM_API_KEY", raising=False)
+    assert api_key(load_config(config_file)) is None
+    config = load_config(with_serving(config_file, 'api_key_file = "./key"'))
+    with pytest.raises(Problem, match=r"key: serving\.api_key_file cannot be read"):
+        api_key(config)
+    (tmp_path / "key").write_text("of-my-own\n")
+    (tmp_path / "key").chmod(0o640)
+    with pytest.raises(Problem, match="others can read the API key"):
+        api_key(config)
+    (tmp_path / "key").chmod(0o600)
+    assert api_key(config) == "of-my-own"
+    assert not [part for part in vllm_command(config, {}) if "of-my-own" in part]
+    monkeypatch.setenv("VLLM_API_KEY", "another")
+    assert api_key(config) == "another"

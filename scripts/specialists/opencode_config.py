@@ -43,7 +43,7 @@ def settings(config: Config) -> list[Setting]:
         Setting((*provider, "npm"), "@ai-sdk/openai-compatible"),
         Setting((*provider, "name"), "vLLM", default=True),
         Setting((*provider, "options", "baseURL"), f"{base_url(config)}/v1"),
-        Setting((*provider, "options", "apiKey"), "{env:VLLM_API_KEY}", default=True),
+        Setting((*provider, "options", "apiKey"), _api_key(config), default=True),
         *_model(config, config.serving.name, "Base"),
     ]
     for language in config.languages.values():
@@ -54,6 +54,12 @@ def settings(config: Config) -> list[Setting]:
     for language in config.languages.values():
         wanted += _agent(config, language)
     return wanted
+
+
+def _api_key(config: Config) -> str:
+    """Where opencode finds the key, in its own notation; the key itself never stands in its configuration."""
+    path = config.serving.api_key_file
+    return f"{{file:{path}}}" if path else "{env:VLLM_API_KEY}"
 
 
 def _model(config: Config, name: str, title: str) -> list[Setting]:

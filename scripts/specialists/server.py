@@ -79,11 +79,32 @@ def vllm_environment(config: Config) -> dict[str, str]:
     return {"VLLM_NO_USAGE_STATS": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", **sleep, **config.serving.env}
 
 
+def api_key(config: Config) -> str | None:
+    """The key that the server asks for: $VLLM_API_KEY, else the content of serving.api_key_file, else none.
+
+    Raises Problem for a file that is not there, is empty, or can be read by others.
+    """
+    path = config.serving.api_key_file
+    if key := os.environ.get("VLLM_API_KEY"):
+        return key
+    if path is None:
+        return None
+    try:
+        if others := path.stat().st_mode & 0o077:
+            raise Problem(f"{path}: others can read the API key (mode bits {others:03o}); chmod 600 it")
+        key = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Problem(f"{path}: serving.api_key_file cannot be read: {error}") from None
+    if not key:
+        raise Problem(f"{path}: serving.api_key_file is empty")
+    return key
+
+
 def exposure(config: Config) -> str | None:
     """A warning when others can reach the server; None on loopback."""
     if config.serving.host in LOOPBACK:
         return None
-    key = "VLLM_API_KEY guards /v1 only" if os.environ.get("VLLM_API_KEY") else "no VLLM_API_KEY is set"
+    key = "the API key guards /v1 only" if api_key(config) else "no API key is set"
     return (
         f"serving.host {config.serving.host}: everyone who reaches this address can use the model and load adapters "
         f"({key}; /invocations, /tokenize and /metrics stay open)"
@@ -178,8 +199,8 @@ def _complete(config: Config, body: dict[str, Any]) -> dict[str, Any]:
 def request(config: Config, path: str, body: dict[str, Any] | None = None, timeout: float = 10) -> Any:
     """JSON of a GET, or of a POST when there is a body; an answer that is no JSON is returned as None."""
     headers = {"Content-Type": "application/json"}
-    if api_key := os.environ.get("VLLM_API_KEY"):
-        headers["Authorization"] = f"Bearer {api_key}"
+    if key := api_key(config):
+        headers["Authorization"] = f"Bearer {key}"
     data = None if body is None else json.dumps(body).encode()
     asked = urllib.request.Request(base_url(config) + path, data=data, headers=headers)
     with urllib.request.urlopen(asked, timeout=timeout) as response:

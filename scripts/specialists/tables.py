@@ -148,6 +148,7 @@ class Serving:
         choices=("keep", "sleep"),
     )
     keep: int = key(5, "Versions of an adapter that `doit prune` keeps at least.", least=1)
+    api_key_file: Path | None = key(None, "File with the API key, readable by you alone; $VLLM_API_KEY goes before it.")
     output_tokens: int = key(4096, "Tokens per answer that opencode asks for at most.", least=1)
     extra: tuple[str, ...] = key((), "More vLLM arguments, as a list.")
     env: dict[str, str] = field(default_factory=dict, metadata={"help": "Environment of the vLLM process."})
