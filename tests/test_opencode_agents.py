@@ -37,6 +37,7 @@ def ask(opencode: str, config: Config, model: ScriptedModel, home: Path, *argume
     """`opencode run` with the configuration made for it, where opencode itself looks for it; what it prints."""
     variables = {**prepare(home, model.url), "PWD": str(home / "project"), "VLLM_API_KEY": "key"}
     target = home / "config" / "opencode" / "opencode.jsonc"
+    target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(OWNERS)
     script = importlib.import_module("configure-opencode")
     result = CliRunner().invoke(script.main, ["--config", str(config.path), "--output", str(target)])

@@ -170,7 +170,7 @@ def streams(config: Config, model: str, count: int = 6) -> Iterator[list]:
                                                    extra_body={"ignore_eos": True}))  # fmt: skip
             next(parts)
             begun.wait()
-            ended.append(sum(1 for _part in parts) > 100)
+            ended.append([reason for part in parts if (reason := part.choices[0].finish_reason)] == ["length"])
         except Exception as error:
             ended.append(error)
 
