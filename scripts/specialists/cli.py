@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -18,6 +19,8 @@ class Command(click.Command):
     """A click command whose expected failures (Problem) end in one message and exit code 1, not in a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        # on a CPU it warns, once per process, of a kernel that nothing here needs
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         try:
             return super().invoke(ctx)
         except Problem as problem:
