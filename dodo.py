@@ -89,7 +89,7 @@ SCRUBBING = ("secrets", "secret_places", "secret_rules", "secret_values", "perso
 EXTRACTING = ("opencode_db", "opencode_chat", "opencode_tools", "project_paths", "shell", "evidence", "windows",
               "extraction", "spool", "session_cache", *SCRUBBING)  # fmt: skip
 READING = ("git_source", "git_layout", "commit_filter", "intent", "intent_words", "syntax", "edits")
-MINING = ("mining", "commit_store", "opencode_tools", *READING, *SCRUBBING)
+MINING = ("mining", "commit_contents", "commit_store", "opencode_tools", *READING, *SCRUBBING)
 AUGMENTING = (*READING, "code_kinds", "operators", "mutations", "phrases",
               "rephrase", "synthetic", *SCRUBBING)  # fmt: skip
 
@@ -104,7 +104,8 @@ def from_repositories(language, kind: str, name: str, modules: tuple[str, ...]) 
             "endpoint": CONFIG.endpoint,
         }
         settings = {name: value for table in tables for name, value in keys(tables[table], table).items()}
-        return {**states, **settings, **unlearned(), **reading(language), "the base model": base()}
+        tools = {"data/opencode-tools.json": file_state(DATA / "opencode-tools.json")}
+        return {**states, **tools, **settings, **unlearned(), **reading(language), "the base model": base()}
 
     return {
         "name": language.name,

@@ -59,6 +59,7 @@ def ordinary(language: str) -> list[Session]:
             tasks = [[*first, change("wider")], [change("documented") if number % 4 == 3 else explain]]
         when = sorted(number + rng.uniform(0, 2) for _task in tasks)  # a few functions at a time
         plan += zip(when, tasks, strict=True)
+    plan += [(number + 0.5, [partial(work.introduce, functions[number])]) for number in (3, 6)]
     plan.append((99, [partial(work.introduce, functions[9]), partial(work.explain, functions[3])]))
     whole = []
     for number, (_when, task) in enumerate(sorted(plan, key=itemgetter(0))):

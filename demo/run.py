@@ -1,4 +1,4 @@
-"""`doit demo`: the whole pipeline on an embedded default, with the same dodo.py, scripts and code paths as the real one.
+"""`doit demo`: the whole pipeline on an embedded default, with the dodo.py, scripts and code paths of the real one.
 
     python demo/run.py
 

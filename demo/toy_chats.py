@@ -6,10 +6,11 @@ from __future__ import annotations
 import ast
 import random
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from specialists.agent import EDIT_DONE, TOOLS, WRITE_DONE, read_result, system_prompt
+from specialists.agent import EDIT_DONE, WRITE_DONE, read_result, system_prompt
 from specialists.records import tool_call
 from specialists.tables import Language
 
@@ -17,19 +18,18 @@ TITLES = {"rust": "Rust", "ts": "TypeScript", "python": "Python", "ruby": "Ruby"
 Message = dict[str, Any]
 
 
-def functions(path: Path, shortest: int = 3, longest: int = 14) -> Iterator[tuple[str, str, str]]:
+@cache
+def functions(path: Path, shortest: int = 3, longest: int = 14) -> list[tuple[str, str, str]]:
     """(name, first sentence of its docstring, source) of a file's documented functions of so many lines."""
     text = path.read_text(encoding="utf-8")
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError):
-        return
-    lines = text.splitlines(keepends=True)
-    for node in ast.walk(tree):
+    lines, found = text.splitlines(keepends=True), []
+    for node in ast.parse(text).body:
         if isinstance(node, ast.FunctionDef) and shortest <= node.end_lineno - node.lineno + 1 <= longest:
             doc = (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ")
-            if doc and node.col_offset == 0 and '"""' in "".join(lines[node.lineno - 1 : node.end_lineno]):
-                yield node.name, doc, "".join(lines[node.lineno - 1 : node.end_lineno])
+            source = "".join(lines[node.lineno - 1 : node.end_lineno])
+            if doc and '"""' in source:
+                found.append((node.name, doc, source))
+    return found
 
 
 def conversations(files: list[Path], seed: int) -> Iterator[list[Message]]:
@@ -40,8 +40,17 @@ def conversations(files: list[Path], seed: int) -> Iterator[list[Message]]:
         path, name, doc, source = rng.choice(found)
         language = rng.choice(sorted(TITLES))
         speaker = Language(adapter=f"build-{language}", extensions=(), title=TITLES[language])
-        kind = rng.choice((_explain, _document, _write))
+        kind = rng.choice((_introduce, _explain, _document, _write))
         yield [{"role": "system", "content": system_prompt(speaker)}, *kind(path.name, name, doc, source)]
+
+
+def _introduce(file: str, name: str, doc: str, source: str) -> list[Message]:
+    return [
+        {"role": "user", "content": "Read the README and say what this project does."},
+        _calling("read", {"filePath": "README.md"}),
+        _result(read_result("README.md", f"# {file.removesuffix('.py')}\n\n{doc}\n")),
+        {"role": "assistant", "content": doc},
+    ]
 
 
 def _explain(file: str, name: str, doc: str, source: str) -> list[Message]:
@@ -86,6 +95,3 @@ def _calling(tool: str, arguments: dict[str, Any], text: str = "") -> Message:
 
 def _result(text: str) -> Message:
     return {"role": "tool", "tool_call_id": "call_0", "content": text}
-
-
-__all__ = ["TOOLS", "conversations", "functions"]

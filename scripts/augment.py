@@ -46,7 +46,6 @@ def main(
     model: str | None,
 ) -> None:
     """Synthetic examples of a language from your own code."""
-    from specialists.mining import names
     from specialists.records import write_json, write_records
     from specialists.rephrase import Rephraser
     from specialists.synthetic import Augmenter
@@ -56,8 +55,8 @@ def main(
     output = output or config.paths.data / "synthetic" / f"{language}.jsonl"
     asked = _endpoint(config, endpoint, model, output.with_name(f".{output.stem}.requests.json"))
     augmenter = Augmenter(config, chosen, Rephraser(asked) if asked else None)
-    for path, name in names(paths).items():
-        augmenter.read(path, name, progress)
+    for path in paths:
+        augmenter.read(path, path.name, progress)
     result = augmenter.finish(chosen.wanted[0])
     if asked:
         asked.save()

@@ -70,6 +70,21 @@ def test_files_left_out_of_candidates_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("message", "paths"),
+    [
+        (WORDS, ["a.py", "b.py"]),
+        ("Add tests for the sums", None),
+        ("Document the sum of one number", None),
+    ],
+)
+def test_too_many_files_are_cut_down_to_code(message: str, paths: list[str] | None, tmp_path: Path) -> None:
+    files = dict.fromkeys(("a.py", "b.py", "tests/test_a.py", "docs/a.md"), "x = 1\n")
+    folder = repositories.make(tmp_path / "judged", [BASE, Made(message, files)])
+    candidates, lost, _files = judged(folder, max_files=2)
+    assert (candidates[0] == paths) if paths else (lost == {"too many files": 1})
+
+
+@pytest.mark.parametrize(
     ("message", "left"),
     [
         ('Revert "{title}"\n\nThis reverts commit {sha}.', 1),

@@ -11,7 +11,7 @@ import pytest
 from git_repositories import HISTORY, ME, Made, git, loose
 from specialists import git_layout
 from specialists.git_layout import Unreadable, owner_emails
-from specialists.git_source import MAX_BLOB, GitSource
+from specialists.git_source import MAX_BLOB, GitSource, is_blob
 
 
 def shas(folder: Path) -> list[str]:
@@ -202,7 +202,10 @@ def test_corrupt_blob_is_passed_over(damage: bytes | None, tmp_path: Path) -> No
 def test_content_of_another_object_is_not_taken(tmp_path: Path) -> None:
     folder = repositories.make(tmp_path / "forged", HISTORY)
     loose(folder, "HEAD~1:sums.py").write_bytes(loose(folder, "HEAD:factor.py").read_bytes())
-    assert contents(folder)["Fix the sum of one number: sums.py"] is None
+    with GitSource(folder) as source:
+        sums, factor = repositories.head(folder, "HEAD~1:sums.py"), repositories.head(folder, "HEAD:factor.py")
+        assert list(source.blobs([sums, factor])) == [None, b"FACTOR = 3\n"]
+    assert not is_blob(sums, contents(folder)["Fix the sum of one number: sums.py"])
 
 
 def test_history_that_breaks_off_is_named(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -110,12 +111,18 @@ def test_every_example_replays(configured: Path, tmp_path: Path) -> None:
         Made("Drop the last line end of it", {"long.py": LONG[:200].rstrip()}),
         Made("Add a text in another script", {"ünï cödé.py": "name = 'zażółć'\n\n\n\n", "a b/c.py": "x = 1"}),
         Made("Duplicate the lines of the file", {"a b/c.py": "x = 1\n" * 6}),
+        Made(
+            "Add two copies of a module",
+            {"one/a.py": LONG[:900], "two/a.py": LONG[:900], "e.py": "", "f.py": "x = 1\n"},
+        ),
+        Made("Change both copies of the module", {f"{name}/a.py": LONG[60:900] + "x = 1\n" for name in ("one", "two")}),
+        Made("Fill the module that was empty", {"e.py": "e = 1\n"}),
         Made("Change only the third of the lines", {"a b/c.py": "x = 1\n" * 2 + "x = 2\n" + "x = 1\n" * 3}),
     ]
     folder = repositories.make(tmp_path / "src" / "odd", [*HISTORY, *odd])
     run(configured, "--language", "python")
     found = rows(configured)
-    assert len(found) == 10
+    assert len(found) == 13
     for row in found:
         commit, paths = row["source"]["commit"], row["source"]["paths"]
         before = files_at(folder, f"{commit}~1", paths) if row is not found[0] else {}
@@ -155,6 +162,9 @@ def test_rewritten_history_takes_its_examples_along(configured: Path, repository
     git(repository, "update-ref", "refs/heads/main", "HEAD~1")
     run(configured, "--language", "python")
     assert requests(configured) == ["Add a module for sums.", "Fix the sum of one number."]
+    remembered = sqlite3.connect(configured.parent / "data" / "commits" / ".python.mined.sqlite")
+    assert remembered.execute("SELECT count(*) FROM verdicts").fetchone() == (2,)
+    remembered.close()
 
 
 def test_unreadable_repository_keeps_its_rows(configured: Path, repository: Path, tmp_path: Path) -> None:
@@ -227,7 +237,9 @@ def test_missing_repository_is_named_and_keeps_its_rows(configured: Path, reposi
         (Made("Add all the functions", {"t.py": LONG * 20}), "too long"),
         (Made("Add the second module", {"t.py": "x = 1\n", "t.rs": "fn main() {}\n" * 9}), "mostly another language"),
         (Made("Add the key of the shop", {"t.py": f"key = 'AKIA{'QRSTUVWXYZ234567'}'\n"}), "secret in target"),
-        (Made("Add an empty module here", {"t.py": ""}), "object missing or too large"),
+        (Made("Add an empty module here", {"t.py": ""}), "empty file"),
+        (Made("Take everything out of it", {"sums.py": "\n"}), "deletes files"),
+        (Made("Add a package of two files", {"p/__init__.py": "", "p/a.py": "x = 1\n"}), None),
         (Made("Indent the return once more", {"sums.py": "def f(x):\n    if x:\n        x = 2\n    return x\n"}), None),
     ],
 )
@@ -311,6 +323,13 @@ def test_licences_are_noted(configured: Path, tmp_path: Path) -> None:
         "path": "", "name": "a.git", "examples": 1, "licence": ["LICENSE-MIT"],
     }  # fmt: skip
     assert mining.shown(Path.home() / "src" / "a") == "~/src/a"
+
+
+def test_what_does_not_fit_goes_without_texts_and_tests(configured: Path, tmp_path: Path) -> None:
+    files = {"a.py": "x = 1\n", "tests/test_a.py": LONG * 20, "docs/a.md": "words " * 9}
+    repositories.make(tmp_path / "src" / "a", [Made("Add one value to use", files)])
+    run(configured, "--language", "python")
+    assert rows(configured)[0]["source"]["paths"] == ["a.py"]
 
 
 def test_survival_and_tests_are_noted(configured: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Protocol, TypeVar
 
@@ -37,6 +38,7 @@ _REVERTED_SHA = re.compile(r"(?:reverts?|reverting) (?:commit )?([0-9a-f]{7,64})
 _REVERTED_TITLE = re.compile(r"revert(?:s|ed)?:? ['\"“](.+)['\"”]", re.I)
 _NUMBER = re.compile(r"\s*\(#\d+\)")
 
+_REGULAR = frozenset(REGULAR)
 _LOCKS = frozenset(
     """
     cargo.lock package-lock.json npm-shrinkwrap.json yarn.lock pnpm-lock.yaml bun.lock bun.lockb deno.lock poetry.lock
@@ -63,10 +65,14 @@ _TEST = re.compile(
     r"(?:^|/)(?:tests?|specs?|__tests__|e2e|testing|testdata|fixtures|benches)/|(?:^|/)(?:test_[^/]*|conftest|[^/]*_test|"
     r"[^/]*_spec|[^/]*[._-](?:test|spec)|[^/]*Tests?)\.\w+$"
 )  # fmt: skip
+_SPEAKS_OF_THEM = re.compile(
+    r"\b(?:docs?|document\w*|readme|guides?|examples?|tutorial|changelog|tests?|specs?)\b", re.I
+)
 _DOCS = re.compile(r"\.(?:md|mdx|rst|txt|adoc|markdown|html?)$|(?:^|/)docs?/", re.I)
 
 MERGE, SHALLOW, BOT, OTHERS = "merge", "edge of a shallow clone", "bot", "somebody else's"
 REVERT, REVERTED, UNFINISHED, ENCODING = "revert", "reverted later", "fixup, squash or WIP", "bad encoding"
+SUBMODULES, LINKS = "submodule", "symbolic link"
 NO_FILE, DELETES, MOVES, TOO_MANY = "no file of the language", "deletes files", "moves files", "too many files"
 
 
@@ -74,16 +80,21 @@ class LeftOut(Exception):
     """A commit that is no example; the text is the reason, as it is counted."""
 
 
+@lru_cache(maxsize=1 << 16)
 def is_test(path: str) -> bool:
     return _TEST.search(path) is not None
 
 
+@lru_cache(maxsize=1 << 16)
 def is_docs(path: str) -> bool:
     return _DOCS.search(path) is not None
 
 
-def smaller(changes: list[T]) -> list[list[T]]:
-    """All, then without texts, then without tests too: what a commit is cut down to where it is too much."""
+def smaller(changes: list[T], message: str) -> list[list[T]]:
+    """All, then without texts, then without tests too: what a commit is cut down to where it is too much, unless texts
+    or tests are what its message speaks of."""
+    if _SPEAKS_OF_THEM.search(message.strip().split("\n", 1)[0]):
+        return [changes]
     code = [change for change in changes if not is_docs(change.path)]
     return [changes, code, [change for change in code if not is_test(change.path)]]
 
@@ -107,6 +118,7 @@ class CommitFilter:
         self.attributes = Attributes(source)
         self.lost: Counter[str] = Counter()  # commits by reason
         self.files: Counter[str] = Counter()  # files left out of commits that are candidates, by reason
+        self.path_reason = lru_cache(maxsize=1 << 16)(self._path_reason)  # the same paths come again and again
         self._reverted: set[str] = set()  # ids, whole or the first digits
         self._reverted_titles: Counter[str] = Counter()
 
@@ -137,14 +149,14 @@ class CommitFilter:
             raise LeftOut(REVERTED)
         if _UNFINISHED.match(title):
             raise LeftOut(UNFINISHED)
-        changes = self._changes(commit.changes)
+        changes = self._changes(commit.changes, title)
         try:
             message = commit.message.decode("utf-8")
         except UnicodeDecodeError:
             raise LeftOut(ENCODING) from None
         return Candidate(commit, changes, understand(message))
 
-    def _changes(self, changes: list[Change]) -> list[Change]:
+    def _changes(self, changes: list[Change], title: str) -> list[Change]:
         """The changes that can be shown, own language first, tests and texts last."""
         if not any(change.path.endswith(self.extensions) for change in changes):
             raise LeftOut(NO_FILE)
@@ -162,7 +174,7 @@ class CommitFilter:
             raise LeftOut(MOVES if deleted & added or (own and not any(c.status == "M" for c in own)) else DELETES)
         if not own:
             raise LeftOut(lost.most_common(1)[0][0])
-        fitting = next((some for some in smaller(kept) if len(some) <= self.max_files), [])
+        fitting = next((some for some in smaller(kept, title) if len(some) <= self.max_files), [])
         if not any(change in own for change in fitting):
             raise LeftOut(TOO_MANY)
         self.files.update(lost)
@@ -171,25 +183,25 @@ class CommitFilter:
         )
 
     def file_reason(self, change: Change) -> str | None:
+        """Why a file cannot be part of an example, as far as its metadata tells."""
         modes = {change.before_mode, change.after_mode} - {"000000"}
-        path = PurePosixPath(change.path)
-        if SUBMODULE in modes:
-            return "submodule"
-        if SYMLINK in modes:
-            return "symbolic link"
-        if not modes <= set(REGULAR):
-            return "no regular file"
+        if not modes <= _REGULAR:
+            return SUBMODULES if SUBMODULE in modes else LINKS if SYMLINK in modes else "no regular file"
         if change.before == change.after:
             return "mode only"
-        if not change.path.isprintable() or not _is_text(change.path):
+        return self.path_reason(change.path)
+
+    def _path_reason(self, path: str) -> str | None:
+        *folders, name = path.lower().split("/")
+        if not path.isprintable() or any("\ud800" <= character <= "\udfff" for character in path):
             return ENCODING
-        if path.name.lower() in _LOCKS or path.suffix == ".lock":
+        if name in _LOCKS or name.endswith(".lock"):
             return "lock file"
-        if any(part.lower() in _VENDORED for part in path.parts[:-1]) or self.attributes.has(change.path, "vendored"):
+        if not _VENDORED.isdisjoint(folders) or self.attributes.has(path, "vendored"):
             return "vendored"
-        if _GENERATED.search(change.path) or self.attributes.has(change.path, "generated"):
+        if _GENERATED.search(path) or self.attributes.has(path, "generated"):
             return "generated"
-        if _CHANGELOG.search(change.path) and not change.path.endswith(self.extensions):
+        if _CHANGELOG.search(path) and not path.endswith(self.extensions):
             return "changelog"
         return None
 
@@ -205,10 +217,6 @@ class CommitFilter:
             self._reverted_titles[title] -= 1
             return True
         return any(sha[:length] in self._reverted for length in (40, 64, *range(7, 13)))
-
-
-def _is_text(path: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in path)
 
 
 class Attributes:

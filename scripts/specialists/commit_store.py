@@ -68,6 +68,7 @@ class Store:
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
         self.database = sqlite3.connect(path or ":memory:", timeout=1)
+        self.database.execute("PRAGMA secure_delete = ON")
         self.database.executescript(
             "CREATE TABLE IF NOT EXISTS rules (key TEXT);"
             "CREATE TABLE IF NOT EXISTS verdicts (sha TEXT PRIMARY KEY, reason TEXT, record BLOB, row TEXT);"
@@ -97,6 +98,11 @@ class Store:
         """The example of a commit that is one, without its tools."""
         packed = self.database.execute("SELECT record FROM verdicts WHERE sha = ?", [sha]).fetchone()[0]
         return json.loads(zlib.decompress(packed))
+
+    def keep(self, shas: set[str]) -> None:
+        """Forget every other commit: what is no longer reachable is not to lie about."""
+        known = self.database.execute("SELECT sha FROM verdicts").fetchall()
+        self.database.executemany("DELETE FROM verdicts WHERE sha = ?", [row for row in known if row[0] not in shas])
 
     def close(self) -> None:
         """Keep what was put."""

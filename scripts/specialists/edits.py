@@ -115,7 +115,7 @@ def conversation(
     steps: list[list[tuple[str, dict[str, Any], str]]] = []
     reads = []
     for change in changes:
-        if change.before is None:
+        if not (change.before or "").strip():  # nothing there that an edit could hold on to
             steps.append([("write", {"content": change.after, "filePath": change.path}, WRITE_DONE)])
             continue
         edits = plan_edits(change)

@@ -19,31 +19,32 @@ import subprocess
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from specialists.git_layout import MAX_REFERENCES, OBJECT_ID, Layout, Unreadable, environment, last_line, run_git, text
 
 REGULAR = ("100644", "100755")
 SYMLINK, SUBMODULE = "120000", "160000"
 MAX_BLOB = 1 << 19  # bytes; larger files are never held in memory, their content counts as not there
-RECENT = 128  # blobs kept at hand: what one commit made is mostly what the next one changes
+RECENT = 256  # blobs kept at hand: what one commit made is mostly what the next one changes
 CHUNK = 1 << 17  # bytes asked of a pipe at once
 PIPE = 1 << 20  # bytes that a pipe holds: fewer changes between processes (Linux; elsewhere of no effect)
 
-_MARK = re.compile(  # begins with a literal, which the engine looks for fast
-    rb"\n(?:@@ -(?P<start>\d+)(?:,(?P<removed>\d+))? \+(?P<begin>\d+)(?:,(?P<added>\d+))? @@"
-    rb"|index (?P<before>[0-9a-f]+)\.\.(?P<after>[0-9a-f]+)|(?P<commit>[0-9a-f]{64}|[0-9a-f]{40})(?=\n))"
+_MARK = re.compile(  # (start, removed, begin, added, before, after, commit); a literal in front is looked for fast
+    r"\n(?:@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@|index ([0-9a-f]+)\.\.([0-9a-f]+)"
+    r"|([0-9a-f]{64}|[0-9a-f]{40})(?=\n))"
 )
+_NO_MARK = ("",)
 _FORMAT = "%H%x00%P%x00%at%x00%ct%x00%ae%x00%aE%x00%an%x00%B%x00"
 
 Hunk = tuple[int, int, int, int]  # lines before[a:b] became after[c:d], counted from 0
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):  # made by the hundred thousand: tuples are made faster than dataclasses
     """One path in one commit; ids of zeros where there is no file before or after."""
 
     before_mode: str
@@ -54,8 +55,7 @@ class Change:
     path: str  # bytes that are no UTF-8 stand as surrogates
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """The metadata of a commit."""
 
     sha: str
@@ -66,14 +66,14 @@ class Commit:
     mapped_email: str  # after the repository's own .mailmap
     author: str
     message: bytes  # UTF-8 where git could tell the encoding
-    changes: list[Change] = field(default_factory=list)  # none for merges
+    changes: list[Change]  # none for merges
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
     """What the second phase adds to a commit."""
 
-    blobs: dict[str, bytes | None]  # by id; None: missing, corrupt or over MAX_BLOB
+    blobs: dict[str, bytes | None]  # by id, to be checked with is_blob; None: missing, corrupt or over MAX_BLOB
     hunks: dict[tuple[str, str], list[Hunk]]  # by (before, after); empty when the diff could not be made
 
 
@@ -158,31 +158,25 @@ class GitSource:
         ids = list(ids)
         stream = _Blobs(self, ids)
         try:
-            for _ in ids:
-                yield stream.next()
+            for sha in ids:
+                content = stream.next()
+                yield content if content is not None and is_blob(sha, content) else None
         finally:
             stream.close()
 
     def read(self, chosen: Iterable[tuple[Commit, list[Change]]]) -> Iterator[Contents]:
         """Blobs and hunks of some changes of each commit, in order."""
-        commits, wanted = [], []
-        for commit, changes in chosen:
-            ids = (sha for change in changes for sha in (change.before, change.after) if sha.strip("0"))
-            commits.append(commit.sha)
-            wanted.append(list(dict.fromkeys(ids)))
+        chosen = list(chosen)
+        requests: list[str] = []
         recent = _Recent()
-        diffs = _Diffs(self, commits)
-        blobs = _Blobs(self, [sha for ids in wanted for sha in ids if recent.misses(sha)])
+        for _commit, changes in chosen:
+            recent.take(changes, requests.append)
+        diffs, blobs = _Diffs(self, [commit.sha for commit, _changes in chosen]), _Blobs(self, requests)
         recent = _Recent()
         try:
-            for ids in wanted:
+            for _commit, changes in chosen:
                 hunks = diffs.next()
-                found = {}
-                for sha in ids:
-                    if recent.misses(sha):
-                        recent[sha] = blobs.next()
-                    found[sha] = recent[sha]
-                yield Contents(found, hunks)
+                yield Contents(recent.take(changes, lambda _sha: blobs.next()), hunks)
         finally:
             blobs.close()
             diffs.close()
@@ -213,18 +207,29 @@ class GitSource:
                 _end(process)
 
 
-class _Recent(OrderedDict):
-    """The RECENT blobs used last. What is asked for, and what is then read, is told by the same sequence of calls."""
+class _Recent:
+    """The RECENT blobs that commits older than the last one may still ask for.
 
-    def misses(self, sha: str) -> bool:
-        """Whether a blob has to be read, and takes its place."""
-        if sha in self:
-            self.move_to_end(sha)
-            return False
-        self[sha] = None
-        if len(self) > RECENT:
-            self.popitem(last=False)
-        return True
+    The same sequence of changes asks for the same blobs, so that requests can be told before anything is read.
+    """
+
+    def __init__(self) -> None:
+        self._blobs: OrderedDict[str, bytes | None] = OrderedDict()
+
+    def take(self, changes: list[Change], read: Callable[[str], bytes | None]) -> dict[str, bytes | None]:
+        """The blobs of some changes, read where they are not at hand."""
+        found: dict[str, bytes | None] = {}
+        for change in changes:
+            for sha in (change.before, change.after):
+                if sha in found or not sha.strip("0"):
+                    continue
+                found[sha] = self._blobs.pop(sha) if sha in self._blobs else read(sha)
+        for change in changes:
+            if change.before in found:
+                self._blobs[change.before] = found[change.before]  # what an older commit made
+        while len(self._blobs) > RECENT:
+            self._blobs.popitem(last=False)
+        return found
 
 
 class _Stream:
@@ -254,8 +259,7 @@ class _Blobs(_Stream):
     arguments = ("cat-file", "--batch", "--buffer")
 
     def next(self) -> bytes | None:
-        """The next blob's content, checked against its id."""
-        request = self.requests[self.position]
+        """The next blob's content."""
         self.position += 1
         output = self.process.stdout
         header = output.readline()
@@ -267,8 +271,7 @@ class _Blobs(_Stream):
                 return None
             content = output.read(size + 1)  # with the line end behind it
             if len(content) > size:
-                content = content[:-1]
-                return content if _blob_id(content, len(request)) == request else None
+                return content[:-1]
         self._open()  # a corrupt object ends the process
         return None
 
@@ -282,53 +285,52 @@ class _Diffs(_Stream):
     def _open(self) -> None:
         super()._open()
         self._marks = _diff_marks(self.process.stdout)
-        self._begun = next(self._marks, None)  # read already: the mark that begins the next commit
+        self._begun = next(self._marks, _NO_MARK)[-1]  # the commit whose mark was read already
 
     def next(self) -> dict[tuple[str, str], list[Hunk]]:
         """The hunks of the next commit; none at all when its diff cannot be made."""
-        request = self.requests[self.position].encode()
+        request = self.requests[self.position]
         self.position += 1
         found: dict[tuple[str, str], list[Hunk]] = {}
-        if self._begun and self._begun["commit"] == request:
-            hunks: list[Hunk] = []
-            for mark in self._marks:
-                if mark["start"]:
-                    hunks.append(_hunk(*mark.group("start", "removed", "begin", "added")))
-                elif mark["before"]:
-                    hunks = found.setdefault((mark["before"].decode(), mark["after"].decode()), [])
+        if self._begun == request:
+            self._begun, hunks = "", []
+            for start, removed, begin, added, before, after, commit in self._marks:
+                if start:
+                    hunks.append(_hunk(start, removed, begin, added))
+                elif before:
+                    hunks = found[before, after] = []  # anew for a copy of a file
                 else:
-                    self._begun = mark
+                    self._begun = commit
                     return found
-            self._begun = None
-        if self._begun is None and self.process.wait():
+        if not self._begun and self.process.wait():
             self._open()
             return {}
         return found
 
 
-def _diff_marks(output: IO[bytes]) -> Iterator[re.Match[bytes]]:
+def _diff_marks(output: IO[bytes]) -> Iterator[tuple[str, ...]]:
     """Where commits, files and hunks begin in what `diff-tree -U0` writes; the changed lines, which all have a sign in
     front, are passed over at the speed of the regular expression engine."""
     rest = b"\n"
     while chunk := output.read1(CHUNK):
         whole, end, rest = (rest + chunk).rpartition(b"\n")
         rest = end + rest
-        yield from _MARK.finditer(whole + end)
+        yield from _MARK.findall((whole + end).decode("latin-1"))
 
 
-def _hunk(start: bytes, removed: bytes | None, begin: bytes, added: bytes | None) -> Hunk:
+def _hunk(start: str, removed: str, begin: str, added: str) -> Hunk:
     """The numbers of a hunk's header without context lines, as half-open ranges of lines counted from 0."""
-    a, c = int(start), int(begin)
-    old, new = 1 if removed is None else int(removed), 1 if added is None else int(added)
-    a, c = a - (old > 0), c - (new > 0)  # of nothing removed or added, the line before it is named
+    old, new = int(removed or 1), int(added or 1)  # a count of one is left out
+    a, c = int(start) - (old > 0), int(begin) - (new > 0)  # of nothing removed or added, the line before it is named
     return a, a + old, c, c + new
 
 
-def _blob_id(content: bytes, length: int) -> str:
-    kind = hashlib.sha1 if length == 40 else hashlib.sha256
+def is_blob(sha: str, content: bytes) -> bool:
+    """Whether a content is what its id says: git does not look, and a borrowed object folder may hold anything."""
+    kind = hashlib.sha1 if len(sha) == 40 else hashlib.sha256
     digest = kind(b"blob %d\0" % len(content), usedforsecurity=False)
     digest.update(content)
-    return digest.hexdigest()
+    return digest.hexdigest() == sha
 
 
 def _fields(output: IO[bytes]) -> Iterator[bytes]:
@@ -350,10 +352,14 @@ def _parsed(fields: Iterator[bytes]) -> Iterator[Commit]:
         elif item:
             if commit:
                 yield commit
-            parents, authored, committed, email, mapped, author, message = (next(fields, b"") for _ in range(7))
+            about = list(islice(fields, 7))
+            if len(about) < 7:  # git broke off
+                return
+            parents, authored, committed, *names, message = about
+            email, mapped, author = map(_decoded, names)
             commit = Commit(
                 item.decode("ascii"), tuple(parents.decode("ascii").split()), _number(authored), _number(committed),
-                _decoded(email).lower(), _decoded(mapped).lower(), _decoded(author), message,
+                email.lower(), mapped.lower(), author, message, [],
             )  # fmt: skip
     if commit:
         yield commit

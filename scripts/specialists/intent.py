@@ -40,9 +40,10 @@ def understand(message: str) -> Intent:
     kind, scope, subject = _prefixes(_tidy(title))
     if words.RELEASES.match(subject) or scope in words.BUMPED:
         raise NoIntent(RELEASE)
-    body = _body(rest, squashed=words.REFERENCE.search(title) is not None)
+    body = _body(rest, squashed=_refers(title))
     least = 2 if body or scope or words.CODE.search(subject) else LEAST_WORDS
-    if words.NOISE.match(subject) or _count(subject) < least:
+    thin = not body and words.THIN.fullmatch(subject) and not words.CODE.search(subject)
+    if words.NOISE.match(subject) or thin or _count(subject) < least:
         raise NoIntent(VAGUE)
     subject, verb = _imperative(subject, kind)
     request = f"{subject} ({scope})" if scope and not _mentions(subject, scope) else subject
@@ -68,9 +69,16 @@ def _title(message: str) -> tuple[str, str]:
     return first, rest
 
 
+def _refers(line: str) -> bool:
+    """Whether a line names an issue or pull request; told cheaply for the many that do not."""
+    return ("#" in line or "://" in line or "gh-" in line.lower()) and words.REFERENCE.search(line) is not None
+
+
 def _tidy(line: str) -> str:
     """A title without references, marks and emoji."""
-    line = words.EMOJI.sub("", words.MARKS.sub("", words.REFERENCE.sub(" ", line)))
+    line = words.EMOJI.sub("", words.MARKS.sub("", line))
+    if _refers(line):
+        line = words.REFERENCE.sub(" ", line)
     line = re.sub(r"\(\s*[,;]*\s*\)|\[\s*\]", "", line)
     return re.sub(r"\s+([,.;:)])(?=\s|$)", r"\1", re.sub(r"\s+", " ", line)).strip(" ,;:-–—.&").rstrip(" ([")
 
@@ -95,10 +103,10 @@ def _imperative(subject: str, kind: str | None) -> tuple[str, str | None]:
     leading = r"^(?:also|now|then|just|simply|please|this (?:commit|patch|change|pr))\s+"
     subject = re.sub(leading, "", subject, flags=re.I).rstrip("!")
     word, _, rest = subject.partition(" ")
-    verb = words.FORMS.get(word.lower())
+    verb = None if words.TELLS.match(subject) else words.FORMS.get(word.lower())
     if verb and rest:
         return f"{verb.capitalize()} {rest}", verb
-    if word.lower() in words.STARTS or words.STATEMENT.search(subject):
+    if word.lower() in words.STARTS or words.TELLS.match(subject) or words.STATEMENT.search(subject):
         return subject[:1].upper() + subject[1:] if re.fullmatch(r"[a-z][a-z'-]*,?", word) else subject, None
     opening = words.OPENING.get(kind)
     if opening is None:
@@ -135,8 +143,9 @@ def _body(text: str, squashed: bool) -> str:
     text = re.split(r"^-{3,}\s*$|^# -+ >8", text.replace("\r", ""), maxsplit=1, flags=re.M)[0]
     lines = [line.rstrip() for line in text.split("\n") if not (words.TRAILER.match(line) or line.startswith("#"))]
     said = [line for line in lines if line.strip()]
-    if squashed and sum(bool(words.LISTED.match(line)) for line in said) >= 0.5 * len(said):
-        return ""
+    listed = [line[2:] for line in said if words.LISTED.match(line)]
+    if squashed and (len(listed) >= 0.5 * len(said) or any(words.CONVENTIONAL.match(line) for line in listed)):
+        return ""  # the titles of the commits that were squashed
     kept, size = [], 0
     for paragraph in re.split(r"\n\s*\n", "\n".join(lines).strip("\n")):
         paragraph = _paragraph(paragraph)

@@ -44,7 +44,7 @@ OWN_REFERENCE = re.compile(rf"\s*\((?:{REFERENCE.pattern})\)|^(?:{REFERENCE.patt
 OUTSIDE = re.compile(
     rf"{ISSUE}|\bchange-?log\b|\bthanks\b|\bh/t\b", re.I
 )  # what a reader of the code alone does not have
-MARKS = re.compile(r"\[(?:skip ci|ci skip|skip actions|no ci|wip)\]|:[a-z_]+:(?=\s)", re.I)
+MARKS = re.compile(r"\[#\d+[^\]]*\]|\[(?:skip ci|ci skip|skip actions|no ci|wip)\]|:[a-z_]+:(?=\s)", re.I)
 EMOJI = re.compile("[\u2190-\u2bff\ufe0f\u200d\U0001f000-\U0001faff]+")
 TRAILER = re.compile(
     r"^(?:[A-Z][\w-]*-(?:by|to|id|on|from|for|url|with|off)|cc|change-id|pr-url|git-svn-id|bug|fixes|closes|resolves"
@@ -72,7 +72,7 @@ _AFTERTHOUGHTS = (
 )
 _TOOLS = (
     r"(?:rust)?(?:fmt|rubocop|black|prettier|eslint|clippy|isort|swiftformat|swift-format"
-    r"|linter|lint|format\w*|ruff|flake8|pre-?commit|pylint|rustc|standardrb|biome|oxlint)"
+    r"|linter|lint|format\w*|ruff|flake8|mypy|pyright|tsc|tslint|pre-?commit|pylint|rustc|standardrb|biome|oxlint)"
 )
 NOISE = re.compile(
     "|".join(
@@ -86,14 +86,16 @@ NOISE = re.compile(
             r"(?:a (?:few|couple(?: of)?|bit of|bunch of)|some|several|many|various|lots of|minor|small|tiny|little"
             r"|general|trivial|further|last|final|quick|yet another)\b.*",
             r"(?:really|actually|finally|hopefully|possibly|maybe|try(?:ing)? to|attempt to) .*",
-            r"(?:clean ?-?up|tidy up|tidy|tweaks?|polish|format(?:ting)?|lint(?:ing)?|style|reformat|rustfmt|fmt"
-            r"|prettier|black|isort|rubocop|clippy|eslint)\b(?:\W+\w+){0,2}\W*",
+            r"(?:clean ?-?up|tidy up|tidy|tweaks?|touch[- ]?ups?|polish|format(?:ting)?|lint(?:ing)?|style|reformat"
+            r"|rustfmt|fmt|prettier|black|isort|rubocop|clippy|eslint)\b(?:\W+\w+){0,2}\W*",
             r"(?:run|apply|use|satisfy|appease|please|make|fix|update)\w* (?:(?:cargo|new|updated|auto\w*|some) )*"
             rf"{_TOOLS}\b.*",
             r"(?:fix|update|correct|adjust|improve|change|edit|tweak|add|remove|cleanup|clean up|refactor|repair|test"
             rf"|make)(?:ed|d|s|es|ing)? (?:{_QUALIFIERS} )*{_THINGS}{_AFTERTHOUGHTS}\W*".replace("\\ ", " "),
             r"(?:update|create|add|delete|edit|change|rename) [\w./-]+\.[a-z]{1,5}",  # what GitHub's editor writes
             r"(?:forg[oe]t|missed|missing|should have|left ?over)\b.*",
+            r".* again",
+            r".* (?:for|of|in|with|to|and|or|from|by|see|about|as|on|at|via|per|the|a)",  # its end was a reference
             r".*\b(?:previous|last|prior|earlier) commit\b.*",
             r".*\b(?:take|try|attempt) #?(?:2|3|two|three)\b.*",
         )
@@ -101,6 +103,14 @@ NOISE = re.compile(
     re.I,
 )
 """Subjects that only who was there understands, or that stand for anything."""
+
+THIN = re.compile(
+    r"(?:fix|correct|resolve|repair)\w* (?:(?!in\b|with\b|on\b)[\w'-]+ ){0,4}"
+    r"(?:bugs?|issues?|problems?|regressions?|errors?|mistakes?|failures?|thing|things)"
+    r"(?: (?:in|with|on|of|for|when|about|around)(?: [^\s`]+){1,3})?",
+    re.I,
+)
+"""Subjects that say where something was wrong, and not what: a body has to."""
 
 _VERSION = r"v?\d+(?:\.\d+)+\S*"
 RELEASES = re.compile(
@@ -117,7 +127,7 @@ RELEASES = re.compile(
             r"bump(?:s|ed|ing)?\b.*",
             r"(?:renovate|dependabot|(?:update|upgrade) everything)\b.*",
             r"(?:pre-?commit|autoupdate)\b.*",
-            r".*\b(?:changelog|changes\.(?:rst|md))\b.*",
+            r".*\b(?:changelog|changes\.(?:rst|md)|change entry|release notes?)\b.*",
         )
     ),
     re.I,
@@ -191,6 +201,9 @@ CODE = re.compile(r"\w_\w|::|\w\.\w|(?:^|\s)[#:.-]{1,2}\w|`|[a-z][A-Z]|\(\)")
 
 STATEMENT = re.compile(r"\b(?:should|must|needs? to|ought to|no longer|can now|has to|have to)\b", re.I)
 """What makes a statement a request."""
+
+TELLS = re.compile(r"\S+(?: \S+){0,2} (?:now|no longer|doesn't|does not|should|must) ", re.I)
+"""What tells how something is to be, even where its first word could be a verb: `Optimize command now accepts …`."""
 
 KINDS = {
     "feature": "add implement support introduce allow enable provide expose accept create extend include permit",
