@@ -23,7 +23,7 @@ sys.path[:0] = [str(DEMO), str(ROOT / "scripts")]
 import make_base  # noqa: E402
 import make_history  # noqa: E402
 import make_repositories  # noqa: E402
-from specialists.adapters import adapter_folder, manifest_of  # noqa: E402
+from specialists.adapters import adapter_folder, manifest_of, promoted_versions  # noqa: E402
 from specialists.cli import say, table  # noqa: E402
 from specialists.config import Config, Language, load_config  # noqa: E402
 from specialists.records import read_json  # noqa: E402
@@ -37,10 +37,12 @@ def main() -> int:
         module.make(OUT)
         if (seconds := time.monotonic() - begun) > 1:
             say(f"demo: made {what} in {seconds:.0f} s")
-    code = doit("-n", "2", "-P", "thread") or doit("ask", "report")
-    if code:
+    if code := doit("-n", "2", "-P", "thread"):
         return code
     config = load_config(CONFIG)
+    answers = read_json(config.paths.reports / "answers.json") or {}
+    if answers.get("promoted") != promoted_versions(config) and (code := doit("ask", "report")):
+        return code
     say(f"\n{summary(config)}\n\n{NEXT}\n\nDone in {time.monotonic() - started:.0f} s.")
     return 0
 

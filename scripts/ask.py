@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from specialists.adapters import adapter_folder
+from specialists.adapters import adapter_folder, promoted_versions
 from specialists.agent import TOOLS, system_prompt
 from specialists.cli import command, finish, progress, say, table
 from specialists.config import Config, Language, Problem
@@ -34,11 +34,7 @@ QUESTION = "Read the README and say in one sentence what this {title} project do
 @click.option("--start-timeout", default=600, show_default=True, help="Seconds for a server of our own to start.")
 def main(config: Config, as_json: bool, tokens: int, start_timeout: int) -> None:
     """Ask every promoted adapter one question and show who answered."""
-    promoted = {
-        name: version.name
-        for name, language in config.languages.items()
-        if (version := adapter_folder(config, language).current)
-    }
+    promoted = promoted_versions(config)
     kept = config.paths.reports / "answers.json"
     answers = read_json(kept) or {}
     if answers.get("promoted") != promoted:

@@ -127,6 +127,12 @@ def adapter_folder(config: Config, language: Language) -> AdapterFolder:
     return AdapterFolder(config.paths.adapters / language.adapter)
 
 
+def promoted_versions(config: Config) -> dict[str, str]:
+    """The current version's name of every language that has one."""
+    current = {name: adapter_folder(config, language).current for name, language in config.languages.items()}
+    return {name: version.name for name, version in current.items() if version}
+
+
 def manifest_of(version: Path | None) -> dict[str, Any]:
     """A version's manifest; empty when there is no such version."""
     return (read_json(version / MANIFEST) if version else None) or {}
