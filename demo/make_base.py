@@ -27,7 +27,7 @@ PIECES = r"\n[\n ]*| ?\p{L}+|[^\p{L}\n]+"  # no token goes over these; JSON's pu
 STEPS = 300
 SHARES = (0.25, 0.6)  # of the steps on code, and until when on conversations without a list of tools
 PEAK = 1e-2  # of the learning rate: the best of 2e-3 to 1.2e-2
-LIBRARY_FILES = 80  # of the standard library, read for the tokenizer and the training
+LIBRARY_FILES = 120  # of the standard library, read for the tokenizer and the training
 
 
 def make(out: Path) -> None:

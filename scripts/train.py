@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -110,7 +111,8 @@ def train(config: Config, language: Language, rows_file: Path, folder: AdapterFo
     }
     write_if_changed(building / "README.md", model_card(manifest, language.title))
     version = folder.publish(building, manifest)
-    first, last = manifest["losses"][0][1], manifest["losses"][-1][1]
+    losses = [loss for _step, loss in manifest["losses"]]
+    first, last = fmean(losses[:3]), fmean(losses[-3:])  # one step alone says more about its rows than about training
     say(
         f"{language.adapter}: {version.name}: {manifest['rows']} rows, {manifest['parameters']:,} parameters in "
         f"{len(manifest['modules'])} modules, loss {first:.3f} -> {last:.3f}, {manifest['seconds']:.0f} s"

@@ -312,13 +312,14 @@ def test_a_history_as_projects_have_it(repositories: Path, language: str) -> Non
     assert (repository / told.lock).is_file()
 
 
-def test_the_configuration_names_what_is_made(repositories: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_configuration_names_what_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # wherever it is started
     config = load_config(ROOT / "demo" / "specialists.toml")
     assert not [finding for finding in config.findings if finding.fatal]
     assert list(config.languages) == list(stories.LANGUAGES)
-    for name, language in config.languages.items():
-        assert [Path(path).name for path in language.repositories] == [stories.project(name).name]
     out = ROOT / "demo" / "out"
+    for name, language in config.languages.items():
+        assert language.repositories == (str(out / "repositories" / stories.project(name).name),)
     assert config.databases() == [out / "opencode.db"] and config.base.model == str(out / "base")
     assert config.paths.data.parent == config.paths.adapters.parent == config.paths.reports.parent == out
 
