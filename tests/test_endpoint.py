@@ -1,0 +1,115 @@
+"""A model behind an endpoint: what it is asked, what of its answers is used, and what happens without it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from click.testing import CliRunner
+from test_augment import CANARY, augment, make_repository, many_functions, run, wanting
+
+
+@pytest.fixture
+def endpoint():
+    """A model that answers at once; `asked` holds the questions, `answer` what it says."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            question = body["messages"][0]["content"]
+            server.asked.append(question)
+            content = json.dumps({"choices": [{"message": {"content": server.answer(question)}}]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.asked, server.judge = [], "Yes."
+    server.answer = lambda question: (
+        server.judge if question.endswith("Answer yes or no.") else "please mend {} in {}".format(
+            *re.search(r"function `(.*?)` and the file (\S+)\. Tell", question).groups())
+    )  # fmt: skip
+    server.url = f"http://127.0.0.1:{server.server_port}/v1"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_model_words_the_requests_and_is_asked_once(config_file, tmp_path, endpoint) -> None:
+    path = make_repository(tmp_path / "shelf", {"a.rb": many_functions(6)})
+    rows, summary = run(config_file, "ruby", path, more=("--endpoint", endpoint.url, "--model", "base"))
+    assert [row["source"]["template"] for row in rows] == ["model"] * 3 and summary["by model"] == 3
+    assert all(row["messages"][1]["content"].startswith("please mend ") for row in rows)
+    asked = len(endpoint.asked)
+    assert asked == 6  # written and judged
+    assert run(config_file, "ruby", path, more=("--endpoint", endpoint.url, "--model", "base")) == (rows, summary)
+    assert len(endpoint.asked) == asked
+
+
+@pytest.mark.parametrize("spoil", ["judge", "names nothing", "too long", "code"])
+def test_what_the_model_writes_is_judged(spoil, config_file, tmp_path, endpoint) -> None:
+    path = make_repository(tmp_path / "shelf", {"a.rb": many_functions(6)})
+    plain, _ = run(config_file, "ruby", path)
+    write = endpoint.answer
+    if spoil == "judge":
+        endpoint.judge = "No, it is too vague."
+    else:
+        spoiled = {"names nothing": "mend it", "too long": "x" * 900, "code": "```"}[spoil]
+        endpoint.answer = lambda question: spoiled + (write(question) if spoil != "names nothing" else "")
+    rows, summary = run(config_file, "ruby", path, more=("--endpoint", endpoint.url, "--model", "base"))
+    assert rows == plain and summary["by model"] == 0
+
+
+def test_no_secret_is_sent_to_the_endpoint(config_file, tmp_path, endpoint) -> None:
+    text = many_functions(3).replace("two, 1)", f"two, 1) # {CANARY}")
+    path = make_repository(tmp_path / "shelf", {"a.rb": text})
+    run(wanting(config_file, 30), "ruby", path, more=("--endpoint", endpoint.url, "--model", "base"))
+    assert endpoint.asked and CANARY not in "".join(endpoint.asked)
+    assert CANARY not in (config_file.parent / "out" / ".ruby.requests.json").read_text()
+
+
+def test_without_an_answer_the_templates_are_used_and_the_endpoint_is_named(config_file, tmp_path) -> None:
+    path = make_repository(tmp_path / "shelf", {"a.rb": many_functions(6)})
+    plain, _ = run(config_file, "ruby", path)
+    rows, summary = run(config_file, "ruby", path, code=3, more=("--endpoint", "http://127.0.0.1:9/v1", "--model", "m"))
+    assert rows == plain
+    assert len(summary["problems"]) == 1 and "http://127.0.0.1:9/v1" in summary["problems"][0]
+
+
+@pytest.mark.parametrize("more", [("--endpoint", "http://x/v1"), ("--model", "m"), ("--endpoint", "x", "--model", "m")])
+def test_endpoint_and_model_go_together(more, config_file) -> None:
+    result = CliRunner().invoke(augment.main, ["--config", str(config_file), "--language", "ruby", *more])
+    assert result.exit_code == 1 and "go together" in result.output
+
+
+def test_general_prompts_are_answered_once_and_kept_without_an_endpoint(config_file, endpoint) -> None:
+    replay = importlib.import_module("replay")
+    endpoint.answer = lambda question: f"What I know of {question}"
+    command = ["--config", str(config_file), "--language", "ruby", "--json", "--model", "base"]
+    first = CliRunner().invoke(replay.main, [*command, "--endpoint", endpoint.url])
+    prompts = replay.PROMPTS.read_text().splitlines()
+    assert first.exit_code == 0 and json.loads(first.stdout)["examples"] == len(prompts) == len(endpoint.asked)
+    path = config_file.parent / "data" / "replay" / "ruby.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert {(row["language"], row["source"]["kind"], row["source"]["model"]) for row in rows} == {
+        ("ruby", "replay", "base")
+    }
+    again = CliRunner().invoke(replay.main, [*command, "--endpoint", endpoint.url])
+    assert again.exit_code == 0 and len(endpoint.asked) == len(prompts)
+    before = path.read_bytes()
+    (path.parent / ".answers.json").unlink()
+    gone = CliRunner().invoke(replay.main, [*command, "--endpoint", "http://127.0.0.1:9/v1"])
+    assert gone.exit_code == 3 and "rows of earlier runs are kept" in gone.stderr and path.read_bytes() == before
+    none = CliRunner().invoke(replay.main, command)
+    assert none.exit_code == 1 and "an endpoint (http://…/v1) and a model go together" in none.output
