@@ -10,6 +10,7 @@ nothing when the newest version was made from the same rows and configuration. K
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -17,6 +18,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,7 @@ from specialists.sharing import gpu
 if TYPE_CHECKING:
     from specialists.training import Bases
 
+_FULL = 1 << 20  # bytes free under which a disk counts as full
 RUN = "run.json"  # what the processes of a launcher hand back
 
 
@@ -97,7 +100,8 @@ def train(config: Config, language: Language, rows_file: Path, folder: AdapterFo
     else:
         from specialists.training import train_adapter
 
-        run = train_adapter(rows, config.base, language.training, building, bases)
+        with disk_full_named(building):
+            run = train_adapter(rows, config.base, language.training, building, bases)
     manifest = {
         "adapter": language.adapter,
         "language": language.name,
@@ -126,6 +130,17 @@ def clusters(rows: list[Record]) -> dict[str, list[str]]:
     for row in rows:
         ids.setdefault(cluster_of(row), []).append(row["id"])
     return {cluster: sorted(ids[cluster]) for cluster in sorted(ids)}
+
+
+@contextlib.contextmanager
+def disk_full_named(folder: Path) -> Iterator[None]:
+    """Turn whatever fails on a full disk into a Problem: each library that writes says it in its own way."""
+    try:
+        yield
+    except Exception as error:
+        if shutil.disk_usage(folder).free > _FULL:
+            raise
+        raise Problem(f"{folder}: the disk is full ({error}); make room and run again, it goes on from here") from None
 
 
 def launch(config: Config, language: Language, rows_file: Path, building: Path) -> dict[str, Any]:

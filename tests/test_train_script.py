@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny_models
 from click.testing import CliRunner
 from conftest import ROOT
 from specialists.adapters import AdapterFolder, training_fingerprint
-from specialists.config import load_config
+from specialists.config import Problem, load_config
 from specialists.records import read_json, write_records
 from test_training import weights
 
@@ -251,3 +252,11 @@ def test_a_launcher_that_fails(project: Path, launcher: list[str], message: str)
     project.write_text(project.read_text() + f"launcher = {json.dumps(launcher)}\n")
     done = CliRunner().invoke(importlib.import_module("train").main, ["--config", str(project), "--language", "rust"])
     assert done.exit_code == 1 and message in done.stderr
+
+
+@pytest.mark.parametrize(("free", "kind"), [(1000, Problem), (1 << 30, RuntimeError)])
+def test_a_full_disk_is_told_as_one(free: int, kind: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = importlib.import_module("train")
+    monkeypatch.setattr(script.shutil, "disk_usage", lambda _folder: SimpleNamespace(free=free))
+    with pytest.raises(kind, match="writer failed"), script.disk_full_named(tmp_path):
+        raise RuntimeError("writer failed")
