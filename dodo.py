@@ -88,7 +88,7 @@ def task_extract():
 SCRUBBING = ("secrets", "secret_places", "secret_rules", "secret_values", "personal", "fakes")
 EXTRACTING = ("opencode_db", "opencode_chat", "opencode_tools", "project_paths", "shell", "evidence", "windows",
               "extraction", "spool", "session_cache", *SCRUBBING)  # fmt: skip
-READING = ("git_source", "git_layout", "commit_filter", "intent", "intent_words", "syntax", "edits")
+READING = ("git_source", "git_layout", "git_streams", "commit_filter", "intent", "intent_words", "syntax", "edits")
 MINING = ("mining", "commit_contents", "commit_store", "opencode_tools", *READING, *SCRUBBING)
 AUGMENTING = (*READING, "code_kinds", "operators", "mutations", "phrases",
               "rephrase", "synthetic", *SCRUBBING)  # fmt: skip

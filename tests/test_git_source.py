@@ -11,7 +11,8 @@ import pytest
 from git_repositories import HISTORY, ME, Made, git, loose
 from specialists import git_layout
 from specialists.git_layout import Unreadable, owner_emails
-from specialists.git_source import MAX_BLOB, GitSource, is_blob
+from specialists.git_source import GitSource
+from specialists.git_streams import MAX_BLOB, is_blob
 
 
 def shas(folder: Path) -> list[str]:
@@ -50,10 +51,12 @@ def worktree(plain: Path, folder: Path) -> Path:
 
 
 def borrowing(plain: Path, folder: Path) -> Path:
-    """A borrows from B by a relative path, B from the plain one: git would not follow that from another repository."""
+    """A borrows from B, B from the plain one, by relative paths: git would not follow these from another repository."""
     git(folder, "clone", "-q", "--shared", str(plain), "b")
     git(folder, "clone", "-q", "--shared", "b", "a")
-    (folder / "a" / ".git" / "objects" / "info" / "alternates").write_text('# comment\n"../../../b/.git/objects"\n')
+    relative = os.path.relpath(plain / ".git" / "objects", folder / "b" / ".git" / "objects")
+    for name, path in (("a", "../../../b/.git/objects"), ("b", relative)):
+        (folder / name / ".git" / "objects" / "info" / "alternates").write_text(f'# comment\n"{path}"\n')
     return folder / "a"
 
 
@@ -94,10 +97,11 @@ def test_commits_are_what_git_says(plain: Path) -> None:
 def test_hunks_are_what_changed(plain: Path) -> None:
     with GitSource(plain) as source:
         chosen = [(commit, commit.changes) for commit in source.commits()]
-        found = [contents.hunks for contents in source.read(chosen)]
-    sums = chosen[1][1][0]
-    assert found[1] == {(sums.before, sums.after): [(5, 6, 5, 6)]}
-    assert list(found[2].values()) == [[(0, 0, 0, 1)], [(0, 0, 0, 10)]]
+        found = [
+            [contents.hunks(change) for change in changes]
+            for (_commit, changes), contents in zip(chosen, source.read(chosen), strict=True)
+        ]
+    assert found == [[((0, 0, 0, 1),), ((9, 10, 9, 10),)], [((5, 6, 5, 6),)], [((0, 0, 0, 1),), ((0, 0, 0, 10),)]]
 
 
 def test_detached_and_unborn(plain: Path, tmp_path: Path) -> None:
@@ -169,7 +173,7 @@ def test_odd_names_and_messages(tmp_path: Path) -> None:
         read = list(source.read(chosen))
         assert set(source.tree()) == {"ä b.py", '"q\\".py', "new\nline"}
     assert [len(changes) for _commit, changes in chosen] == [0, 1, 1, 3]
-    assert [len(found.hunks) for found in read] == [0, 1, 1, 3]
+    assert [len(found.headers) for found in read] == [0, 1, 1, 3]
     assert {change.path for change in chosen[3][1]} == {"ä b.py", '"q\\".py', "new\nline"}
 
 
@@ -195,7 +199,7 @@ def test_corrupt_blob_is_passed_over(damage: bytes | None, tmp_path: Path) -> No
     assert contents(folder) == {**whole, broken: None}
     with GitSource(folder) as source:
         chosen = [(commit, commit.changes) for commit in source.commits()]
-        hunks = [len(found.hunks) for found in source.read(chosen)]
+        hunks = [len(found.headers) for found in source.read(chosen)]
     assert hunks == [0, 0, 2], "the diffs on both sides of it are gone, the third is there"
 
 

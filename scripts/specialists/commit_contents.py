@@ -9,7 +9,8 @@ from specialists import commit_filter, syntax
 from specialists.commit_filter import Candidate, LeftOut
 from specialists.config import Language, fingerprint
 from specialists.edits import FileChange, Hunk
-from specialists.git_source import Change, Contents, is_blob
+from specialists.git_source import Change, Contents
+from specialists.git_streams import is_blob
 
 LONG_LINE = 1000  # characters; a file with a longer line is minified or data
 HEAD_OF_FILE = 1000  # characters in which a generated file says that it is
@@ -72,7 +73,7 @@ def _file_change(change: Change, contents: Contents, language: Language) -> File
         return MINIFIED
     if new:
         return FileChange(change.path, None, after)
-    hunks = tuple(contents.hunks.get((change.before, change.after), ()))
+    hunks = contents.hunks(change)
     if not hunks:
         return MISSING
     if not after.strip():

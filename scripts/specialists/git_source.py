@@ -13,11 +13,8 @@ History is read in two phases: `commits` gives the metadata of all of them (abou
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import re
 import subprocess
 import tempfile
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -26,22 +23,14 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from specialists.git_layout import MAX_REFERENCES, OBJECT_ID, Layout, Unreadable, environment, last_line, run_git, text
+from specialists.git_streams import CHUNK, Blobs, Diffs, Headers, Hunk, end, hunk, is_blob
 
 REGULAR = ("100644", "100755")
 SYMLINK, SUBMODULE = "120000", "160000"
-MAX_BLOB = 1 << 19  # bytes; larger files are never held in memory, their content counts as not there
 RECENT = 256  # blobs kept at hand: what one commit made is mostly what the next one changes
-CHUNK = 1 << 17  # bytes asked of a pipe at once
 PIPE = 1 << 20  # bytes that a pipe holds: fewer changes between processes (Linux; elsewhere of no effect)
 
-_MARK = re.compile(  # (start, removed, begin, added, before, after, commit); a literal in front is looked for fast
-    r"\n(?:@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@|index ([0-9a-f]+)\.\.([0-9a-f]+)"
-    r"|([0-9a-f]{64}|[0-9a-f]{40})(?=\n))"
-)
-_NO_MARK = ("",)
 _FORMAT = "%H%x00%P%x00%at%x00%ct%x00%ae%x00%aE%x00%an%x00%B%x00"
-
-Hunk = tuple[int, int, int, int]  # lines before[a:b] became after[c:d], counted from 0
 
 
 class Change(NamedTuple):  # made by the hundred thousand: tuples are made faster than dataclasses
@@ -74,7 +63,11 @@ class Contents:
     """What the second phase adds to a commit."""
 
     blobs: dict[str, bytes | None]  # by id, to be checked with is_blob; None: missing, corrupt or over MAX_BLOB
-    hunks: dict[tuple[str, str], list[Hunk]]  # by (before, after); empty when the diff could not be made
+    headers: Headers  # of hunks
+
+    def hunks(self, change: Change) -> tuple[Hunk, ...]:
+        """What a change did to its lines; nothing when the diff could not be made."""
+        return tuple(hunk(*header) for header in self.headers.get((change.before, change.after), ()))
 
 
 class GitSource:
@@ -93,11 +86,12 @@ class GitSource:
             self.head = self.layout.head()
             shallow = self.layout.common_dir / "shallow"
             self.shallow = set(OBJECT_ID.findall(text(shallow, MAX_REFERENCES))) if shallow.exists() else set()
-            self._folder = tempfile.TemporaryDirectory(prefix="git-shim-")
-            self._shim = Path(self._folder.name)
-            self._make_shim()
+            alternates = self.layout.alternates()
         except OSError as error:
             raise Unreadable(f"{path}: {error.strerror or error}") from None
+        self._folder = tempfile.TemporaryDirectory(prefix="git-shim-")
+        self._shim = Path(self._folder.name)
+        self._make_shim(alternates)
 
     def __enter__(self) -> GitSource:
         return self
@@ -105,14 +99,15 @@ class GitSource:
     def __exit__(self, *_: object) -> None:
         self._folder.cleanup()
 
-    def _make_shim(self) -> None:
+    def _make_shim(self, alternates: bytes) -> None:
         kind = ["--object-format=sha256"] if self.head is not None and len(self.head) == 64 else []
         made = run_git(["init", "-q", "--bare", "--template=", *kind, "."], self._shim)
         if made.returncode:
+            self._folder.cleanup()
             raise Unreadable(f"{self.path}: git init: {last_line(made.stderr)}")
         info = self._shim / "objects" / "info"
         info.mkdir(exist_ok=True)
-        info.joinpath("alternates").write_bytes(self.layout.alternates())
+        info.joinpath("alternates").write_bytes(alternates)
         if self.shallow:
             self._shim.joinpath("shallow").write_text("".join(f"{sha}\n" for sha in sorted(self.shallow)))
 
@@ -156,7 +151,7 @@ class GitSource:
     def blobs(self, ids: Iterable[str]) -> Iterator[bytes | None]:
         """The content of each blob, in order; None where it is missing, corrupt or over MAX_BLOB."""
         ids = list(ids)
-        stream = _Blobs(self, ids)
+        stream = Blobs(self.start, ids)
         try:
             for sha in ids:
                 content = stream.next()
@@ -171,12 +166,12 @@ class GitSource:
         recent = _Recent()
         for _commit, changes in chosen:
             recent.take(changes, requests.append)
-        diffs, blobs = _Diffs(self, [commit.sha for commit, _changes in chosen]), _Blobs(self, requests)
+        diffs, blobs = Diffs(self.start, [commit.sha for commit, _changes in chosen]), Blobs(self.start, requests)
         recent = _Recent()
         try:
             for _commit, changes in chosen:
-                hunks = diffs.next()
-                yield Contents(recent.take(changes, lambda _sha: blobs.next()), hunks)
+                headers = diffs.next()
+                yield Contents(recent.take(changes, lambda _sha: blobs.next()), headers)
         finally:
             blobs.close()
             diffs.close()
@@ -204,7 +199,7 @@ class GitSource:
             try:
                 yield process, failure
             finally:
-                _end(process)
+                end(process)
 
 
 class _Recent:
@@ -230,107 +225,6 @@ class _Recent:
         while len(self._blobs) > RECENT:
             self._blobs.popitem(last=False)
         return found
-
-
-class _Stream:
-    """A git process that answers one request a line, in order; started anew behind a request that kills it."""
-
-    arguments: tuple[str, ...] = ()
-
-    def __init__(self, source: GitSource, requests: list[str]):
-        self.source, self.requests, self.position = source, requests, 0
-        self.process: subprocess.Popen | None = None
-        self._open()
-
-    def _open(self) -> None:
-        self.close()
-        self.process = self.source.start(self.arguments, subprocess.DEVNULL, subprocess.PIPE)
-        arguments = (self.process.stdin, self.requests, self.position)
-        self._feeder = threading.Thread(target=_feed, args=arguments, daemon=True)
-        self._feeder.start()
-
-    def close(self) -> None:
-        """End the process."""
-        if self.process:
-            _end(self.process, self._feeder)
-
-
-class _Blobs(_Stream):
-    arguments = ("cat-file", "--batch", "--buffer")
-
-    def next(self) -> bytes | None:
-        """The next blob's content."""
-        self.position += 1
-        output = self.process.stdout
-        header = output.readline()
-        if header.endswith(b" missing\n"):
-            return None
-        if header.endswith(b"\n"):
-            size = int(header.rsplit(b" ", 1)[1])
-            if size > MAX_BLOB and _skipped(output, size + 1):
-                return None
-            content = output.read(size + 1)  # with the line end behind it
-            if len(content) > size:
-                return content[:-1]
-        self._open()  # a corrupt object ends the process
-        return None
-
-
-class _Diffs(_Stream):
-    arguments = (
-        "diff-tree", "--stdin", "--always", "-r", "--root", "-p", "-U0", "--full-index", "--no-renames",
-        "--no-textconv", "--no-ext-diff", "--no-color",
-    )  # fmt: skip
-
-    def _open(self) -> None:
-        super()._open()
-        self._marks = _diff_marks(self.process.stdout)
-        self._begun = next(self._marks, _NO_MARK)[-1]  # the commit whose mark was read already
-
-    def next(self) -> dict[tuple[str, str], list[Hunk]]:
-        """The hunks of the next commit; none at all when its diff cannot be made."""
-        request = self.requests[self.position]
-        self.position += 1
-        found: dict[tuple[str, str], list[Hunk]] = {}
-        if self._begun == request:
-            self._begun, hunks = "", []
-            for start, removed, begin, added, before, after, commit in self._marks:
-                if start:
-                    hunks.append(_hunk(start, removed, begin, added))
-                elif before:
-                    hunks = found[before, after] = []  # anew for a copy of a file
-                else:
-                    self._begun = commit
-                    return found
-        if not self._begun and self.process.wait():
-            self._open()
-            return {}
-        return found
-
-
-def _diff_marks(output: IO[bytes]) -> Iterator[tuple[str, ...]]:
-    """Where commits, files and hunks begin in what `diff-tree -U0` writes; the changed lines, which all have a sign in
-    front, are passed over at the speed of the regular expression engine."""
-    rest = b"\n"
-    while chunk := output.read1(CHUNK):
-        whole, end, rest = (rest + chunk).rpartition(b"\n")
-        rest = end + rest
-        yield from _MARK.findall((whole + end).decode("latin-1"))
-
-
-def _hunk(start: str, removed: str, begin: str, added: str) -> Hunk:
-    """The numbers of a hunk's header without context lines, as half-open ranges of lines counted from 0."""
-    old, new = int(removed or 1), int(added or 1)  # a count of one is left out
-    a, c = int(start) - (old > 0), int(begin) - (new > 0)  # of nothing removed or added, the line before it is named
-    return a, a + old, c, c + new
-
-
-def is_blob(sha: str, content: bytes) -> bool:
-    """Whether a content is what its id says: git does not look, and a borrowed object folder may hold anything."""
-    kind = hashlib.sha1 if len(sha) == 40 else hashlib.sha256
-    digest = kind(b"blob %d\0" % len(content), usedforsecurity=False)
-    digest.update(content)
-    return digest.hexdigest() == sha
 
 
 def _fields(output: IO[bytes]) -> Iterator[bytes]:
@@ -371,27 +265,3 @@ def _number(digits: bytes) -> int:
 
 def _decoded(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
-
-
-def _feed(pipe: IO[bytes], requests: list[str], position: int) -> None:
-    with contextlib.suppress(OSError):  # the process ended, or was ended
-        for start in range(position, len(requests), 1000):
-            pipe.write("".join(f"{request}\n" for request in requests[start : start + 1000]).encode())
-        pipe.close()
-
-
-def _end(process: subprocess.Popen, feeder: threading.Thread | None = None) -> None:
-    process.kill()
-    process.wait()
-    process.stdout.close()
-    if feeder:
-        feeder.join()
-        with contextlib.suppress(OSError):
-            process.stdin.close()
-
-
-def _skipped(output: IO[bytes], size: int) -> bool:
-    """Whether so many bytes came, and are gone."""
-    while size > 0 and (chunk := output.read(min(size, CHUNK))):
-        size -= len(chunk)
-    return size == 0
