@@ -4,7 +4,8 @@
     python scripts/promote.py --language rust --force 20261123-091500-1a2b3c4d --reason "tried it for a week"
 
 A version that is held or blocked changes nothing; the incumbent, or the base, goes on answering. A running server gets
-the new version without a dropped request; that none runs is no error. Every decision is a line in promotions.jsonl.
+the new version without a dropped request; that none runs is no error. Agents that are in the owner's opencode
+configuration follow. Every decision is a line in promotions.jsonl.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import click
 from specialists.cli import command, finish, language_option, say
 from specialists.config import Config
+from specialists.opencode_config import follow
 from specialists.promotion import decide, force
 
 
@@ -29,7 +31,7 @@ def main(config: Config, as_json: bool, language: str, version: str | None, reas
     what = f"{decision['version']}: {decision['verdict']}: " if decision["version"] else ""
     say(f"{chosen.adapter}: {what}{decision['reason']}; {serving}")
     promoted = decision["version"] is not None and decision["current"] == decision["version"]
-    finish({"adapter": chosen.adapter, **decision, "promoted": promoted}, as_json)
+    finish({"adapter": chosen.adapter, **decision, "promoted": promoted}, as_json, follow(config))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import click
 from specialists.cli import command, finish, language_option, say
 from specialists.config import Config
+from specialists.opencode_config import follow
 from specialists.promotion import go_back
 
 
@@ -22,7 +23,7 @@ def main(config: Config, as_json: bool, language: str, reason: str) -> None:
     decision = go_back(config, chosen, reason)
     serving = f"serving {decision['current']}" if decision["current"] else "the base answers"
     say(f"{chosen.adapter}: back from {decision['version'] or 'the base'}: {serving}")
-    finish({"adapter": chosen.adapter, **decision}, as_json)
+    finish({"adapter": chosen.adapter, **decision}, as_json, follow(config))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import click
 from specialists.adapters import AdapterFolder, adapter_folder, manifest_of
 from specialists.cli import command, finish, progress, say
 from specialists.config import Config, Problem, Unlearned
+from specialists.opencode_config import follow
 from specialists.records import cluster_of, read_records, write_json, write_records
 from specialists.server import load_adapter, served_models, unload_adapter
 
@@ -46,7 +47,8 @@ def main(config: Config, as_json: bool, dry_run: bool, **named: tuple[str, ...])
         say(f"version {name} was trained on them: {'would be removed' if dry_run else 'removed'}")
     if not receipt["rows"] and not receipt["versions"]:
         say("nothing was learned from it so far; it is noted all the same")
-    finish({**receipt, "unlearned": {name: list(values) for name, values in named.items()}}, as_json)
+    problems = [] if dry_run else follow(config)
+    finish({**receipt, "unlearned": {name: list(values) for name, values in named.items()}}, as_json, problems)
 
 
 def unlearn(config: Config, dry_run: bool) -> dict[str, Any]:

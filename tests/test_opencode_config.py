@@ -365,3 +365,38 @@ def test_the_defaults_are_what_the_plan_names() -> None:
     wanted = {setting.path: setting.value for setting in settings(load_config(ROOT / "specialists.toml"))}
     assert wanted["agent", "build-rust", "model"] in ("vllm/base", "vllm/build-rust")
     assert wanted["provider", "vllm", "npm"] == "@ai-sdk/openai-compatible"
+
+
+WIRED = "wired"
+
+
+@pytest.mark.parametrize(
+    ("before", "code", "model", "said"),
+    [
+        pytest.param(WIRED, 0, "vllm/base", "agents follow what is promoted", id="wired"),
+        pytest.param('{"agent": {"mine": {"model": "vllm/base"}}}', 0, None, "", id="not wired"),
+        pytest.param('{"provider": {"vllm": {}}, "agent": []}', 0, None, "", id="no agents"),
+        pytest.param("", 0, None, "", id="blank"),
+        pytest.param(None, 0, None, "", id="no file"),
+        pytest.param("{", 3, None, "agents do not follow what is promoted: line 1, column 2", id="not JSON"),
+    ],
+)
+def test_agents_follow_a_rollback_where_they_are_wired(
+    config_file: Path, before: str | None, code: int, model: str | None, said: str
+) -> None:
+    file = built(config_file).opencode.config.expanduser()
+    file.parent.mkdir(parents=True)
+    if before == WIRED:
+        assert run(config_file, file).exit_code == 0
+        assert plain(file.read_text())["agent"]["build-rust"]["model"] == "vllm/build-rust"
+    elif before is not None:
+        file.write_text(before)
+    rollback = importlib.import_module("rollback").main
+    done = CliRunner().invoke(rollback, ["--config", str(config_file), "--language", "rust"])
+    assert done.exit_code == code and said in done.stderr and (said or "follow" not in done.stderr)
+    if model:
+        document = plain(file.read_text())
+        assert document["agent"]["build-rust"]["model"] == model
+        assert "build-rust" not in document["provider"]["vllm"]["models"]
+    else:
+        assert (file.read_text() if file.exists() else None) == before

@@ -19,6 +19,7 @@ from typing import Any
 from specialists import jsonc
 from specialists.adapters import adapter_folder
 from specialists.agent import system_prompt
+from specialists.cli import say
 from specialists.config import Config, Language, Problem
 from specialists.server import base_url
 
@@ -54,6 +55,34 @@ def settings(config: Config) -> list[Setting]:
     for language in config.languages.values():
         wanted += _agent(config, language)
     return wanted
+
+
+def follow(config: Config) -> list[str]:
+    """Bring agents that are in the owner's configuration in line with what is promoted now; returns problems.
+
+    A configuration into which `doit opencode` never put us stays as it is.
+    """
+    file = ConfigFile(config.opencode.config.expanduser())
+    try:
+        text, wanted = file.read(), settings(config)
+        if text is None or PROVIDER not in _table(text, "provider") or not _agents_of(config) & _table(text, "agent"):
+            return []
+        if (merged := file.merged(wanted)) != text:
+            file.write(merged, wanted)
+            say(f"{file.path}: agents follow what is promoted")
+    except (Problem, jsonc.SyntaxFault) as problem:
+        return [f"{file.path}: agents do not follow what is promoted: {problem}; mend it, then run doit opencode"]
+    return []
+
+
+def _agents_of(config: Config) -> set[str]:
+    return {language.adapter for language in config.languages.values()}
+
+
+def _table(text: str, name: str) -> set[str]:
+    """The keys of an object at the top of a configuration; none where it is no object."""
+    _there, table = jsonc.get(jsonc.parse(text).value if not _blank(text) else {}, (name,))
+    return set(table) if isinstance(table, dict) else set()
 
 
 def _api_key(config: Config) -> str:
