@@ -8,7 +8,6 @@ Every step is a script of its own under scripts/. What was built from what stand
 write; doit's own state only saves work.
 """
 
-import os
 import signal
 import sys
 from pathlib import Path
@@ -27,8 +26,9 @@ except Problem as problem:
     sys.exit(str(problem))
 
 DATA = CONFIG.paths.data
+DEFAULT = ["extract", "mine", "augment", "assemble", "train", "evaluate", "promote", "report", "check"]
 DOIT_CONFIG = {
-    "default_tasks": ["extract", "mine", "augment", "assemble", "train", "evaluate", "promote", "report", "check"],
+    "default_tasks": DEFAULT,
     "backend": "sqlite3",
     "dep_file": str(CONFIG.path.parent / ".doit.sqlite"),
     "continue": True,
@@ -89,9 +89,9 @@ SCRUBBING = ("secrets", "secret_places", "secret_rules", "secret_values", "perso
 EXTRACTING = ("opencode_db", "opencode_chat", "opencode_tools", "project_paths", "shell", "evidence", "windows",
               "extraction", "spool", "session_cache", *SCRUBBING)  # fmt: skip
 READING = ("git_source", "git_layout", "git_streams", "commit_filter", "intent", "intent_words", "syntax", "edits")
-MINING = ("mining", "commit_contents", "commit_store", "opencode_tools", *READING, *SCRUBBING)
-AUGMENTING = (*READING, "code_kinds", "operators", "mutations", "phrases",
-              "rephrase", "synthetic", *SCRUBBING)  # fmt: skip
+ASKING = ("endpoint", "rephrase", "phrases")
+MINING = ("mining", "commit_contents", "commit_store", "opencode_tools", *READING, *ASKING, *SCRUBBING)
+AUGMENTING = (*READING, "code_kinds", "operators", "mutations", "synthetic", *ASKING, *SCRUBBING)
 
 
 def from_repositories(language, kind: str, name: str, modules: tuple[str, ...]) -> dict:
@@ -131,9 +131,9 @@ def task_augment():
 
 
 def task_replay():
-    """Ask the base model general prompts where `[assembly] replay` is above 0: answers to train on, not to forget."""
+    """Ask the base model general prompts: answers to train on, not to forget; used with `[assembly] replay` above 0."""
     yield {"name": None, "doc": task_replay.__doc__}
-    for name in CONFIG.languages if CONFIG.assembly.replay else ():
+    for name in CONFIG.languages:
         yield {
             "name": name,
             "actions": script("replay", "--language", name),
@@ -154,7 +154,7 @@ def task_assemble():
             "actions": script("assemble", "--language", name),
             "file_dep": [*(examples(source, name) for source in sources), *code("assemble", "dataset", "neighbours")],
             "targets": [examples("train", name), examples("heldout", name)],
-            "uptodate": [Unchanged(lambda settings=settings: settings)],
+            "uptodate": [Unchanged(settings.copy)],
         }
 
 
@@ -193,9 +193,9 @@ def task_promote():
         }
 
 
-def options(*names: str) -> list[dict]:
-    """Options of a task that are handed to its script."""
-    return [{"name": name, "long": name, "type": str, "default": ""} for name in names]
+def options(*names: str, kind: type = str) -> list[dict]:
+    """Options of a task that are handed to its script; with `kind=list` each can be given several times."""
+    return [{"name": name, "long": name, "type": kind, "default": kind()} for name in names]
 
 
 def decided(task, language) -> bool:
@@ -246,8 +246,7 @@ def task_check():
 
 def task_serve():
     """Serve the base and every promoted adapter from one vLLM; this process becomes vLLM."""
-    command = pipeline.command(CONFIG, "serve")
-    return {"actions": [(os.execv, [command[0], command])], "uptodate": [False]}
+    return {"actions": [(pipeline.become, [pipeline.command(CONFIG, "serve")])], "uptodate": [False]}
 
 
 def task_ask():
@@ -275,7 +274,7 @@ def task_why():
     def why(names: list[str]):
         from specialists import why
 
-        asked = names or DOIT_CONFIG["default_tasks"]
+        asked = names or DEFAULT
         return pipeline.tell(lambda: why.why(CONFIG, pipeline.reasons(globals(), asked), asked))
 
     return {"actions": [why], "pos_arg": "names", "uptodate": [False]}
@@ -308,8 +307,7 @@ def task_unlearn():
         options = [part for name, values in named.items() for value in values for part in (f"--{name}", value)]
         return pipeline.run(pipeline.command(CONFIG, "unlearn", *options))
 
-    params = [{"name": name, "long": name, "type": list, "default": []} for name in ("session", "commit", "repository")]
-    return {"actions": [unlearn], "params": params, "uptodate": [False]}
+    return {"actions": [unlearn], "params": options("session", "commit", "repository", kind=list), "uptodate": [False]}
 
 
 def task_demo():

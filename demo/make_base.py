@@ -117,7 +117,7 @@ def train_model(tokenizer: Any, files: list[Path], steps: int, threads: int) -> 
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=32,
-        max_position_embeddings=4096,
+        max_position_embeddings=16384,
         tie_word_embeddings=True,
         initializer_range=0.08,  # about 1 over the root of the width; with the usual 0.02 it learns half as fast
         eos_token_id=ids[TURN_END],

@@ -38,7 +38,10 @@ def main(config: Config, as_json: bool, output: Path | None, check: bool, remove
     if changed:
         say(_diff(before, after, file.path))
     if changed and not check:
-        file.restore(after) if remove else file.write(after, wanted)
+        if remove or after is None:
+            file.restore(after)
+        else:
+            file.write(after, wanted)
     say(f"{file.path}: {_outcome(changed, check)}")
     finish({"file": str(file.path), "changed": changed and not check, "would_change": changed}, as_json)
     if check and changed:
@@ -52,8 +55,8 @@ def _outcome(changed: bool, check: bool) -> str:
 
 
 def _diff(before: str | None, after: str | None, path: Path) -> str:
-    lines = [(text or "").replace("\r\n", "\n").splitlines() for text in (before, after)]
-    return "\n".join(difflib.unified_diff(*lines, f"{path} (now)", f"{path} (new)", lineterm=""))
+    now, new = ((text or "").replace("\r\n", "\n").splitlines() for text in (before, after))
+    return "\n".join(difflib.unified_diff(now, new, f"{path} (now)", f"{path} (new)", lineterm=""))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def main(config: Config, as_json: bool, language: str, version: str | None, reas
     if bool(version) != bool(reason):
         raise click.UsageError("--force and --reason go together")
     chosen = config.language(language)
-    decision = force(config, chosen, version, reason) if version else decide(config, chosen)
+    decision = force(config, chosen, version, reason) if version and reason else decide(config, chosen)
     serving = f"serving {decision['current']}" if decision["current"] else "the base answers"
     what = f"{decision['version']}: {decision['verdict']}: " if decision["version"] else ""
     say(f"{chosen.adapter}: {what}{decision['reason']}; {serving}")

@@ -37,7 +37,7 @@ print(json.dumps({{t.name: [[p["long"] for p in t.params or []], bool(t.pos_arg)
 
 
 def commands() -> list[tuple[str, str]]:
-    """(document, command) of every line of every shell block, each once."""
+    """(document, command) of every line of every shell block and of README's table of tasks, each once."""
     found = {}
     for document in DOCUMENTS:
         for block in BLOCK.findall(document.read_text(encoding="utf-8")):
@@ -45,6 +45,9 @@ def commands() -> list[tuple[str, str]]:
                 for part in " ".join(shlex.quote(word) for word in shlex.split(line, comments=True)).split(" '&&' "):
                     if part.strip():
                         found.setdefault(part, document.name)
+    for cell in re.findall(r"^\| ((?:`(?!doit )[^`]+`(?:, )?)+) \|", DOCUMENTS[0].read_text(encoding="utf-8"), re.M):
+        for task in re.findall(r"`([^`]+)`", cell):
+            found.setdefault(f".venv/bin/doit {task}", DOCUMENTS[0].name)
     return [(name, part) for part, name in found.items()]
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from specialists import promotion
+from specialists import alive, promotion
 from specialists.adapters import AdapterFolder, adapter_folder, decisions, is_decided, last_decision, promote, prune
-from specialists.config import Config, Problem, load_config
+from specialists.config import Config, Language, Problem, load_config
 from specialists.records import write_json
 from specialists.server import Refused
 
@@ -23,12 +23,22 @@ class Server:
     def __init__(self, running: bool = True):
         self.running, self.serving = running, {}
         self.faults: list[str] = []  # of the alive check
+        self.dead: set[str] = set()  # versions that it finds dead
         self.wrong: list[str] = []  # of the request after a swap
         self.refuses: set[str] = set()
         self.dies_at: str | None = None
 
     def models(self, _config: Config) -> list[str] | None:
         return ["base", *self.serving] if self.running else None
+
+    def folders(self, config: Config) -> dict[str, str] | None:
+        folders = {name: str(config.paths.adapters / name / version) for name, version in self.serving.items()}
+        return {"base": "", **folders} if self.running else None
+
+    def check_alive(self, config: Config, _language: Language, version: Path) -> list[str]:
+        faults = ["dead"] if version.name in self.dead else self.faults
+        write_json(version / alive.ALIVE, {"server": alive.served_as(config), "faults": faults})
+        return faults
 
     def load(self, _config: Config, name: str, version: Path) -> None:
         if self.dies_at == version.name:
@@ -58,8 +68,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     monkeypatch.setattr(promotion, "served_models", server.models)
     monkeypatch.setattr(promotion, "load_adapter", server.load)
     monkeypatch.setattr(promotion, "unload_adapter", server.unload)
-    monkeypatch.setattr(promotion.alive, "check_alive", lambda *_: server.faults)
-    monkeypatch.setattr(promotion.alive, "answers", lambda *_: server.wrong)
+    monkeypatch.setattr(promotion, "served_folders", server.folders)
+    monkeypatch.setattr(alive, "check_alive", server.check_alive)
+    monkeypatch.setattr(alive, "answers", lambda *_: server.wrong)
     monkeypatch.setattr(
         promotion, "check_adapter", lambda version, _config: ["broken"] if "broken" in version.name else []
     )
@@ -132,6 +143,54 @@ def test_a_server_that_dies_decides_nothing(config: Config, folder: AdapterFolde
     assert not is_decided(config, config.language("rust"))
 
 
+def verified(config: Config) -> Result:
+    return CliRunner().invoke(importlib.import_module("verify").main, ["--config", str(config.path)])
+
+
+@pytest.mark.parametrize(
+    ("dead", "served", "code"),
+    [(set(), "2", 0), ({"2"}, "1", 3), ({"1", "2"}, None, 3), ({"1"}, "2", 0)],
+    ids=["alive", "the version before it", "the base", "nobody asks for it"],
+)
+def test_what_was_promoted_without_a_server_is_tried_in_the_first_one(
+    dead: set[str], served: str | None, code: int, config: Config, folder: AdapterFolder, server: Server
+) -> None:
+    server.running = False
+    for name in ("1", "2"):
+        make(folder, name)
+        assert run("promote", config).exit_code == 0
+    assert verified(config).exit_code == 3, "no server runs"
+    server.running, server.dead, server.serving = True, dead, {"build-rust": "2"}  # as serve.py started it
+    done = verified(config)
+    assert done.exit_code == code, done.output
+    assert state(folder)[0] == served and server.serving == ({"build-rust": served} if served else {})
+    assert last_decision(folder)["verdict"] == ("promote" if served == "2" else "block")
+    assert is_decided(config, config.language("rust"))
+    server.running = False
+    assert run("promote", config).exit_code == 0
+    assert state(folder)[0] == served, "what was seen once is known without a server"
+
+
+def test_a_server_that_started_with_an_older_version_gets_the_promoted_one(
+    config: Config, folder: AdapterFolder, server: Server
+) -> None:
+    server.running = False
+    for name in ("1", "2"):
+        make(folder, name)
+        run("promote", config)
+    server.running, server.serving = True, {"build-rust": "1"}
+    assert verified(config).exit_code == 0 and server.serving == {"build-rust": "2"}
+
+
+def test_a_server_of_other_settings_tries_again(config: Config, folder: AdapterFolder, server: Server) -> None:
+    make(folder, "1")
+    run("promote", config)
+    server.dead = {"1"}
+    assert verified(config).exit_code == 0, "these settings are known"
+    config.path.write_text(config.path.read_text() + "\n[serving]\ntensor_parallel_size = 2\n")
+    assert verified(config).exit_code == 3 and state(folder) == (None, None)
+
+
 def test_nothing_to_decide(config: Config, folder: AdapterFolder, server: Server) -> None:
     assert "nothing trained; the base answers" in run("promote", config).output
     make(folder, "1")
@@ -184,6 +243,9 @@ def test_going_back_from_the_first_version_is_going_to_the_base(
     assert state(folder) == (None, "1") and server.serving == {}
     run("rollback", config)
     assert state(folder) == ("1", None) and server.serving == {"build-rust": "1"}
+    run("rollback", config)
+    run("promote", config, "--force", "1", "--reason", "still the best")
+    assert state(folder) == ("1", None), "a version is never the one before itself"
 
 
 def test_pruning_keeps_the_last_ones_and_those_in_use(config: Config, folder: AdapterFolder) -> None:

@@ -251,12 +251,11 @@ def record_decision(folder: AdapterFolder, decision: dict[str, Any]) -> None:
 
 
 def promote(folder: AdapterFolder, version: Path) -> None:
-    """Make a version the current one; the one before it becomes `previous`."""
+    """Make a version the current one; what was served before it, if only the base, becomes `previous`."""
     incumbent = folder.current
     if incumbent == version:
         return
-    if incumbent:
-        folder.point("previous", incumbent)
+    folder.point("previous", incumbent)
     folder.point("current", version)
 
 

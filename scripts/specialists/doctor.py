@@ -196,9 +196,8 @@ def agents(config: Config, served: dict[str, str] | Problem | None) -> Check:
     tables = (jsonc.parse(text).value if text and text.strip() else {}).get("agent") or {}
     ours = {agent: str(table.get("model", "")).partition("/")[2] for agent, table in tables.items()
             if isinstance(table, dict) and str(table.get("model", "")).startswith(f"{PROVIDER}/")}  # fmt: skip
-    lost = [_unanswered(config, agent, model, served) for agent, model in ours.items()]
-    lost = [reason for reason in lost if reason]
-    if lost:
+    reasons = [_unanswered(config, agent, model, served) for agent, model in ours.items()]
+    if lost := [reason for reason in reasons if reason]:
         return Check(name, "fail", "; ".join(lost), "doit opencode, then doit serve; or take the agent out")
     without = [language.adapter for language in config.languages.values() if language.adapter not in tables]
     if without:

@@ -37,6 +37,12 @@ def run(arguments: list[str]) -> bool | TaskFailed:
     return code in (0, PARTIAL) or TaskFailed(f"{Path(arguments[1]).name} ended with exit code {code}", report=False)
 
 
+def become(arguments: list[str]) -> None:
+    """Be the command from now on: signals of a service manager reach it, and doit does not wait beside it."""
+    sys.stdout.flush()
+    os.execv(arguments[0], arguments)
+
+
 def run_with_options(arguments: list[str], **options: str) -> bool | TaskFailed:
     """Run a command with the options that were given to the task."""
     given = [part for name, value in options.items() if value for part in (f"--{name}", value)]

@@ -137,7 +137,7 @@ def config_changes(config: Config, language: Language, manifest: dict[str, Any])
 
 def _evaluation_change(config: Config, language: Language, folder: adapters.AdapterFolder) -> str:
     known = evaluation_of(folder.latest).get("inputs")
-    if not known:
+    if folder.latest is None or not known:
         return "not evaluated yet"
     heldout = config.paths.data / "heldout" / f"{language.name}.jsonl"
     now = adapters.evaluation_inputs(config, folder.incumbent(folder.latest), heldout)
