@@ -66,9 +66,6 @@ class Project:
     def source_path(self, function: Function) -> str:
         return self._filled(self.source, function.module)
 
-    def test_path(self, function: Function) -> str:
-        return self._filled(self.tests, function.module)
-
     def check_command(self, function: Function) -> str:
         """What runs the tests of the function's module."""
         return self._filled(self.check, function.module)
