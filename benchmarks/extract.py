@@ -22,36 +22,11 @@ import click
 
 ROOT = Path(__file__).resolve().parents[1]
 SESSIONS, MESSAGES = 64, 13_598
-WORDS = [
-    "the",
-    "parser",
-    "returns",
-    "early",
-    "when",
-    "a",
-    "value",
-    "is",
-    "missing",
-    "so",
-    "check",
-    "it",
-    "first",
-    "then",
-    "update",
-    "the",
-    "tests",
-    "and",
-    "run",
-    "them",
-    "again",
-]
-LANGUAGES = [
-    ("rs", "cargo test"),
-    ("ts", "npx tsc"),
-    ("py", "pytest -q"),
-    ("rb", "bundle exec rspec"),
-    ("swift", "swift build"),
-]
+WORDS = """
+    the parser returns early when a value is missing so check it first then update the tests and run them again
+""".split()  # noqa: SIM905
+LANGUAGES = [("rs", "cargo test"), ("ts", "npx tsc"), ("py", "pytest -q"), ("rb", "bundle exec rspec"),
+             ("swift", "swift build")]  # fmt: skip
 SCHEMA = """
 CREATE TABLE session (id text PRIMARY KEY, parent_id text, directory text NOT NULL, title text NOT NULL,
     version text NOT NULL, revert text, time_created integer NOT NULL, time_updated integer NOT NULL);
@@ -159,7 +134,7 @@ class Maker:
 
     def code(self, lines: int) -> list[str]:
         return [f"    let {a}_{n} = {b}({a}, {n});" for n, (a, b) in enumerate(
-            zip(self.random.choices(WORDS, k=lines), self.random.choices(WORDS, k=lines), strict=True))]  # fmt: skip
+            zip(*(self.random.choices(WORDS, k=lines) for _ in "ab"), strict=True))]  # fmt: skip
 
 
 def floor(database: Path) -> None:

@@ -63,9 +63,9 @@ def _table(result: Totals, languages: list[str]) -> str:
         counts, lost = result.by_language[name], result.lost_by_language[name]
         rows.append([name, counts["turns"], counts["steps"], sum(lost.values()), counts["examples"]])
     text = table(rows, ["language", "turns", "steps", "lost", "examples"])
-    lost = ", ".join(f"{number} {reason}" for reason, number in result.lost.most_common())
+    reasons = ", ".join(f"{number} {reason}" for reason, number in result.lost.most_common())
     read = ", ".join(f"{result.counts[name]} {name}" for name in ("sessions", "turns", "steps"))
-    return f"{text}\n{read}; lost: {lost or 'none'}"
+    return f"{text}\n{read}; lost: {reasons or 'none'}"
 
 
 def _explain(config: Config, sessions: Iterator[Session], wanted: str, problems: list[str]) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sqlite3
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from opencode_rows import V1, V2, History, text
 from specialists.config import Problem
+from specialists.opencode_chat import replay
 from specialists.opencode_db import Session, Unreadable, read_sessions
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -82,6 +86,41 @@ def test_what_a_killed_opencode_left_in_its_log_is_read_and_left_there(tmp_path:
     before = [(tmp_path / f"left.db{suffix}").read_bytes() for suffix in ("", "-wal")]
     assert len(read(tmp_path / "left.db")[0][0].messages) == 1
     assert [(tmp_path / f"left.db{suffix}").read_bytes() for suffix in ("", "-wal")] == before
+
+
+@pytest.fixture
+def read_only() -> Iterator[Path]:
+    """A folder that nothing can be written into once its mode is 0555: not even by root, who becomes nobody."""
+    folder = Path(tempfile.mkdtemp())  # `nobody` could not enter tmp_path
+    root = os.geteuid() == 0
+    try:
+        yield folder
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("files", [("",), ("", "-shm"), ("", "-wal", "-shm"), ("", "-wal")])
+def test_a_folder_that_cannot_be_written(tmp_path: Path, read_only: Path, files: tuple[str, ...]) -> None:
+    history = History(tmp_path / "a.db")
+    history.connection.execute("PRAGMA journal_mode = WAL")
+    history.user(history.session())
+    if "-wal" not in files:
+        history.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    for suffix in files:
+        shutil.copy(tmp_path / f"a.db{suffix}", read_only / f"a.db{suffix}")
+    read_only.chmod(0o555)
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    if files == ("", "-wal"):  # the log has no index, and none can be made
+        with pytest.raises(Unreadable, match=r"newest rows are in a\.db-wal.*copy both"):
+            read(read_only / "a.db")
+    else:
+        (session,), problems = read(read_only / "a.db")
+        assert len(session.messages) == 1 and problems == []
+    assert {path.name for path in read_only.iterdir()} == {f"a.db{suffix}" for suffix in files}
 
 
 def test_tables_that_hold_tokens_or_events_are_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,6 +207,43 @@ def test_the_v2_engine(tmp_path: Path, table: str) -> None:
     assert answer.parts[2]["state"]["failure"] == "File not found"
     assert answer.parts[3]["state"]["output"] == '{"content":"é"}', "what the model was sent"
     assert session.messages[5].data["summary"] is True
+
+
+def test_what_2_x_stores_otherwise(tmp_path: Path) -> None:
+    """As its published source has it: skills, attachments in the row, running compactions, unfinished calls."""
+    history = History(tmp_path / "a.db", V1.replace("TABLE session ", "TABLE session_v2 ") + V2)
+    history.session(table="session_v2")
+    files = [{"mime": "text/plain", "name": "a.txt", "data": "w6k=", "source": {"type": "inline"}},
+             {"mime": "image/png", "name": "b.png", "data": "AAAA"}]  # fmt: skip
+    history.v2("ses_1", "user", {"text": "Look", "files": files})
+    history.v2("ses_1", "skill", {"text": "How to look"})
+    history.v2("ses_1", "shell", {"command": "make", "output": {"output": "done", "truncated": False}})
+    history.v2("ses_1", "compaction", {"status": "running", "reason": "auto"})
+    history.v2("ses_1", "location-switched", {"location": {}})
+    call = {"type": "tool", "id": "c", "name": "shell", "state": {"status": "streaming", "input": '{"comm'}}
+    history.v2("ses_1", "assistant", v2_assistant(content=[call], error={"type": "aborted", "message": "x"}))
+    (session,), problems = read(history.path)
+    assert problems == []
+    sent = [(message["role"], message["content"]) for message in replay(session.messages)]
+    assert sent[0] == ("user", [
+        {"type": "text", "text": "Look"},
+        {"type": "text", "text": "\n\nAttached file: a.txt\n\né"},
+        {"type": "image_url", "image_url": {"url": ""}},
+    ])  # fmt: skip
+    assert sent[1] == ("user", "How to look") and ("tool", "done") in sent
+    assert sent[-1] == ("tool", "[Tool execution was interrupted]")
+    assert session.messages[-1].parts[0]["state"]["status"] == "pending", "so that it counts as interrupted"
+
+
+def test_a_session_in_two_tables_is_as_it_was_last_written(tmp_path: Path) -> None:
+    history = History(tmp_path / "a.db", V1 + V1.split(";")[0].replace("TABLE session ", "TABLE session_v2 ") + ";")
+    history.user(history.session())
+    history.session(table="session_v2", revert='{"messageID": "msg_9"}', time_updated=9_999_999_999_999)
+    (session,), _ = read(history.path)
+    assert session.revert == {"messageID": "msg_9"}
+    history.connection.execute("UPDATE session SET time_updated = 99999999999999")
+    (session,), _ = read(history.path)
+    assert session.revert == {}
 
 
 def test_a_session_in_both_generations_counts_once(tmp_path: Path) -> None:

@@ -190,8 +190,8 @@ class Judge:
             pattern = str(call.arguments.get("include" if call.name == "grep" else "pattern", ""))
             for extension in re.findall(r"\.\w+\b", pattern):
                 yield from self._path_item(f"x{extension}", "searched", ARGUMENT, 0.0)
-            if path := call.arguments.get("path"):
-                yield from self._path_item(str(path), "searched", ARGUMENT, 0.0)
+            if inside := call.arguments.get("path"):
+                yield from self._path_item(str(inside), "searched", ARGUMENT, 0.0)
         elif call.name == "task" and (language := self._by_adapter.get(str(call.arguments.get("subagent_type")))):
             yield Item(language, DELEGATED, "delegated to", str(call.arguments["subagent_type"]))
 

@@ -7,7 +7,7 @@ import sys
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,19 @@ from specialists.agent import system_prompt
 from specialists.chat import Chat, token_counter
 from specialists.config import Config, Language, fingerprint
 from specialists.evidence import Judge, Verdict
-from specialists.opencode_chat import Turn, turns
+from specialists.opencode_chat import Step, Turn, turns
 from specialists.opencode_db import Known, Session, Unreadable, read_sessions
 from specialists.opencode_tools import TOOLS_FILE, agent_tools, infer_schemas
 from specialists.project_paths import ProjectPaths
 from specialists.records import make_record, read_json, read_records, write_json
-from specialists.secrets import SECRET, Rules, scrub
+from specialists.secrets import SECRET, Rules, clean
 from specialists.session_cache import SessionCache
 from specialists.spool import Spool, line_of
 from specialists.windows import Packer, Unit, step_unit, user_unit
 
 COPY = "copy of another session"
 NO_LANGUAGE = "no language"
+SECRET_IN_TARGET = "secret in target"
 UNLEARNED = "unlearned"  # taken back by the owner
 _NOT_FOR_SUBAGENTS = ("task", "todowrite")
 _BAD_ROWS = (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError, RecursionError)
@@ -45,6 +46,15 @@ class Share:
     by_language: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # turns, steps, examples
     lost_by_language: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     lines: list[tuple[str, str, str, str]] = field(default_factory=list)  # language, time, id, record
+
+
+@dataclass(frozen=True)
+class Material:
+    """A session ready to be cut into windows of one limit: without secrets, and weighed."""
+
+    units: list[Unit]
+    steps: list[Step | None]  # beside the units; None: a user message
+    source: dict[str, Any]
 
 
 @dataclass
@@ -148,36 +158,52 @@ class Extractor:
         again = session.id in self.totals.sessions  # in a copy of the database: only what is new in it counts
         share.counts["sessions"] = 0 if again else 1
         verdicts = self.judge.session(found)
+        worked = [name for name in self.names if any(name in verdict.languages for verdict in verdicts)]
+        limits = {name: self.config.languages[name].training.max_length for name in worked}
+        source = {"session": share.cluster, "project": ProjectPaths(session.directory).project}
+        material = {limit: self._material(found, limit, source, share) for limit in sorted(set(limits.values()))}
         for turn, verdict in zip(found, verdicts, strict=True):
             if not (again and all(step.reason == COPY for step in turn.steps)):
                 _count(share, turn, verdict)
-        for name in self.names:
-            if any(name in verdict.languages for verdict in verdicts):
-                self._examples(session, share, self.config.languages[name], found, verdicts)
+        tools = tools_for(session, found, self._tools)
+        for name in worked:
+            wanted = [name in verdict.languages for verdict in verdicts]
+            self._examples(share, self.config.languages[name], material[limits[name]], wanted, found, tools)
         return share
 
+    def _material(self, found: list[Turn], limit: int, source: dict[str, Any], share: Share) -> Material:
+        """All windows are cut from this, so that what one place of a session shows to be a secret is one in each of
+        them. A step that held one is no target any more."""
+        units, steps = _units(found, limit)
+        cleaned = clean([message for unit in units for message in unit.messages], source, self._rules)
+        share.counts["secrets"] += sum(finding.category == SECRET for finding in cleaned.findings)
+        fresh, at = [], 0
+        for unit, step in zip(units, steps, strict=True):
+            if step and at in cleaned.spoiled:
+                step.reason = step.reason or SECRET_IN_TARGET
+            messages = cleaned.messages[at : at + len(unit.messages)]
+            fresh.append(replace(unit, messages=tuple(messages)))
+            at += len(messages)
+        return Material(self._packer(limit).weighed(fresh), steps, cleaned.source)
+
+    def _packer(self, limit: int) -> Packer:
+        return self._packers.setdefault(limit, Packer(self._counter, limit))
+
     def _examples(
-        self, session: Session, share: Share, language: Language, found: list[Turn], verdicts: list[Verdict]
-    ) -> None:
+        self, share: Share, language: Language, material: Material, wanted: list[bool], found: list[Turn],
+        tools: list[dict[str, Any]],
+    ) -> None:  # fmt: skip
+        """The records of one language. `wanted`: whether a turn is work in it."""
+        units = [
+            replace(unit, target=step is not None and step.reason is None and wanted[unit.turn])
+            for unit, step in zip(material.units, material.steps, strict=True)
+        ]
         lost, counts = share.lost_by_language[language.name], share.by_language[language.name]
-        limit = language.training.max_length
-        units = _units(found, verdicts, language.name, limit)
-        if not any(unit.target for unit in units):
-            return
-        packer = self._packers.setdefault(limit, Packer(self._counter, limit))
-        tools = tools_for(session, found, self._tools)
-        project = ProjectPaths(session.directory).project
-        for window in packer.windows(packer.weighed(units), system_prompt(language), tools, lost):
+        packer = self._packer(language.training.max_length)
+        for window in packer.windows(units, system_prompt(language), tools, lost):
             time = _iso(found[window.turn].time)
-            source = {"kind": "session", "time": time, "session": share.cluster, "project": project}
-            record, findings = scrub(make_record(language.name, window.messages, tools, source), self._rules)
-            counts["secrets"] += sum(finding.category == SECRET for finding in findings)
-            if record is None:
-                lost["secret in target"] += len(window.targets)
-                continue
-            if findings and self._counter.count(record["messages"], tools) > limit:  # the fakes have more tokens
-                lost["too long"] += len(window.targets)
-                continue
+            source = {"kind": "session", "time": time, **material.source}
+            record = make_record(language.name, window.messages, tools, source)
             counts["examples"] += 1
             counts["steps"] += len(window.targets)
             share.lines.append((language.name, time, record["id"], line_of(record).decode("utf-8")))
@@ -270,16 +296,19 @@ def _count(share: Share, turn: Turn, verdict: Verdict) -> None:
         share.by_language[name]["turns"] += 1
 
 
-def _units(found: list[Turn], verdicts: list[Verdict], language: str, limit: int) -> list[Unit]:
-    units = []
-    for number, (turn, verdict) in enumerate(zip(found, verdicts, strict=True)):
+def _units(found: list[Turn], limit: int) -> tuple[list[Unit], list[Step | None]]:
+    """The units of a session, none a target yet, and the step that each was made from."""
+    units: list[Unit] = []
+    steps: list[Step | None] = []
+    for number, turn in enumerate(found):
         if turn.request:
             units.append(user_unit(turn.request, number, resets=turn.compaction))
+            steps.append(None)
         for step in turn.steps:
-            target = step.reason is None and language in verdict.languages
             calls = [(call.name, call.arguments, call.output) for call in step.calls]
-            units.append(step_unit(step.text, calls, number, target, limit))
-    return units
+            units.append(step_unit(step.text, calls, number, False, limit))
+            steps.append(step)
+    return units, steps
 
 
 def _iso(milliseconds: int) -> str:

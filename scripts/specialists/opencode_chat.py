@@ -15,8 +15,9 @@ from fnmatch import fnmatch
 from typing import Any
 
 from specialists.agent import CLEARED
-from specialists.opencode_db import EXECUTED_BY_USER, Message, Session
+from specialists.opencode_db import Message, Session
 from specialists.opencode_tools import Call, Files, present_calls, present_output
+from specialists.opencode_v2 import EXECUTED_BY_USER
 from specialists.project_paths import ProjectPaths
 from specialists.shell import commands
 
@@ -260,7 +261,8 @@ class _TurnBuilder:
 
     def _call(self, part: dict[str, Any]) -> Call:
         state, metadata = _state(part), _state(part).get("metadata") or {}
-        arguments = state.get("input") if isinstance(state.get("input"), dict) else {}
+        given = state.get("input")
+        arguments = given if isinstance(given, dict) else {}
         output = tool_output(part)
         if state.get("status") == "error":
             output = str(state.get("failure", output)).removeprefix("Error: ")

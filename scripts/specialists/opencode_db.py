@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from specialists.config import Problem
+from specialists.opencode_v2 import from_v2
 
 BUSY_SECONDS = 5.0  # how long to wait for a database that somebody holds exclusively
 _DECODER = json.JSONDecoder(strict=False)
@@ -122,7 +123,24 @@ class _Database:
             raise Unreadable(f"{self.path}: cannot be read: {_reason(error)}") from None
 
     def _connect(self) -> sqlite3.Connection:
-        uri = f"{self.path.absolute().as_uri()}?mode=ro"
+        connection = self._opened("mode=ro")
+        try:
+            connection.execute("SELECT name FROM sqlite_master").fetchone()
+            return connection
+        except sqlite3.OperationalError as error:
+            connection.close()
+            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+                raise
+        log = Path(f"{self.path}-wal")  # nothing can be made beside the file, as on read-only media
+        if log.exists() and log.stat().st_size:
+            raise Unreadable(
+                f"{self.path}: its newest rows are in {log.name}, which cannot be read in a folder that cannot be "
+                "written: copy both to one that can, and name the copy with --database"
+            )
+        return self._opened("immutable=1")  # without a log nobody has it open
+
+    def _opened(self, how: str) -> sqlite3.Connection:
+        uri = f"{self.path.absolute().as_uri()}?{how}"
         connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
         connection.text_factory = lambda text: text.decode("utf-8", "replace")  # a title costs no database
         return connection
@@ -133,15 +151,16 @@ class _Database:
             raise Problem(f"{self.path}: not a history that this version knows; its tables: {listed}")
 
     def _session_rows(self, connection: sqlite3.Connection, tables: set[str]) -> list[dict[str, Any]]:
-        """The rows of `session` and `session_v2`, oldest first, each session once."""
+        """The rows of `session` and `session_v2`, oldest first, each session once: as it was last written."""
         rows: dict[str, dict[str, Any]] = {}
         for table in sorted(tables & {"session", "session_v2"}):
-            wanted = ("id", "parent_id", "directory", "title", "version", "revert", "time_created", "data")
+            wanted = ("id", "parent_id", "directory", "title", "version", "revert", "time_created", "time_updated",
+                      "data")  # fmt: skip
             known = {name for _number, name, *_rest in _rows(connection, f"PRAGMA table_info({table})")}
             columns = [name for name in wanted if name in known]
             for values in _rows(connection, f"SELECT {', '.join(columns)} FROM {table}"):
                 row = dict(zip(columns, values, strict=True))
-                rows.setdefault(row["id"], row)
+                rows[row["id"]] = max(rows.get(row["id"], row), row, key=lambda row: row.get("time_updated") or 0)
         return sorted(rows.values(), key=lambda row: (row.get("time_created") or 0, row["id"]))
 
     def _session(self, connection: sqlite3.Connection, tables: set[str], row: dict[str, Any]) -> Session:
@@ -200,13 +219,14 @@ class _Database:
         return messages
 
     def _v2_messages(self, connection: sqlite3.Connection, session: str) -> list[Message]:
-        messages = []
+        messages: list[Message] = []
         columns = [name for _number, name, *_rest in _rows(connection, "PRAGMA table_info(session_message)")]
         order = "seq" if "seq" in columns else "time_created, id"
         chat = "SELECT id, type, time_created, CAST(data AS BLOB) FROM session_message WHERE session_id = ?"
         for id_, kind, time, data in _rows(connection, f"{chat} ORDER BY {order}", session):
             if (decoded := self._decode(data, f"session_message {id_}")) is not None:
-                messages.extend(_from_v2(id_, kind, time, decoded))
+                rows = from_v2(id_, kind, decoded)
+                messages.extend(Message(name, role, time, known, parts) for name, role, known, parts in rows)
         return messages
 
     def _decode(self, data: bytes, what: str) -> dict[str, Any] | None:
@@ -218,64 +238,6 @@ class _Database:
         except (ValueError, RecursionError) as error:
             self.problems.append(f"{self.path}: {what}: {_reason(error)}")
             return None
-
-
-def _from_v2(id_: str, kind: str, time: int, data: dict[str, Any]) -> list[Message]:
-    """A row of `session_message` in the shape of the older tables; rows that are no part of the chat give nothing."""
-    if kind in ("user", "synthetic"):
-        parts = [{"type": "text", "text": data.get("text") or "", "synthetic": kind == "synthetic"}]
-        for file in data.get("files") or ():
-            url = file.get("uri") or file.get("url") or ""
-            parts.append({"type": "file", "mime": file.get("mime", ""), "filename": file.get("name"), "url": url})
-        return [Message(id_, "user", time, {"role": "user", **data}, parts)]
-    if kind == "assistant":
-        model = data.get("model") or {}
-        common = {"role": "assistant", "modelID": model.get("id"), "providerID": model.get("providerID")}
-        return [
-            Message(id_, "assistant", time, {**data, **common}, [_v2_part(part) for part in data.get("content") or ()])
-        ]
-    if kind == "shell":
-        state = {"status": "completed", "input": {"command": data.get("command", "")}, "output": data.get("output", "")}
-        call = {"type": "tool", "tool": "bash", "callID": data.get("callID", id_), "state": state}
-        request = [{"type": "text", "text": EXECUTED_BY_USER, "synthetic": True}]
-        return [
-            Message(id_, "user", time, {"role": "user"}, request),
-            Message(f"{id_}-shell", "assistant", time, {"role": "assistant", "parentID": id_}, [call]),
-        ]
-    if kind == "compaction":
-        summary = {"role": "assistant", "parentID": id_, "summary": True, "finish": "stop", "agent": "compaction"}
-        return [
-            Message(id_, "user", time, {"role": "user"}, [{"type": "compaction"}]),
-            Message(
-                f"{id_}-summary", "assistant", time, summary, [{"type": "text", "text": data.get("summary") or ""}]
-            ),
-        ]
-    return []
-
-
-EXECUTED_BY_USER = "The following tool was executed by the user"
-
-
-def _v2_part(part: dict[str, Any]) -> dict[str, Any]:
-    """A part of the v2 engine in the older shape. Its `output` or `error` is what the model was sent: texts, or where a
-    tool gave none (`read`), its structured result as JSON; `failure` is the bare message of an error."""
-    if part.get("type") != "tool":
-        return part
-    state = part.get("state") or {}
-    content, structured, error = state.get("content") or [], state.get("structured") or {}, state.get("error")
-    texts = [item.get("text") or "" for item in content if item.get("type") == "text"]
-    state = {**state, "output": "\n".join(texts) if texts else _json(structured), "metadata": structured}
-    if error is not None:
-        state["error"] = _json({"error": error, "content": content, "structured": structured})
-        state["failure"] = str(error.get("message", "")) if isinstance(error, dict) else str(error)
-    if not isinstance(state.get("input"), dict):  # a pending call: its arguments were still being written
-        state["input"] = {}
-    state["time"] = {"compacted": (part.get("time") or {}).get("pruned")}
-    return {"type": "tool", "tool": part.get("name", ""), "callID": part.get("id", ""), "state": state}
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 class _JsonStorage:

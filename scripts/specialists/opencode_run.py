@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,7 +30,7 @@ class ScriptedModel:
     script is over the answer is "Done.".
     """
 
-    def __init__(self, answers: list[tuple[str, list[tuple[str, dict[str, Any]]]]] = ()):
+    def __init__(self, answers: Iterable[tuple[str, list[tuple[str, dict[str, Any]]]]] = ()):
         self.requests: list[dict[str, Any]] = []  # bodies of the requests that had tools, in order
         self._answers = iter(answers)
         self._lock = threading.Lock()
@@ -53,7 +53,7 @@ class ScriptedModel:
 
     def answer(self, body: dict[str, Any]) -> Iterator[str]:
         """The stream that answers one request."""
-        text, calls = "A title", []
+        text, calls = "A title", list[tuple[str, dict[str, Any]]]()
         if body.get("tools"):
             with self._lock:
                 self.requests.append(body)
@@ -64,7 +64,7 @@ class ScriptedModel:
             function = {"name": name, "arguments": json.dumps(arguments)}
             call = {"index": index, "id": f"call_{number}_{index}", "type": "function", "function": function}
             deltas.append({"tool_calls": [call]})
-        choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+        choices: list[dict[str, Any]] = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
         choices.append({"index": 0, "delta": {}, "finish_reason": "tool_calls" if calls else "stop"})
         for choice in choices:
             yield json.dumps({"id": "a", "object": "chat.completion.chunk", "model": MODEL, "choices": [choice]})

@@ -89,7 +89,7 @@ def present_calls(call: Call, files: Files) -> list[Call] | None:
         return [replace(call, name=name)]
     arguments = {}
     for key, value in call.arguments.items():
-        known = key if key in schema["properties"] else RENAMED_KEYS.get(key)
+        known = key if key in schema["properties"] else RENAMED_KEYS.get(key, "")
         if known in schema["properties"]:
             arguments[known] = value
     if name == "todowrite" and isinstance(arguments.get("todos"), list):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -48,8 +49,7 @@ class ProjectPaths:
         """A text with the project's paths relative and the home folder as `~`."""
         for path, shown, pattern in self._paths:
             if path in text:
-                inside = "" if shown == "." else f"{shown}/"
-                text = pattern.sub(lambda match, a=inside, b=shown: a if match["inside"] else b, text)
+                text = pattern.sub(partial(_shown, shown), text)
         if self._name and self.user in text:
             text = self._name.sub("user", text)
         return text
@@ -63,3 +63,8 @@ class ProjectPaths:
         if isinstance(value, dict):
             return {key: self.value(item) for key, item in value.items()}
         return value
+
+
+def _shown(folder: str, match: re.Match[str]) -> str:
+    """What stands for a folder's path: alone its name; before what lies inside, nothing if that is the project."""
+    return folder if not match["inside"] else "" if folder == "." else f"{folder}/"

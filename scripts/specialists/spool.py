@@ -41,8 +41,12 @@ class Spool:
     def finish(self) -> bool:
         """Put the file in place, whole, if it differs from the one that is there. Returns whether it did."""
         order = sorted((time, id_, offset, length) for id_, (time, offset, length) in self._places.items())
-        beside = {"dir": self.path.parent, "prefix": f".{self.path.name}.", "suffix": ".tmp", "delete": False}
-        with _written(self.path), self._aside, tempfile.NamedTemporaryFile(**beside) as file:
+        name = f".{self.path.name}."
+        with (
+            _written(self.path),
+            self._aside,
+            tempfile.NamedTemporaryFile(dir=self.path.parent, prefix=name, suffix=".tmp", delete=False) as file,
+        ):
             try:
                 for _time, _id, offset, length in order:
                     self._aside.seek(offset)
