@@ -5,8 +5,9 @@
 
 The job: message, before, after and diff of every text file of every commit that is no merge. `one language` reads what
 commit_filter leaves of the three busiest authors; `examples` goes all the way to the rows. CPU is user and system time
-of a process of its own with all its children; memory is the peak of that process, and of the largest git (which maps
-packs into memory). PyDriller is timed on the newest --sample commits and scaled, because it takes long; where it is
+of a process of its own with all its children. Memory is the most that any of them took, mapped packs included, and the
+most that all took at once, what they share counted once (proportional set size, looked at every 20 ms; Linux).
+PyDriller is timed on the newest --sample commits and scaled, because it takes long; where it is
 not installed (`pip install pydriller`), it is left out. What is quick runs five times, and the best counts.
 """
 
@@ -79,8 +80,8 @@ def authors(source: GitSource) -> list[str]:
 
 def log_p(source: GitSource) -> int:
     """`git log -p` through the same shim, its output thrown away."""
-    command = ["git", "--no-pager", f"--git-dir={source._shim}", "log", "-p", "--no-merges", source.head]
-    subprocess.run(command, env=environment(source._shim), stdout=subprocess.DEVNULL, check=True)
+    command = ["git", "--no-pager", f"--git-dir={source.shim}", "log", "-p", "--no-merges", source.head]
+    subprocess.run(command, env=environment(source.shim), stdout=subprocess.DEVNULL, check=True)
     return 0
 
 
@@ -88,7 +89,7 @@ def pydriller(source: GitSource, sample: int) -> int:
     """The same job by PyDriller on the newest commits; returns how many."""
     from pydriller import Git
 
-    repository, done = Git(str(source._shim)), 0
+    repository, done = Git(str(source.shim)), 0
     for commit in source.commits():
         if len(commit.parents) < 2 and commit.changes and done < sample:
             for file in repository.get_commit(commit.sha).modified_files:
@@ -113,10 +114,33 @@ ROUNDS = 5
 def measure(job: str, path: Path, extension: str, sample: int) -> dict:
     """One job in a process of its own."""
     command = [sys.executable, __file__, str(path) + "=" + extension, "--job", job, "--sample", str(sample)]
-    shown = subprocess.run(
-        command, capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    return json.loads(shown.stdout.splitlines()[-1])
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    together = 0
+    while process.poll() is None:
+        together = max(together, sum(map(proportional_size, family(process.pid))))
+        time.sleep(0.02)
+    if process.returncode:
+        sys.exit(f"{job} failed on {path}")
+    return {**json.loads(process.stdout.read().splitlines()[-1]), "together": together // 1024}
+
+
+def family(process: int) -> list[int]:
+    """A process and those that it started, and so on; only itself where there is no /proc."""
+    try:
+        threads = Path(f"/proc/{process}/task").iterdir()
+        children = [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+    except OSError:
+        children = []
+    return [process, *(one for child in children for one in family(child))]
+
+
+def proportional_size(process: int) -> int:
+    """Proportional set size in KiB; 0 for a process that has ended, or without /proc."""
+    try:
+        text = Path(f"/proc/{process}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")), 0)
 
 
 def run(job: str, path: Path, extension: str, sample: int) -> None:
@@ -126,7 +150,7 @@ def run(job: str, path: Path, extension: str, sample: int) -> None:
         result = JOBS[job](source, extension, emails, sample)
         ended = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     cpu = sum(b.ru_utime + b.ru_stime - a.ru_utime - a.ru_stime for a, b in zip(started, ended, strict=True))
-    memory = [usage.ru_maxrss // 1024 for usage in ended]
+    memory = max(usage.ru_maxrss // 1024 for usage in ended)
     print(json.dumps({"cpu": cpu, "memory": memory, "result": result}))
 
 
@@ -204,9 +228,9 @@ def main(repositories: tuple[str, ...], commits: int, sample: int, folder: Path 
                 found[name] = min(found[name], measure(name, path, extension, sample), key=lambda one: one["cpu"])
         for name, one in found.items():
             cpu = one["cpu"] * count / max(1, one["result"]) if name == "pydriller" else one["cpu"]
-            own, gits = one["memory"]
             ratio = f"{cpu / found['log -p']['cpu']:6.2f}x"
-            print(f"  {name:14} {cpu:8.2f} s CPU  {ratio}  {own:4} MB, git {gits:4} MB  result {one['result']}")
+            memory = f"{one['memory']:4} MB, together {one['together']:4} MB"
+            print(f"  {name:14} {cpu:8.2f} s CPU  {ratio}  {memory}  result {one['result']}")
 
 
 if __name__ == "__main__":

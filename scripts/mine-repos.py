@@ -41,30 +41,30 @@ def main(
     output: Path | None,
 ) -> None:
     """Examples of a language from your own commits."""
+    from specialists.endpoint import Endpoint
     from specialists.mining import Miner
+    from specialists.rephrase import Rephraser
 
     chosen = config.language(language)
     paths = [path.expanduser().absolute() for path in repositories] or config.repositories(language)
     output = output or config.paths.data / "commits" / f"{language}.jsonl"
+    asked = Endpoint.configured(config, output.with_name(f".{output.stem}.requests.json"))
     miner = Miner(config, chosen, output.with_name(f".{output.stem}.mined.sqlite"))
     try:
         for path in paths:
             miner.mine(path, emails or config.owner.emails, progress)
-        mined = miner.finish(chosen.wanted[1])
+        mined = miner.finish(chosen.wanted[1], Rephraser(asked).of_commit if asked else None, progress)
     finally:
         miner.close()
+    if asked:
+        asked.save()
+        mined.problems += [f"{asked.problem}; requests are the commits' own words"] if asked.problem else []
     missing = [] if repositories else [pattern for pattern in chosen.repositories if not expand_repositories(pattern)]
     if missing:
-        mined.problems += _missing(config, chosen)
+        mined.problems += config.missing_repositories(language)
     summary = _write(mined, chosen, output, missing)
     say(_table(mined))
     finish(summary, as_json, mined.problems)
-
-
-def _missing(config: Config, language: Language) -> list[str]:
-    """Configured repositories that are not there, in the words of `doit check`."""
-    where = f"languages.{language.name}.repositories"
-    return [f"{config.path}: {finding}" for finding in config.findings if finding.key == where]
 
 
 def _write(mined: Mined, language: Language, output: Path, missing: list[str]) -> dict[str, Any]:
@@ -87,6 +87,7 @@ def _write(mined: Mined, language: Language, output: Path, missing: list[str]) -
         "language": language.name,
         "examples": len(mined.records) + len(kept),
         "kept": len(kept),
+        "by model": sum("request" in record["source"] for record in [*mined.records, *kept]),
         "repositories": mined.repositories,
         "funnel": mined.funnel(),
         "files": dict(mined.files.most_common()),

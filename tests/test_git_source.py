@@ -50,6 +50,12 @@ def worktree(plain: Path, folder: Path) -> Path:
     return folder / "linked"
 
 
+def worktree_of_bare(plain: Path, folder: Path) -> Path:
+    git(folder, "clone", "-q", "--bare", str(plain), "main.git")
+    git(folder / "main.git", "worktree", "add", "-q", "../linked", "main")
+    return folder / "linked"
+
+
 def borrowing(plain: Path, folder: Path) -> Path:
     """A borrows from B, B from the plain one, by relative paths: git would not follow these from another repository."""
     git(folder, "clone", "-q", "--shared", str(plain), "b")
@@ -70,6 +76,7 @@ FORMS = {
     "clone": clone(),
     "bare": clone("--bare"),
     "worktree": worktree,
+    "worktree of a bare one": worktree_of_bare,
     "submodule": submodule,
     "nested alternates": borrowing,
 }

@@ -162,6 +162,12 @@ def test_rewritten_history_takes_its_examples_along(configured: Path, repository
     git(repository, "update-ref", "refs/heads/main", "HEAD~1")
     run(configured, "--language", "python")
     assert requests(configured) == ["Add a module for sums.", "Fix the sum of one number."]
+    repositories.add(repository, [dataclasses.replace(HISTORY[2], message="Support products with any factor")],
+                     repositories.START + 99999, fresh=False)  # fmt: skip
+    run(configured, "--language", "python")
+    assert requests(configured)[2:] == ["Support products with any factor."], "the same change, told anew"
+    git(repository, "update-ref", "refs/heads/main", "HEAD~1")
+    run(configured, "--language", "python")
     remembered = sqlite3.connect(configured.parent / "data" / "commits" / ".python.mined.sqlite")
     assert remembered.execute("SELECT count(*) FROM verdicts").fetchone() == (2,)
     remembered.close()

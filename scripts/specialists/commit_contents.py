@@ -54,8 +54,8 @@ def _file_change(change: Change, contents: Contents, language: Language) -> File
     """A file of an example, or the reason why it cannot be one."""
     new = change.status == "A"
     ids = [change.after] if new else [change.before, change.after]
-    raw = [contents.blobs.get(sha) for sha in ids]
-    if any(blob is None or not is_blob(sha, blob) for sha, blob in zip(ids, raw, strict=True)):
+    raw = [blob for sha in ids if (blob := contents.blobs.get(sha)) is not None and is_blob(sha, blob)]
+    if len(raw) < len(ids):
         return MISSING
     if any(b"\0" in blob[:8000] for blob in raw):  # as git tells binaries
         return BINARY
@@ -63,7 +63,7 @@ def _file_change(change: Change, contents: Contents, language: Language) -> File
         texts = [blob.decode("utf-8") for blob in raw]
     except UnicodeDecodeError:
         return commit_filter.ENCODING
-    after, before = texts[-1], None if new else texts[0]
+    before, after = texts[0], texts[-1]
     if any("\r" in text for text in texts):
         same = len({text.replace("\r\n", "\n") for text in texts}) < len(texts)
         return FORMATTING if same else RETURNS

@@ -18,7 +18,8 @@ from specialists.intent import Intent, NoIntent, understand
 
 
 class _Changed(Protocol):
-    path: str
+    @property
+    def path(self) -> str: ...
 
 
 T = TypeVar("T", bound=_Changed)
@@ -62,7 +63,7 @@ _CHANGELOG = re.compile(
     re.I,
 )
 _TEST = re.compile(
-    r"(?:^|/)(?:tests?|specs?|__tests__|e2e|testing|testdata|fixtures|benches)/|(?:^|/)(?:test_[^/]*|conftest|[^/]*_test|"
+    r"(?:^|/)(?:[Tt]ests?|[Ss]pecs?|__tests__|e2e|testing|testdata|fixtures|benches)/|(?:^|/)(?:test_[^/]*|conftest|[^/]*_test|"
     r"[^/]*_spec|[^/]*[._-](?:test|spec)|[^/]*Tests?)\.\w+$"
 )  # fmt: skip
 _SPEAKS_OF_THEM = re.compile(
@@ -160,7 +161,9 @@ class CommitFilter:
         """The changes that can be shown, own language first, tests and texts last."""
         if not any(change.path.endswith(self.extensions) for change in changes):
             raise LeftOut(NO_FILE)
-        kept, lost, deleted = [], Counter(), set()
+        kept: list[Change] = []
+        lost: Counter[str] = Counter()
+        deleted: set[str] = set()
         for change in changes:
             if reason := self.file_reason(change):
                 lost[reason] += 1

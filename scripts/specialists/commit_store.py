@@ -89,10 +89,10 @@ class Store:
         about = canonical(astuple(row)) if row else None
         self.database.execute("INSERT INTO verdicts VALUES (?, ?, ?, ?)", [sha, reason, packed, about])
 
-    def get(self, sha: str) -> tuple[str | None, Row | None]:
+    def get(self, sha: str) -> str | Row:
         """The verdict over a known commit: a reason or a row."""
         reason, about = self.database.execute("SELECT reason, row FROM verdicts WHERE sha = ?", [sha]).fetchone()
-        return reason, None if about is None else Row(*json.loads(about))
+        return reason if about is None else Row(*json.loads(about))
 
     def record(self, sha: str) -> Record:
         """The example of a commit that is one, without its tools."""

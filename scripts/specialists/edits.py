@@ -115,14 +115,15 @@ def conversation(
     steps: list[list[tuple[str, dict[str, Any], str]]] = []
     reads = []
     for change in changes:
-        if not (change.before or "").strip():  # nothing there that an edit could hold on to
+        before = change.before or ""
+        if not before.strip():  # nothing there that an edit could hold on to
             steps.append([("write", {"content": change.after, "filePath": change.path}, WRITE_DONE)])
             continue
         edits = plan_edits(change)
-        total = len(_lines(change.before))
+        total = len(_lines(before))
         for first, last in read_spans(change, edits, narrow):
             part = {} if (first, last) == (1, total) else {"offset": first, "limit": last - first + 1}
-            shown = read_result(change.path, change.before, first, last)
+            shown = read_result(change.path, before, first, last)
             reads.append(("read", {"filePath": change.path, **part}, shown))
         steps.append([("edit", {"filePath": change.path, "oldString": edit.old, "newString": edit.new}, EDIT_DONE)
                       for edit in edits])  # fmt: skip
@@ -194,7 +195,9 @@ _HEADER = re.compile(r"@@ -(\d+),(\d+) \+(\d+),(\d+) @@\n")
 
 def apply_diff(diff: str, files: dict[str, str]) -> dict[str, str]:
     """The files after a unified diff of `unified_diff`. Raises NotExact where context or removed lines differ."""
-    files, path, result, source, at = dict(files), "", [], [], 0
+    files, path, at = dict(files), "", 0
+    result: list[str] = []
+    source: list[str] = []
 
     def close() -> None:
         if path:

@@ -13,11 +13,12 @@ import urllib.request
 from hashlib import sha256
 from pathlib import Path
 
-from specialists.config import Problem
+from specialists.config import Config, Problem
 from specialists.records import read_json, write_json
 from specialists.secrets import Rules, redact
 
 TIMEOUT = 60.0  # seconds for one answer
+KEPT = 20  # answers after which they are written down, for a run that is killed
 
 
 class Endpoint:
@@ -34,22 +35,33 @@ class Endpoint:
         self._known: dict[str, str] = read_json(cache) or {}
         self._used: dict[str, str] = {}
 
+    @classmethod
+    def configured(
+        cls, config: Config, cache: Path, url: str | None = None, model: str | None = None
+    ) -> Endpoint | None:
+        """The endpoint of the configuration, unless another one is given; None where none is named."""
+        url, model = url or config.endpoint.url, model or config.endpoint.model
+        return cls(url, model, cache, Rules.of(config)) if url or model else None
+
     def ask(self, question: str) -> str | None:
         """The answer to a question, redacted; None when the model gives none."""
         question, _findings = redact(question, self.rules)
         key = sha256(json.dumps([self.model, question]).encode()).hexdigest()
-        answer = self._used.get(key) or self._known.get(key)
-        if answer is None:
-            answer = self._answer(question)
+        answer = self._used.get(key) or self._known.get(key) or self._answer(question)
         if answer is not None:
             self._used[key] = answer
+            if len(self._used.keys() - self._known.keys()) == KEPT:
+                self._known |= self._used
+                self._write(self._known)
         return answer
 
     def save(self) -> None:
         """Keep the answers of this run for the next; those that nothing asks for any more go."""
         if self.problem is None or self._used.keys() - self._known.keys():
-            kept = self._used if self.problem is None else {**self._known, **self._used}
-            write_json(self.cache, dict(sorted(kept.items())))
+            self._write(self._used if self.problem is None else {**self._known, **self._used})
+
+    def _write(self, answers: dict[str, str]) -> None:
+        write_json(self.cache, dict(sorted(answers.items())))
 
     def _answer(self, question: str) -> str | None:
         """One answer from the endpoint; None when it gives none, and from then on it is not asked again."""

@@ -18,6 +18,7 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from itertools import islice
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -29,6 +30,10 @@ REGULAR = ("100644", "100755")
 SYMLINK, SUBMODULE = "120000", "160000"
 RECENT = 256  # blobs kept at hand: what one commit made is mostly what the next one changes
 PIPE = 1 << 20  # bytes that a pipe holds: fewer changes between processes (Linux; elsewhere of no effect)
+
+SMALL = (  # git maps whole packs into memory, 210 MB for one of 120 MB; so it takes 130, in no more time
+    "-c", "core.packedGitWindowSize=1m", "-c", "core.packedGitLimit=32m", "-c", "core.deltaBaseCacheLimit=64m",
+)  # fmt: skip
 
 _FORMAT = "%H%x00%P%x00%at%x00%ct%x00%ae%x00%aE%x00%an%x00%B%x00"
 
@@ -73,7 +78,7 @@ class Contents:
 class GitSource:
     """One repository, opened for reading; use it as a context manager.
 
-    `problems` names what could not be read and was passed over.
+    `problems` names what could not be read and was passed over; `shim` is the repository that git works in.
     """
 
     def __init__(self, path: Path):
@@ -90,7 +95,7 @@ class GitSource:
         except OSError as error:
             raise Unreadable(f"{path}: {error.strerror or error}") from None
         self._folder = tempfile.TemporaryDirectory(prefix="git-shim-")
-        self._shim = Path(self._folder.name)
+        self.shim = Path(self._folder.name)
         self._make_shim(alternates)
 
     def __enter__(self) -> GitSource:
@@ -101,15 +106,15 @@ class GitSource:
 
     def _make_shim(self, alternates: bytes) -> None:
         kind = ["--object-format=sha256"] if self.head is not None and len(self.head) == 64 else []
-        made = run_git(["init", "-q", "--bare", "--template=", *kind, "."], self._shim)
+        made = run_git(["init", "-q", "--bare", "--template=", *kind, "."], self.shim)
         if made.returncode:
             self._folder.cleanup()
             raise Unreadable(f"{self.path}: git init: {last_line(made.stderr)}")
-        info = self._shim / "objects" / "info"
+        info = self.shim / "objects" / "info"
         info.mkdir(exist_ok=True)
         info.joinpath("alternates").write_bytes(alternates)
         if self.shallow:
-            self._shim.joinpath("shallow").write_text("".join(f"{sha}\n" for sha in sorted(self.shallow)))
+            self.shim.joinpath("shallow").write_text("".join(f"{sha}\n" for sha in sorted(self.shallow)))
 
     def commits(self) -> Iterator[Commit]:
         """All commits that HEAD reaches, newest first, merges without changes; renames are a deletion and an addition.
@@ -179,8 +184,8 @@ class GitSource:
     def start(self, arguments: Iterable[str], errors: IO | int, stdin: int = subprocess.DEVNULL) -> subprocess.Popen:
         """A git process in the shim, its output in a pipe."""
         return subprocess.Popen(
-            ["git", "--no-pager", f"--git-dir={self._shim}", *arguments],
-            stdin=stdin, stdout=subprocess.PIPE, stderr=errors, env=environment(self._shim), cwd=self._shim,
+            ["git", "--no-pager", f"--git-dir={self.shim}", *SMALL, *arguments],
+            stdin=stdin, stdout=subprocess.PIPE, stderr=errors, env=environment(self.shim), cwd=self.shim,
             bufsize=CHUNK, pipesize=PIPE,
         )  # fmt: skip
 
@@ -227,7 +232,7 @@ class _Recent:
         return found
 
 
-def _fields(output: IO[bytes]) -> Iterator[bytes]:
+def _fields(output: BufferedReader) -> Iterator[bytes]:
     """What stands between NUL bytes."""
     rest = b""
     while chunk := output.read1(CHUNK):
@@ -237,9 +242,9 @@ def _fields(output: IO[bytes]) -> Iterator[bytes]:
 
 def _parsed(fields: Iterator[bytes]) -> Iterator[Commit]:
     """Commits of a `log -z --raw` in _FORMAT."""
-    commit = None
+    commit: Commit | None = None
     for item in fields:
-        if item.startswith((b"\n:", b":")):
+        if commit and item.startswith((b"\n:", b":")):
             before_mode, after_mode, before, after, status = item.lstrip(b"\n:").decode("ascii").split(" ")
             path = _decoded(next(fields, b""))
             commit.changes.append(Change(before_mode, after_mode, before, after, status[0], path))

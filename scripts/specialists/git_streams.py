@@ -12,7 +12,8 @@ import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from typing import IO
+from io import BufferedReader
+from typing import IO, cast
 
 MAX_BLOB = 1 << 19  # bytes; larger files are never held in memory, their content counts as not there
 CHUNK = 1 << 17  # bytes asked of a pipe at once
@@ -34,20 +35,23 @@ class Stream:
     def __init__(self, start: Callable[..., subprocess.Popen], requests: list[str]):
         """`start(arguments, stderr, stdin)` starts git."""
         self.start, self.requests, self.position = start, requests, 0
-        self.process: subprocess.Popen | None = None
         self._open()
 
     def _open(self) -> None:
-        self.close()
         self.process = self.start(self.arguments, subprocess.DEVNULL, subprocess.PIPE)
+        self.output = cast(BufferedReader, self.process.stdout)
         arguments = (self.process.stdin, self.requests, self.position)
         self._feeder = threading.Thread(target=_feed, args=arguments, daemon=True)
         self._feeder.start()
 
+    def restart(self) -> None:
+        """Go on with the request at `position`, in a process of its own."""
+        self.close()
+        self._open()
+
     def close(self) -> None:
         """End the process."""
-        if self.process:
-            end(self.process, self._feeder)
+        end(self.process, self._feeder)
 
 
 class Blobs(Stream):
@@ -56,7 +60,7 @@ class Blobs(Stream):
     def next(self) -> bytes | None:
         """The next blob's content."""
         self.position += 1
-        output = self.process.stdout
+        output = self.output
         header = output.readline()
         if header.endswith(b" missing\n"):
             return None
@@ -67,7 +71,7 @@ class Blobs(Stream):
             content = output.read(size + 1)  # with the line end behind it
             if len(content) > size:
                 return content[:-1]
-        self._open()  # a corrupt object ends the process
+        self.restart()  # a corrupt object ends the process
         return None
 
 
@@ -79,7 +83,7 @@ class Diffs(Stream):
 
     def _open(self) -> None:
         super()._open()
-        self._marks = _diff_marks(self.process.stdout)
+        self._marks = _diff_marks(self.output)
         self._begun = next(self._marks, _NO_MARK)[-1]  # the commit whose mark was read already
 
     def next(self) -> Headers:
@@ -98,12 +102,12 @@ class Diffs(Stream):
                     self._begun = commit
                     return found
         if not self._begun and self.process.wait():
-            self._open()
+            self.restart()
             return {}
         return found
 
 
-def _diff_marks(output: IO[bytes]) -> Iterator[tuple[str, ...]]:
+def _diff_marks(output: BufferedReader) -> Iterator[tuple[str, ...]]:
     """Where commits, files and hunks begin in what `diff-tree -U0` writes; the changed lines, which all have a sign in
     front, are passed over at the speed of the regular expression engine."""
     rest = b"\n"
@@ -147,8 +151,9 @@ def end(process: subprocess.Popen, feeder: threading.Thread | None = None) -> No
     """End a process, whatever it is doing, and who feeds it."""
     process.kill()
     process.wait()
-    process.stdout.close()
-    if feeder:
+    if process.stdout:
+        process.stdout.close()
+    if feeder and process.stdin:
         feeder.join()
         with contextlib.suppress(OSError):
             process.stdin.close()

@@ -48,7 +48,7 @@ def understand(message: str) -> Intent:
     subject, verb = _imperative(subject, kind)
     request = f"{subject} ({scope})" if scope and not _mentions(subject, scope) else subject
     request = request if request[-1] in ".!?" else f"{request}."
-    kind = kind or words.KIND_OF.get(verb, "other")
+    kind = kind or words.KIND_OF.get(verb or "", "other")
     return Intent(f"{request}\n\n{body}" if body else request, _closing(subject, verb), kind)
 
 
@@ -78,8 +78,8 @@ def _tidy(line: str) -> str:
     """A title without references, marks and emoji."""
     line = words.EMOJI.sub("", words.MARKS.sub("", line))
     if _refers(line):
-        line = words.REFERENCE.sub(" ", line)
-    line = re.sub(r"\(\s*[,;]*\s*\)|\[\s*\]", "", line)
+        line = words.REFERENCE.sub(" ", words.LINKED.sub(" ", line))
+    line = re.sub(r"(?<!\w)\(\s*[,;]*\s*\)|(?<!\w)\[\s*\]", "", line)
     return re.sub(r"\s+([,.;:)])(?=\s|$)", r"\1", re.sub(r"\s+", " ", line)).strip(" ,;:-–—.&").rstrip(" ([")
 
 
@@ -103,12 +103,22 @@ def _imperative(subject: str, kind: str | None) -> tuple[str, str | None]:
     leading = r"^(?:also|now|then|just|simply|please|this (?:commit|patch|change|pr))\s+"
     subject = re.sub(leading, "", subject, flags=re.I).rstrip("!")
     word, _, rest = subject.partition(" ")
+    verbless = word.lower() not in words.STARTS | words.FORMS.keys()
+    if kind in (None, "feature") and (words.NAMED.match(subject) or (verbless and words.NAMES.match(subject))):
+        plain = re.fullmatch("[A-Z][a-z]+", word)
+        return f"Add {subject[0].lower() if plain else subject[0]}{subject[1:]}", "add"
+    if words.COMPLAINT.match(subject) and word.lower() not in words.STARTS:  # of what is, or of what is to be?
+        if kind == "fix":
+            return f"{words.OPENING[kind]} {subject}", None
+        raise NoIntent(NO_VERB)
     verb = None if words.TELLS.match(subject) else words.FORMS.get(word.lower())
     if verb and rest:
+        if word.lower() != verb:  # "Added a flag and made it work"
+            rest = words.ANDS.sub(lambda more: f"and {words.FORMS.get(more[1], more[1])} ", rest)
         return f"{verb.capitalize()} {rest}", verb
     if word.lower() in words.STARTS or words.TELLS.match(subject) or words.STATEMENT.search(subject):
         return subject[:1].upper() + subject[1:] if re.fullmatch(r"[a-z][a-z'-]*,?", word) else subject, None
-    opening = words.OPENING.get(kind)
+    opening = words.OPENING.get(kind or "")
     if opening is None:
         raise NoIntent(NO_VERB)
     return f"{opening} {subject}", None if opening.endswith(":") else opening.lower()
@@ -146,7 +156,8 @@ def _body(text: str, squashed: bool) -> str:
     listed = [line[2:] for line in said if words.LISTED.match(line)]
     if squashed and (len(listed) >= 0.5 * len(said) or any(words.CONVENTIONAL.match(line) for line in listed)):
         return ""  # the titles of the commits that were squashed
-    kept, size = [], 0
+    kept: list[str] = []
+    size = 0
     for paragraph in re.split(r"\n\s*\n", "\n".join(lines).strip("\n")):
         paragraph = _paragraph(paragraph)
         size += len(paragraph)

@@ -30,7 +30,7 @@ ISSUE = (
     r"|https?://\S+?/(?:issues?|pull|merge_requests|discussions)/\d+[\w#/-]*"
 )
 _KEYWORD = (
-    r"(?:(?:fix|close|resolve|reference|relate|address|implement)(?:e?[sd]|ing)?|refs?|see(?:\s+also)?|part\s+of|re"
+    r"(?:(?:fix|close|resolve|reference|relate|address|implement|improve)(?:e?[sd]|ing)?|refs?|see(?:\s+also)?|part\s+of|re"
     r"|issues?|bug|ticket|pr|pull\s+request|cherry\s?pick)"
 )
 REFERENCE = re.compile(
@@ -39,6 +39,11 @@ REFERENCE = re.compile(
     re.I,
 )
 """Issues and pull requests with the words around them, in a subject."""
+
+LINKED = re.compile(
+    rf"\b(?:from|in|by|with|since|after|per|via|of|to|for|as|on) (?:{REFERENCE.pattern})(?=\s+[a-z])", re.I
+)
+"""A reference that the sentence goes on behind, with the preposition that would otherwise hang."""
 
 OWN_REFERENCE = re.compile(rf"\s*\((?:{REFERENCE.pattern})\)|^(?:{REFERENCE.pattern})\W*$", re.I)
 OUTSIDE = re.compile(
@@ -94,9 +99,13 @@ NOISE = re.compile(
             rf"|make)(?:ed|d|s|es|ing)? (?:{_QUALIFIERS} )*{_THINGS}{_AFTERTHOUGHTS}\W*".replace("\\ ", " "),
             r"(?:update|create|add|delete|edit|change|rename) [\w./-]+\.[a-z]{1,5}",  # what GitHub's editor writes
             r"(?:forg[oe]t|missed|missing|should have|left ?over)\b.*",
-            r".* again",
+            r".* (?:again|a little(?: bit)?|a bit|slightly|somewhat|for now)",
+            r"\S+(?: \S+)? (?:now )?works?(?: now)?",
+            r".*\b(?:a (?:bit|little) \w+er|a bit of|happy|happier)\b.*",
+            r".*\bma[dk]e (?:it|them) (?:clearer|nicer|better|cleaner)\b.*",
+            r"(?:improv|chang|updat|fix)\w* .*\band some\b.*",
             r".* (?:for|of|in|with|to|and|or|from|by|see|about|as|on|at|via|per|the|a)",  # its end was a reference
-            r".*\b(?:previous|last|prior|earlier) commit\b.*",
+            r".*\b(?:previous|last|prior|earlier|latest) (?:commit|pull|merge|change|pr|push)\b.*",
             r".*\b(?:take|try|attempt) #?(?:2|3|two|three)\b.*",
         )
     ),
@@ -106,11 +115,17 @@ NOISE = re.compile(
 
 THIN = re.compile(
     r"(?:fix|correct|resolve|repair)\w* (?:(?!in\b|with\b|on\b)[\w'-]+ ){0,4}"
-    r"(?:bugs?|issues?|problems?|regressions?|errors?|mistakes?|failures?|thing|things)"
-    r"(?: (?:in|with|on|of|for|when|about|around)(?: [^\s`]+){1,3})?",
+    r"(?:bugs?|issues?|problems?|regressions?|errors?|mistakes?|failures?|things?|tests?)"
+    r"(?: (?:in|with|on|of|for|when|about|around)(?: [^\s`]+){1,5})?"
+    r"|(?:fix|correct|refactor)\w*(?: (?:a|an|the|some|all))?(?: [^\s`]+){1,2}"
+    r"|(?:updat|improv|chang|tweak|adjust|modif|rework|enhanc|restor)\w*(?: (?:a|an|the|some|all))?"
+    r"(?: (?!to\b|for\b|so\b|by\b|from\b|with\b|when\b|in\b)[^\s`]+){1,3}"
+    r"|(?:remov|kill|drop|delet|clean)\w* (?:(?:a|an|the|some|more|all|up) )*(?:dead|deprecated|unused|unneeded"
+    r"|unnecessary|useless|stale|old|obsolete|duplicate|redundant|pointless|extra|stray) [\w-]+"
+    r"|add\w* (?:more|two|three|missing|further)(?: more)?(?: [^\s`]+){1,2}|\w+ some(?: [^\s`]+){1,4}",
     re.I,
 )
-"""Subjects that say where something was wrong, and not what: a body has to."""
+"""Subjects that say where something was wrong or is to change, and not what: a body has to."""
 
 _VERSION = r"v?\d+(?:\.\d+)+\S*"
 RELEASES = re.compile(
@@ -196,13 +211,26 @@ _GERUND_DOUBLED = _DOUBLED | set("begin cut get let put reset run set shut spin 
 STARTS = frozenset("don't do not never only no correctly properly always when if instead rather".split())  # noqa: SIM905
 """Words other than verbs that begin a request."""
 
-CODE = re.compile(r"\w_\w|::|\w\.\w|(?:^|\s)[#:.-]{1,2}\w|`|[a-z][A-Z]|\(\)")
+CODE = re.compile(r"\w_\w|::|[^\W\d]\.\w|(?:^|\s)[#:.-]{1,2}\w|`|[a-z][A-Z]|\(\)")
 """What shows that a word is a piece of code."""
 
-STATEMENT = re.compile(r"\b(?:should|must|needs? to|ought to|no longer|can now|has to|have to)\b", re.I)
+NAMED = re.compile(r"(?:flag|option|type|tests?|support|docs|hook) (?:to|for|of|that) ", re.I)
+"""A thing to add, named without a verb, by a word that could be one: `Support for tabs`."""
+
+NAMES = re.compile(
+    r"(?!wrong|bad|broken|invalid|duplicate|unused|useless|incorrect)\S.* "
+    r"(?:option|command|method|function|parameter|argument|flag|feature|property)s?\Z",
+    re.I,
+)
+"""A thing to add where no verb stands in front: `db.close() method`."""
+
+COMPLAINT = re.compile(r"\S+(?: \S+){0,2} (?:doesn't|does not|don't|isn't|is not|cannot|can't) ", re.I)
+"""What may tell how something is to be, or what is wrong with it."""
+
+STATEMENT = re.compile(r"\b(?:(?:is|are) now|should|must|needs? to|ought to|no longer|can now|has to|have to)\b", re.I)
 """What makes a statement a request."""
 
-TELLS = re.compile(r"\S+(?: \S+){0,2} (?:now|no longer|doesn't|does not|should|must) ", re.I)
+TELLS = re.compile(r"\S+(?: \S+){0,6} (?:is|are) now |\S+(?: \S+){0,2} (?:now|no longer|should|must) ", re.I)
 """What tells how something is to be, even where its first word could be a verb: `Optimize command now accepts …`."""
 
 KINDS = {
@@ -240,6 +268,9 @@ def _gerund(verb: str) -> str:
 
 
 BASE_FORMS = frozenset([*_REGULAR, *_IRREGULAR])
+ANDS = re.compile(r"and ([a-z]+) (?=(?:the|an?|it|its|them|some|more|all|this|that|up|to)\b)")
+"""A verb behind the first."""
+
 FORMS = {
     form: verb
     for verb in sorted(BASE_FORMS)

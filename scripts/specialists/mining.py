@@ -36,6 +36,8 @@ SURE = 0.75  # of the limit: an estimate below needs no exact count
 INEXACT, TOO_LONG, SECRET = "not reproduced exactly", "too long", "secret in target"
 UNLEARNED, DUPLICATE, UNCHOSEN = "unlearned", "same change as another commit", "not among the best"
 
+Reword = Callable[[Record], tuple[str, str] | None]
+
 _LICENCE = re.compile(r"(?:licen[cs]e|copying|unlicense|notice|copyright)(?:[-._].*)?", re.I)
 
 
@@ -101,12 +103,12 @@ class Miner:
         for candidate, content in progress(zip(fresh, contents, strict=True), name, len(fresh)):
             self.store.put(candidate.commit.sha, *self._verdict(candidate, content, name))
         rows = []
-        for reason, row in map(self.store.get, shas):
-            if reason:
-                rules.lost[reason] += 1
+        for verdict in map(self.store.get, shas):
+            if isinstance(verdict, str):
+                rules.lost[verdict] += 1
             else:
-                row.repository = name  # the folder may have been renamed since
-                rows.append(row)
+                verdict.repository = name  # the folder may have been renamed since
+                rows.append(verdict)
         self._survival(source, rows)
         self.rows += rows
         if source.problems:
@@ -177,8 +179,8 @@ class Miner:
         raise LeftOut(TOO_LONG)
 
     def _redacted(self, change: FileChange) -> FileChange:
-        before, after = (text and redact(text, self.secrets)[0] for text in (change.before, change.after))
-        return FileChange(redact(change.path, self.secrets)[0], before, after)
+        path, after = (redact(text, self.secrets)[0] for text in (change.path, change.after))
+        return FileChange(path, change.before and redact(change.before, self.secrets)[0], after)
 
     def _fits(self, messages: list[dict]) -> bool:
         estimated = self.estimate.count(messages, self.tools)
@@ -203,18 +205,19 @@ class Miner:
             total = sum(map(len, row.added.values()))
             row.survives = round(alive[row.commit] / total, 1) if total else 1.0
 
-    def finish(self, most: int) -> Mined:
-        """Choose the best `most` examples and load them."""
-        result, unique = self.result, {}
+    def finish(self, most: int, reword: Reword | None = None, progress: Callable = lambda items, *_: items) -> Mined:
+        """Choose the best `most` examples and load them; `reword(record)` may give another request and its style."""
+        result = self.result
+        unique: dict[str, Row] = {}
         for row in sorted(self.rows, key=lambda row: (row.time, row.commit)):
             unique.setdefault(row.patch, row)
         result.lost[DUPLICATE] += len(self.rows) - len(unique)
         chosen = choose(list(unique.values()), most)
         result.lost[UNCHOSEN] += len(unique) - len(chosen)
-        for row in chosen:
+        for row in progress(chosen, "requests" if reword else "examples"):
             record = {**self.store.record(row.commit), "tools": self.tools}
             record["source"] |= {"repository": row.repository, "survives": row.survives}
-            result.records.append(record)
+            result.records.append(self._reworded(record, reword) if reword else record)
         taken = {row.commit for row in chosen}
         for repository, commits in zip(result.repositories, self._commits, strict=True):
             repository["examples"] = len(taken & commits)
@@ -222,6 +225,17 @@ class Miner:
         if not result.unread:
             self.store.keep(self._seen)
         return result
+
+    def _reworded(self, record: Record, reword: Reword) -> Record:
+        """A record with another request, where there is one and the row still fits."""
+        if not (found := reword(record)):
+            return record
+        style, request = found
+        system, user, *rest = record["messages"]
+        messages = [system, {**user, "content": request}, *rest]
+        if not self._fits(messages):
+            return record
+        return make_record(record["language"], messages, self.tools, {**record["source"], "request": style})
 
     def close(self) -> None:
         """Keep what was read for the next run."""
