@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from specialists import adapters, pipeline  # noqa: E402
 from specialists.config import Problem, load_config  # noqa: E402
 from specialists.pipeline import Unchanged, keys  # noqa: E402
-from specialists.sources import database_state, file_state, repository_state  # noqa: E402
+from specialists.sources import database_state, example_files, file_state, repository_state  # noqa: E402
 
 try:
     CONFIG = load_config()
@@ -86,12 +86,12 @@ def task_extract():
 
 
 SCRUBBING = ("secrets", "secret_places", "secret_rules", "secret_values", "personal", "fakes")
-EXTRACTING = ("opencode_db", "opencode_chat", "opencode_tools", "project_paths", "shell", "evidence", "windows",
-              "extraction", "spool", "session_cache", *SCRUBBING)  # fmt: skip
+EXTRACTING = ("opencode_db", "opencode_v2", "opencode_chat", "opencode_tools", "project_paths", "shell", "evidence",
+              "windows", "extraction", "spool", "session_cache", *SCRUBBING)  # fmt: skip
 READING = ("git_source", "git_layout", "git_streams", "commit_filter", "intent", "intent_words", "syntax", "edits")
 ASKING = ("endpoint", "rephrase", "phrases")
 MINING = ("mining", "commit_contents", "commit_store", "opencode_tools", *READING, *ASKING, *SCRUBBING)
-AUGMENTING = (*READING, "code_kinds", "operators", "mutations", "synthetic", *ASKING, *SCRUBBING)
+AUGMENTING = ("opencode_tools", *READING, "code_kinds", "operators", "mutations", "synthetic", *ASKING, *SCRUBBING)
 
 
 def from_repositories(language, kind: str, name: str, modules: tuple[str, ...]) -> dict:
@@ -146,13 +146,11 @@ def task_replay():
 def task_assemble():
     """Join a language's examples: deduplicated, split by time, within the wanted bounds."""
     for name, language in CONFIG.languages.items():
-        sources = ["sessions", "commits", *(["synthetic"] if language.synthetic else [])]
-        sources += ["replay"] if CONFIG.assembly.replay else []
         settings = {**keys(CONFIG.assembly, "assembly"), f"languages.{name}.wanted": language.wanted}
         yield {
             "name": name,
             "actions": script("assemble", "--language", name),
-            "file_dep": [*(examples(source, name) for source in sources), *code("assemble", "dataset", "neighbours")],
+            "file_dep": [*example_files(CONFIG, language).values(), *code("assemble", "dataset", "neighbours")],
             "targets": [examples("train", name), examples("heldout", name)],
             "uptodate": [Unchanged(settings.copy)],
         }

@@ -17,6 +17,7 @@ import click
 from specialists.cli import command, finish, language_option, progress, say
 from specialists.config import Config, Language, Problem
 from specialists.records import Record, sha256_file, write_if_changed, write_json, write_records
+from specialists.sources import example_files
 
 if TYPE_CHECKING:
     from specialists.dataset import Dataset, Row
@@ -35,12 +36,8 @@ _FILE = click.Path(path_type=Path)
 def main(config: Config, as_json: bool, language: str, explain: str | None, **files: Path | None) -> None:
     """Join a language's examples: deduplicated, split by time, within the wanted bounds."""
     chosen = config.language(language)
-    data = config.paths.data
-    sources = {name: files[name] or data / name / f"{language}.jsonl" for name in ("sessions", "commits", "synthetic")}
-    if not (chosen.synthetic or files["synthetic"]):
-        del sources["synthetic"]
-    if config.assembly.replay:
-        sources["replay"] = data / "replay" / f"{language}.jsonl"
+    data, named = config.paths.data, ("sessions", "commits", "synthetic")
+    sources = example_files(config, chosen) | {name: path for name in named if (path := files[name])}
     train = files["train"] or data / "train" / f"{language}.jsonl"
     heldout = files["heldout"] or data / "heldout" / f"{language}.jsonl"
     if explain:
@@ -111,6 +108,7 @@ def _summary(
         "read": by_kind([*dataset.train, *dataset.heldout, *(row for row, _reason in dataset.lost)]),
         "train": by_kind(dataset.train),
         "heldout": by_kind(dataset.heldout),
+        "work": dict(Counter(work for record in records if (work := _work(record["source"]))).most_common()),
         "clusters": {
             "train": len({row.cluster for row in dataset.train}),
             "heldout": len({row.cluster for row in dataset.heldout}),
@@ -122,6 +120,11 @@ def _summary(
         "sha256": sha256_file(train),
         "problems": [],
     }
+
+
+def _work(source: dict[str, Any]) -> str | None:
+    """What was done, of a commit (fix, refactor …) and of a synthetic row (implement, fix); None for a session."""
+    return source.get("type") or source.get("task")
 
 
 def _tokens(config: Config, records: list[Record]) -> dict[str, Any]:
@@ -160,6 +163,7 @@ def card(language: Language, summary: dict[str, Any]) -> str:
         "rows to train on": ", ".join(f"{number} {kind}" for kind, number in summary["train"].items()),
         "rows held out": ", ".join(f"{number} {kind}" for kind, number in summary["heldout"].items()),
         "sessions and commits": f"{summary['clusters']['train']} trained on, {summary['clusters']['heldout']} held out",
+        "kinds of work": ", ".join(f"{number} {work}" for work, number in summary["work"].items()) or "-",
         "wanted": f"{summary['wanted'][0]} to {summary['wanted'][1]}",
         "time": " to ".join(summary["span"]) or "-",
         "tokens": f"{tokens['train']:,}; median {lengths[rows // 2]:,}, longest {tokens['longest']:,}" if rows else "0",

@@ -19,7 +19,6 @@ from specialists.cli import command, finish, language_option, progress, say, tab
 from specialists.config import Config, Language
 
 if TYPE_CHECKING:
-    from specialists.endpoint import Endpoint
     from specialists.synthetic import Augmented
 
 
@@ -46,6 +45,7 @@ def main(
     model: str | None,
 ) -> None:
     """Synthetic examples of a language from your own code."""
+    from specialists.endpoint import Endpoint
     from specialists.records import write_json, write_records
     from specialists.rephrase import Rephraser
     from specialists.synthetic import Augmenter
@@ -53,7 +53,7 @@ def main(
     chosen = config.language(language)
     paths = [path.expanduser().absolute() for path in repositories] or config.repositories(language)
     output = output or config.paths.data / "synthetic" / f"{language}.jsonl"
-    asked = _endpoint(config, endpoint, model, output.with_name(f".{output.stem}.requests.json"))
+    asked = Endpoint.configured(config, output.with_name(f".{output.stem}.requests.json"), endpoint, model)
     augmenter = Augmenter(config, chosen, Rephraser(asked) if asked else None)
     for path in paths:
         augmenter.read(path, path.name, progress)
@@ -62,27 +62,12 @@ def main(
         asked.save()
         result.problems += [f"{asked.problem}; requests are from templates"] if asked.problem else []
     if not repositories:
-        result.problems += _missing(config, chosen)
+        result.problems += config.missing_repositories(language)
     write_records(output, result.records)
     summary = _summary(result, chosen)
     write_json(output.with_suffix(".summary.json"), {**summary, "problems": result.problems})
     say(_table(result))
     finish(summary, as_json, result.problems)
-
-
-def _endpoint(config: Config, url: str | None, model: str | None, cache: Path) -> Endpoint | None:
-    """What words the requests, where an endpoint is named."""
-    from specialists.endpoint import Endpoint
-    from specialists.secrets import Rules
-
-    url, model = url or config.endpoint.url, model or config.endpoint.model
-    return Endpoint(url, model, cache, Rules.of(config)) if url or model else None
-
-
-def _missing(config: Config, language: Language) -> list[str]:
-    """Configured repositories that are not there, in the words of `doit check`."""
-    where = f"languages.{language.name}.repositories"
-    return [f"{config.path}: {finding}" for finding in config.findings if finding.key == where]
 
 
 def _summary(result: Augmented, language: Language) -> dict[str, Any]:

@@ -39,7 +39,10 @@ def main(
     records = []
     for prompt in progress(PROMPTS.read_text(encoding="utf-8").splitlines(), "replay"):
         if answer := asked.ask(prompt):
-            messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer, "weight": 1}]
+            messages: list[dict] = [
+                {"role": "user", "content": prompt},
+                {"role": "assistant", "content": answer, "weight": 1},
+            ]
             number = hashlib.sha256(prompt.encode()).hexdigest()[:16]
             source = {"kind": "replay", "time": TIME, "repository": "replay", "commit": number, "model": asked.model}
             records.append(make_record(chosen.name, messages, [], source))

@@ -20,7 +20,7 @@ from specialists.adapters import AdapterFolder, adapter_folder, manifest_of
 from specialists.cli import command, finish, progress, say
 from specialists.config import Config, Problem, Unlearned
 from specialists.opencode_config import follow
-from specialists.records import cluster_of, read_records, write_json, write_records
+from specialists.records import Record, cluster_of, read_records, write_json, write_records
 from specialists.server import load_adapter, served_models, unload_adapter
 
 
@@ -55,7 +55,8 @@ def unlearn(config: Config, dry_run: bool) -> dict[str, Any]:
     """Remove what config.unlearned covers; returns {"rows": {file: number}, "versions": [name]}."""
     rows, gone = {}, set()
     for path in progress(sorted(config.paths.data.glob("*/*.jsonl")), "rows"):
-        kept, dropped = [], []
+        kept: list[Record] = []
+        dropped: list[Record] = []
         for record in read_records(path):
             (dropped if config.unlearned.covers(record["source"]) else kept).append(record)
         if dropped:

@@ -49,7 +49,7 @@ export async function add(shelf: Shelf, book: Book): Promise<number> {
 }
 
 export class Library {
-  /** The first long book, if there is one. */
+  /** The first book of at least so many pages that is ready. */
   long(least: number): Book | undefined {
     if (this.closed) return undefined
     const found = this.books.find((book) => book.pages >= least && book.ready === true)

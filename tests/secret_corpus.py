@@ -20,6 +20,20 @@ ALNUM = string.ascii_letters + string.digits
 HEX = "0123456789abcdef"
 BASE32 = string.ascii_uppercase + "234567"
 URL_SAFE = ALNUM + "-_"
+SEED_WORDS = [
+    "orbit",
+    "velvet",
+    "canyon",
+    "drift",
+    "magnet",
+    "pupil",
+    "quantum",
+    "ribbon",
+    "saddle",
+    "tunnel",
+    "walnut",
+    "cactus",
+]
 
 
 def lines(name: str) -> list[str]:
@@ -143,6 +157,17 @@ PREFIXED: list[tuple[str, str, Callable[[Maker], str]]] = [
     ("slack", "xoxb-", lambda m: f"{m.digits(12)}-{m.digits(13)}-{m(24)}"),
     ("slack", "xoxp-", lambda m: f"{m.digits(11)}-{m.digits(11)}-{m.digits(12)}-{m(32, HEX)}"),
     ("slack app", "xapp-", lambda m: f"1-A{m(10, string.ascii_uppercase + string.digits)}-{m.digits(13)}-{m(64, HEX)}"),
+    ("slack", "xoxb-", lambda m: f"{m.digits(10)}-{m(18)}"),
+    ("slack", "xoxa-", lambda m: "2-" + m(12)),
+    ("slack", "xoxc-", lambda m: f"{m.digits(12)}-{m.digits(12)}-{m.digits(12)}-{m(64, HEX)}"),
+    ("facebook", "EAA", lambda m: m(120)),
+    ("facebook app", "361874920571836|", lambda m: m(27, URL_SAFE)),
+    ("hubspot", "pat-", lambda m: "na1-" + m.uuid()),
+    ("jina", "jina_", lambda m: m(60)),
+    ("runpod", "rpa_", lambda m: m(44)),
+    ("clickup", "pk_", lambda m: m.digits(8) + "_" + m(32, string.ascii_uppercase + string.digits)),
+    ("salesforce", "", lambda m: f"00D{m(12)}!AQ{m(90)}"),
+    ("bitcoin", "xprv", lambda m: m(107)),
     ("slack webhook", "https://hooks.slack.com/services/", lambda m: f"T{m(8, BASE32)}/B{m(8, BASE32)}/{m(24)}"),
     ("discord webhook", "https://discord.com/api/webhooks/", lambda m: f"{m.digits(18)}/{m(68, URL_SAFE)}"),
     ("sendgrid", "SG.", lambda m: m(22, URL_SAFE) + "." + m(43, URL_SAFE)),
@@ -166,7 +191,7 @@ PREFIXED: list[tuple[str, str, Callable[[Maker], str]]] = [
     ("mailchimp", "", lambda m: m(32, HEX) + "-us" + str(m.random.randint(1, 21))),
     ("terraform cloud", "", lambda m: m(14) + ".atlasv1." + m(67)),
     ("azure client", "", lambda m: m(3) + "8Q~" + m(34)),
-    ("discord bot", "", lambda m: "MT" + m(24) + "." + m(6) + "." + m(38)),
+    ("discord bot", "", lambda m: "MT" + m(1, "AEIMQUYcgk") + m(23) + "." + m(6) + "." + m(38)),
 ]
 
 LINES = [
@@ -258,6 +283,19 @@ KEY_PLACES: list[tuple[str, str, Callable[[Maker], str]]] = [
     ("shadow", "kim:$6${}:19000:0:99999:7:::", lambda m: m(16) + "$" + m(86, ALNUM + "./")),
     ("terraform", 'variable "token" {{}}\ntoken = "{}"', lambda m: m(40)),
     ("vapid", "VAPID_PRIVATE_KEY={}", lambda m: m(43, URL_SAFE)),
+    ("asana", "Authorization: Bearer 2/{}", lambda m: f"{m.digits(16)}/{m.digits(16)}:{m(32, HEX)}"),
+    ("fastly", "Fastly-Key: {}", lambda m: m(32, URL_SAFE)),
+    ("twitch", "PASS oauth:{}", lambda m: m(30, LOWER_ALNUM)),
+    ("pgpass", "db.dev:5432:shop:kim:{}", lambda m: m(16)),
+    ("htpasswd", "htpasswd -b -c .htpasswd kim {}", lambda m: m(14)),
+    ("keytool", "keytool -storepass {} -keystore a.jks", lambda m: m(12)),
+    ("keychain", 'security unlock-keychain -p "{}" build.keychain', lambda m: m(14)),
+    ("gem login", "BUNDLE_GEMS__NORDWIND__DEV=kim:{}", lambda m: m(20)),
+    ("apple", "--apple-id kim --password {}", lambda m: "-".join(m(4, string.ascii_lowercase) for _ in "1234")),
+    ("mnemonic", 'MNEMONIC="{}"', lambda m: " ".join(m.random.sample(SEED_WORDS, 12))),
+    ("escaped", r'{{"out": "logged in\nghp_{}\n"}}', lambda m: m(36)),
+    ("in a url", "https://x.dev/cb?next=%2Fa%3Ftoken%3Dghp_{}", lambda m: m(36)),
+    ("coloured", "\x1b[32mghp_{}\x1b[0m", lambda m: m(36)),
     ("account credentials", 'credentials = "{}"', lambda m: m(40)),
 ]
 

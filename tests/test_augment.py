@@ -103,6 +103,15 @@ def test_the_edit_gives_the_real_file_byte_for_byte(made) -> None:
         assert syntax.error_nodes(GRAMMARS[language], broken.encode()) == 0
 
 
+def test_tools_of_the_installed_opencode_are_taken(config_file: Path, tmp_path: Path) -> None:
+    path = make_repository(tmp_path / "shelf", {FILES["python"]: SAMPLES[GRAMMARS["python"]]})
+    tools = [*TOOLS, {"type": "function", "function": {"name": "lsp", "parameters": {"type": "object"}}}]
+    (config_file.parent / "data").mkdir()
+    (config_file.parent / "data" / "opencode-tools.json").write_text(json.dumps({"tools": tools}))
+    rows, _ = run(wanting(config_file, 3), "python", path)
+    assert rows and all(row["tools"] == tools for row in rows)
+
+
 def test_rows_are_an_agent_at_work(made, config_file) -> None:
     language, rows, _ = made
     for row in rows:
@@ -190,6 +199,38 @@ def test_work_elsewhere_does_not_change_what_is_chosen(config_file, tmp_path) ->
     chosen = [{(r["source"]["function"], r["source"]["operator"]) for r in run(config_file, "ruby", path)[0]}
               for path in (one, two)]  # fmt: skip
     assert chosen[0] == chosen[1]
+
+
+BODY = "    one.push(two)\n    one.take(2)\n    one.sort\n"
+TOLD = {
+    "nothing": ("", False),
+    "its name alone": ("  # Adds and sorts.\n", False),
+    "where to look": ("  # See the other method, which does it for all of them and then some more.\n", False),
+    "enough": ("  # Adds two to one, and gives the first two.\n", True),
+}
+
+
+@pytest.mark.parametrize(("comment", "used"), TOLD.values(), ids=TOLD)
+def test_a_body_is_asked_for_where_the_comment_says_what_it_does(comment, used, config_file, tmp_path) -> None:
+    text = f"class A\n{comment}  def add_and_sort(one, two)\n{BODY}  end\nend\n"
+    rows, _ = run(config_file, "ruby", make_repository(tmp_path / "shelf", {"a.rb": text}))
+    assert any(row["source"]["task"] == "implement" for row in rows) is used
+
+
+def test_what_a_compiler_refuses_is_told_as_such(config_file, tmp_path) -> None:
+    body = "    let a = try await load(book{n})\n    shelf.put(a, at: {n})\n"
+    functions = [f"  func fill{n}(_ shelf: Shelf) async throws {{\n{body.format(n=n)}  }}\n" for n in range(6)]
+    text = "struct A {\n" + "".join(functions) + "}\n"
+    path = make_repository(tmp_path / "shelf", {"a.swift": text})
+    rows, _ = run(wanting(config_file, 20), "swift", path)
+    broken = [row for row in rows if row["source"]["operator"] in ("dropped_try", "dropped_await")]
+    assert len({row["source"]["operator"] for row in broken}) == 2
+    for row in broken:
+        told = "async|wait for" if row["source"]["operator"] == "dropped_await" else "can throw"
+        assert re.search(told, row["messages"][1]["content"])
+    assert not any("`await" in row["messages"][1]["content"] for row in rows)
+    for row in rows:
+        assert (row["source"]["template"].split("-")[0] == "build") == (row in broken)
 
 
 NOT_USED = {
@@ -289,17 +330,26 @@ DOCS = [
     ("@param x y", ""),
     ("==== Parameters", ""),
     ("TODO", ""),
+    ("See the other one for details.", ""),
+    ("POST /books/of/the/shelf", ""),
+    ("Sees a book on the shelf.", "Sees a book on the shelf."),
     ("x" * 300, ""),
     ("", ""),
 ]
 
 
+def test_a_request_for_a_body_tells_more_of_the_comment() -> None:
+    doc = "Adds a book. Counts it too. Then more\nof this sentence that goes on. And a last one."
+    assert phrases.opening(doc, 3, 60) == "Adds a book. Counts it too."
+    assert phrases.opening(doc, 3, 80) == "Adds a book. Counts it too. Then more of this sentence that goes on."
+
+
 @pytest.mark.parametrize(("doc", "sentence"), DOCS)
 def test_the_sentence_that_stands_for_a_comment(doc, sentence) -> None:
-    assert phrases.first_sentence(doc) == sentence
+    assert phrases.opening(doc) == sentence
 
 
-@pytest.mark.parametrize("frames", [phrases.FIX, phrases.FIX_KNOWN, phrases.IMPLEMENT, phrases.IMPLEMENT_KNOWN])
+@pytest.mark.parametrize("frames", [phrases.FIX, phrases.FIX_KNOWN, phrases.FIX_BUILD, phrases.IMPLEMENT])
 def test_every_frame_names_function_and_file(frames) -> None:
     assert len(set(frames)) == len(frames)
     for frame in frames:

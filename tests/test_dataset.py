@@ -60,6 +60,10 @@ def ids(rows) -> set[str]:
     return {row.id for row in rows}
 
 
+def ids_of(records) -> set[str]:
+    return {record["id"] for record in records}
+
+
 NOTHING_HELD = {"heldout": 0.0, "heldout_clusters": 0}
 NEARLY = text("near").replace("alpha", "beta", 1)
 CASES = {
@@ -101,6 +105,16 @@ def test_the_newest_whole_clusters_are_held_out(tmp_path: Path) -> None:
     dataset = run(tmp_path, records, heldout=0.1, heldout_clusters=0, cluster=1.0)
     assert {r.cluster for r in dataset.heldout} == {"s36", "s37", "s38", "s39"}
     assert len(dataset.heldout) == 8 and len(dataset.train) == 72
+
+
+def test_short_rows_of_a_held_out_cluster_are_not_trained_on(tmp_path: Path) -> None:
+    """Rows too short to be alike to any other."""
+    messages = [{"role": "user", "content": "Go on"}, {"role": "assistant", "content": "", "weight": 1}]
+    source = {"kind": "session", "session": "s9", "time": "2026-01-20T00:00:00Z"}
+    short = [make_record("rust", [messages[0], {**messages[1], "content": f"Done {n}."}], [], source) for n in "abc"]
+    records = [*short, *(row(number, day=number) for number in range(9))]
+    dataset = run(tmp_path, records, heldout=0.1, heldout_clusters=0, cluster=1.0)
+    assert ids(dataset.heldout) == ids_of(short) and not ids(dataset.train) & ids_of(short)
 
 
 def test_at_least_twenty_clusters_where_half_allow_it(tmp_path: Path) -> None:
@@ -215,7 +229,7 @@ def _script(config_file: Path, *arguments: str):
 def test_the_script_writes_rows_ledger_and_summary_once(config_file: Path) -> None:
     data = config_file.parent / "data"
     write_records(data / "sessions/rust.jsonl", [row(n, day=n) for n in range(9)])
-    write_records(data / "commits/rust.jsonl", [row(f"c{n}", "commit", day=n) for n in range(9)])
+    write_records(data / "commits/rust.jsonl", [row(f"c{n}", "commit", day=n, type="refactor") for n in range(9)])
     done = _script(config_file, "--language", "rust", "--json")
     assert done.exit_code == 0, done.output
     summary = json.loads(done.stdout)
@@ -223,7 +237,9 @@ def test_the_script_writes_rows_ledger_and_summary_once(config_file: Path) -> No
     assert sum(summary["heldout"].values()) == 9 and summary["tokens"]["supervised"] is None
     written = {path: path.stat().st_mtime_ns for path in data.rglob("*") if path.is_file()}
     (first, *_others) = read_records(data / "train/rust.jsonl")
-    assert "| supervised | not counted: no base model |" in (data / "train/rust.card.md").read_text()
+    card = (data / "train/rust.card.md").read_text()
+    assert "| supervised | not counted: no base model |" in card and "| kinds of work | 5 refactor |" in card
+    assert "| rows to train on | 4 session, 5 commit, 0 synthetic |" in card and f"`{summary['sha256']}`" in card
     told = _script(config_file, "--language", "rust", "--explain", first["id"][:8])
     assert told.exit_code == 0 and f"{first['id']}: trained on" in told.stdout and "2026-01-" in told.stdout
     assert _script(config_file, "--language", "rust").exit_code == 0

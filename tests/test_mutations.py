@@ -141,6 +141,21 @@ def test_every_operator_is_shown_here() -> None:
     assert {operator for _, _, operator, _ in CHANGES if operator} == OPERATORS.keys()
 
 
+WORDS = [  # what a request speaks of
+    (SWIFT, "if a == nil || b?.c == false { g() }", {"equality: a, nil", "equality: b?.c, false",
+                                                     "logic: a == nil, b?.c == false"}),
+    (SWIFT, "let c = a >= b && x < y", {"boundary: a, b", "boundary: x, y", "logic: a >= b, x < y"}),
+    (RUBY, "c = a == 1 || b > 2", {"equality: a, 1", "boundary: b, 2", "logic: a == 1, b > 2"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("grammar", "statement", "told"), WORDS)
+def test_the_operands_that_a_request_speaks_of(grammar, statement, told) -> None:
+    found = [mutation for _, mutation in mutations(grammar, IN_FUNCTION[grammar].format(statement).encode())]
+    kinds = ("equality", "boundary", "logic")
+    assert {f"{m.operator}: {m.words['left']}, {m.words['right']}" for m in found if m.operator in kinds} == told
+
+
 LEFT_ALONE = [
     (RUST, "if a == a { g(); }"),  # symmetric operands
     (PYTHON, "x = min(a, b)", "swapped_arguments"),  # symmetric calls
@@ -159,6 +174,8 @@ LEFT_ALONE = [
     (RUBY, "x = other == 'a' # a != b", "comment"),
     (SWIFT, "let c = Bare<Value>.self", "boundary"),  # no comparison, whatever the grammar says
     (SWIFT, "if let c = a { g() }", "negated_condition"),
+    (SWIFT, "let c = UInt32.random(in: UInt32.min...UInt32.max)", "range_end"),  # nobody would notice
+    (SWIFT, "for _ in 0..<16 { g() }", "off_by_one"),
     (RUST, "if let Some(c) = a { return 1; }", "dropped_guard"),
     (PYTHON, "local = a", "dropped_statement"),  # without it the function fails at once
     (RUBY, "return g(a)", "dropped_guard"),

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
-import string
 import sysconfig
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import secret_corpus
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from specialists import fakes
 from specialists.agent import TOOLS
 from specialists.config import ConfigError, load_config
 from specialists.records import make_record, record_id, tool_call
@@ -38,6 +38,7 @@ def test_at_least_97_of_100_secrets_are_found_whole() -> None:
     assert len(SECRETS) >= 200 and len({sample.kind for sample in SECRETS}) >= 60
     missed = [sample for sample in SECRETS if remains(sample.secret, redact(sample.text)[0])]
     assert len(missed) <= 0.03 * len(SECRETS), missed
+    assert {sample.kind for sample in SECRETS if sample not in missed} == {sample.kind for sample in SECRETS}
 
 
 def test_at_most_2_of_100_look_alikes_are_taken_for_secrets() -> None:
@@ -82,32 +83,7 @@ def test_any_text_can_be_looked_through(text: str) -> None:
     assert redact(once)[0] == once
 
 
-# --- fakes ---------------------------------------------------------------------------------------------------------
-
-
-@given(st.text(min_size=6, max_size=60))
-def test_a_fake_keeps_the_shape_and_proves_itself(secret: str) -> None:
-    fake = fakes.fake(secret)
-    assert len(fake) == len(secret)
-    for old, new in zip(secret, fake, strict=True):
-        assert (old.isdigit(), old.isupper()) == (new.isdigit(), new.isupper()) or not old.isascii()
-        assert old == new or (new.isascii() and new.isalnum())
-    assert fakes.fake(secret) == fake
-    if len(fakes.slots(secret)) >= fakes.LEAST:
-        assert fakes.is_fake(fake)
-
-
-def test_fakes_of_different_secrets_differ_and_secrets_are_no_fakes() -> None:
-    maker = secret_corpus.Maker(3)
-    secrets = [maker(24) for _ in range(500)]
-    assert len({fakes.fake(secret) for secret in secrets}) > 490
-    assert not any(fakes.is_fake(secret) for secret in secrets)
-    assert not any(fakes.is_fake(maker(8, string.ascii_lowercase + string.digits)) for _ in range(2000))
-
-
-def test_any_part_of_a_fake_proves_itself() -> None:
-    fake = fakes.fake(secret_corpus.Maker(4)(40))
-    assert all(fakes.is_fake(fake[start : start + 12]) for start in range(28))
+# --- what is put in their place --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -331,6 +307,49 @@ def test_what_one_place_shows_to_be_secret_is_so_everywhere() -> None:
     assert after is not None and PASSWORD not in json.dumps(after)
     shown = after["messages"][1]["content"].removeprefix("DB_PASSWORD=")
     assert after["messages"][5]["content"] == f"connected with {shown} ok"
+
+
+def _basic(password: str, user: str = "kim") -> str:
+    return base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+STRANGE = PASSWORD + "/+@" + "x8"  # differs in a URL
+COPIES = {
+    "base64 of a login": (f"password={PASSWORD}", f"header: {_basic(PASSWORD)}", _basic(PASSWORD)[6:-4]),
+    "within base64": (
+        f"password={PASSWORD}",
+        _basic(PASSWORD + "\nuser=kim", "kimlee"),
+        _basic(PASSWORD, "kimlee")[11:-4],
+    ),
+    "base64 alone": (f"token = '{KEY[:40]}'", base64.b64encode(KEY[:40].encode()).decode(), "X" * 9),
+    "in a url": (f'password = "{STRANGE}"', f"at shop/{quote(STRANGE, safe='')}", quote(STRANGE, safe="")),
+    "from a url": (f"postgres://kim:{quote(STRANGE, safe='')}@db.dev/x", f"used {STRANGE} there", STRANGE),
+    "from a login": (f"Authorization: Basic {_basic(PASSWORD)}", f"used {PASSWORD} there", PASSWORD),
+}
+
+
+@pytest.mark.parametrize(("shown", "copied", "secret"), COPIES.values(), ids=COPIES)
+def test_copies_of_a_secret_in_another_form_go_too(shown: str, copied: str, secret: str) -> None:
+    assert find(copied) == []
+    after, _findings = scrub(chat(user=shown, result=copied))
+    assert after is not None and after["messages"][5]["content"] != copied
+    assert not remains(secret, json.dumps(after)), after["messages"][5]["content"]
+    assert scrub(after) == (after, [])
+    assert scrub(chat(user=shown, last=copied))[0] is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(SECRETS), st.sampled_from(["user", "result", "context", "title", "path", "last"]), st.booleans())
+def test_a_secret_shown_once_grows_back_nowhere(sample: secret_corpus.Sample, place: str, spoils: bool) -> None:
+    shown = {text for text in (sample.text[item.start : item.end] for item in find(sample.text)) if len(text) >= 12}
+    bare = {place: "\n".join(sorted(shown))} | ({"content": sample.text} if spoils else {})
+    after, findings = scrub(chat(user=sample.text, **{key: value for key, value in bare.items() if key != "user"}))
+    if spoils or (place == "last" and shown):
+        assert after is None or not findings
+    else:
+        assert after is not None and scrub(after) == (after, [])
+        if any(sample.secret in text for text in shown):
+            assert not remains(sample.secret, json.dumps(after))
 
 
 def test_personal_data_is_replaced_in_targets_too_and_the_same_way() -> None:

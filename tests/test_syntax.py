@@ -37,7 +37,7 @@ ENCLOSING = [
     (RUST, "const VERSION", None, None),
     (TS, "await load(", None, ("/** Adds a book to the shelf. */", "}")),
     (TS, "/** Adds a book", None, ("/** Adds a book to the shelf. */", "}")),
-    (TS, "const label", None, ("/** The first long book, if there is one. */", "}")),
+    (TS, "const label", None, ("/** The first book of at least so many pages that is ready. */", "}")),
     (TS, "const next", None, ("/** Doubles a number. */", "}")),
     (TS, "import {", None, None),
     (PYTHON, "shelf.count += 1", None, ("# About adding.", "return len(shelf.books) - 1")),

@@ -24,6 +24,7 @@ BINARY = _set(
     "equality_expression additive_expression multiplicative_expression conjunction_expression infix_expression "
     "disjunction_expression nil_coalescing_expression"
 )
+_LOOSE = frozenset({"conjunction_expression", "disjunction_expression"})
 ASSIGNMENTS = _set(
     "assignment assignment_expression augmented_assignment augmented_assignment_expression compound_assignment_expr "
     "operator_assignment assignment_statement"
@@ -97,8 +98,10 @@ def code(node: Node | None) -> str:
     return text if len(text) <= LONGEST and "`" not in text else ""
 
 
-def callee(call: Node) -> str:
-    """The last name of what is called."""
+def callee(call: Node | None) -> str:
+    """The last name of what is called; "" for nothing."""
+    if call is None:
+        return ""
     function = call.child_by_field_name("function") or call.child_by_field_name("method")
     function = function or (call.named_children[0] if call.named_children else None)
     names = re.findall(r"[\w$]+[?!]?", code(function))
@@ -107,6 +110,25 @@ def callee(call: Node) -> str:
 
 def text_of(node: Node | None) -> str:
     return node.text.decode("utf-8", "replace") if node is not None and node.text else ""
+
+
+def left_operand(node: Node, token: Node) -> str:
+    """Swift's grammar binds `a >= b && c` as `a >= (b && c)`; the operand of `&&` is `a >= b`."""
+    around = node.parent
+    loose = node.type in _LOOSE and around is not None and around.type in BINARY - _LOOSE
+    if around is not None and (loose or around.type == "infix_expression"):
+        text = (around.text or b"")[: token.start_byte - around.start_byte].decode("utf-8", "replace")
+        return " ".join(text.split()) if len(text) <= LONGEST else ""
+    return code(token.prev_sibling)
+
+
+def first_operand(node: Node, right: Node | None) -> Node | None:
+    """The operand of `>=` in it is `b`."""
+    while right is not None and right.child_by_field_name("lhs") is not None:
+        if node.type != "infix_expression" and (node.type in _LOOSE or right.type not in _LOOSE):
+            break
+        right = right.child_by_field_name("lhs")
+    return right
 
 
 def condition_of(node: Node) -> Node | None:
@@ -161,6 +183,14 @@ def is_spaced(token: Node) -> bool:
         and before.end_byte < token.start_byte
         and (token.end_byte < after.start_byte)
     )
+
+
+def ancestor(node: Node, steps: int) -> Node | None:
+    """The node so many levels above."""
+    above: Node | None = node
+    for _ in range(steps):
+        above = above.parent if above is not None else None
+    return above
 
 
 def root_of(node: Node) -> Node:

@@ -25,9 +25,9 @@ from typing import Any
 
 from specialists.config import Assembly, Problem, Unlearned
 from specialists.neighbours import Neighbours
-from specialists.records import Record, cluster_of, is_target
+from specialists.records import SOURCES, Record, cluster_of, is_target
 
-KINDS = ("session", "commit", "synthetic", "replay")
+KINDS = tuple(SOURCES)
 WORK = ("session", "commit")  # what the owner did: it alone is held out, counted against `wanted`, and capped
 SAME_CHANGE = 0.8  # share of a commit's added lines that one session wrote, from which on they are the same change
 _LINE_NUMBER = re.compile(r"^\d+: ", re.MULTILINE)
@@ -116,7 +116,8 @@ def _row(record: Record, file: Path, offset: int) -> Row:
 
 def texts(record: Record) -> tuple[str, str]:
     """What the model is shown (requests, tool results, earlier turns) and what it should say, as plain text."""
-    prompt, target = [], []
+    prompt: list[str] = []
+    target: list[str] = []
     for message in record["messages"]:
         if message["role"] == "system":
             continue
@@ -238,7 +239,7 @@ def _shown_lines(record: Record) -> set[int]:
 
 
 def _without_near(train: list[Row], heldout: list[Row], similarity: float, lost: Lost) -> list[Row]:
-    neighbours = Neighbours(lambda row: texts(row.record()), similarity)
+    neighbours: Neighbours[Row] = Neighbours(lambda row: texts(row.record()), similarity)
     for row in heldout:
         neighbours.add(row)
     kept = []
@@ -264,7 +265,7 @@ def _capped(rows: list[Row], wanted: tuple[int, int], settings: Assembly, lost: 
     per_repository = max(1, math.floor(settings.repository * wanted[1]))
     clusters: Counter[str] = Counter()
     repositories: Counter[str] = Counter()
-    kept = []
+    kept: list[Row] = []
     newest_first = sorted(rows, key=lambda row: row.order, reverse=True)
     for row in sorted(newest_first, key=lambda row: -row.score):
         if clusters[row.cluster] >= per_cluster:

@@ -15,7 +15,7 @@ _FILE = Path(__file__).with_name("frozen.jsonl")
 
 def frozen_rows() -> list[Record]:
     """Conversations of one question and one answer, as records; each is a cluster of its own."""
-    rows = []
+    rows: list[Record] = []
     for line in _FILE.read_text(encoding="utf-8").splitlines():
         item = json.loads(line)
         messages = [

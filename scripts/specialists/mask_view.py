@@ -7,9 +7,9 @@ import re
 
 from specialists.chat import Chat
 from specialists.config import Config, Problem
-from specialists.records import Record, read_records
+from specialists.records import SOURCES, Record, read_records
 
-KINDS = ("train", "heldout", "sessions", "commits", "synthetic")  # where a row is looked for, in this order
+FOLDERS = ("train", "heldout", *SOURCES.values())  # where a row is looked for, in this order
 _GREEN, _RESET = "\x1b[30;42m", "\x1b[0m"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a row must not steer the terminal that shows it
 
@@ -20,7 +20,7 @@ def find_row(config: Config, row_id: str) -> tuple[Record, str]:
     Raises Problem when no file has it, or several rows begin so.
     """
     found: dict[str, tuple[Record, str]] = {}
-    for kind in KINDS:
+    for kind in FOLDERS:
         for path in sorted((config.paths.data / kind).glob("*.jsonl")):
             for row in read_records(path):
                 if row["id"].startswith(row_id):

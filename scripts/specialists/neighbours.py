@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from rensa import RMinHash, RMinHashLSH
 
@@ -37,7 +37,7 @@ def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
     return common / (len(first) + len(second) - common)
 
 
-class Neighbours:
+class Neighbours(Generic[T]):
     """Items to which others can be near, by the (prompt, target) texts that `texts(item)` gives."""
 
     def __init__(self, texts: Callable[[T], tuple[str, str]], similarity: float):

@@ -28,7 +28,6 @@ from specialists.code_kinds import (
     INTEGERS,
     LABELLED,
     LOGIC,
-    LONGEST,
     MEMBERS,
     NAMES,
     NUMERIC,
@@ -40,13 +39,16 @@ from specialists.code_kinds import (
     SYMMETRIC,
     TERNARIES,
     VERSION,
+    ancestor,
     asks,
     callee,
     code,
     condition_of,
+    first_operand,
     has_modifier,
     is_ruby,
     is_spaced,
+    left_operand,
     line_of,
     negated_part,
     only_statement,
@@ -91,24 +93,9 @@ def _infix(node: Node, table: dict[str, str], kinds: frozenset[str] = BINARY) ->
     for token in node.children:
         text = text_of(token)
         if text in table and (not token.is_named or token.type == "custom_operator"):
-            left, right = _left_operand(node, token), code(_first_operand(node, token.next_sibling))
+            left, right = left_operand(node, token), code(first_operand(node, token.next_sibling))
             if left and right and left != right:
                 yield token, table[text], left, right
-
-
-def _left_operand(node: Node, token: Node) -> str:
-    """Swift's grammar binds `a >= b && c` as `a >= (b && c)`; the operand of `&&` is `a >= b`."""
-    if node.parent is not None and node.parent.type == "infix_expression":
-        text = node.parent.text[: token.start_byte - node.parent.start_byte].decode("utf-8", "replace")
-        return " ".join(text.split()) if len(text) <= LONGEST else ""
-    return code(token.prev_sibling)
-
-
-def _first_operand(node: Node, right: Node | None) -> Node | None:
-    """The operand of `>=` in it is `b`."""
-    while node.type == "infix_expression" and right is not None and right.child_by_field_name("lhs") is not None:
-        right = right.child_by_field_name("lhs")
-    return right
 
 
 @operator
@@ -162,16 +149,16 @@ def off_by_one(node: Node) -> Iterator[Mutation]:
         sign in ("*", "/", "%", "**", "??", "<<", ">>", "&", "|", "^", *LOGIC) or code(parent) == ""
     )
     counted = counted or (parent.type in ARGUMENTS and callee(parent.parent) in COUNTING)
-    if parent.type == "value_argument" and parent.parent is not None and parent.parent.parent is not None:  # Swift
-        counted = text_of(parent.parent).startswith("[") or callee(parent.parent.parent.parent) in COUNTING
-    if not counted:
-        return
     place = parent.parent if parent.type in ARGUMENTS else parent
-    place = parent.parent.parent.parent if parent.type == "value_argument" else place
+    if parent.type == "value_argument":  # Swift: in value_arguments, in a call_suffix, in a call
+        place = ancestor(parent, 3)
+        counted = text_of(parent.parent).startswith("[") or callee(place) in COUNTING
+    if not counted or place is None:
+        return
     near = next((code(child) for child in place.named_children if child != node and code(child)), "")
     up = text == "0" or (text == "1" and sign in ("+", "-")) or len(near) % 2
     new = str(int(text) + (1 if up else -1))
-    if near:
+    if re.search(r"[A-Za-z_]", near):
         yield _replaced("off_by_one", node, new, {"near": near, "real": text, "wrong": new})
 
 
@@ -183,17 +170,17 @@ def swapped_arguments(node: Node) -> Iterator[Mutation]:
     called = callee(call) if call is not None and call.type in CALLS else ""
     if not called or SYMMETRIC.match(called):
         return
-    values = [child.child_by_field_name("value") if child.type == "value_argument" else child
-              for child in node.named_children]  # fmt: skip
-    for one, two in pairwise(values):
+    values = []  # and whether each has a label, as in Swift
+    for child in node.named_children:
+        wrapped = child.type == "value_argument"
+        value = child.child_by_field_name("value") if wrapped else child
+        values.append((value, wrapped and child.child_by_field_name("name") is not None))
+    for (one, first), (two, second) in pairwise(values):
         if one is None or two is None or one.type != two.type or one.type not in NAMES | MEMBERS:
             continue
         a, b = code(one), code(two)
-        labels = [value.parent.child_by_field_name("name") is None for value in (one, two)]
-        if a and b and a != b and (one.parent.type != "value_argument" or len(set(labels)) == 1):
-            between = node.text[one.end_byte - node.start_byte : two.start_byte - node.start_byte]
-            words = {"a": a, "b": b, "call": called}
-            yield Mutation("swapped_arguments", one.start_byte, two.end_byte, two.text + between + one.text, words)
+        if a and b and a != b and first == second:
+            yield _swapped("swapped_arguments", node, one, two, {"a": a, "b": b, "call": called})
             return
 
 
@@ -261,14 +248,15 @@ def dropped_try(node: Node) -> Iterator[Mutation]:
     """Rust's `?`, Swift's `try`."""
     if node.type != "try_expression":
         return
-    last, call = node.children[-1], node.named_children[-1]
+    last, tried = node.children[-1], node.named_children[-1]
+    call = tried.named_children[-1] if tried.type in AWAITS and tried.named_children else tried
     words = {"call": callee(call) if call.type in CALLS else code(call)}
     words["silent"] = "yes" if node.parent is not None and node.parent.type == "expression_statement" else ""
     if words["call"] and text_of(last) == "?":
         yield _replaced("dropped_try", last, "", words)
     elif words["call"] and text_of(node.children[0]) == "try":
         words["silent"] = ""
-        yield Mutation("dropped_try", node.start_byte, call.start_byte, b"", {**words, "keyword": "try"})
+        yield Mutation("dropped_try", node.start_byte, tried.start_byte, b"", {**words, "keyword": "try"})
 
 
 @operator
@@ -290,9 +278,10 @@ def range_end(node: Node) -> Iterator[Mutation]:
         return
     token, table = node.children[1], RUBY_RANGE_ENDS if node.type == "range" else RANGE_ENDS
     new, start, end = table.get(text_of(token)), code(node.children[0]), code(node.children[2])
-    if new and start and end:
+    if new and start and end and not re.search(r"(\.|::)(max|min|MAX|MIN)$", end):  # one of billions
         more = {"..=": True, "...": True, "..<": False}.get(new, False)  # "..": one less in Rust, one more in Ruby
         more = not more if node.type == "range" else more
+        end = "the last one" if end == "-1" else f"`{end}`"
         yield _replaced("range_end", token, new, {"start": start, "end": end, "more": "yes" if more else ""})
 
 
@@ -361,9 +350,8 @@ def swapped_branches(node: Node) -> Iterator[Mutation]:
         one, condition = condition, one
     if code(one) and code(two) and code(condition) and text_of(one) != text_of(two):
         first, last = sorted((one, two), key=lambda item: item.start_byte)
-        between = node.text[first.end_byte - node.start_byte : last.start_byte - node.start_byte]
         words = {"condition": code(condition), "a": code(one), "b": code(two)}
-        yield Mutation("swapped_branches", first.start_byte, last.end_byte, last.text + between + first.text, words)
+        yield _swapped("swapped_branches", node, first, last, words)
 
 
 @operator
@@ -374,15 +362,20 @@ def sibling_name(node: Node) -> Iterator[Mutation]:
         return
     member = parent.type in MEMBERS | {"navigation_suffix"} and parent.children[-1] == node
     if member or parent.child_by_field_name("method") == node or parent.child_by_field_name("function") == node:
-        receiver = parent.parent if parent.type == "navigation_suffix" else parent
-        receiver = code(receiver.children[0]) if receiver is not None and receiver.children[0] != node else ""
-        yield _replaced(
-            "sibling_name", node, SIBLINGS[text], {"real": text, "wrong": SIBLINGS[text], "receiver": receiver}
-        )
+        whole = parent.parent if parent.type == "navigation_suffix" else parent
+        receiver = code(whole.children[0]) if whole is not None and whole.children[0] != node else ""
+        words = {"real": text, "wrong": SIBLINGS[text], "receiver": receiver}
+        yield _replaced("sibling_name", node, SIBLINGS[text], words)
 
 
 def _replaced(name: str, node: Node, new: str, words: Words) -> Mutation:
     return Mutation(name, node.start_byte, node.end_byte, new.encode(), words)
+
+
+def _swapped(name: str, around: Node, first: Node, last: Node, words: Words) -> Mutation:
+    between = (around.text or b"")[first.end_byte - around.start_byte : last.start_byte - around.start_byte]
+    new = (last.text or b"") + between + (first.text or b"")
+    return Mutation(name, first.start_byte, last.end_byte, new, words)
 
 
 def _removed(name: str, statement: Node, words: Words) -> Iterator[Mutation]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from specialists import fakes
+from specialists.secret_rules import positions
 
 EMAIL, USER, PHONE, HOST = "e-mail address", "user name", "phone number", "host name"
 
@@ -14,6 +15,7 @@ _EMAIL = re.compile(
     r"(?<![\w.+%-])[A-Za-z0-9][\w.+%-]{0,63}@((?:[A-Za-z0-9-]{1,63}\.){1,6}([A-Za-z]{2,12}))(?![\w@-])(?!\.\w|\()",
     re.ASCII,
 )
+_MAILBOX = re.compile(r"(?<![\w.+%-])[A-Za-z0-9][\w.+%-]{0,63}\Z", re.ASCII)
 _TOP_DOMAINS = """
     com org net edu gov mil int info biz name pro io dev app ai me tech cloud online site shop store blog xyz email
     systems software digital agency studio design media team group company solutions services network works world live
@@ -64,15 +66,16 @@ _PHONE = re.compile(
     r"(?<![\w+.,:/=-])(?:\+[1-9]\d{0,2}[ .-]?(?:\(0?\d{1,4}\)[ .-]?)?\d{2,4}(?:[ .-]\d{2,8}){1,4}"
     r"|\+[1-9]\d{9,13}|\([2-9]\d{2}\) ?[2-9]\d{2}[ .-]\d{4}|[2-9]\d{2}-[2-9]\d{2}-\d{4})(?![\w:/%-])(?!\.\d)"
 )
-_PHONE_HINT = re.compile(r"\+[1-9][\d ().-]{8}|\d{3}-\d{4}(?!\d)")
+_PHONE_HINTS = (re.compile(r"\+[1-9][\d ().-]{8}"), re.compile(r"-\d{4}(?!\d)"))  # a literal first: that is fast
 _COUNTRY = re.compile(r"^\+\d{1,2}")  # stays
 _FICTION = re.compile(r"555[ .-]?01\d\d|123[ .-]?456|1234567|(\d)\1{5}|555[ .-]?555|555[ .-]?1234")
 
 
 def find(text: str, lower: str, hosts: tuple[str, ...]) -> Iterator[tuple[int, int, str]]:
     """[start, end) and kind of what is personal in a text."""
-    if "@" in text:
-        for match in _EMAIL.finditer(text):
+    for at in positions(text, "@"):
+        before = _MAILBOX.search(text, max(0, at - 64), at)
+        if before and (match := _EMAIL.match(text, before.start())):
             top = match[2].lower()
             known = top in _DOMAINS or (len(top) == 2 and top not in _NOT_COUNTRIES)
             in_url = _IN_URL.search(text, max(0, match.start() - 100), match.start())  # scheme://user:PASSWORD@HOST
@@ -82,7 +85,7 @@ def find(text: str, lower: str, hosts: tuple[str, ...]) -> Iterator[tuple[int, i
         for match in _HOME.finditer(text):
             if not _NO_PERSON.fullmatch(match["name"].rstrip(".")):
                 yield *match.span("name"), USER
-    for match in _PHONE.finditer(text) if _PHONE_HINT.search(text) else ():
+    for match in _PHONE.finditer(text) if any(hint.search(text) for hint in _PHONE_HINTS) else ():
         digits = re.sub(r"\D", "", match[0])
         if 10 <= len(digits) <= 15 and not _FICTION.search(match[0]) and not fakes.is_fake(_COUNTRY.sub("", match[0])):
             yield *match.span(), PHONE

@@ -16,7 +16,7 @@ from specialists.operators import Words
 
 NIL = {"tree_sitter_ruby": "nil", "tree_sitter_swift": "nil", "tree_sitter_python": "None", "tree_sitter_rust": "None"}
 
-FIX = (  # {f} function, {p} its file, {s} what it does wrong ("stops too early")
+FIX: tuple[str, ...] = (  # {f} function, {p} its file, {s} what it does wrong ("stops too early")
     "`{f}` in {p} {s}. Please fix it.",
     "Bug: `{f}` {s}. It is in {p}.",
     "There is a mistake in {p}: `{f}` {s}.",
@@ -44,7 +44,7 @@ FIX = (  # {f} function, {p} its file, {s} what it does wrong ("stops too early"
     "My program goes wrong in `{f}`, which {s}. You find it in {p}.",
     "`{f}`: {s}. Should be a small fix in {p}.",
 )
-FIX_KNOWN = (  # {d} is the first sentence of the function's own comment
+FIX_KNOWN: tuple[str, ...] = (  # {d} is the first sentence of the function's own comment
     "`{f}` in {p} is meant to do this: {d} But it {s}. Please fix it.",
     'The comment on `{f}` says "{d}" In fact it {s}. The code is in {p}.',
     "{d} That is what `{f}` in {p} is for, and now it {s}.",
@@ -52,7 +52,17 @@ FIX_KNOWN = (  # {d} is the first sentence of the function's own comment
     "Bug in {p}. `{f}`: {d} What happens: it {s}.",
     "According to its documentation, this is the job of `{f}`: {d} It {s}, though. Fix {p}.",
 )
-IMPLEMENT = (
+FIX_BUILD: tuple[str, ...] = (  # where a compiler says what is wrong
+    "The build fails in {p}: `{f}` {s}.",
+    "{p} does not compile. `{f}` {s}; please fix that.",
+    "fix the compiler error in `{f}` ({p}): it {s}",
+    "I get a compiler error for `{f}` in {p}. It {s}.",
+    "CI is red, it cannot compile {p}: `{f}` {s}. Can you repair it?",
+    "`{f}` no longer compiles, because it {s}. File: {p}.",
+    "After the last change {p} does not build any more. The reason is that `{f}` {s}.",
+    "Please get {p} to compile again: `{f}` {s}.",
+)
+IMPLEMENT: tuple[str, ...] = (  # {d} is from the function's own comment
     "Implement `{f}` in {p}. {d}",
     "`{f}` in {p} is still a stub. {d} Write the body.",
     "Please fill in `{f}` ({p}): {d}",
@@ -74,13 +84,10 @@ IMPLEMENT = (
     "Could you write `{f}`? {d} Everything that it needs should be in {p} already.",
     "`{f}` has to exist before I can go on. {d} It goes into {p}.",
     "What is missing in {p} is the code of `{f}`. {d}",
-)
-IMPLEMENT_KNOWN = (  # {d} is from the function's own comment
     "I declared `{f}` in {p} and wrote the comment. Now implement it: {d}",
     "`{f}` is not implemented yet, see {p}. Its comment says: {d}",
     "Make `{f}` from {p} do what it promises: {d}",
 )
-NAMED = ("Its name says what it is for: {n}.", "As the name says: {n}.", "What it is for is in its name ({n}).")
 HINTS = ("You will need {h}.", "It can build on {h}.", "Use {h}.", "Have {h} do the work.")
 
 SYMPTOMS: dict[str, tuple[str, ...]] = {
@@ -172,25 +179,29 @@ SYMPTOMS: dict[str, tuple[str, ...]] = {
         "goes on as if nothing had happened when `{call}` fails",
     ),
     "dropped_try": (
-        "does not compile: what `{call}` gives is used without a look at whether it failed",
-        "no longer builds, because errors of `{call}` are not passed on to the caller",
+        "uses what `{call}` gives without a look at whether it failed",
+        "does not pass errors of `{call}` on to the caller",
     ),
     "dropped_try try": (
-        "does not compile: `{call}` can throw, and nothing says so",
-        "no longer builds, because the call of `{call}` can throw",
+        "calls `{call}`, which can throw, without saying so",
+        "does not mark the call of `{call}` as one that can throw",
     ),
     "dropped_await": (
         "does not wait for `{call}`",
         "goes on before `{call}` is done",
         "takes what `{call}` returns for the finished result",
     ),
+    "dropped_await build": (
+        "calls `{call}`, which is async, and does not await it",
+        "does not mark the call of `{call}` as one to wait for",
+    ),
     "range_end more": (
-        "runs one too far: `{end}` itself must not be part of the range from `{start}`",
-        "includes `{end}`, where the range from `{start}` has to end just before it",
+        "runs one too far: {end} must not be part of the range from `{start}`",
+        "includes {end}, where the range from `{start}` has to end just before it",
     ),
     "range_end": (
-        "stops one short: `{end}` itself belongs to the range from `{start}`",
-        "leaves out the last one, `{end}`, of the range from `{start}`",
+        "stops one short: {end} belongs to the range from `{start}`",
+        "leaves out {end} at the end of the range from `{start}`",
     ),
     "safe_navigation": (
         "crashes when `{receiver}` is {nil}",
@@ -249,7 +260,7 @@ DONE = {  # what was done, as the agent says it at the end
     "dropped_return": "`{value}` is returned again",
     "dropped_try": "errors of `{call}` reach the caller again",
     "dropped_await": "`{call}` is awaited again",
-    "range_end": "the range from `{start}` to `{end}` ends where it should",
+    "range_end": "the range from `{start}` to {end} ends where it should",
     "safe_navigation": "`{receiver}` may be {nil} again",
     "fallback": "`{left}` uses `{real}` again",
     "dropped_statement": "`{statement}` is back",
@@ -298,10 +309,10 @@ def symptom(operator: str, words: Words, grammar: str, *key: object) -> str:
         )
     if operator == "dropped_statement" and "call" in words:
         known["verb"] = " ".join(name_words(words["call"]))
-    return pick(SYMPTOMS[_variety(operator, words)], operator, *key).format(**known)
+    return pick(SYMPTOMS[_variety(operator, words, grammar)], operator, *key).format(**known)
 
 
-def _variety(operator: str, words: Words) -> str:
+def _variety(operator: str, words: Words, grammar: str) -> str:
     """The list of symptoms that fits."""
     match operator:
         case "equality" if words["real"] in ("in", "not in"):
@@ -318,6 +329,8 @@ def _variety(operator: str, words: Words) -> str:
             return "dropped_guard return" if len(leave) > 1 and leave[0] == "return" else "dropped_guard leave"
         case "dropped_try":
             return f"dropped_try {'silent' if words['silent'] else words.get('keyword', '')}".strip()
+        case "dropped_await" if breaks_build(operator, words, grammar):
+            return "dropped_await build"
         case "range_end":
             return "range_end more" if words["more"] else operator
         case "fallback":
@@ -329,6 +342,13 @@ def _variety(operator: str, words: Words) -> str:
         case "sibling_name" if not words["receiver"]:
             return "sibling_name bare"
     return operator
+
+
+def breaks_build(operator: str, words: Words, grammar: str) -> bool:
+    """Whether a compiler refuses the mistake."""
+    return (operator == "dropped_try" and not words["silent"]) or (
+        operator == "dropped_await" and grammar == "tree_sitter_swift"
+    )
 
 
 def done(operator: str, words: Words, grammar: str) -> str:
@@ -343,21 +363,33 @@ _SECTION = re.compile(
 )  # fmt: skip
 
 
-def first_sentence(doc: str, longest: int = 180) -> str:
-    """The first sentence of a doc comment; "" when there is none that can stand in a request."""
-    lines = []
+_NOTHING_SAID = re.compile(r"(?i:see|same as|alias|inherited|todo|fixme|hack)\b|[A-Z]+ /")
+
+
+def opening(doc: str, sentences: int = 1, longest: int = 180) -> str:
+    """The first sentences of a doc comment; "" when there is none that can stand in a request."""
+    lines: list[str] = []
     for line in doc.split("\n"):
         if re.match(r"\s*<?https?:", line) or (not lines and not line.strip()):
             continue
         if _SECTION.match(line) or not line.strip():
             break
         lines.append(line.strip())
-    sentence = _SENTENCE.split(" ".join(" ".join(lines).split()), maxsplit=1)[0]
-    if not 12 <= len(sentence) <= longest or sentence.count("`") % 2 or len(re.findall(r"[A-Za-z]{2,}", sentence)) < 3:
+    text = ""
+    for sentence in _SENTENCE.split(" ".join(" ".join(lines).split()))[:sentences]:
+        if text and (len(text) + len(sentence) >= longest or sentence[-1] not in ".!?"):
+            break
+        text = f"{text} {sentence}".strip()
+    if (
+        _NOTHING_SAID.match(text)
+        or not 12 <= len(text) <= longest
+        or text.count("`") % 2
+        or len(re.findall(r"[A-Za-z]{2,}", text)) < 3
+    ):
         return ""
-    if re.match(r"[a-z]+ ", sentence):
-        sentence = sentence[0].upper() + sentence[1:]
-    return sentence if sentence[-1] in ".!?" else f"{sentence.rstrip(':;,')}."
+    if re.match(r"[a-z]+ ", text):
+        text = text[0].upper() + text[1:]
+    return text if text[-1] in ".!?" else f"{text.rstrip(':;,')}."
 
 
 def name_words(name: str) -> list[str]:

@@ -22,6 +22,10 @@ from specialists.config import Problem
 
 Record = dict[str, Any]
 
+SOURCES = {"session": "sessions", "commit": "commits", "synthetic": "synthetic", "replay": "replay"}
+"""A row's `source.kind`, and the folder under data/ that such rows are written to; where two say the same the first
+stays."""
+
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 

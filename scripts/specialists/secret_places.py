@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from specialists.fakes import is_fake
-from specialists.secret_rules import compiled
+from specialists.secret_rules import compiled, positions
 from specialists.secret_values import (
     is_expression,
     is_login,
@@ -31,25 +31,18 @@ class Span(NamedTuple):
     ours: bool
 
 
-def placed(text: str, lower: str) -> Iterator[Span]:
+def placed(text: str, lower: str, words: set[bytes]) -> Iterator[Span]:
     """Every secret that its place gives away. `lower`: the text in lower case, of the same length."""
-    yield from _assigned(text, lower)
+    known = b" ".join(words).lower().decode()
+    yield from _assigned(text, lower, [anchor for anchor in _NAME_ANCHORS if anchor in known])
     yield from _private_keys(text)
     yield from _kubernetes(text)
-    for place in PLACES:
+    for place in (place for word, place in _BY_WORD if word in known):
         for at in positions(lower, place.anchor):
             if match := compiled(f"(?is){place.regex}").match(text, at):
                 value = match["secret"]
                 if (ours := is_fake(value)) or place.counts(value):
                     yield Span(*match.span("secret"), place.kind, ours)
-
-
-def positions(text: str, anchor: str) -> Iterator[int]:
-    """Where a literal stands in a text."""
-    at = text.find(anchor)
-    while at >= 0:
-        yield at
-        at = text.find(anchor, at + len(anchor))
 
 
 # --- after a telling name ------------------------------------------------------------------------------------------
@@ -76,6 +69,7 @@ _ASSIGNMENT = re.compile(
     (?P<operator>
         [ \t]{0,20}:[ ]?[A-Za-z&][\w<>\[\], |&.'?]{0,40}?[ ]?=(?!=)[ \t]{0,4}           # password: String =
       | [ \t]{0,20}(?:=>|:=|[=!]==?|\?\?=?|\|\|=?|=|:|,|\()[ \t]{0,20}
+      | </key>\s{0,40}<string>                                                           # in a property list
       | >(?=[^\s<>]+</)                                                                 # <password>...</
       | [,\s]{1,80}\\{0,3}["']?[Vv]alue\\{0,3}["']?[ ]?[:=][ ]?                         # name: TOKEN, value: ...
       | [ \t]+(?:is|was)[:]?[ \t]+
@@ -94,9 +88,9 @@ _LINE_START = re.compile(r"(?:^|\n|\\n)(?:\d+: |[ \t+>#-]|export |set |ENV |ARG 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 
 
-def _assigned(text: str, lower: str) -> Iterator[Span]:
+def _assigned(text: str, lower: str, anchors: list[str]) -> Iterator[Span]:
     """Values in code, configuration, headers, flags and prose."""
-    for anchor in _NAME_ANCHORS:
+    for anchor in anchors:
         for at in positions(lower, anchor):
             if match := _ASSIGNMENT.match(text, at):
                 before = _BEFORE.search(text, max(0, at - 50), at)
@@ -122,7 +116,7 @@ def _is_assigned(text: str, start: int, match: re.Match[str]) -> bool:
         return False
     value = value.rstrip(".,:")
     tight = match["operator"] == "=" and (name.upper() == name or before[-1:] in ("?", "&", ";"))
-    if flag or tight or operator == ">" or "alue" in operator:
+    if flag or tight or (operator[-1:] == ">" and operator != "=>") or "alue" in operator:
         return is_secret_value(name, value)
     if _DOTTED.fullmatch(value):
         return False
@@ -200,6 +194,10 @@ def _is_url_password(value: str) -> bool:
     return not plain_word and not is_placeholder(value) and not is_expression(value)
 
 
+def _is_mnemonic(value: str) -> bool:
+    return len(set(value.split())) > 8  # "test test test … junk", "abandon abandon … about"
+
+
 def _always(_value: str) -> bool:
     return True
 
@@ -213,10 +211,10 @@ PLACES = [
           and not re.fullmatch("[0-9a-f]{24}", value)),
     Place("basic authentication", "basic ", r"Basic\s+(?P<secret>[A-Za-z0-9+/_-]{8,}={0,2})(?![\w=])", is_login),
     Place("registry login", '"auth"', r'"auth"\s*:\s*"(?P<secret>[A-Za-z0-9+/]{8,}={0,2})"', is_login),
-    Place("bearer token", "bearer ", r"Bearer\s+(?P<secret>[A-Za-z0-9_.~+/=|-]{12,})", is_token),
+    Place("bearer token", "bearer ", r"Bearer\s+(?P<secret>[A-Za-z0-9_.~+/=|:-]{12,})", is_token),
     Place("authorization header", "authorization",
-          r"""authorization\\{0,3}["']?\s*[:=,]\s*\\{0,3}["'`]?(?!Basic|Bearer)(?:\w{2,12}\s+)?"""
-          r"(?P<secret>[A-Za-z0-9_.~+/=|-]{12,})", is_token),
+          r"""authorization\\{0,3}["']?\s*[:=,]\s*\\{0,3}["'`]?(?!Basic|Bearer)(?:[\w-]{2,12}\s+)?"""
+          r"(?P<secret>[A-Za-z0-9_.~+/=|:-]{12,})", is_token),
     Place("mysql password", "mysql", rf"(?<![\w-])mysql(?:dump|admin|import|sh)?\b{_OPTIONS}-p{_VALUE}", is_password),
     Place("curl login", "curl",
           r"""(?<![\w-])curl\b[^\n|;]{0,300}?\s(?:-u|--user|--proxy-user)[ =]?["']?[^\s:"'$]{1,64}:"""
@@ -226,6 +224,16 @@ PLACES = [
     Place("redis password", "requirepass", rf"(?<![\w-])requirepass\s+{_VALUE}", is_password),
     Place("login password", "login", rf"(?<![\w-])login\b{_OPTIONS}(?:-p|--password)[ =]{_VALUE}", is_password),
     Place("netrc password", "login", rf"login\s+\S{{1,100}}\s+password\s+{_VALUE}", is_password),
+    Place("htpasswd password", "htpasswd",
+          rf"(?<![\w-])htpasswd\s[^\n|;&]{{0,200}}-\w*b[^\n|;&]{{0,200}}?\s{_VALUE}(?=\s*(?:[\n|;&>]|\Z))",
+          is_password),
+    Place("pgpass password", ":5432:", r":5432:[\w*-]+:[\w.-]+:(?P<secret>[^\s:]{6,200})", is_password),
+    Place("keychain password", "-keychain", rf"-keychain{_OPTIONS}-p\s+{_VALUE}", is_password),
+    Place("keychain password", "-keychain -p", rf"-keychain\s+-p\s+{_VALUE}", is_password),
+    Place("mnemonic", "mnemonic",
+          r"""mnemonic\w*["']?\s?[:=]\s?["']?(?P<secret>(?:[a-z]{3,8}[ ]){11,23}[a-z]{3,8})""", _is_mnemonic),
+    Place("login for gems", "bundle_",
+          r"""bundle_\w+__\w+["']?\s?[:=]\s?["']?[^\s:"'$]{1,64}:(?P<secret>[^\s"']{6,200})""", is_password),
     Place("openssl password", "pass:", rf"(?<!\w)pass:{_VALUE}", is_password),
     Place("sql password", "identified by",
           r"identified\s+(?:with\s+\S+\s+)?by\s+(?:password\s+)?'(?P<secret>[^'\n]{6,200})'", is_password),
@@ -234,6 +242,8 @@ PLACES = [
           rf"(?<![\w-])mongo(?:sh|dump|restore|export|import)?{_OPTIONS}-p\s+{_VALUE}", is_password),
     Place("ldap password", "ldap", rf"(?<![\w-])ldap(?:search|add|modify|passwd){_OPTIONS}-w\s+{_VALUE}", is_password),
     Place("sqlcmd password", "sqlcmd", rf"(?<![\w-])sqlcmd{_OPTIONS}-P\s+{_VALUE}", is_password),
+    Place("sqlplus password", "sqlplus",
+          r"""(?<![\w-])sqlplus\s[^\n|;&]{0,60}?\w+/(?P<secret>[^\s@/"']{6,200})(?=@|\s|\Z)""", is_password),
     Place("smb password", "smbclient", rf"(?<![\w-])smbclient{_OPTIONS}-U\s+[\"']?[^\s%\"']+%{_VALUE}", is_password),
     Place("password hash", ":$", r":(?P<secret>\$(?:1|2[aby]|5|6|y|apr1|argon2id?)\$[^\s:\"']{20,})", _always),
     Place("service account key id", "private_key_id",
@@ -259,3 +269,4 @@ PLACES = [
     Place("sidekiq login", "://",
           r"://(?P<secret>[a-f0-9]{8}:[a-f0-9]{8})@(?:gems|enterprise)\.contribsys\.com", _always),
 ]  # fmt: skip
+_BY_WORD = [(max(re.findall(r"\w+", place.anchor), key=len, default=""), place) for place in PLACES]

@@ -10,6 +10,7 @@ import math
 import re
 from collections import Counter
 from functools import cache
+from urllib.parse import quote, quote_plus, unquote
 
 _PLACEHOLDER_WORDS = """
     password passwords passwd passphrase passcode pass pwd pw secrets secret tokens token apikey api keys key access
@@ -38,9 +39,9 @@ _OWNERS_OF_KEYS = """
     api access auth private secret account encryption encrypt signing master admin service session storage license
     deploy webhook hmac app application jwt aes client function subscription integration write ingest instrumentation
     cookie security recovery live priv cipher crypt crypto signature seed root bot sas
-    algolia anthropic azure cloudflare cohere datadog deepseek elastic gemini github gitlab google grafana groq heroku
-    hubspot intercom mailgun mandrill mapbox mistral netlify newrelic openai pagerduty pinecone sendgrid sentry stripe
-    telegram tenor twilio vultr wandb
+    algolia anthropic azure cloudflare cohere datadog deepseek elastic fastly gemini github gitlab google grafana groq
+    heroku hubspot intercom mailgun mandrill mapbox mistral netlify newrelic openai pagerduty pinecone sendgrid sentry
+    stripe telegram tenor twilio vultr wandb
 """
 _PLACEHOLDERS = re.compile(
     rf"(?:{'|'.join(sorted(_PLACEHOLDER_WORDS.split(), key=len, reverse=True))}|x{{2,}}|y{{2,}}|z{{2,}})+"
@@ -53,8 +54,10 @@ _TELLING = re.compile(
 _EXPRESSION = re.compile(
     r"\$\{|\$\(|\{\{|<%|%\{|#\{|%\(|^\$|^%[A-Za-z_]|^<|^\{|^\[|^@|^&|^\*|^\(|^!|^[)\],;]|\(\)|process\.env|import\.meta"
     r"|os\.environ|getenv|ENV\[|secrets\.|^vault:|^env[.:]|^sha\d+[-:]|^md5:|^https?:|^file:|^data:|^ssh-|^-+$"
-    r"|^(?:\.{0,2}|~|[A-Za-z]:)[/\\]|^[\w.+-]+@[\w-]+\.[\w.]+$|^ref\+|^op://|^arn:|^urn:|^projects/|\$[A-Za-z_]+$"
+    r"|^pk_(?:live|test)_|^(?:\.{0,2}|~|[A-Za-z]:)[/\\]|^[\w.+-]+@[\w-]+\.[\w.]+$|^ref\+|^op://|^arn:|^urn:|^projects/|\$[A-Za-z_]+$"
 )
+_APPLE = re.compile("[a-z]{4}(?:-[a-z]{4}){3}")  # an app-specific password of an Apple account
+_URL_SAFE = str.maketrans("+/", "-_")
 _LEET = str.maketrans("013457@$", "oieastas")
 _IDENTIFIER = re.compile(r"[A-Za-z_$]+(?:(?:\.|::|->|/|-|_)[A-Za-z_$]+)*\d{0,2}[?!]?")
 _NUMBERED_NAME = re.compile(r"[a-z_]+\d|[v\d][\d.]*|[A-Z_]+_\d+|\w+\(.*|\d+[a-z]{1,2}|\w+(?:\.[a-z]\w+){1,5}")
@@ -91,6 +94,8 @@ def is_password(value: str) -> bool:
         return False
     if not any(map(str.isalpha, value)):
         return len(value) >= 8 and not re.fullmatch(r"[\d.,:/-]*\D[\d.,:/-]*", value)  # a version, a date, an address
+    if _APPLE.fullmatch(value):
+        return True
     if any(map(str.isdigit, value)):
         return not _NUMBERED_NAME.fullmatch(value)
     return (not _IDENTIFIER.fullmatch(value) and bool(re.search(r"[!@#$%^&*+=?~]", value))) or is_jumble(value)
@@ -126,11 +131,35 @@ def case_changes(value: str) -> int:
 
 def is_login(value: str) -> bool:
     """Whether base64 holds `user:password`, as in HTTP basic authentication and docker's configuration."""
+    user, password = _login(value)
+    return len(password) >= 4 and user.isprintable() and not is_placeholder(password)
+
+
+def _login(value: str) -> tuple[str, str]:
+    """User and password that base64 holds, empty for none."""
     try:
-        user, colon, password = base64.b64decode(value + "=" * (-len(value) % 4), validate=True).decode().partition(":")
+        user, _colon, password = (
+            base64.b64decode(value + "=" * (-len(value) % 4), validate=True).decode().partition(":")
+        )
     except ValueError:
-        return False
-    return bool(colon) and len(password) >= 4 and user.isprintable() and not is_placeholder(password)
+        return "", ""
+    return user, password
+
+
+def copies(secret: str) -> set[str]:
+    """Other forms of a secret, too short ones aside: as in a URL, in base64 (alone or within a longer text), and back.
+
+    A byte begins at one of three places in base64; what does not depend on the bytes around it is looked for.
+    """
+    data = secret.encode("utf-8", "replace")
+    found = {quote(secret, safe=""), quote_plus(secret), unquote(secret)}
+    if is_login(secret):
+        found.add(_login(secret)[1])
+    for shift in range(3):
+        encoded = base64.b64encode(b" " * shift + data).decode()
+        first, last = (0, 2, 3)[shift], (shift + len(data)) * 8 // 6
+        found |= {encoded[first:last], encoded[first:last].translate(_URL_SAFE)}
+    return {copy for copy in found if len(copy) >= 8 and copy != secret}
 
 
 # --- names ---------------------------------------------------------------------------------------------------------
@@ -145,7 +174,9 @@ _TOKENS = frozenset(
     {"secret", "token", "apikey", "credential", "credentials", "cred", "creds", "jwt", "bearer"}
     | {"pat", "auth", "authorization", "mnemonic", "privkey"}
 )
-_GLUED = re.compile(r"(password|passwd|passphrase)|(?:secret|token|(?:api|secret|access|auth|private|account)key)$")
+_GLUED = re.compile(
+    r"(password|passwd|passphrase|(?:store|key)pass)|(?:secret|token|(?:api|secret|access|auth|private|account)key)$"
+)
 _PIECES = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 

@@ -1,7 +1,8 @@
 """Secrets and personal data: found, and replaced by stable fakes, before a row is first written.
 
-`redact` works on a text, `scrub` on a record: a secret in what the model would learn to write drops the record, one in
-its context is replaced throughout; personal data is replaced everywhere, so that what is learned fits its context.
+`redact` works on a text, `clean` on a chat, `scrub` on a record: a secret in what the model would learn to write drops
+the record, one in its context is replaced throughout; personal data is replaced everywhere, so that what is learned
+fits its context.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from specialists import fakes, personal
 from specialists.fakes import LEAST
 from specialists.records import Record, canonical, is_target, record_id
-from specialists.secret_places import placed, positions
-from specialists.secret_rules import FORMS, TOKENS, compiled, dense
-from specialists.secret_values import case_changes, is_placeholder, is_secret_value, name_kind
+from specialists.secret_places import placed
+from specialists.secret_rules import compiled, positions, possible, words
+from specialists.secret_values import case_changes, copies, is_placeholder, is_secret_value, name_kind
 
 if TYPE_CHECKING:
     from specialists.config import Config
@@ -84,37 +85,66 @@ def redact(text: str, rules: Rules = DEFAULT) -> tuple[str, list[SecretFinding]]
     return _replaced("", text, rules), [item.finding(text) for item in find(text, rules)]
 
 
-def scrub(record: Record, rules: Rules = DEFAULT) -> tuple[Record | None, list[SecretFinding]]:
-    """The record without secrets and personal data, None if a secret stands in a target; and what was found.
+@dataclass(frozen=True)
+class Cleaned:
+    """Messages and source of a chat without secrets and personal data."""
 
-    Decoded tool arguments and the texts of `source` are searched too; the system prompt and the tools are ours. What
-    one place of the record shows to be a secret is one wherever it stands.
+    messages: list[dict[str, Any]]
+    source: dict[str, Any]
+    spoiled: frozenset[int]  # indexes of the messages that held a secret
+    findings: list[SecretFinding]
+
+
+def scrub(record: Record, rules: Rules = DEFAULT) -> tuple[Record | None, list[SecretFinding]]:
+    """The record without secrets and personal data, None if a secret stands in a target; and what was found."""
+    cleaned = clean(record["messages"], record["source"], rules)
+    if any(is_target(record["messages"][index]) for index in cleaned.spoiled):
+        return None, cleaned.findings
+    if not cleaned.findings:
+        return record, []
+    fresh = record_id(record["language"], cleaned.messages, record["tools"])
+    return {**record, "id": fresh, "messages": cleaned.messages, "source": cleaned.source}, cleaned.findings
+
+
+def clean(messages: list[dict[str, Any]], source: dict[str, Any], rules: Rules = DEFAULT) -> Cleaned:
+    """A chat of any length with fakes for what is secret or personal.
+
+    Decoded tool arguments and the texts of `source` are searched too; the system prompt is ours. What one place of the
+    chat shows to be a secret is one wherever it stands, and so are its copies in base64 and in URLs.
     """
+    places = [(index, message) for index, message in enumerate(messages) if message["role"] != "system"]
+    places.append((len(messages), source))
     secrets: dict[str, str] = {}
     findings: dict[SecretFinding, None] = {}
-    spoiled = found_any = False
-    for key, text, target in _texts(record):
-        for item in find_in(key, text, rules):
-            found_any = True
-            findings.setdefault(item.finding(text))
-            if item.category == SECRET:
-                spoiled |= target
-                if item.end - item.start >= _TELLING.get(item.kind, LEAST):
-                    secrets[text[item.start : item.end]] = _fake(text, item)
-    if spoiled or (secrets and any(target and _known(secrets, text) for _key, text, target in _texts(record))):
-        return None, list(findings)
-    if not found_any:
-        return record, []
+    spoiled, touched = set(), set()
+    innocent: set[tuple[str, str]] = set()
+    for index, place in places:
+        for key, text in leaves(place):
+            if (key, text) in innocent:
+                continue
+            if not (found := find_in(key, text, rules)):
+                innocent.add((key, text))
+            for item in found:
+                touched.add(index)
+                findings.setdefault(item.finding(text))
+                if item.category == SECRET:
+                    spoiled.add(index)
+                    if item.end - item.start >= _TELLING.get(item.kind, LEAST):
+                        secret = text[item.start : item.end]
+                        secrets[secret] = _fake(text, item)
+                        secrets.update((copy, fakes.fake(copy)) for copy in copies(secret))
+    if secrets:
+        spoiled |= {i for i, place in places if any(_known(secrets, text) for _key, text in leaves(place))}
 
-    def clean(key: str, text: str) -> str:
+    def cleaned(key: str, text: str) -> str:
         text = _replaced(key, text, rules)
         known = _known(secrets, text)
         return known.sub(lambda match: secrets[match[0]], text) if known else text
 
-    messages = [message if message["role"] == "system" else _mapped(message, clean) for message in record["messages"]]
-    source = _mapped(record["source"], clean)
-    fresh = record_id(record["language"], messages, record["tools"])
-    return {**record, "id": fresh, "messages": messages, "source": source}, list(findings)
+    changed = {index: _mapped(place, cleaned) for index, place in places if index in touched | spoiled}
+    fresh = [changed.get(index, message) for index, message in enumerate(messages)]
+    spoiled.discard(len(messages))
+    return Cleaned(fresh, changed.get(len(messages), source), frozenset(spoiled), list(findings))
 
 
 # --- finding -------------------------------------------------------------------------------------------------------
@@ -123,6 +153,11 @@ def scrub(record: Record, rules: Rules = DEFAULT) -> tuple[Record | None, list[S
 def find(text: str, rules: Rules = DEFAULT) -> list[Find]:
     """What is to be replaced in a text, in order and without overlaps; what overlapped is one find."""
     return [item for item in _find(text, rules) if not item.ours]
+
+
+def stand_ins(text: str, rules: Rules = DEFAULT) -> list[Find]:
+    """The fakes in a text that stand where secrets were, in order."""
+    return [item for item in _find(text, rules) if item.ours]
 
 
 def find_in(key: str, text: str, rules: Rules = DEFAULT) -> list[Find]:
@@ -139,7 +174,8 @@ def _find(text: str, rules: Rules) -> tuple[Find, ...]:
     lower = text.lower()
     if len(lower) != len(text):  # a few letters grow (İ); positions have to stay
         lower = "".join(char.lower() if char.isascii() else char for char in text)
-    finds = [*_shaped(text), *_placed(text, lower), *_owners(text, rules)]
+    vocabulary = words(text)
+    finds = [*_shaped(text, vocabulary), *_placed(text, lower, vocabulary), *_owners(text, rules)]
     secrets = [item for item in _joined(finds) if item.ours or not _is_allowed(text[item.start : item.end], rules)]
     private = [
         Find(start, end, kind, PERSONAL)
@@ -150,12 +186,11 @@ def _find(text: str, rules: Rules) -> tuple[Find, ...]:
     return tuple(sorted(secrets + private, key=lambda item: item.start))
 
 
-def _shaped(text: str) -> Iterator[Find]:
+def _shaped(text: str, vocabulary: set[bytes]) -> Iterator[Find]:
     """Tokens that are known by their shape."""
-    runs = dense(text)
-    for rule in (*TOKENS, *FORMS):
-        for at in positions(text, rule.anchor) if rule.anchor in runs else ():
-            pattern = compiled(rule.regex)
+    for rule in possible(text, vocabulary):
+        pattern = compiled(rule.regex)
+        for at in positions(text, rule.anchor):
             match = pattern.search(text, max(0, at - rule.back), at + 600) if rule.back else pattern.match(text, at)
             if match and (item := _shape_found(rule.kind, match)):
                 yield item
@@ -173,9 +208,9 @@ def _shape_found(kind: str, match: re.Match[str]) -> Find | None:
     return Find(start, end, kind, keep=keep) if random and enough and not is_placeholder(body) else None
 
 
-def _placed(text: str, lower: str) -> Iterator[Find]:
+def _placed(text: str, lower: str, vocabulary: set[bytes]) -> Iterator[Find]:
     """Secrets that are known by where they stand."""
-    for start, end, kind, ours in placed(text, lower):
+    for start, end, kind, ours in placed(text, lower, vocabulary):
         if ours or len(fakes.slots(text[start:end])) >= LEAST:
             yield Find(start, end, kind, ours=ours)
 
@@ -239,17 +274,12 @@ def _known(secrets: dict[str, str], text: str) -> re.Pattern[str] | None:
 
 
 def _anywhere(value: str) -> str:
-    """A secret as a pattern; a short one has to stand alone, for it may be a word inside a longer one."""
-    return re.escape(value) if len(value) >= 12 else rf"(?<![A-Za-z0-9]){re.escape(value)}(?![A-Za-z0-9])"
-
-
-def _texts(record: Record) -> Iterator[tuple[str, str, bool]]:
-    """(key, text, whether it is a target) of every text in a record that is not ours; tool arguments decoded."""
-    for message in record["messages"]:
-        if message["role"] != "system":
-            target = is_target(message)
-            yield from ((key, text, target) for key, text in leaves(message))
-    yield from ((key, text, False) for key, text in leaves(record["source"]))
+    """A secret as a pattern; a short one that could be a word inside a longer one has to stand alone."""
+    return (
+        re.escape(value)
+        if len(value) >= 12 or case_changes(value) >= 3
+        else rf"(?<![A-Za-z0-9]){re.escape(value)}(?![A-Za-z0-9])"
+    )
 
 
 def leaves(value: Any, key: str = "") -> Iterator[tuple[str, str]]:

@@ -1,9 +1,19 @@
-"""Cheap figures that change when a source of examples changes: what dodo.py asks before it starts a step."""
+"""Where examples lie, and cheap figures that change when what they are made from changes: what dodo.py asks for."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+from specialists.config import Config, Language
+from specialists.records import SOURCES
+
+
+def example_files(config: Config, language: Language) -> dict[str, Path]:
+    """The files that a language's examples are joined from, by folder: those of the sources that are in use."""
+    unused = {"synthetic": not language.synthetic, "replay": not config.assembly.replay}
+    used = [folder for folder in SOURCES.values() if not unused.get(folder)]
+    return {folder: config.paths.data / folder / f"{language.name}.jsonl" for folder in used}
 
 
 def file_state(path: Path) -> list[int] | None:

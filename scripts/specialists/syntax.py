@@ -280,7 +280,7 @@ def _lines(first: Node, last: Node) -> Span:
 
 def _function(table: Grammar, node: Node, source: bytes) -> Function:
     first, outer = _extent(table, node)
-    body = _body_node(table, node)
+    body = _body_node(table, node) or node  # is_function: there is one
     start, end = _inner(node, body, source)
     doc_nodes = _leading_comments(table, first, outer)
     docstring = _docstring(body)
@@ -334,9 +334,9 @@ def _docstring(body: Node) -> Node | None:
 
 def _leading_comments(table: Grammar, first: Node, outer: Node) -> list[Node]:
     """The comments among what stands above a definition."""
-    found, node = [], outer
-    while node != first:
-        node = _above(node)
+    found: list[Node] = []
+    node: Node | None = outer
+    while node != first and node is not None and (node := _above(node)) is not None:
         if table.is_comment(node):
             found.append(node)
     return found[::-1]
@@ -346,7 +346,8 @@ def _after_decorators(outer: Node) -> int:
     """Where a definition begins once decorators and attributes inside of it are passed."""
     for child in outer.children:
         if child.type == "modifiers" and child.children and child.children[0].type == "attribute":
-            return _after_decorators(child) if len(child.children) > 1 else child.next_sibling.start_byte
+            after = child.next_sibling
+            return _after_decorators(child) if len(child.children) > 1 or after is None else after.start_byte
         if child.type not in ("decorator", "attribute"):
             return child.start_byte
     last = outer.children[-1] if outer.children else outer
@@ -354,8 +355,10 @@ def _after_decorators(outer: Node) -> int:
 
 
 def _parents(node: Node) -> Iterator[Node]:
-    while (node := node.parent) is not None:
-        yield node
+    parent = node.parent
+    while parent is not None:
+        yield parent
+        parent = parent.parent
 
 
 def _name(node: Node) -> str:

@@ -18,15 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from specialists import commit_filter, edits, phrases, syntax
-from specialists.agent import TOOLS, system_prompt
+from specialists.agent import system_prompt
 from specialists.chat import token_counter
 from specialists.config import Config, Language, Problem
 from specialists.edits import FileChange, NotExact
 from specialists.git_source import REGULAR, Change, GitSource
 from specialists.mutations import holds, mutations
+from specialists.opencode_tools import TOOLS_FILE, agent_tools
 from specialists.operators import Words
-from specialists.phrases import Dealer, first_sentence, name_words, pick
-from specialists.records import Record, make_record
+from specialists.phrases import Dealer, opening, pick
+from specialists.records import Record, make_record, read_json
 from specialists.secrets import Rules, scrub
 from specialists.syntax import Function
 
@@ -36,8 +37,8 @@ LONG_LINE = 1000  # characters; a file with a longer line is minified or data
 HEAD_OF_FILE = 1000  # bytes in which a generated file says that it is
 FUNCTION_LINES = (3, 100)  # of functions that are used, with comment and attributes
 BODY_LINES = (2, 30)  # of bodies that are to be written
-UNDOCUMENTED_LINES = 10  # of such bodies where only the name says what is wanted
 QUOTED = 80  # characters of string literals in them: messages that nobody could guess
+TOLD = 12  # words of its comment that are enough for a body of any length; fewer have to be two for each of its lines
 PER_FUNCTION = 3  # mistakes at most that are made in one function
 
 STUBS = {
@@ -136,6 +137,7 @@ class Augmenter:
         syntax.parser(language.grammar)
         self.language, self.rules, self.rephrase = language, Rules.of(config), rephrase
         self.limit = language.training.max_length
+        self.tools = agent_tools(read_json(config.paths.data / TOOLS_FILE))
         self.counter = token_counter(config.base.model, config.base.revision)
         self.result = Augmented()
         self.candidates: list[Candidate] = []
@@ -162,17 +164,15 @@ class Augmenter:
         for path, (mode, sha) in source.tree().items():
             if path.endswith(self.language.extensions) and mode in REGULAR:
                 change = Change("000000", mode, "0" * len(sha), sha, "A", path)
-                grammar = syntax.dialect(self.language.grammar, path)
                 reason = rules.file_reason(change) or ("test" if commit_filter.is_test(path) else None)
-                reason = reason or ("template" if grammar is None else None)
-                if reason:
-                    self.result.lost[f"file: {reason}"] += 1
-                else:
+                if not reason and (grammar := syntax.dialect(self.language.grammar, path)):
                     chosen.append((path, sha, grammar))
+                else:
+                    self.result.lost[f"file: {reason or 'template'}"] += 1
         for (path, sha, grammar), blob in zip(chosen, source.blobs([sha for _, sha, _ in chosen]), strict=True):
             if reason := _unfit(blob):
                 self.result.lost[f"file: {reason}"] += 1
-            else:
+            elif blob is not None:
                 yield SourceFile(name, newest.sha, time, path, sha, grammar, blob)
 
     def _add(self, file: SourceFile) -> None:
@@ -192,7 +192,7 @@ class Augmenter:
 
     def finish(self, most: int) -> Augmented:
         """Make up to `most` examples: bodies and mistakes by turns, all operators by turns, functions seldom twice."""
-        result, taken = self.result, Counter()
+        result, taken = self.result, Counter[Any]()
         waiting = self._queues()
         for limit in range(1, PER_FUNCTION + 1):
             later: dict[str, list[Candidate]] = defaultdict(list)
@@ -239,40 +239,43 @@ class Augmenter:
                 messages = edits.conversation(system, request, [change], closing, narrow)
             except NotExact:
                 return self._lose("not reproduced exactly")
-            if self.counter.count(messages, TOOLS) <= self.limit:
-                record, _findings = scrub(make_record(self.language.name, messages, TOOLS, source), self.rules)
+            if self.counter.count(messages, self.tools) <= self.limit:
+                record, _findings = scrub(make_record(self.language.name, messages, self.tools, source), self.rules)
                 if record is None:
                     return self._lose("secret in target")
                 self.result.templates.update([template] if template != "model" else [])
                 return record
         return self._lose("too long")
 
-    def _lose(self, reason: str) -> None:
+    def _lose(self, reason: str) -> Record | None:
         self.result.lost[reason] += 1
+        return None
 
     def _words(self, candidate: Candidate) -> tuple[str, str, str]:
         """Name of the template, request and closing line of an example."""
         function, key = candidate.function, candidate.key
         known = {"f": shown_name(function, candidate.file.grammar), "p": candidate.file.path}
-        doc = first_sentence(function.doc)
+        doc = opening(function.doc)
         if candidate.task == "implement":
-            frames = phrases.IMPLEMENT + (phrases.IMPLEMENT_KNOWN if doc else ())
+            frames = phrases.IMPLEMENT
             frame = self._dealer.deal(frames, key)
-            request = frame.format(
-                **known, d=doc or pick(phrases.NAMED, key).format(n=" ".join(name_words(function.name)))
-            )
+            request = frame.format(**known, d=opening(function.doc, 3, 300) or doc)
             hints = candidate.words["hints"]
-            if hints and (not doc or int(key[0], 16) % 2):
+            if hints and int(key[0], 16) % 2:
                 request += " " + pick(phrases.HINTS, key).format(h=hints)
             template = f"implement-{frames.index(frame)}"
             closing = pick(phrases.CLOSING_IMPLEMENT, key).format(**known)
         else:
-            frames = phrases.FIX + (phrases.FIX_KNOWN if doc else ())
+            grammar = candidate.file.grammar
+            if phrases.breaks_build(candidate.operator, candidate.words, grammar):
+                kind, frames = "build", phrases.FIX_BUILD
+            else:
+                kind, frames = "fix", phrases.FIX + (phrases.FIX_KNOWN if doc else ())
             frame = self._dealer.deal(frames, key)
-            what = phrases.symptom(candidate.operator, candidate.words, candidate.file.grammar, key)
+            what = phrases.symptom(candidate.operator, candidate.words, grammar, key)
             request = frame.format(**known, d=doc, s=what)
-            template = f"fix-{frames.index(frame)}"
-            done = phrases.done(candidate.operator, candidate.words, candidate.file.grammar)
+            template = f"{kind}-{frames.index(frame)}"
+            done = phrases.done(candidate.operator, candidate.words, grammar)
             closing = pick(phrases.CLOSING, key).format(**known, done=done, Done=done[:1].upper() + done[1:])
         if self.rephrase is not None and (better := self.rephrase(candidate, request)):
             return "model", better, closing
@@ -314,15 +317,14 @@ def _stubbed(file: SourceFile, function: Function, names: frozenset[str]) -> Can
     quoted = sum(map(len, _STRING.findall(body)))
     if quoted > QUOTED:
         return None
-    hints = _hints(file.source, function, names)
-    named = lines <= UNDOCUMENTED_LINES and len(name_words(function.name)) >= 2 and not quoted and hints
-    if not first_sentence(function.doc) and not named:
+    if not opening(function.doc) or len(function.doc.split()) < min(2 * lines, TOLD):
         return None
     stub = STUBS[grammar]
     if grammar == "tree_sitter_typescript":  # in the style of the file
         stub = stub if file.source.count(b";\n") * 4 > file.source.count(b"\n") else stub.rstrip(";")
         stub = stub if file.source.count(b"'") >= file.source.count(b'"') else stub.replace("'", '"')
-    return Candidate("implement", "implement", file, function, start, end, stub.encode(), {"hints": hints})
+    return Candidate("implement", "implement", file, function, start, end, stub.encode(),
+                     {"hints": _hints(file.source, function, names)})  # fmt: skip
 
 
 def _by_turns(queues: dict[str, list[Candidate]]) -> Iterator[Candidate]:
@@ -361,9 +363,9 @@ def shown_name(function: Function, grammar: str) -> str:
 
 
 def _hints(source: bytes, function: Function, names: frozenset[str]) -> str:
-    """Up to three functions of the file that the body calls, as they stand in a sentence."""
-    start, end = function.body
-    called = re.findall(rb"(\w{4,}[?!]?)(?=\(|[ .]|$)", source[start:end], re.M)
-    found = [name for name in dict.fromkeys(item.decode("utf-8", "replace") for item in called) if name in names]
-    quoted = [f"`{name}`" for name in found if name != function.name][:3]
+    """Up to three functions of the file that the body calls on nothing or on itself, as they stand in a sentence."""
+    body, signature = (source[slice(*span)].decode("utf-8", "replace") for span in (function.body, function.signature))
+    called = re.findall(r"(?<![\w.:@\"'])(?:(?:self|this)\.|Self::)?([a-z]\w{3,}[?!]?)(?=\(|[ .]|$)", body, re.M)
+    own = {*re.findall(r"\w+", signature), *re.findall(r"(\w+)\s*=(?!=)", body), *re.findall(r"(\w+):", body)}
+    quoted = [f"`{name}`" for name in dict.fromkeys(called) if name in names - own][:3]
     return " and ".join([part for part in (", ".join(quoted[:-1]), *quoted[-1:]) if part])
