@@ -58,7 +58,7 @@ def main(
     if len(languages) > 1 and (rows_file or output):
         raise click.UsageError("--train and --output are for a single --language")
     chosen = [config.language(name) for name in languages]
-    if into:
+    if into and rows_file:
         train_as_one_of_many(config, chosen[0], rows_file, into)
         return
     from specialists.training import Bases
@@ -160,7 +160,7 @@ def launch(config: Config, language: Language, rows_file: Path, building: Path) 
         signal.signal(signal.SIGTERM, before)
     if code:
         raise Problem(f"training.launcher: {program} ended with exit code {code}; it said why above")
-    run = read_json(building / RUN)
+    run = read_json(building / RUN) or {}
     (building / RUN).unlink()
     return run
 

@@ -48,6 +48,19 @@ XML = """\
 {%- if add_generation_prompt %}<|im_start|>assistant
 {% endif %}"""
 TEMPLATES = {"hermes": tiny_models.TEMPLATE, "chatml": CHATML, "xml": XML}
+
+
+def plain(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+SAYS = {  # template -> what it makes of a call: name, arguments
+    "hermes": lambda name, given: f"<tool_call>{plain({'name': name, 'arguments': given})}</tool_call>",
+    "chatml": lambda name, given: f"<call>{name} {plain(given)}</call>",
+    "xml": lambda name, given: f"<tool_call>\n<function={name}>" + "".join(
+        f"<parameter={key}>\n{value if isinstance(value, str) else plain(value)}\n</parameter>"
+        for key, value in given.items()) + "</function>\n</tool_call>",
+}  # fmt: skip
 FORGETFUL = CHATML.replace("{{ message.content }}", "{{ message.content if loop.last else '...' }}")
 NO_STOP = CHATML.replace("<|im_end|>", "")
 REFUSING = "{{ raise_exception('roles must alternate') }}"
@@ -99,12 +112,10 @@ def test_supervised_tokens_are_the_targets_with_their_stop_tokens(chats, name: s
     targets = [message for message in record["messages"] if is_target(message)]
     assert len(spans) == len(targets)
     for (start, end), message in zip(spans, targets, strict=True):
-        said = text[start:end]
-        assert said.endswith("<|im_end|>") and said.count("<|im_end|>") == 1
-        assert message["content"].strip() in said
-        for call in message.get("tool_calls", ()):
-            assert call["function"]["name"] in said
-    assert text[: spans[0][0]].endswith("<|im_start|>assistant\n")
+        calls = [call["function"] for call in message.get("tool_calls", ())]
+        said = [SAYS[name](call["name"], json.loads(call["arguments"])) for call in calls]
+        assert text[start:end] == "".join([message["content"], *said, "<|im_end|>"])
+        assert text[:start].endswith("<|im_start|>assistant\n")
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import importlib.util
 import re
+from pathlib import Path
 
 import pytest
 import tiny_models
@@ -57,6 +60,23 @@ def test_roles_in_every_architecture(architecture: str, capsys: pytest.CaptureFi
     assert ("unknown architecture" in capsys.readouterr().err) == (architecture in ("llama", "gpt_neox"))
 
 
+VLLM = {"qwen2": "qwen2", "qwen3": "qwen3", "qwen3_moe": "qwen3_moe", "qwen3_next": "qwen3_next",
+        "qwen3_5_text": "qwen3_5", "qwen3_5_moe_text": "qwen3_5"}  # fmt: skip
+
+
+@pytest.mark.parametrize("architecture", VLLM)
+def test_vllm_knows_every_module_by_its_name(architecture: str) -> None:
+    if not (vllm := importlib.util.find_spec("vllm")):
+        pytest.skip("vLLM is not here")
+    source = Path(vllm.origin).parent / "model_executor" / "models" / f"{VLLM[architecture]}.py"
+    known = {"o_proj", "out_proj", "down_proj"}  # what it does not fuse with others
+    for node in ast.walk(ast.parse(source.read_text())):
+        match node:
+            case ast.Assign(targets=[ast.Name(id="packed_modules_mapping")], value=ast.Dict()):
+                known.update(*ast.literal_eval(node.value).values())
+    assert {name.rsplit(".", 1)[1] for name in wanted_modules(model(architecture), ROLES)} <= known
+
+
 @pytest.mark.parametrize("architecture", ["qwen3_moe", "qwen3_next", "qwen3_5_moe_text"])
 def test_routed_experts_at_their_own_rank(architecture: str) -> None:
     asked = settings(routed_experts=True, routed_experts_r=1, alpha=8)
@@ -74,7 +94,6 @@ def test_routed_experts_at_their_own_rank(architecture: str) -> None:
 REFUSED = {
     "a layer without": ("qwen3_next", {"targets": ("attention",)}, "leave 3 of 4 layers of a qwen3_next model without"),
     "the mixture has no other mlp": ("qwen3_moe", {"targets": ("mlp",)}, "leave 2 of 2 layers of a qwen3_moe model"),
-    "experts in 4 bits": ("qwen3_next", {"routed_experts": True, "quantization": "nf4"}, "cannot be trained on 4-bit"),
     "no experts": ("qwen3", {"routed_experts": True}, "a qwen3 model has no routed experts"),
     "dropout on experts": ("qwen3_next", {"dropout": 0.1}, "must be 0 on a mixture"),
 }

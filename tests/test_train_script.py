@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -203,9 +204,21 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(project: Path, 
     assert latest(project, "build-rust") is None
 
 
+def fsdp2(folder: Path) -> list[str]:
+    """configs/fsdp2.yaml for two processes on the CPU."""
+    text = (ROOT / "configs" / "fsdp2.yaml").read_text()
+    text = text.replace("mixed_precision: bf16", 'mixed_precision: "no"\nuse_cpu: true')
+    (folder / "fsdp2.yaml").write_text(text.replace("num_processes: 4", "num_processes: 2"))
+    return ["--config_file", str(folder / "fsdp2.yaml")]
+
+
+LAUNCHED = {"data parallel": lambda _folder: ["--cpu", "--num_processes", "2"], "fsdp2": fsdp2}
+
+
 @pytest.mark.slow
-def test_two_processes_of_a_launcher_give_a_working_adapter(project: Path) -> None:
-    launcher = ["accelerate", "launch", "--cpu", "--num_processes", "2", "--main_process_port", "0"]
+@pytest.mark.parametrize("options", LAUNCHED.values(), ids=LAUNCHED)
+def test_two_processes_of_a_launcher_give_a_working_adapter(project: Path, options: Callable) -> None:
+    launcher = ["accelerate", "launch", *options(project.parent), "--main_process_port", "0"]
     project.write_text(project.read_text() + f"launcher = {json.dumps(launcher)}\n")
     started = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "train.py"), "--config", str(project), "--language", "rust", "--json"],

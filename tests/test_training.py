@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny_models
@@ -67,23 +68,36 @@ def test_exactly_the_intended_modules_are_trained(bases: dict[str, Base], archit
     assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
 
 
-def test_routed_experts_only_when_asked(bases: dict[str, Base], tmp_path: Path) -> None:
-    run = train(bases["qwen3_next"], tmp_path, dataclasses.replace(SETTINGS, routed_experts=True, max_steps=1))
-    experts = {module for module in run["modules"] if ".experts" in module}
-    assert len(experts) == 2 * 4
+ROUTED = dataclasses.replace(SETTINGS, routed_experts=True)
+TRAINED = {"dense": ("qwen3", SETTINGS), "mixture": ("qwen3_next", SETTINGS), "routed": ("qwen3_next", ROUTED)}
 
 
-@pytest.mark.parametrize("architecture", ["qwen3", "qwen3_next"])
-def test_what_was_trained_is_what_is_loaded(bases: dict[str, Base], architecture: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("architecture", "settings"), TRAINED.values(), ids=TRAINED)
+def test_what_was_trained_is_what_is_loaded(
+    bases: dict[str, Base], architecture: str, settings: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from specialists import targets
     from specialists.evaluation import BASE, Arms
 
-    train(bases[architecture], tmp_path)
+    ids, trained, count = torch.arange(3, 67).reshape(2, 32), [], targets.trainable_parameters
+
+    def remember(wrapped: torch.nn.Module) -> int:  # called when all is trained and saved
+        with torch.no_grad():
+            trained.append(wrapped.eval()(input_ids=ids).logits)
+        return count(wrapped)
+
+    monkeypatch.setattr(targets, "trainable_parameters", remember)
+    run = train(bases[architecture], tmp_path, settings)
+    assert sum(".experts" in module for module in run["modules"]) == (2 * 4 if settings.routed_experts else 0)
+    arms = Arms(bases[architecture], settings, {"adapter": tmp_path})
+    with torch.no_grad():
+        assert torch.equal(arms.model(input_ids=ids).logits, trained[0])
     rows = tiny_models.rows(3)
-    first, second = (Arms(bases[architecture], SETTINGS, {"adapter": tmp_path}).measure(rows) for _ in range(2))
-    assert first == second
-    assert all(row["nll"]["adapter"] < row["nll"][BASE] for row in first)
-    alone = Arms(bases[architecture], SETTINGS, {}).measure(rows)
-    assert [row["nll"][BASE] for row in alone] == pytest.approx([row["nll"][BASE] for row in first], rel=1e-5)
+    measured = arms.measure(rows)
+    assert all(row["nll"]["adapter"] < row["nll"][BASE] for row in measured)
+    alone = Arms(bases[architecture], settings, {}).measure(rows)
+    assert [row["nll"][BASE] for row in alone] == pytest.approx([row["nll"][BASE] for row in measured], rel=1e-5)
 
 
 def test_a_base_is_clean_for_the_next_adapter(bases: dict[str, Base], tmp_path: Path) -> None:
@@ -96,11 +110,14 @@ def test_a_base_is_clean_for_the_next_adapter(bases: dict[str, Base], tmp_path: 
     assert weights(tmp_path / "first") == weights(tmp_path / "second")
 
 
-def test_a_stopped_run_goes_on_to_the_same_bytes(bases: dict[str, Base], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("architecture", "settings"), TRAINED.values(), ids=TRAINED)
+def test_a_stopped_run_goes_on_to_the_same_bytes(
+    bases: dict[str, Base], architecture: str, settings: Training, tmp_path: Path
+) -> None:
     import specialists.training as training
     from specialists.watch import COMPLETE
 
-    train(bases["qwen3"], tmp_path / "undisturbed")
+    train(bases[architecture], tmp_path / "undisturbed", settings)
     stopped = tmp_path / "stopped"
 
     class Stop(Exception):
@@ -112,14 +129,14 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(bases: dict[str, Base], tmp_pat
     settle, training._settle = training._settle, stop
     try:
         with pytest.raises(Stop):
-            train(bases["qwen3"], stopped)
+            train(bases[architecture], stopped, settings)
     finally:
         training._settle = settle
     assert (stopped / "checkpoint-2" / COMPLETE).exists()
     (stopped / "checkpoint-4" / COMPLETE).unlink()  # as a kill in the middle of writing it leaves it
     (stopped / "checkpoint-4" / "optimizer.pt").write_bytes(b"half")
     (stopped / "adapter_model.safetensors").write_bytes(b"half")
-    train(bases["qwen3"], stopped)
+    train(bases[architecture], stopped, settings)
     assert weights(stopped) == weights(tmp_path / "undisturbed")
 
 
@@ -158,3 +175,43 @@ def test_a_row_without_a_target_is_named(bases: dict[str, Base]) -> None:
 def test_a_base_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(Problem, match=r"no tokenizer_config\.json; download the base model first"):
         train(Base(model=str(tmp_path / "gone")), tmp_path / "out")
+
+
+def test_rows_of_like_length_share_a_batch_and_padding_is_not_learned(
+    bases: dict[str, Base], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from specialists.training import train_adapter
+    from trl import SFTTrainer
+
+    seen, compute = [], SFTTrainer.compute_loss
+
+    def remember(self: SFTTrainer, model: object, inputs: dict, *arguments: object, **options: object) -> object:
+        seen.append(inputs["attention_mask"].sum(dim=1).tolist())
+        assert (inputs["labels"][inputs["attention_mask"] == 0] == -100).all()
+        return compute(self, model, inputs, *arguments, **options)
+
+    monkeypatch.setattr(SFTTrainer, "compute_loss", remember)
+    rows = tiny_models.rows(32)
+    for number, row in enumerate(rows):
+        row["messages"][1]["content"] += " please" * (number * 5 % 32)
+    settings = dataclasses.replace(SETTINGS, batch_size=2, gradient_accumulation=1, max_steps=8)
+    train_adapter(rows, bases["qwen3"], settings, tmp_path)
+    apart = [abs(first - second) / 6 for first, second in seen]  # " please" is six tokens
+    assert len(apart) == 8 and sum(apart) / 8 < 6  # of 32 lengths; two at random are 11 apart
+
+
+def test_neftune_changes_what_is_trained(bases: dict[str, Base], tmp_path: Path) -> None:
+    for name, noise in (("plain", 0.0), ("noisy", 5.0)):
+        train(bases["qwen3"], tmp_path / name, dataclasses.replace(SETTINGS, max_steps=1, neftune_alpha=noise), 2)
+    assert weights(tmp_path / "plain") != weights(tmp_path / "noisy")
+
+
+@pytest.mark.parametrize(("quiet", "ago", "lines"), [(True, 61, 1), (True, 59, 0), (False, 61, 0)])
+def test_a_line_a_minute_without_a_terminal(quiet: bool, ago: int, lines: int, capsys: pytest.CaptureFixture) -> None:
+    from specialists.watch import Watch
+
+    watch = Watch(quiet)
+    watch.said -= ago
+    for step in (1, 2):
+        watch.on_log(None, SimpleNamespace(global_step=step, max_steps=4), None, logs={"loss": 1.25})
+    assert capsys.readouterr().err.count("step 1 of 4, loss 1.25") == lines

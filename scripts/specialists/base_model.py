@@ -12,19 +12,21 @@ def load_base(base: Base, quantization: str) -> Any:
     """The frozen base model on the GPU when there is one (each process of a launcher on its own), quantised as asked.
 
     `nf4` holds Linear layers and fused experts in 4 bits, converted tensor by tensor while the shards are read
-    (specialists.nf4). `none` takes the base as it is; one stored in FP8 is widened, because nothing trains on FP8
-    weights. Nothing is downloaded. Raises Problem when the model is not on this machine, or is quantised already.
+    (specialists.nf4), or read as an earlier run kept it (specialists.prepared). `none` takes the base as it is; one
+    stored in FP8 is widened, because nothing trains on FP8 weights. Nothing is downloaded. Raises Problem when the
+    model is not on this machine, or is quantised already.
     """
     import torch
+    from accelerate import PartialState
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     dtype = getattr(torch, base.dtype)
     options: dict[str, Any] = {"revision": base.revision, "dtype": dtype, "local_files_only": True}
-    if torch.cuda.is_available() and not sharded():
-        from accelerate import PartialState
-
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true":
+        PartialState(cpu=not torch.cuda.is_available())  # processes that know each other let the first read for all
+    elif torch.cuda.is_available() and not sharded():
         options["device_map"] = {"": PartialState().local_process_index}
     stored = stored_quantization(base)
     if quantization == "nf4":
@@ -33,15 +35,28 @@ def load_base(base: Base, quantization: str) -> Any:
                 f"base.model {base.model}: quantised already ({stored}); name the 16-bit base, or set quantization = "
                 f'"none" (the quantised copy goes into serving.model)'
             )
-        from specialists.nf4 import Nf4Config
+        model = _in_4_bits(base, options)
+    else:
+        if stored == "fp8":
+            from transformers import FineGrainedFP8Config
 
-        options["quantization_config"] = Nf4Config(dtype)
-    elif stored == "fp8":
-        from transformers import FineGrainedFP8Config
-
-        options["quantization_config"] = FineGrainedFP8Config(dequantize=True)
-    model = AutoModelForCausalLM.from_pretrained(base.model, **options)
+            options["quantization_config"] = FineGrainedFP8Config(dequantize=True)
+        model = AutoModelForCausalLM.from_pretrained(base.model, **options)
     model.config.use_cache = False
+    return model
+
+
+def _in_4_bits(base: Base, options: dict[str, Any]) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    from specialists import prepared
+    from specialists.nf4 import Nf4Config
+
+    if kept := prepared.load(base, base_config(base), options):
+        return kept
+    config = Nf4Config(options["dtype"])
+    model = AutoModelForCausalLM.from_pretrained(base.model, **options, quantization_config=config)
+    prepared.keep(model, base)
     return model
 
 

@@ -204,12 +204,10 @@ def decoded(messages: list[dict]) -> list[dict]:
     ]
 
 
-def _model_file(model: str, name: str, revision: str | None, required: bool = False) -> str | None:
-    """The text of one of a model's files, from its folder or the Hub's cache."""
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        path = folder / name
-    else:
+def _model_file(model: str, name: str, revision: str | None, required: bool = False) -> str:
+    """The text of one of a model's files, from its folder or the Hub's cache; empty when it is not there."""
+    path: Path | None = Path(model).expanduser() / name
+    if not Path(model).expanduser().is_dir():
         from huggingface_hub import try_to_load_from_cache
 
         cached = try_to_load_from_cache(model, name, revision=revision) if model.count("/") == 1 else None
@@ -218,4 +216,4 @@ def _model_file(model: str, name: str, revision: str | None, required: bool = Fa
         return path.read_text(encoding="utf-8")
     if required:
         raise Problem(f"{model}: no {name}; download the base model first, or name a folder in [base] model")
-    return None
+    return ""

@@ -126,6 +126,11 @@ class Config:
         found = (path for pattern in self.languages[name].repositories for path in expand_repositories(pattern))
         return [path for path in dict.fromkeys(found) if path.name not in self.unlearned.repositories]
 
+    def missing_repositories(self, name: str) -> list[str]:
+        """What is said of repositories of a language that are not there, as `doit check` does."""
+        where = f"languages.{name}.repositories"
+        return [f"{self.path}: {finding}" for finding in self.findings if finding.key == where]
+
     def databases(self) -> list[Path]:
         """opencode databases to read, whether they exist or not."""
         return list(self.opencode.databases) or [default_database()]
@@ -152,7 +157,10 @@ def expand_repositories(pattern: str) -> list[Path]:
 
 def fingerprint(*parts: Any) -> str:
     """A short hash over configuration sections (dataclasses) and plain values, stable from run to run."""
-    plain = [dataclasses.asdict(part) if dataclasses.is_dataclass(part) else part for part in parts]
+    plain = [
+        dataclasses.asdict(part) if dataclasses.is_dataclass(part) and not isinstance(part, type) else part
+        for part in parts
+    ]
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -182,7 +190,8 @@ class _Reader:
     }  # fmt: skip
 
     def __init__(self, path: Path, document: dict[str, Any]):
-        self.path, self.document, self.findings = path, document, []
+        self.path, self.document = path, document
+        self.findings: list[Finding] = []
 
     def config(self) -> Config:
         known = [*self.SECTIONS, "training", "languages"]
@@ -194,6 +203,7 @@ class _Reader:
             sections["base"] = dataclasses.replace(sections["base"], model=model)
         languages = self._languages()
         self._served_ranks(languages, sections["serving"])
+        self._trainable_experts(languages)
         self._duplicate_adapters(languages)
         if any(finding.fatal and finding.language is None for finding in self.findings):
             raise ConfigError(self.path, self.findings)
@@ -269,6 +279,13 @@ class _Reader:
                         "vLLM would refuse the adapter",
                         name,
                     )
+
+    def _trainable_experts(self, languages: dict[str, Language]) -> None:
+        # peft 0.21.2 reads a 4-bit parameter from a cache, without its change, and then cannot take the change off it
+        for name, language in languages.items():
+            if language.training.routed_experts and language.training.quantization == "nf4":
+                message = 'cannot be trained in 4 bits, their change would be lost; set training.quantization = "none"'
+                self._complain(f"training.{name}.routed_experts", message, name)
 
     def _duplicate_adapters(self, languages: dict[str, Language]) -> None:
         seen: dict[str, str] = {}

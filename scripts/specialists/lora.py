@@ -18,6 +18,7 @@ from specialists.chat import Chat
 from specialists.config import Config, Problem
 from specialists.records import read_json
 
+_ROUTED = re.compile(r"\.experts(\.base_layer)?$")
 _NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 
 
@@ -76,7 +77,8 @@ def model_folder(model: str, revision: str | None = None) -> Path | None:
 
 def _misfits(shapes: dict[str, list[int]], rank: int, base: dict[str, list[int]]) -> list[str]:
     """Tensors whose name, partner or shape does not fit the base."""
-    faults, modules = [], {}
+    faults: list[str] = []
+    modules: dict[str, dict[str, list[int]]] = {}
     for name, shape in shapes.items():
         if match := _NAME.fullmatch(name):
             modules.setdefault(match["module"], {})[match["side"]] = shape
@@ -86,6 +88,8 @@ def _misfits(shapes: dict[str, list[int]], rank: int, base: dict[str, list[int]]
         if len(sides) != 2:
             faults.append(f"{module}: lora_{'B' if 'A' in sides else 'A'} is missing")
             continue
+        if _ROUTED.search(module):  # vLLM 0.32 reads them with --enable-mixed-moe-lora-format, at 6 GB per adapter slot
+            return [f"{module}: routed experts are adapted, which this server is not started for"]
         if not base:
             continue
         weight = base.get(f"{module}.weight")

@@ -134,14 +134,13 @@ def _activation_bytes(model: Any, settings: Training) -> float:
 
 
 def _unpacked_bytes(model: Any, settings: Training, element: int) -> float:
-    """The fused experts of one layer, widened while they are used."""
-    if settings.quantization != "nf4":
-        return 0.0
+    """The fused experts of one layer: widened while they are used, or with their own change and its gradient."""
+    copies = int(settings.quantization == "nf4") + 2 * int(settings.routed_experts)
     layers: dict[str, int] = {}
     for name, parameter in model.named_parameters():
         if ".experts." in name:
             layers[name.rpartition(".")[0]] = layers.get(name.rpartition(".")[0], 0) + parameter.numel()
-    return max(layers.values(), default=0) * element
+    return copies * max(layers.values(), default=0) * element
 
 
 def _speed(dtype: Any) -> float:

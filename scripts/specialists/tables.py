@@ -38,6 +38,9 @@ class Base:
     model: str = key("Qwen/Qwen3-Coder-Next", "The base model: a name on the Hub, or a folder (./… from this file).")
     revision: str | None = key(None, "Commit of the base model on the Hub; empty: the newest that is there.")
     dtype: str = key("bfloat16", "Precision of what is not quantised.", choices=("bfloat16", "float32", "float16"))
+    prepared: Path | None = key(
+        None, "Folder to keep the 4-bit base in (40 GB for Qwen3-Coder-Next); empty: quantised anew for each adapter."
+    )
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,9 @@ class Assembly:
 
 @dataclass(frozen=True)
 class Endpoint:
-    url: str = key("", "OpenAI-compatible endpoint (http://…/v1) that words synthetic requests; empty: templates do.")
+    url: str = key(
+        "", "OpenAI-compatible endpoint (http://…/v1) that words requests of commits and synthetic pairs; empty: none."
+    )
     model: str = key("", "The model at the endpoint.")
 
 
@@ -144,8 +149,16 @@ class Serving:
     tensor_parallel_size: int = key(1, "GPUs that share the model.", least=1)
     while_training: str = key(
         "keep",
-        "What a running server does while a version is trained or evaluated: go on, or sleep (frees the GPU).",
-        choices=("keep", "sleep"),
+        "What a running server does while a version is trained or evaluated: go on, sleep or stop (both free the GPU).",
+        choices=("keep", "sleep", "stop"),
+    )
+    stop: tuple[str, ...] = key(
+        ("systemctl", "--user", "stop", "specialists-serve.service"),
+        "Where it is to stop: the command that ends the server and waits for its end.",
+    )
+    start: tuple[str, ...] = key(
+        ("systemctl", "--user", "start", "specialists-serve.service"),
+        "The command that starts it again, and does not wait for its end.",
     )
     keep: int = key(5, "Versions of an adapter that `doit prune` keeps at least.", least=1)
     api_key_file: Path | None = key(None, "File with the API key, readable by you alone; $VLLM_API_KEY goes before it.")

@@ -54,7 +54,7 @@ def wanted_modules(model: Any, roles: tuple[str, ...]) -> dict[str, str]:
             role = _role(match[2]) if kind in KNOWN else _inspected_role(match[2])
             if role in roles:
                 found[name] = role
-    bare = layers - {_LAYER.fullmatch(name)[1] for name in found}
+    bare = {layer for layer in layers if not any(name.startswith(f"{layer}.") for name in found)}
     if bare or not found:
         layer = min(bare, default="no decoder layer")
         raise Problem(
@@ -85,8 +85,6 @@ def wanted_ranks(model: Any, settings: Training) -> dict[str, int]:
     """What is to be adapted: full name -> rank. Raises Problem as wanted_modules does."""
     ranks = dict.fromkeys(wanted_modules(model, settings.targets), settings.r)
     if settings.routed_experts:
-        if settings.quantization == "nf4":  # peft 0.21.2 cannot take its change off a parametrised parameter again
-            raise Problem('training.routed_experts: cannot be trained on 4-bit experts; set quantization = "none"')
         ranks |= dict.fromkeys(routed_experts(model), settings.routed_experts_r)
     return ranks
 
@@ -103,7 +101,7 @@ def lora_config(model: Any, settings: Training) -> Any:
     if settings.routed_experts:
         if not experts:
             raise Problem(f"training.routed_experts: a {model.config.model_type} model has no routed experts")
-        parameters |= set(experts)  # full names: peft finds a parameter held in 4 bits by no other
+        parameters |= {_suffix(name) for name in experts}
         ranks = {f"mlp.experts.{name}": settings.routed_experts_r for name in EXPERTS}
         # the same alpha / r everywhere: vLLM scales a whole adapter by the one of its configuration
         alphas = {name: settings.alpha * rank / settings.r for name, rank in ranks.items()}
@@ -129,6 +127,9 @@ def wrap(model: Any, settings: Training) -> tuple[Any, dict[str, int]]:
     from peft import get_peft_model
 
     wanted = wanted_ranks(model, settings)
+    if settings.routed_experts:
+        say("warning: training.routed_experts: such an adapter can be evaluated and merged, but is not promoted: vLLM")
+        say("serves it only with buffers of 6 GB for each adapter, for which the server is not started")
     with warnings.catch_warnings():
         # peft looks for the experts' own rank among modules only, and warns; whether it was taken is checked below
         warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern keys")
@@ -168,4 +169,4 @@ def trainable_parameters(wrapped: Any) -> int:
 
 
 def _suffix(name: str) -> str:
-    return _LAYER.fullmatch(name)[2]
+    return _LAYER.sub(r"\2", name)

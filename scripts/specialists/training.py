@@ -253,7 +253,7 @@ def _settle(folder: Path) -> None:
             shutil.rmtree(path)
         elif path.name not in _KEPT:
             path.unlink()
-    config = read_json(folder / "adapter_config.json")
+    config = read_json(folder / "adapter_config.json") or {}
     for key, value in config.items():
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             config[key] = sorted(value)

@@ -1,0 +1,111 @@
+"""A 4-bit base kept on disk: read again bit for bit, whole or not at all, never at the price of a full disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import tiny_models
+from specialists.config import Base
+from test_nf4 import NF4, loss
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Base:
+    folder = tiny_models.save_base(tmp_path / "base", "qwen3_next", linear_num_value_heads=16)
+    return Base(model=str(folder), dtype="float32", prepared=tmp_path / "kept")
+
+
+def load(base: Base) -> object:
+    from specialists.base_model import load_base
+
+    return load_base(base, "nf4")
+
+
+def forbid_quantising(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bitsandbytes import functional
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise RuntimeError("quantised although it was kept")
+
+    monkeypatch.setattr(functional, "quantize_4bit", refuse)
+
+
+def test_what_was_kept_is_read_bit_for_bit_without_quantising(
+    base: Base, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    import torch
+
+    fresh = load(base)
+    assert "Writing model shards" not in capfd.readouterr().err
+    with monkeypatch.context() as patch:
+        forbid_quantising(patch)
+        kept = load(base)
+        with pytest.raises(RuntimeError):
+            load(dataclasses.replace(base, prepared=None))
+    ours, theirs = fresh.state_dict(), kept.state_dict()
+    assert sum(".absmax" in name for name in ours) == 2 * 4 + 25  # experts and Linear layers
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) and ours[name].dtype == theirs[name].dtype for name in ours)
+    assert loss(fresh) == loss(kept)
+    assert [name for name, _ in fresh.named_parameters()] == [name for name, _ in kept.named_parameters()]
+    assert (kept.name_or_path, kept.config.to_dict()) == (base.model, fresh.config.to_dict())
+
+
+def test_an_adapter_trained_on_it_has_the_same_bytes(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from specialists.training import train_adapter
+
+    asked = dataclasses.replace(NF4, max_steps=2)
+    for name in ("fresh", "again"):
+        (tmp_path / name).mkdir()
+        train_adapter(tiny_models.rows(4), base, asked, tmp_path / name)
+        forbid_quantising(monkeypatch)
+    for file in ("adapter_model.safetensors", "adapter_config.json"):
+        assert (tmp_path / "fresh" / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
+
+
+def test_one_is_kept_and_another_takes_its_place(base: Base) -> None:
+    load(base)
+    (first,) = base.prepared.iterdir()
+    (base.prepared / ".nf4-killed").mkdir()
+    (base.prepared / "nobody else's").mkdir()
+    os.utime(Path(base.model) / "model.safetensors", (1, 1))  # written anew
+    load(base)
+    mine, other = sorted(base.prepared.iterdir())
+    assert (mine.name[:4], other.name) == ("nf4-", "nobody else's") and mine != first
+
+
+def test_one_that_cannot_be_read_is_made_anew(base: Base, capsys: pytest.CaptureFixture) -> None:
+    fresh = load(base)
+    (folder,) = base.prepared.iterdir()
+    with (folder / "model.safetensors").open("r+b") as file:
+        file.truncate(5000)
+    assert loss(load(base)) == loss(fresh)
+    assert "cannot be read" in capsys.readouterr().err
+    assert (folder / "model.safetensors").stat().st_size > 5000
+
+
+def test_no_room_for_it(base: Base, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=10**5))
+    load(base)
+    assert list(base.prepared.iterdir()) == [] and "is not kept" in capsys.readouterr().err
+
+
+def test_a_disk_that_fills_up_meanwhile(
+    base: Base, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from transformers import PreTrainedModel
+
+    def fail(_model: PreTrainedModel, folder: Path, **_options: object) -> None:
+        (folder / "model.safetensors").write_text("half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(PreTrainedModel, "save_pretrained", fail)
+    assert load(base) is not None
+    assert list(base.prepared.iterdir()) == [] and "is not kept (No space left" in capsys.readouterr().err
