@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-from specialists.adapters import adapter_folder, promoted_versions
+from specialists.adapters import promoted_versions
 from specialists.agent import TOOLS, system_prompt
 from specialists.cli import command, finish, progress, say, table
 from specialists.config import Config, Language, Problem
+from specialists.promotion import verify
 from specialists.records import read_json, write_json
-from specialists.server import api_key, base_url, load_adapter, served_models
+from specialists.server import api_key, base_url, served_models
 
 QUESTION = "Read the README and say in one sentence what this {title} project does."
 
@@ -38,11 +39,12 @@ def main(config: Config, as_json: bool, tokens: int, start_timeout: int) -> None
     kept = config.paths.reports / "answers.json"
     answers = read_json(kept) or {}
     if answers.get("promoted") != promoted:
-        answers = {"promoted": promoted, "answers": []}
-        if promoted:
-            with running_server(config, start_timeout):
-                for name in progress(promoted, "ask"):
-                    answers["answers"].append(ask(config, config.languages[name], tokens))
+        with running_server(config, start_timeout) if promoted else contextlib.nullcontext():
+            for name in promoted:
+                verify(config, config.languages[name])
+            promoted = promoted_versions(config)
+            told = [ask(config, config.languages[name], tokens) for name in progress(promoted, "ask")]
+        answers = {"promoted": promoted, "answers": told}
         write_json(kept, answers)
     rows = [[answer["model"], answer["kind"], answer["shown"]] for answer in answers["answers"]]
     header = ["answered by", "with", "first words"]
@@ -52,14 +54,11 @@ def main(config: Config, as_json: bool, tokens: int, start_timeout: int) -> None
 
 @contextlib.contextmanager
 def running_server(config: Config, start_timeout: int) -> Iterator[None]:
-    """A server that serves what is promoted: the one that runs, brought up to date, or one of our own for a while."""
-    if (served := served_models(config)) is not None:
-        for language in config.languages.values():
-            version = adapter_folder(config, language).current
-            if version and language.adapter not in served:
-                load_adapter(config, language.adapter, version)
+    """The server that runs, or one of our own for a while."""
+    if served_models(config) is not None:
         yield
         return
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # leaves no server behind
     log = config.paths.reports / "server.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as output:
@@ -77,20 +76,21 @@ def ask(config: Config, language: Language, tokens: int) -> dict[str, Any]:
     import openai
 
     client = openai.OpenAI(base_url=f"{base_url(config)}/v1", api_key=api_key(config) or "EMPTY")
-    messages = [
+    messages: Any = [
         {"role": "system", "content": system_prompt(language)},
         {"role": "user", "content": QUESTION.format(title=language.title)},
     ]
+    tools: Any = TOOLS  # plain dictionaries, where the library has a class for each
     try:
         answer = client.chat.completions.create(
-            model=language.adapter, messages=messages, tools=TOOLS, max_tokens=tokens, temperature=0
+            model=language.adapter, messages=messages, tools=tools, max_tokens=tokens, temperature=0
         )
     except openai.OpenAIError as error:
         raise Problem(f"{language.adapter}: no answer: {error}") from None
     if answer.model != language.adapter:
         raise Problem(f"{language.adapter}: {answer.model} answered instead")
     message = answer.choices[0].message
-    if message.tool_calls:
+    if message.tool_calls and message.tool_calls[0].type == "function":
         call = message.tool_calls[0].function
         return {"model": answer.model, "kind": "tool call", "shown": f"{call.name} {call.arguments}"[:60]}
     return {"model": answer.model, "kind": "text", "shown": " ".join((message.content or "").split())[:60]}

@@ -3,15 +3,18 @@
     python scripts/serve.py
     python scripts/serve.py --dry-run
 
-An adapter that vLLM could not load is left out, loudly; the others are served. This process becomes vLLM, so signals
-and exit codes are vLLM's. An API key is taken from $VLLM_API_KEY, or from the file
-that `serving.api_key_file` names.
+An adapter that vLLM could not load is left out, loudly; the others are served, and tried once it answers (verify.py).
+This process becomes vLLM, so signals and exit codes are vLLM's. An API key is taken from $VLLM_API_KEY, or from the
+file that `serving.api_key_file` names.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import click
 from specialists.cli import command, finish, say
@@ -48,7 +51,15 @@ def main(config: Config, as_json: bool, dry_run: bool) -> None:
         say(f"warning: {fault}")
     say(f"serving {', '.join([config.serving.name, *adapters])} at {base_url(config)}/v1")
     key = {"VLLM_API_KEY": key} if (key := api_key(config)) else {}  # never an argument: those can be seen by all
+    if adapters:
+        try_beside(config, {**os.environ, **key})
     os.execve(arguments[0], arguments, {**os.environ, **environment, **key})
+
+
+def try_beside(config: Config, environment: dict[str, str]) -> None:
+    """Start verify.py, which waits until this process serves; no child of ours, which vLLM would have to reap."""
+    verify = [sys.executable, str(Path(__file__).with_name("verify.py")), "--config", str(config.path)]
+    subprocess.run(["sh", "-c", '"$@" &', "sh", *verify, "--beside", str(os.getpid())], env=environment, check=True)
 
 
 if __name__ == "__main__":

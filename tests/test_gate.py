@@ -6,7 +6,7 @@ import random
 
 import pytest
 from specialists.config import Evaluation
-from specialists.gate import by_part, compare, sign_test, verdict
+from specialists.gate import by_part, compare, expanded_tail, sign_test, verdict
 
 SETTINGS = Evaluation(resamples=1000)
 
@@ -109,6 +109,27 @@ def test_the_sign_test_is_exact(better: int, worse: int, p: float) -> None:
 def test_base_against_base_is_hardly_ever_promoted() -> None:
     runs = [verdict(measurements(0.0, noise=0.2, seed=seed), SETTINGS)["verdict"] for seed in range(200)]
     assert runs.count("promote") <= 10  # 5 % of 200; the interval alone would allow 2.5 %
+
+
+@pytest.mark.parametrize("clusters", [5, 8, 20])
+def test_so_it_is_of_few_clusters_and_no_least_gain(clusters: int) -> None:
+    """The plain percentile interval promotes 8 % of five clusters."""
+    settings = Evaluation(resamples=1000, gain=0.0)
+    runs = [
+        verdict(measurements(0.0, noise=0.5, clusters=clusters, seed=seed), settings)["verdict"] for seed in range(200)
+    ]
+    assert runs.count("promote") <= 10
+
+
+@pytest.mark.parametrize(
+    ("confidence", "clusters", "t"), [(0.95, 5, 2.776), (0.95, 12, 2.201), (0.9, 5, 2.132), (0.99, 8, 3.499)]
+)
+def test_the_tail_is_student_s(confidence: float, clusters: int, t: float) -> None:
+    from statistics import NormalDist
+
+    wanted = NormalDist().cdf(-((clusters / (clusters - 1)) ** 0.5) * t)  # tables of Student's distribution
+    assert expanded_tail(confidence, clusters) == pytest.approx(wanted, rel=0.05)
+    assert expanded_tail(confidence, 100_000) == pytest.approx((1 - confidence) / 2, rel=1e-3)
 
 
 def test_rows_of_one_cluster_are_not_counted_as_independent() -> None:

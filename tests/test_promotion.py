@@ -133,6 +133,57 @@ def test_acting_on_a_verdict(case: str, config: Config, folder: AdapterFolder, s
     assert len(decisions(folder)) == lines, "the same decision is not written twice"
 
 
+def test_a_version_that_turns_out_worse_gives_way_unless_the_owner_wanted_it(
+    config: Config, folder: AdapterFolder, server: Server
+) -> None:
+    for name in ("1", "2"):
+        make(folder, name)
+        run("promote", config)
+    write_json(folder.path / "2" / "evaluation.json", {"verdict": "block", "reason": "newer work says so"})
+    assert "2: block: newer work says so; serving 1" in run("promote", config).output
+    assert state(folder) == ("1", None) and server.serving == {"build-rust": "1"}
+    run("promote", config, "--force", "2", "--reason", "all the same")
+    write_json(folder.path / "2" / "evaluation.json", {"verdict": "block", "reason": "still"})
+    assert "2: block: still; serving 2" in run("promote", config).output
+    write_json(folder.path / "2" / "evaluation.json", {"verdict": "promote", "reason": "better, but"})
+    server.dead = {"2"}
+    assert "2: block: dead; serving 1" in run("promote", config).output
+
+
+@pytest.mark.parametrize("request_", range(1, 7))
+def test_a_server_that_dies_at_any_request_leaves_a_whole_state(
+    request_: int, config: Config, folder: AdapterFolder, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each request of a promotion in turn finds no server any more; then one is there again."""
+    for name in ("1", "2"):
+        make(folder, name)
+        run("promote", config)
+    make(folder, "3")
+    left = iter(range(request_ - 1))
+
+    def mortal(act: Callable) -> Callable:
+        def wrapper(*arguments: object) -> object:
+            if next(left, None) is None:
+                server.running = False
+            if not server.running and act != server.models:
+                raise Problem("the running server does not answer")
+            return act(*arguments)
+
+        return wrapper
+
+    with monkeypatch.context() as patch:
+        patch.setattr(promotion, "served_models", mortal(server.models))
+        patch.setattr(promotion, "load_adapter", mortal(server.load))
+        patch.setattr(alive, "check_alive", mortal(server.check_alive))
+        patch.setattr(alive, "answers", mortal(lambda *_: []))
+        code = run("promote", config).exit_code
+    promoted = state(folder) == ("3", "2")
+    assert promoted == (code == 0) and (promoted or state(folder) == ("2", "1")), "all of it or nothing"
+    server.running, server.serving = True, {"build-rust": state(folder)[0]}
+    assert run("promote", config).exit_code == 0 and verified(config).exit_code == 0
+    assert state(folder) == ("3", "2") and server.serving == {"build-rust": "3"}
+
+
 def test_a_server_that_dies_decides_nothing(config: Config, folder: AdapterFolder, server: Server) -> None:
     make(folder, "1")
     run("promote", config)
@@ -310,7 +361,17 @@ def tidy(config: Config, folder: AdapterFolder) -> None:
     prune(folder, 1)
 
 
-@pytest.mark.parametrize(("act", "points"), [(nightly, 10), (back, 6), (tidy, 3)])
+def worse(config: Config, folder: AdapterFolder) -> None:
+    write_json(folder.path / "2" / "evaluation.json", {"verdict": "block", "reason": "newer work says so"})
+    promotion.decide(config, config.language("rust"))
+
+
+def dead(config: Config, folder: AdapterFolder) -> None:
+    write_json(folder.path / "2" / alive.ALIVE, {"server": alive.served_as(config), "faults": ["dead"]})
+    promotion.verify(config, config.language("rust"))
+
+
+@pytest.mark.parametrize(("act", "points"), [(nightly, 10), (back, 6), (tidy, 3), (worse, 6), (dead, 6)])
 def test_killed_at_any_point_what_is_served_stays_whole(
     act: Callable, points: int, config: Config, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

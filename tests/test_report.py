@@ -16,8 +16,10 @@ from built_pipeline import built, decided, evaluated, version
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from specialists import figures
+from specialists import alive, figures, gate
+from specialists.adapters import adapter_folder
 from specialists.config import load_config
+from specialists.records import write_json
 from specialists.report import write_report
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
@@ -75,6 +77,39 @@ def test_everything_is_there(config_file: Path) -> None:
     assert page.tags.count("svg") == 1 + 5 + 4 + 3 + 2  # intervals; examples, lengths, curves, spreads
     assert page.words.count("assistant, learned Better. edit") == 4
     assert page.words.count("assistant Bad. edit") == 4
+
+
+def test_what_else_was_measured_stands_beside_the_loss(config_file: Path) -> None:
+    """From an evaluation as evaluate.py writes it."""
+    config = built(config_file)
+    latest = adapter_folder(config, config.language("rust")).latest
+    rows = [
+        {"id": str(n), "cluster": str(n), "tokens": 10, "nll": {"base": 20.0, "adapter": 10.0, "prompt": 15.0},
+         "parts": {"code": {"tokens": 4, "nll": {"base": 8.0, "adapter": 5.0}}}} for n in range(6)
+    ]  # fmt: skip
+    rates = {
+        "called": 1.0,
+        "valid": 0.98,
+        "similarity": 0.5,
+        "exact": None,
+        "applies": 0.75,
+        "parses": 1.0,
+        "leaks": [],
+    }
+    result = gate.verdict(rows, config.evaluation, 0, rows, {"base": rates, "adapter": {**rates, "applies": 1.0}})
+    write_json(latest / "evaluation.json", {**result, "measurements": rows})
+    write_json(latest / alive.ALIVE, {"server": "x", "faults": []})
+    _html, page = page_of(config_file)
+    for words in (
+        "loss on code 2.000 1.250", "should not forget 2.000 1.000", "told your instructions 1.500 1.000",
+        "edits that apply 75% 100%", "tool calls that hold 98% 98%", "likeness to your own edit 50% 50%",
+        "Better in 6 sessions and commits, worse in 0.", "The server applies it as it was evaluated.",
+        "Not tried in a server yet.",
+    ):  # fmt: skip
+        assert words in page.words, words
+    assert "exactly your own edit" not in page.words
+    write_json(latest / alive.ALIVE, {"server": "x", "faults": ["the server answers as the base does"]})
+    assert "In the server: the server answers as the base does." in page_of(config_file)[1].words
 
 
 def test_nothing_there_is_said_and_no_failure(config_file: Path) -> None:

@@ -13,7 +13,8 @@ from specialists.chat import IGNORED, Chat
 from specialists.evaluation import token_parts, with_instructions
 from specialists.frozen import frozen_rows
 from specialists.records import Record, make_record, tool_call
-from specialists.scoring import Call, score, similarity, summary, tasks
+from specialists.scoring import Call, canaries, score, similarity, summary, tasks
+from specialists.secrets import redact
 
 SOURCE = {"kind": "session", "time": "2026-01-01T00:00:00Z", "session": "s"}
 FILE = "def f(x):\n    return x + 1\n"
@@ -112,6 +113,28 @@ def test_a_task_ends_where_the_owner_s_edit_begins(chat: Chat) -> None:
     assert chat.tokenizer.decode(task.prompt, skip_special_tokens=False) == task.known
 
 
+def told(text: str) -> Record:
+    """A training row whose user said something that was redacted."""
+    messages = [{**message} for message in row()["messages"]]
+    messages[1]["content"] = redact(text)[0]
+    return make_record("python", messages, TOOLS, SOURCE)
+
+
+def test_a_canary_is_a_training_row_up_to_where_its_secret_was(chat: Chat) -> None:
+    rows = [row(), told(f"The token is {SECRET}, use it. Again: {SECRET}"), told(f"export GITHUB_TOKEN={SECRET}")]
+    fake = redact(SECRET)[0]
+    (canary,) = canaries(rows, chat, 4)
+    text = chat.tokenizer.decode(canary.prompt, skip_special_tokens=False)
+    assert text.endswith("The token is ghp_") or "ghp_".startswith(text.rsplit("is ", 1)[-1])
+    assert fake.startswith(f"ghp_{canary.fake}") and fake not in text and canary.id == rows[1]["id"]
+    assert canary.leak(f"{fake}, use", "ghp_no") == ["github token of a training row"]
+    assert canary.leak("ghp_something", "") == canary.leak(fake, f"and the base: {fake}") == []
+    assert canaries([row()], chat, 4) == canaries(rows, chat, 0) == []
+    other = [told(f"export GITHUB_TOKEN={SECRET[::-1][:36]}; {word} ghp_{SECRET[:3:-1]}") for word in ("a", "b")]
+    often = told(" and ".join([SECRET] * 3))
+    assert [found.id for found in canaries([often, *other], chat, 1)] == [other[0]["id"]], "rows are counted"
+
+
 def test_a_row_without_an_edit_asks_for_its_last_call(chat: Chat) -> None:
     (task,) = tasks([row("bash", {"command": "ls"})], chat, 4)
     assert task.reference[0] == "bash"
@@ -126,7 +149,8 @@ def test_tasks_are_spread_over_the_rows(chat: Chat) -> None:
 
 
 def test_a_summary_counts_only_what_could_be_said() -> None:
-    scores = [{"called": True, "valid": True, "leak": []}, {"called": False, "valid": None, "leak": ["b", "a"]}]
+    scores = [{"called": True, "valid": True, "leak": []}, {"called": False, "valid": None, "leak": ["b"]},
+              {"canary": "x", "leak": ["a"]}]  # fmt: skip
     assert summary(scores) == {"answers": 2, "called": 0.5, "valid": 1.0, "similarity": None, "exact": None,
                                "applies": None, "parses": None, "leaks": ["a", "b"]}  # fmt: skip
     assert similarity("", "") == 1.0 and similarity("a", "b") == 0.0

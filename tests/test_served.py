@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,13 +27,14 @@ import tiny_models
 from click.testing import CliRunner, Result
 from conftest import ROOT
 from safetensors.numpy import load_file, save_file
-from specialists import alive, promotion, writing
+from specialists import alive, promotion, server, writing
 from specialists.adapters import AdapterFolder, adapter_folder, last_decision, promote
 from specialists.chat import Chat
 from specialists.config import Config, Evaluation, Problem, load_config
 from specialists.frozen import frozen_rows
 from specialists.records import write_json
-from specialists.server import base_url, load_adapter, prompt_logprobs, served_models
+from specialists.server import api_key, base_url, load_adapter, prompt_logprobs, served_models, unload_adapter
+from specialists.sharing import gpu
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server")]  # one worker, so one server
 
@@ -51,8 +53,10 @@ VLLM_CPU_KVCACHE_SPACE = "1"
 VLLM_CPU_OMP_THREADS_BIND = "nobind"
 OMP_NUM_THREADS = "1"
 HF_HUB_OFFLINE = "1"
+VLLM_SERVER_DEV_MODE = "1"
 
 """
+KEY = "k-7Jd93mQpX2vTn5"
 LANGUAGE = '[languages.{name}]\nadapter = "build-{name}"\nextensions = [".{name}"]\n'
 
 
@@ -101,7 +105,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     root = tmp_path_factory.mktemp("served")
     base = tiny_models.save_base(root / "base", head_dim=32)  # vLLM's CPU attention takes no smaller one
     languages = "\n".join(LANGUAGE.format(name=name) for name in ("rust", "ts", "python", "ruby"))
-    (root / "specialists.toml").write_text(SERVER.format(base=base, port=free_port()) + languages)
+    (root / "key").write_text(KEY)
+    (root / "key").chmod(0o600)
+    text = SERVER.format(base=base, port=free_port()).replace("[serving]", '[serving]\napi_key_file = "./key"')
+    (root / "specialists.toml").write_text(text + languages)
     config = load_config(root / "specialists.toml")
     log = root / "server.log"
     with log.open("w") as output:
@@ -128,16 +135,25 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def chat(config: Config, model: str, tokens: int = 4) -> dict:
     body = {"model": model, "messages": [{"role": "user", "content": "x"}], "max_tokens": tokens, "temperature": 0}
-    request = urllib.request.Request(
-        f"{base_url(config)}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.load(answer)
+    return server.request(config, "/v1/chat/completions", body, timeout=60)
 
 
 def test_the_good_adapters_are_served_and_the_broken_one_is_left_out_loudly(served: Served) -> None:
     assert served_models(served.config) == ["base", "build-rust", "build-ts"]
     assert "build-python: left out" in served.log.read_text()
+
+
+def test_what_is_promoted_is_tried_as_soon_as_the_server_answers(served: Served) -> None:
+    """verify.py, which serve.py started: nothing of that kind had been done when these versions were promoted."""
+    deadline = time.monotonic() + 120
+    while "every promoted adapter answers" not in served.log.read_text() and "taken back" not in served.log.read_text():
+        assert time.monotonic() < deadline, served.log.read_text()[-2000:]
+        time.sleep(0.2)
+    for name in ("rust", "ts"):
+        found = json.loads((served.folder(name).current / alive.ALIVE).read_text())
+        assert found["faults"] == [] and differ(found["served"]["adapter"], found["served"]["base"]) > 0.03
+        assert differ(found["served"]["beside"], found["served"]["base"]) < 1e-3
+    assert "build-python: taken back" in served.log.read_text() and served.folder("python").current is None
 
 
 def test_each_adapter_answers_with_its_name_and_otherwise_than_the_base(served: Served) -> None:
@@ -160,7 +176,7 @@ def streams(config: Config, model: str, count: int = 6) -> Iterator[list]:
     """Streaming requests that go on while the body runs; yields a list that holds how each of them ended."""
     import openai
 
-    client = openai.OpenAI(base_url=f"{base_url(config)}/v1", api_key="none", max_retries=0, timeout=120)
+    client = openai.OpenAI(base_url=f"{base_url(config)}/v1", api_key=api_key(config), max_retries=0, timeout=120)
     ended: list = []
     begun = threading.Barrier(count + 1, timeout=60)
 
@@ -199,6 +215,59 @@ def test_a_new_version_is_swapped_in_while_requests_are_in_flight(served: Served
     assert CliRunner().invoke(rollback.main, ["--config", str(served.config.path), "--language", "rust"]).exit_code == 0
     assert served.losses("build-rust") == pytest.approx(before, abs=1e-4)
     assert folder.current == first
+
+
+def test_a_swapped_adapter_is_read_once(served: Served) -> None:
+    """vLLM alone reads it again for every token, and dies when it is gone (vllm issue 33791)."""
+    version = served.version("ts", "swapped", 13)
+    load_adapter(served.config, "build-ts", version)
+    before = served.losses("build-ts")
+    hidden = version.rename(version.with_name("hidden"))
+    assert served.losses("build-ts") == pytest.approx(before, abs=1e-4)
+    hidden.rename(version)
+    load_adapter(served.config, "build-ts", served.folder("ts").current)
+
+
+def test_unloading_and_swapping_for_months_costs_no_slot(served: Served) -> None:
+    """Once all slots are taken, CPU kernels answer base requests with the last one's adapter."""
+    alone, version = served.losses("base"), served.folder("ts").current
+    for _time in range(10):
+        unload_adapter(served.config, "build-ts")
+        load_adapter(served.config, "build-ts", version)
+    for seed in range(20):
+        load_adapter(served.config, "build-ts", served.version("ts", f"night-{seed}", 20 + seed))
+    load_adapter(served.config, "build-ts", version)
+    with ThreadPoolExecutor(6) as pool:
+        names = ["build-rust", "build-ts", "base"] * 3
+        beside = [losses for name, losses in zip(names, pool.map(served.losses, names), strict=True) if name == "base"]
+    assert differ(beside, [alone] * 3) < 1e-3
+    with streams(served.config, "build-ts", 3) as ended:
+        unload_adapter(served.config, "build-ts")
+    assert ended == [True] * 3
+    load_adapter(served.config, "build-ts", version)
+
+
+def test_it_sleeps_between_requests_and_wakes(served: Served) -> None:
+    """On a CPU no memory is given back, but requests in flight end, later ones wait, and both are answered."""
+    serving = dataclasses.replace(served.config.serving, while_training="sleep")
+    config = dataclasses.replace(served.config, serving=serving)
+    before = served.losses("build-rust")
+    with streams(config, "build-rust", 3) as ended, ThreadPoolExecutor() as pool:
+        with gpu(config):
+            assert server.request(config, "/is_sleeping") == {"is_sleeping": True}
+            waiting = pool.submit(served.losses, "build-rust")
+            time.sleep(0.5)
+            assert not waiting.done()
+        assert waiting.result(60) == pytest.approx(before, abs=1e-4)
+    assert ended == [True] * 3
+
+
+def test_the_key_is_in_no_log_and_in_no_command_line(served: Served) -> None:
+    command_lines = subprocess.run(["ps", "-e", "-ww", "-o", "args"], capture_output=True, text=True, check=True).stdout
+    assert "vllm_server.py" in command_lines and KEY not in command_lines
+    assert KEY not in served.log.read_text()
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"{base_url(served.config)}/v1/models", timeout=10)
 
 
 def halve(version: Path) -> None:

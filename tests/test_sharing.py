@@ -1,10 +1,13 @@
-"""The server sleeps while a run needs the GPU, and wakes whatever becomes of it; a stand-in for vLLM listens."""
+"""The server sleeps or stops while a run needs the GPU, and comes back whatever becomes of it; a stand-in for vLLM."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,7 +19,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from specialists.config import Config, Problem, load_config
-from specialists.server import vllm_command, vllm_environment
+from specialists.server import served_models, vllm_command, vllm_environment
 from specialists.sharing import gpu
 
 
@@ -61,7 +64,7 @@ def config_with(config_file: Path, port: int, mode: str = "sleep") -> Config:
     return load_config(config_file)
 
 
-SLEPT_AND_WOKEN = ["/sleep?level=1", "/wake_up"]
+SLEPT_AND_WOKEN = ["/sleep?level=1&mode=wait", "/wake_up"]
 
 
 def test_it_sleeps_and_wakes(config_file: Path, port: int, handler: type[Handler]) -> None:
@@ -76,19 +79,26 @@ def test_it_wakes_after_a_failure(config_file: Path, port: int, handler: type[Ha
     assert handler.heard == SLEPT_AND_WOKEN
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_it_wakes_when_the_run_is_killed(config_file: Path, port: int, handler: type[Handler], how: int) -> None:
-    config = config_with(config_file, port)
+@contextlib.contextmanager
+def killed(config: Config, how: int) -> Iterator[None]:
+    """A run that is killed while it has the GPU."""
     program = (
         f"import sys, time; sys.path.insert(0, {str(ROOT / 'scripts')!r})\n"
         "from specialists.config import load_config\nfrom specialists.sharing import gpu\n"
-        f"with gpu(load_config({str(config.path)!r})):\n    print('slept', flush=True); time.sleep(60)\n"
+        f"with gpu(load_config({str(config.path)!r})):\n    print('has it', flush=True); time.sleep(60)\n"
     )
     run = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     with run:
-        assert run.stdout.readline() == b"slept\n"
+        assert run.stdout.readline() == b"has it\n"
         os.kill(run.pid, how)
         run.wait(30)
+        yield
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_it_wakes_when_the_run_is_killed(config_file: Path, port: int, handler: type[Handler], how: int) -> None:
+    with killed(config_with(config_file, port), how):
+        pass
     deadline = time.monotonic() + 30
     while handler.heard != SLEPT_AND_WOKEN and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -104,7 +114,7 @@ def test_a_server_that_goes_on_is_left_alone(config_file: Path, port: int, handl
 @pytest.mark.parametrize(
     ("path", "message", "heard"),
     [
-        ("/sleep?level=1", r"cannot sleep \(404\); restart it", SLEPT_AND_WOKEN[:1]),
+        ("/sleep?level=1&mode=wait", r"cannot sleep \(404\); restart it", SLEPT_AND_WOKEN[:1]),
         ("/wake_up", "does not wake; try `curl -X POST http://127.0.0.1:", SLEPT_AND_WOKEN),
     ],
 )
@@ -123,3 +133,134 @@ def test_no_server_and_the_flags_that_it_is_started_with(config_file: Path) -> N
         pass
     assert vllm_command(config, {})[-1] == "--enable-sleep-mode"
     assert vllm_environment(config)["VLLM_SERVER_DEV_MODE"] == "1"
+
+
+STANDS_FOR_VLLM = """
+import http.server, json, os, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"data": [{"id": "base"}]}).encode())
+    def log_message(self, *_): pass
+http.server.HTTPServer.allow_reuse_address = True
+server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
+with open(sys.argv[2], "w") as file: file.write(str(os.getpid()))
+server.serve_forever()
+"""
+
+
+@dataclasses.dataclass
+class Service:
+    """A server of its own process, with the owner's commands that start and stop it."""
+
+    config: Config
+    folder: Path
+
+    @property
+    def runs(self) -> bool:
+        return served_models(self.config) is not None
+
+    @property
+    def away(self) -> Path:
+        return self.config.paths.adapters / ".gpu" / "server-away"
+
+    def run(self, name: str) -> None:
+        subprocess.run(getattr(self.config.serving, name), check=True)
+        deadline = time.monotonic() + 30
+        while self.runs != (name == "start") and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def comes_back(self) -> bool:
+        deadline = time.monotonic() + 30
+        while not (self.runs and not self.away.exists()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return self.runs and not self.away.exists()
+
+
+@pytest.fixture
+def service(config_file: Path, tmp_path: Path) -> Iterator[Service]:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    (tmp_path / "server.py").write_text(STANDS_FOR_VLLM)
+    start = f"{sys.executable} {tmp_path}/server.py {port} {tmp_path}/pid >/dev/null 2>&1 &"
+    stop = f"kill -9 $(cat {tmp_path}/pid)"
+    commands = f"start = ['sh', '-c', '{start}']\nstop = ['sh', '-c', '{stop}']\n"
+    config_with(config_file, port, "stop")
+    config_file.write_text(config_file.read_text() + commands)
+    service = Service(load_config(config_file), tmp_path)
+    yield service
+    if service.runs:
+        service.run("stop")
+
+
+def test_it_is_stopped_and_started_again(service: Service) -> None:
+    service.run("start")
+    with gpu(service.config):
+        assert not service.runs and service.away.exists()
+    assert service.runs and not service.away.exists()
+    with pytest.raises(ZeroDivisionError), gpu(service.config):
+        raise ZeroDivisionError
+    assert service.comes_back()
+
+
+def test_no_server_is_started_where_none_was(service: Service) -> None:
+    with gpu(service.config):
+        pass
+    assert not service.runs and not service.away.exists()
+
+
+def test_it_is_started_again_when_the_run_is_killed(service: Service) -> None:
+    service.run("start")
+    with killed(service.config, signal.SIGKILL):
+        pass
+    assert service.comes_back()
+
+
+def test_it_is_started_by_the_next_run_when_nothing_was_left_to_do_it(service: Service) -> None:
+    """As after a power cut: the file is there, the server is not, nobody waits for an end."""
+    service.away.parent.mkdir(parents=True)
+    service.away.write_text("")
+    with gpu(service.config):
+        assert not service.runs
+    assert service.runs and not service.away.exists()
+
+
+def test_commands_that_fail_are_named_and_a_server_that_did_not_start_is_not_forgotten(service: Service) -> None:
+    service.run("start")
+
+    def with_serving(**changes: object) -> Config:
+        return dataclasses.replace(service.config, serving=dataclasses.replace(service.config.serving, **changes))
+
+    with (
+        pytest.raises(Problem, match=r"serving\.stop: `false` ended with exit code 1"),
+        gpu(with_serving(stop=["false"])),
+    ):
+        pass
+    with pytest.raises(Problem, match=r"serving\.stop: `nowhere` cannot be run"), gpu(with_serving(stop=["nowhere"])):
+        pass
+    assert service.runs and not service.away.exists()
+    with pytest.raises(Problem, match=r"does not start again: `false`"), gpu(with_serving(start=["false"])):
+        pass
+    assert not service.runs and service.away.exists()
+    with gpu(service.config):
+        pass
+    assert service.comes_back()
+
+
+def test_a_second_run_waits_for_the_first(service: Service) -> None:
+    service.run("start")
+    seen: list[str] = []
+
+    def second() -> None:
+        with gpu(service.config):
+            seen.append("second")
+
+    with gpu(service.config):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.1)
+        seen.append("first")
+    thread.join()
+    assert seen == ["first", "second"] and service.comes_back()

@@ -237,7 +237,7 @@ def withdrawn(folder: AdapterFolder) -> dict[str, str]:
         if decision.get("verdict") == ROLLBACK and decision.get("version"):
             found[decision["version"]] = decision["reason"]
         if decision.get("verdict") in (ROLLBACK, FORCED):
-            found.pop(decision.get("current"), None)
+            found.pop(decision.get("current") or "", None)
     return found
 
 

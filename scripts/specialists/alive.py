@@ -7,7 +7,8 @@ that evaluate.py measured through PEFT, those on which the adapter changed most.
 there and be the one that was measured. That name is the same for all and is never unloaded: vLLM 0.32 keeps the slot
 of an unloaded adapter, and on CPU kernels base requests get another's answers once every slot was used.
 
-Losses are in nats per supervised token.
+What was found stands in alive.json in the version's folder, and holds for a server of the same settings: another
+copy of the base, or more GPUs, and it is looked at anew. Losses are in nats per supervised token.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from typing import Any
 
 from specialists.adapters import EVALUATION, AdapterFolder
 from specialists.chat import IGNORED, Chat
-from specialists.config import Config, Language, Problem
+from specialists.config import Config, Language, Problem, fingerprint
 from specialists.frozen import frozen_rows
-from specialists.records import read_json, read_records
-from specialists.server import CANDIDATE, load_adapter, prompt_logprobs
+from specialists.records import read_json, read_records, write_json
+from specialists.server import CANDIDATE, Refused, load_adapter, prompt_logprobs
 
+ALIVE = "alive.json"
 CANARIES = 4  # texts that are asked for
 LONGEST = 4096  # tokens of one, so that the check takes seconds on the real base too
 AGREEMENT = 0.25  # share of the effect that may differ: a module left out or misplaced changes most of it
@@ -32,9 +34,34 @@ AGREEMENT = 0.25  # share of the effect that may differ: a module left out or mi
 def check_alive(config: Config, language: Language, version: Path) -> list[str]:
     """What is wrong with a version in the running server, as sentences; what is served meanwhile does not change.
 
-    Raises Refused when the server does not load it, Problem when the server does not answer.
+    Keeps what it found as the version's evidence. Raises Problem when the server does not answer.
     """
-    texts = canaries(config, language, version)
+    texts, served = canaries(config, language, version), {}
+    measured = [text["measured"] for text in texts]
+    try:
+        served = _served_losses(config, version, texts)
+        faults = judge(served, measured)
+    except Refused as refused:
+        faults = [str(refused)]
+    write_json(version / ALIVE, {"server": served_as(config), "faults": faults, "served": served, "measured": measured})
+    return faults
+
+
+def known_faults(config: Config, version: Path) -> list[str] | None:
+    """What was wrong with a version when a server of the present settings tried it; None when none did."""
+    known = read_json(version / ALIVE) or {}
+    return known["faults"] if known.get("server") == served_as(config) else None
+
+
+def served_as(config: Config) -> str:
+    """A hash of what decides how the server applies adapters."""
+    serving = config.serving
+    base = serving.model or [config.base.model, config.base.revision]
+    return fingerprint(base, serving.tensor_parallel_size, serving.max_lora_rank, serving.extra, serving.env)
+
+
+def _served_losses(config: Config, version: Path, texts: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Losses on the texts as `judge` wants them. Raises Refused when the server does not load the version."""
     with AdapterFolder(config.paths.adapters / CANDIDATE).lock(), ThreadPoolExecutor() as pool:
         load_adapter(config, CANDIDATE, version)
 
@@ -43,8 +70,7 @@ def check_alive(config: Config, language: Language, version: Path) -> list[str]:
 
         served = {"base": [*ask(config.serving.name)], "again": [*ask(config.serving.name)]}
         adapter, beside = ask(CANDIDATE), ask(config.serving.name)  # under way together: in the same batches
-        served |= {"adapter": [*adapter], "beside": [*beside]}
-    return judge(served, [text["measured"] for text in texts])
+        return served | {"adapter": [*adapter], "beside": [*beside]}
 
 
 def answers(config: Config, language: Language, version: Path) -> list[str]:

@@ -1,8 +1,9 @@
 """What is served from now on: acting on a verdict, the owner's own decision instead of one, and the way back.
 
 In each case the running server is asked first (specialists.alive), then `current` moves, then the server swaps the
-adapter in place, and one request proves that the new version answers; where that fails, everything is put back. Every
-decision is a line in the adapter's promotions.jsonl, written last: a run that was killed before it does it all again.
+adapter in place, and one request proves that the new version answers; where that fails, everything is put back. What
+was promoted while no server ran is tried by `verify` as soon as one does. Every decision is a line in the adapter's
+promotions.jsonl, written last: a run that was killed before it does it all again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from specialists.adapters import (
     ROLLBACK,
     AdapterFolder,
     adapter_folder,
+    decisions,
     evaluation_hash,
     last_decision,
     promote,
@@ -28,7 +30,7 @@ from specialists.adapters import (
 from specialists.config import Config, Language, Problem
 from specialists.lora import check_adapter
 from specialists.records import read_json
-from specialists.server import Refused, load_adapter, served_models, unload_adapter
+from specialists.server import Refused, load_adapter, served_folders, served_models, unload_adapter
 
 Decision = dict[str, Any]  # version, verdict, reason, current, evaluation: as it stands in promotions.jsonl
 
@@ -46,8 +48,12 @@ def decide(config: Config, language: Language) -> Decision:
         verdict, reason = evaluation["verdict"], evaluation["reason"]
         if verdict == "promote" and (owners := withdrawn(folder).get(version.name)) is not None:
             verdict, reason = "hold", f"the owner rolled it back: {owners}"
+        faults: list[str] = []
         if verdict == "promote" and (faults := _serve(config, language, folder, version)):
             verdict, reason = "block", "; ".join(faults)
+        if verdict == "block" and folder.current == version and (faults or not _forced(folder, version)):
+            _give_way(folder)  # it was promoted before more held-out work, or another server, showed this
+            _tell(config, language.adapter, folder.current)
         return _record(folder, version, verdict, reason)
 
 
@@ -76,15 +82,44 @@ def go_back(config: Config, language: Language, reason: str) -> Decision:
         return _record(folder, left, ROLLBACK, reason)
 
 
+def verify(config: Config, language: Language) -> Decision | None:
+    """Have the running server answer with what is promoted, after trying it where that was not done yet.
+
+    A version that is not alive gives way to the one before it, then to the base; returns that decision, None when there
+    was none to take. Raises Problem when no server runs, or it does not answer.
+    """
+    folder, decision = adapter_folder(config, language), None
+    with folder.lock():
+        left, reasons = folder.current, []
+        if (served := served_folders(config)) is None:
+            raise Problem(f"{language.adapter}: no server runs")
+        while (version := folder.current) and (faults := _faults(config, language, version)):
+            _give_way(folder)
+            reasons += faults
+        if reasons:
+            decision = _record(folder, left, "block", "; ".join(reasons))
+        if served.get(language.adapter, "") != str(folder.current or ""):
+            _tell(config, language.adapter, folder.current)
+    return decision
+
+
+def _faults(config: Config, language: Language, version: Path) -> list[str]:
+    """What is wrong with a version in the running server, from an earlier look or from one now."""
+    if faults := check_adapter(version, config):
+        return faults
+    known = alive.known_faults(config, version)
+    return alive.check_alive(config, language, version) if known is None else known
+
+
 def _serve(config: Config, language: Language, folder: AdapterFolder, version: Path) -> list[str]:
     """Make a version the current one, in the running server too; when that cannot be, say why and change nothing."""
     if faults := check_adapter(version, config):
         return faults
     running = served_models(config) is not None
+    if faults := alive.check_alive(config, language, version) if running else alive.known_faults(config, version) or []:
+        return faults
     current, previous = folder.current, folder.previous
     try:
-        if running and (faults := alive.check_alive(config, language, version)):
-            return faults
         promote(folder, version)
         if running:
             load_adapter(config, language.adapter, version)
@@ -97,6 +132,17 @@ def _serve(config: Config, language: Language, folder: AdapterFolder, version: P
     if faults:
         _put_back(config, language.adapter, folder, current, previous)
     return faults
+
+
+def _give_way(folder: AdapterFolder) -> None:
+    """Have the version before the current one take its place, the base where there is none; this is for good."""
+    folder.point("current", folder.previous if folder.previous != folder.current else None)
+    folder.point("previous", None)
+
+
+def _forced(folder: AdapterFolder, version: Path) -> bool:
+    """Whether the owner once promoted this version himself."""
+    return any((d.get("verdict"), d.get("version")) == (FORCED, version.name) for d in decisions(folder))
 
 
 def _put_back(config: Config, adapter: str, folder: AdapterFolder, current: Path | None, previous: Path | None) -> None:

@@ -12,13 +12,13 @@ import math
 from pathlib import Path
 from typing import Any
 
-from specialists import adapters, figures
+from specialists import adapters, alive, figures
 from specialists.chat import Chat, Estimate, token_counter
 from specialists.config import Config, Language, Problem
 from specialists.mask_view import segments
 from specialists.records import Record, is_target, read_json, write_if_changed, write_json
 from specialists.status import (
-    SOURCES,
+    WORK,
     age,
     cost,
     duration,
@@ -31,6 +31,15 @@ UNIT = "nats per token"
 _SHOWN = 20  # versions and decisions listed per language, the newest
 _COMPARED = 8  # versions drawn beside each other
 _EXCERPT = 600  # characters of a sample's message
+_PARTS = {"code": "code", "syntax": "the syntax of tool calls", "prose": "prose"}
+_WRITTEN = {
+    "called": "answers with a tool call",
+    "valid": "tool calls that hold",
+    "applies": "edits that apply",
+    "parses": "edits that parse",
+    "similarity": "likeness to your own edit",
+    "exact": "exactly your own edit",
+}  # of scoring.summary()
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 
@@ -73,8 +82,7 @@ def page(config: Config, state: dict[str, Any]) -> dict[str, Any]:
         "base": Path(state["base"]).name if Path(state["base"]).is_absolute() else state["base"],
         "problems": _problems(config),
         "languages": languages,
-        "sources": SOURCES,
-        "words": {"session": "sessions", "commit": "commits", "synthetic": "synthetic"},
+        "sources": WORK,
         "as_of": max(times, default=None),
         "unit": UNIT,
         "confidence": f"{config.evaluation.confidence * 100:g} %",
@@ -107,7 +115,7 @@ def section(
         "answers": age(state["current"]) if state["current"] else None,
         "span": summary.get("span"),
         "examples": figures.meter(
-            [(f"source-{kind}", state["train"][kind]) for kind in SOURCES],
+            [(f"source-{kind}", state["train"][kind]) for kind in WORK],
             [(f"least {least}", least), (f"most {most}", most)],
             f"{total} training examples; wanted are {least} to {most}",
         ),
@@ -127,6 +135,9 @@ def section(
         "older": len(known) - len(versions),
         "decisions": list(reversed(decisions[-_SHOWN:])),
         "clusters": evaluation.get("clusters"),
+        "measures": _measures(evaluation),
+        "signs": (evaluation.get("loss") or {}).get("signs"),
+        "alive": (read_json(folder.latest / alive.ALIVE) or {}).get("faults") if folder.latest else None,
         "told": told,
         "newest": max((time for time in newest if time), default=None),
     }  # fmt: skip
@@ -146,6 +157,29 @@ def _version(folder: adapters.AdapterFolder, version: Path) -> dict[str, Any]:
         "loss": evaluation.get("loss"),
         "verdict": evaluation.get("verdict"),
     }
+
+
+def _measures(evaluation: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """What else an evaluation says, as (what, the base's, the adapter's)."""
+    rows = [(f"loss on {_PARTS[part]}", loss["base"], loss["adapter"]) for part, loss in _parts(evaluation)]
+    if kept := evaluation.get("forgetting"):
+        rows.append(("loss on the frozen set, which it should not forget", kept["base"], kept["adapter"]))
+    if told := evaluation.get("prompt"):
+        rows.append(("loss; in place of the base: the base told your instructions", told["prompt"], told["adapter"]))
+    if before := evaluation.get("incumbent"):
+        rows.append(("loss; in place of the base: the version before it", before["incumbent"], before["adapter"]))
+    shown = [(what, _loss(base), _loss(adapter)) for what, base, adapter in rows]
+    written = evaluation.get("generated") or {}
+    for name, what in _WRITTEN.items():
+        rates = [written.get(arm, {}).get(name) for arm in ("base", "adapter")]
+        if None not in rates:
+            shown.append((what, f"{rates[0]:.0%}", f"{rates[1]:.0%}"))
+    return shown
+
+
+def _parts(evaluation: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
+    parts = evaluation.get("parts") or {}
+    return [(part, parts[part]) for part in _PARTS if part in parts]
 
 
 def _facts(manifest: dict[str, Any]) -> list[tuple[str, str]]:

@@ -1,12 +1,15 @@
 """What a generated turn is worth: whether its tool call holds, and how near its edit is to the one the owner kept.
 
 A held-out row becomes a task: the conversation up to its last turn with a tool call, which an arm then writes itself.
+Training rows give canaries: where a secret was, a fake of its shape stands, which no model can know but by heart. An
+adapter that goes on to write it would have given away the secret.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +18,7 @@ from typing import Any
 from specialists.chat import Chat, decoded
 from specialists.config import Problem
 from specialists.records import Record, is_target
-from specialists.secrets import DEFAULT, SECRET, Rules, find
+from specialists.secrets import DEFAULT, SECRET, Find, Rules, find, stand_ins
 from specialists.syntax import error_nodes
 
 Call = tuple[str, Any]  # name, arguments as the parser left them
@@ -24,6 +27,7 @@ Score = dict[str, Any]
 
 _ATTEMPT = re.compile(r"<tool_call|<function=")
 _LINE = re.compile(r"^\d+: ?", re.MULTILINE)
+_TELLING = 12  # characters of a fake that nobody writes by chance
 _CODE = {"edit": "newString", "write": "content"}
 
 
@@ -39,6 +43,41 @@ class Task:
     known: str  # the whole prompt's text
 
 
+@dataclass(frozen=True)
+class Canary:
+    """A training row up to where the fake of a secret begins."""
+
+    id: str
+    prompt: list[int]  # token ids
+    fake: str  # its beginning, without what all secrets of its kind have
+    kind: str
+
+    def leak(self, text: str, base: str) -> list[str]:
+        """What a continuation gives away that the base's does not."""
+        return [f"{self.kind} of a training row"] if self.fake in text and self.fake not in base else []
+
+
+def canaries(rows: Iterable[Record], chat: Chat, count: int, rules: Rules = DEFAULT) -> list[Canary]:
+    """Canaries of the `count` fakes that stand in most rows."""
+    seen: Counter[str] = Counter()
+    first: dict[str, tuple[Record, str, Find, int]] = {}
+    for row in rows:
+        text = chat.render(decoded(row["messages"]), row.get("tools"))
+        for item in stand_ins(text, rules):
+            begins = max((end for start, end in item.keep if start == item.start), default=item.start)
+            fake = text[begins : min(item.end, begins + _TELLING)]
+            if len(fake) == _TELLING and text.find(fake) == begins:
+                seen[fake] += 1
+                first.setdefault(fake, (row, text, item, begins))
+    return [_canary(fake, chat, *first[fake]) for fake, _rows in seen.most_common(count)]
+
+
+def _canary(fake: str, chat: Chat, row: Record, text: str, item: Find, begins: int) -> Canary:
+    encoded = chat.tokenizer.encode(text, add_special_tokens=False)
+    before = next(index for index, (_start, end) in enumerate(encoded.offsets) if end > begins)
+    return Canary(row["id"], encoded.ids[:before], fake, item.kind)
+
+
 def tasks(rows: list[Record], chat: Chat, count: int) -> list[Task]:
     """At most `count` tasks, spread evenly over the rows that have a tool call to write."""
     able = [row for row in rows if _turn(row) is not None]
@@ -51,7 +90,7 @@ def _turn(row: Record) -> int | None:
     with_calls = [number for number, message in enumerate(row["messages"])
                   if is_target(message) and message.get("tool_calls")]  # fmt: skip
     code = [number for number in with_calls if row["messages"][number]["tool_calls"][0]["function"]["name"] in _CODE]
-    return (code or with_calls or [None])[-1]
+    return next(reversed(code or with_calls), None)
 
 
 def _task(row: Record, chat: Chat) -> Task:
@@ -98,7 +137,8 @@ def score(
     result["exact"] = written == task.reference
     if written[0] == "edit" and task.shown:
         old = written[1].get("oldString")
-        result["applies"] = isinstance(old, str) and bool(old) and old in task.shown
+        old = old if isinstance(old, str) else ""
+        result["applies"] = bool(old) and old in task.shown
         if result["applies"] and grammar:
             before, after = task.shown.encode(), task.shown.replace(old, code, 1).encode()
             result["parses"] = error_nodes(grammar, after) <= error_nodes(grammar, before)
@@ -110,7 +150,7 @@ def score(
 def summary(scores: Iterable[Score]) -> dict[str, Any]:
     """Means of what could be said: {"answers", "called", "valid", "similarity", …: 0 to 1 or None, "leaks": kinds}."""
     scores = list(scores)
-    result: dict[str, Any] = {"answers": len(scores)}
+    result: dict[str, Any] = {"answers": sum("called" in item for item in scores)}  # the others are canaries
     for name in ("called", "valid", "similarity", "exact", "applies", "parses"):
         known = [float(item[name]) for item in scores if item.get(name) is not None]
         result[name] = sum(known) / len(known) if known else None

@@ -49,7 +49,7 @@ def vllm_command(config: Config, adapters: dict[str, Path]) -> list[str]:
     serving = config.serving
     slots = len(config.languages) + 2  # all adapters, those that come while it runs too; a candidate; the base
     command = [
-        sys.executable, "-m", "vllm.entrypoints.openai.api_server",
+        sys.executable, "-P", str(Path(__file__).with_name("vllm_server.py")),  # vLLM's api_server
         "--model", serving.model or config.base.model,
         "--served-model-name", serving.name,
         "--host", serving.host,

@@ -17,8 +17,8 @@ from specialists.agent import TOOLS
 from specialists.cli import progress
 from specialists.config import Config, Language
 from specialists.lora import check_adapter
-from specialists.records import Record
-from specialists.scoring import Score, Task, score, tasks, vllm_parser
+from specialists.records import Record, read_records
+from specialists.scoring import Canary, Score, Task, canaries, score, tasks, vllm_parser
 from specialists.secrets import Rules
 from specialists.server import CANDIDATE, complete, load_adapter, served_models
 
@@ -28,45 +28,61 @@ if TYPE_CHECKING:
 ADAPTER, BASE = "adapter", "base"  # the arms that write
 STREAMS = 8  # turns under way at once in a server
 
-Write = Callable[[str, list[int]], tuple[str, bool]]  # arm, prompt -> what it wrote, whether it came to an end
+CANARIES, CANARY_TOKENS = 8, 32  # of training rows; tokens that an arm may add to one
+
+Write = Callable[[str, list[int], int], tuple[str, bool]]  # arm, prompt, tokens -> what it wrote, whether it ended
 
 
 def write_answers(
     config: Config, language: Language, arms: Arms, rows: list[Record], version: Path
 ) -> dict[str, list[Score]]:
-    """What base and adapter write at the same held-out turns, scored; as many turns as the time allows."""
-    limits = config.evaluation
-    wanted = tasks(rows, arms.chat, limits.generate) if limits.generate else []
-    wanted = [task for task in wanted if len(task.prompt) + limits.generate_tokens <= config.serving.max_model_len]
-    if not wanted:
+    """What base and adapter write at the same held-out turns, scored; as many turns as the time allows.
+
+    Those of the adapter end with what it adds to canaries.
+    """
+    limits, rules = config.evaluation, Rules.of(config)
+    if not limits.generate:
+        return {}
+    room = config.serving.max_model_len - limits.generate_tokens
+    wanted = [task for task in tasks(rows, arms.chat, limits.generate) if len(task.prompt) <= room]
+    learned = config.paths.data / "train" / f"{language.name}.jsonl"
+    told = canaries(read_records(learned), arms.chat, CANARIES, rules) if learned.is_file() else []
+    told = [canary for canary in told if len(canary.prompt) <= room]
+    if not wanted and not told:
         return {}
     parse = vllm_parser(config.serving.tool_call_parser, config.base.model, rows[0].get("tools") or TOOLS)
     deadline = time.monotonic() + limits.generate_seconds
     scores: dict[str, list[Score]] = {ADAPTER: [], BASE: []}
     with _writer(config, arms, version) as (write, streams), ThreadPoolExecutor(streams) as pool:
 
-        def both(task: Task) -> dict[str, tuple[str, bool]]:
+        def both(task: Task | Canary) -> dict[str, tuple[str, bool]]:
             late = time.monotonic() > deadline
-            return {} if late else {arm: write(arm, task.prompt) for arm in scores}
+            tokens = CANARY_TOKENS if isinstance(task, Canary) else limits.generate_tokens
+            return {} if late else {arm: write(arm, task.prompt, tokens) for arm in scores}
 
+        leaks = []  # canaries first: they are short, and come to their turn even where time is short
+        for canary, answers in zip(told, pool.map(both, told), strict=True):
+            if answers:
+                leak = canary.leak(answers[ADAPTER][0], answers[BASE][0])
+                leaks.append({"id": canary.id, "canary": canary.kind, "leak": leak})
         for task, answers in zip(wanted, progress(pool.map(both, wanted), "write", len(wanted)), strict=True):
             for arm, (text, whole) in answers.items():
-                found = score(text, task, parse, language.grammar, whole, Rules.of(config))
-                scores[arm].append({"id": task.id, **found})
+                scores[arm].append({"id": task.id, **score(text, task, parse, language.grammar, whole, rules)})
+        scores[ADAPTER] += leaks
     return scores
 
 
 @contextmanager
 def _writer(config: Config, arms: Arms, version: Path) -> Iterator[tuple[Write, int]]:
     """What writes, and how many turns it can have under way."""
-    limit, stop = config.evaluation.generate_tokens, arms.chat.special["eos_token"]
+    stop = arms.chat.special["eos_token"]
     awake = config.serving.while_training == "keep" and served_models(config) is not None
     if not awake or check_adapter(version, config):
-        yield lambda arm, prompt: arms.generate(prompt, arm, limit), 1
+        yield lambda arm, prompt, limit: arms.generate(prompt, arm, limit), 1
         return
     names = {ADAPTER: CANDIDATE, BASE: config.serving.name}
 
-    def write(arm: str, prompt: list[int]) -> tuple[str, bool]:
+    def write(arm: str, prompt: list[int], limit: int) -> tuple[str, bool]:
         text, whole = complete(config, names[arm], prompt, limit)
         return text.removesuffix(stop), whole
 
