@@ -25,7 +25,19 @@ from specialists.status import as_text, status
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^ *```(?:sh|bash)\n(.*?)^ *```", re.S | re.M)
 # programs of others: installing, and what needs a GPU or a person; what is named in them must be there
-OTHERS = ("pip", "hf", "python3", "pytest", "ruff", "opencode", "systemctl", "crontab", "nvidia-smi", "accelerate")
+OTHERS = (
+    "pip",
+    "hf",
+    "python3",
+    "pytest",
+    "mypy",
+    "ruff",
+    "opencode",
+    "systemctl",
+    "crontab",
+    "nvidia-smi",
+    "accelerate",
+)
 TASKS = """
 import json, sys
 sys.path.insert(0, {root!r})

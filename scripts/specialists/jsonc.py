@@ -67,7 +67,8 @@ class _Parser:
 
     def space(self, offset: int) -> int:
         """Where white space and comments end."""
-        offset = _SPACE.match(self.text, offset).end()
+        space = _SPACE.match(self.text, offset)
+        offset = space.end() if space else offset
         if self.text.startswith("/*", offset):
             raise SyntaxFault(self.text, offset, "this comment is never closed")
         return offset
@@ -176,8 +177,8 @@ def _cut(text: str, parent: Node, member: Member) -> str:
         start = member.start  # a line comment must not swallow what follows
     index = parent.members.index(member)
     text = text[:start] + text[end:]
-    if member.comma is None and index:
-        comma = parent.members[index - 1].comma  # it stood between the two
+    comma = parent.members[index - 1].comma if index else None
+    if member.comma is None and comma is not None:  # it stood between the two
         text = text[:comma] + text[comma + 1 :]
     return text
 
@@ -188,8 +189,8 @@ def _insert(text: str, parent: Node, key: str, value: Any) -> str:
     content = len(text[:close].rstrip(" \t\r\n"))
     last = parent.members[-1] if parent.members else None
     outer = _line_indent(text, parent.start)
-    alone = last and not _line_of(text, last.start).strip()
-    indent = _line_indent(text, last.start) if alone else outer + _unit(text)
+    alone = last is not None and not _line_of(text, last.start).strip()
+    indent = _line_indent(text, last.start) if last and alone else outer + _unit(text)
     new = f"{_newline(text)}{indent}{json.dumps(key, ensure_ascii=False)}: {_dump(text, value, indent)}"
     if last and last.comma is not None:
         new += ","
