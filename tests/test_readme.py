@@ -39,6 +39,7 @@ NOT_HERE = (
     "pip ",
     "hf ",
     "pytest ",
+    "mypy",
     "ruff ",
     "opencode ",
 )
