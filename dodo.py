@@ -10,6 +10,7 @@ write; doit's own state only saves work.
 
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -17,7 +18,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from specialists import adapters, pipeline  # noqa: E402
 from specialists.config import Problem, load_config  # noqa: E402
-from specialists.pipeline import Unchanged, keys  # noqa: E402
+from specialists.pipeline import Unchanged, code, keys  # noqa: E402
 from specialists.sources import database_state, example_files, file_state, repository_state  # noqa: E402
 
 try:
@@ -42,13 +43,8 @@ def script(name: str, *arguments: str | Path) -> list:
     return [(pipeline.run, [pipeline.command(CONFIG, name, *arguments)])]
 
 
-def code(name: str, *modules: str) -> list[str]:
-    """The script and the modules whose change makes a data step run again."""
-    return [str(ROOT / "scripts" / f"{part}.py") for part in (name, *(f"specialists/{module}" for module in modules))]
-
-
-def examples(kind: str, language: str) -> Path:
-    return DATA / kind / f"{language}.jsonl"
+def examples(folder: str, language: str) -> Path:
+    return DATA / folder / f"{language}.jsonl"
 
 
 def reading(language) -> dict:
@@ -79,39 +75,26 @@ def task_extract():
 
     return {
         "actions": script("extract-training-data"),
-        "file_dep": code("extract-training-data", *EXTRACTING),
+        "file_dep": code("extract-training-data"),
         "targets": [examples("sessions", name) for name in CONFIG.languages],
         "uptodate": [Unchanged(describe)],
     }
 
 
-SCRUBBING = ("secrets", "secret_places", "secret_rules", "secret_values", "personal", "fakes")
-EXTRACTING = ("opencode_db", "opencode_v2", "opencode_chat", "opencode_tools", "project_paths", "shell", "evidence",
-              "windows", "extraction", "spool", "session_cache", *SCRUBBING)  # fmt: skip
-READING = ("git_source", "git_layout", "git_streams", "commit_filter", "intent", "intent_words", "syntax", "edits")
-ASKING = ("endpoint", "rephrase", "phrases")
-MINING = ("mining", "commit_contents", "commit_store", "opencode_tools", *READING, *ASKING, *SCRUBBING)
-AUGMENTING = ("opencode_tools", *READING, "code_kinds", "operators", "mutations", "synthetic", *ASKING, *SCRUBBING)
-
-
-def from_repositories(language, kind: str, name: str, modules: tuple[str, ...]) -> dict:
+def from_repositories(language, folder: str, name: str) -> dict:
     def describe():
         states = {str(path): repository_state(path) for path in CONFIG.repositories(language.name)}
-        tables = {
-            "owner": CONFIG.owner,
-            "mining": CONFIG.mining,
-            "secrets": CONFIG.secrets,
-            "endpoint": CONFIG.endpoint,
-        }
-        settings = {name: value for table in tables for name, value in keys(tables[table], table).items()}
+        settings = {**keys(CONFIG.owner, "owner"), **keys(CONFIG.mining, "mining"), **unlearned()}
+        settings |= {**keys(CONFIG.secrets, "secrets"), **keys(CONFIG.endpoint, "endpoint"), **reading(language)}
+        grammar = {f"grammar {language.grammar}": bool(find_spec((language.grammar or "sys").partition(":")[0]))}
         tools = {"data/opencode-tools.json": file_state(DATA / "opencode-tools.json")}
-        return {**states, **tools, **settings, **unlearned(), **reading(language), "the base model": base()}
+        return {**states, **tools, **settings, **grammar, "the base model": base()}
 
     return {
         "name": language.name,
         "actions": script(name, "--language", language.name),
-        "file_dep": code(name, *modules),
-        "targets": [examples(kind, language.name)],
+        "file_dep": code(name),
+        "targets": [examples(folder, language.name)],
         "uptodate": [Unchanged(describe)],
     }
 
@@ -119,7 +102,7 @@ def from_repositories(language, kind: str, name: str, modules: tuple[str, ...]) 
 def task_mine():
     """Read the git history of a language's repositories: examples from the owner's commits."""
     for language in CONFIG.languages.values():
-        yield from_repositories(language, "commits", "mine-repos", MINING)
+        yield from_repositories(language, "commits", "mine-repos")
 
 
 def task_augment():
@@ -127,7 +110,7 @@ def task_augment():
     yield {"name": None, "doc": task_augment.__doc__}
     for language in CONFIG.languages.values():
         if language.synthetic:
-            yield from_repositories(language, "synthetic", "augment", AUGMENTING)
+            yield from_repositories(language, "synthetic", "augment")
 
 
 def task_replay():
@@ -137,7 +120,7 @@ def task_replay():
         yield {
             "name": name,
             "actions": script("replay", "--language", name),
-            "file_dep": [*code("replay", "endpoint"), str(ROOT / "scripts/specialists/general_prompts.txt")],
+            "file_dep": [*code("replay"), str(ROOT / "scripts/specialists/general_prompts.txt")],
             "targets": [examples("replay", name)],
             "uptodate": [Unchanged(lambda: keys(CONFIG.endpoint, "endpoint"))],
         }
@@ -150,7 +133,7 @@ def task_assemble():
         yield {
             "name": name,
             "actions": script("assemble", "--language", name),
-            "file_dep": [*example_files(CONFIG, language).values(), *code("assemble", "dataset", "neighbours")],
+            "file_dep": [*example_files(CONFIG, language).values(), *code("assemble")],
             "targets": [examples("train", name), examples("heldout", name)],
             "uptodate": [Unchanged(settings.copy)],
         }
@@ -230,7 +213,7 @@ def task_report():
     template = str(ROOT / "scripts" / "specialists" / "report.html.jinja")
     return {
         "actions": script("report"),
-        "file_dep": [*code("report", "report", "figures", "status"), template],
+        "file_dep": [*code("report"), template],
         "task_dep": ["promote"],
         "targets": [CONFIG.paths.reports / "index.html"],
         "uptodate": [Unchanged(describe)],

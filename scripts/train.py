@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import os
 import shutil
 import signal
@@ -28,7 +27,7 @@ from specialists.adapters import AdapterFolder, adapter_folder, training_fingerp
 from specialists.cli import command, finish, say
 from specialists.config import Config, Language, Problem, fingerprint
 from specialists.model_card import model_card
-from specialists.records import Record, cluster_of, read_json, read_records, write_if_changed, write_json
+from specialists.records import Record, cluster_of, read_json, read_records, sha256_file, write_if_changed, write_json
 from specialists.sharing import gpu
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def main(
 
 def train(config: Config, language: Language, rows_file: Path, folder: AdapterFolder, bases: Bases) -> dict:
     """Make a version unless the newest one already is of these rows and this configuration."""
-    inputs = {"rows": _sha256(rows_file), "config": training_fingerprint(config, language)}
+    inputs = {"rows": sha256_file(rows_file), "config": training_fingerprint(config, language)}
     if version := folder.made_from(inputs):
         folder.point("latest", version)  # a run killed after publishing, or rows as they once were
         say(f"{language.adapter}: {version.name} is up to date")
@@ -90,7 +89,7 @@ def train(config: Config, language: Language, rows_file: Path, folder: AdapterFo
     if not rows:
         say(f"{language.adapter}: no examples, nothing to train")
         return {"adapter": language.adapter, "version": None, "trained": False}
-    if _sha256(rows_file) != inputs["rows"]:
+    if sha256_file(rows_file) != inputs["rows"]:
         raise Problem(f"{rows_file}: changed while it was read; run again")
 
     key = fingerprint(inputs)
@@ -174,13 +173,6 @@ def train_as_one_of_many(config: Config, language: Language, rows_file: Path, bu
     run = train_adapter(rows, config.base, settings, building)
     if int(os.environ.get("RANK", 0)) == 0:
         write_json(building / RUN, run)
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise Problem(f"{path}: {error.strerror}; assemble.py makes it") from None
 
 
 def _commit() -> str | None:

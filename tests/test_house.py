@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from specialists import pipeline
 
 SCRIPTS = sorted(path for path in (ROOT / "scripts").glob("*.py"))
 MODULES = {path.stem: path for path in (ROOT / "scripts" / "specialists").glob("*.py") if path.stem != "__init__"}
@@ -67,7 +68,7 @@ FLOORS = {
     "data wing": (DATA, DATA | GROUND),
     "learning wing": (LEARNING, LEARNING | GROUND),
     "serving": (SERVING, SERVING | LEARNING | DATA | GROUND),
-    "pipeline": ({"pipeline"}, {"config"}),
+    "pipeline": ({"pipeline"}, {"config", "sources"}),
 }
 
 
@@ -101,6 +102,18 @@ def test_every_task_has_a_sentence_and_stands_in_the_readme() -> None:
             task = node.name.removeprefix("task_").replace("_", "-")
             assert (ast.get_docstring(node) or "").endswith("."), task
             assert task in readme, task
+
+
+@pytest.mark.parametrize("script", [path.stem for path in SCRIPTS])
+def test_a_step_runs_again_when_any_module_that_it_imports_changes(script: str) -> None:
+    ahead, seen = imported(ROOT / "scripts" / f"{script}.py"), set()
+    while ahead:
+        module = ahead.pop()
+        if module in MODULES and module not in seen | {"cli", "config", "tables"}:
+            seen.add(module)
+            ahead |= imported(MODULES[module])
+    files = {Path(path) for path in pipeline.code(script)}
+    assert files == {ROOT / "scripts" / f"{script}.py"} | {MODULES[module] for module in seen}
 
 
 @pytest.mark.xdist_group("house")

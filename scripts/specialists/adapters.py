@@ -28,6 +28,7 @@ from specialists.config import Config, Language, Problem, fingerprint
 from specialists.records import read_json, sha256_file, write_json
 
 TRAINING_FORMAT = 1  # raise it when a change of the training code must retrain every adapter
+EVALUATION_FORMAT = 1  # raise it when a change of what is measured, or of the gate, must judge every adapter anew
 MANIFEST = "manifest.json"
 EVALUATION = "evaluation.json"
 DECISIONS = "promotions.jsonl"
@@ -180,10 +181,11 @@ def base_fingerprint(model: str, revision: str | None = None) -> str:
 def evaluation_inputs(config: Config, incumbent: Path | None, heldout: Path) -> dict[str, Any]:
     """What an evaluation depends on besides the version itself."""
     told = config.evaluation.instructions
+    instructions = sha256_file(told) if told and told.is_file() else None
     return {
         "heldout": sha256_file(heldout) if heldout.is_file() else None,
         "incumbent": incumbent.name if incumbent else None,
-        "settings": fingerprint(config.evaluation, sha256_file(told) if told and told.is_file() else None),
+        "settings": fingerprint(EVALUATION_FORMAT, config.evaluation, instructions),
     }
 
 

@@ -99,7 +99,7 @@ def tools(config: Config) -> Check:
     if not shutil.which("git"):
         return Check("tools", "fail", "no git: repositories cannot be mined", "install git")
     missing = [f"{language.title}: {language.grammar}" for language in config.languages.values()
-               if language.grammar and not util.find_spec(language.grammar)]  # fmt: skip
+               if language.grammar and not util.find_spec(language.grammar.partition(":")[0])]  # fmt: skip
     if missing:
         return Check("tools", "fail", f"no grammar for {', '.join(missing)}", "pip install the package of that name")
     if not shutil.which("opencode"):

@@ -2,7 +2,7 @@
 
 Every mistake in the file is found in one reading and reported with file, key and what was expected. A mistake in the
 table of one language takes that language out and leaves the others; a mistake anywhere else stops everything, because
-it would touch every adapter. This module is all that dodo.py imports: it stays light (no click, no torch).
+it would touch every adapter. dodo.py imports this module at each start: it stays light (no click, no torch).
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Unlearned:
         return (
             source.get("session") in self.sessions
             or source.get("repository") in self.repositories
-            or (source["kind"] == "commit" and source.get("commit") in self.commits)
+            or source.get("commit") in self.commits
         )
 
     @staticmethod

@@ -28,7 +28,8 @@ from specialists.neighbours import Neighbours
 from specialists.records import SOURCES, Record, cluster_of, is_target
 
 KINDS = tuple(SOURCES)
-WORK = ("session", "commit")  # what the owner did: it alone is held out, counted against `wanted`, and capped
+# what the owner did: it alone is held out, counted against `wanted`, and capped
+WORK = tuple(kind for kind in SOURCES if kind not in ("synthetic", "replay"))
 SAME_CHANGE = 0.8  # share of a commit's added lines that one session wrote, from which on they are the same change
 _LINE_NUMBER = re.compile(r"^\d+: ", re.MULTILINE)
 _LINE = 12  # shorter lines ("}", "else:", "return") say nothing about where they come from

@@ -105,10 +105,16 @@ def _weight_bytes(model: Any, quantization: str) -> Any:
         yield parameter.numel() * (NF4 if packed and quantization == "nf4" else parameter.element_size())
 
 
+def _experts(config: Any) -> int:
+    """Routed experts of a layer, under the names that architectures have for their number; 0 where there are none."""
+    names = ("num_experts", "n_routed_experts", "num_local_experts")
+    return next((number for name in names if (number := getattr(config, name, None))), 0)
+
+
 def _active(model: Any) -> float:
     """Parameters that a token passes through; the embedding is looked up, not multiplied."""
     config = model.config.get_text_config()
-    chosen = getattr(config, "num_experts_per_tok", 1) / max(getattr(config, "num_experts", 1) or 1, 1)
+    chosen = getattr(config, "num_experts_per_tok", 1) / max(_experts(config), 1)
     return sum(
         parameter.numel() * (chosen if ".experts." in name else 1)
         for name, parameter in model.named_parameters()
@@ -126,7 +132,8 @@ def _activation_bytes(model: Any, settings: Training) -> float:
             layers[layer] = layers.get(layer, 0) + module.in_features + 2 * module.out_features
         elif name.endswith(".experts"):
             layer = name.split(".layers.")[1].split(".")[0]
-            width = 2 * config.hidden_size + 4 * config.moe_intermediate_size
+            inner = getattr(config, "moe_intermediate_size", config.intermediate_size)  # Mixtral has one name for both
+            width = 2 * config.hidden_size + 4 * inner
             layers[layer] = layers.get(layer, 0) + config.num_experts_per_tok * width
     inside = [2 * width * element for width in layers.values()]  # values and their gradients
     kept = config.num_hidden_layers * config.hidden_size * element

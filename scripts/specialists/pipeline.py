@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,36 @@ from doit.exceptions import TaskFailed
 from doit.loader import load_tasks
 
 from specialists.config import PARTIAL, Config, Problem, fingerprint
+from specialists.sources import skipped
 
 SCRIPTS = Path(__file__).resolve().parents[1]
+_IMPORT = re.compile(r"^\s*from specialists(?:\.(\w+) import|\s+import ([\w, ]+)$)", re.M)
 
 
 def command(config: Config, script: str, *arguments: str | Path) -> list[str]:
     """The command line of a script of ours, under a configuration."""
     return [sys.executable, str(SCRIPTS / f"{script}.py"), "--config", str(config.path), *map(str, arguments)]
+
+
+def code(script: str) -> list[str]:
+    """The files whose change makes a step run again: its script and every module of ours that it imports.
+
+    Not those of the command line and the configuration: its values are compared instead.
+    """
+    seen: set[Path] = set()
+    ahead = [SCRIPTS / f"{script}.py"]
+    while ahead:
+        path = ahead.pop()
+        if path not in seen and path.stem not in ("cli", "config", "tables"):
+            seen.add(path)
+            ahead += _imports(path)
+    return sorted(map(str, seen))
+
+
+@cache
+def _imports(path: Path) -> list[Path]:
+    names = {name for found in _IMPORT.findall(path.read_text(encoding="utf-8")) for name in found if name}
+    return [SCRIPTS / "specialists" / f"{name.split()[0]}.py" for listed in names for name in listed.split(",")]
 
 
 def run(arguments: list[str]) -> bool | TaskFailed:
@@ -134,13 +158,7 @@ def tell(words: Callable[[], str]) -> bool | TaskFailed:
 
 def problems(config: Config) -> list[str]:
     """Everything that is wrong with the configuration or missing, and everything that steps had to skip."""
-    found = [f"{config.path}: {finding}" for finding in config.findings]
-    for path in sorted(config.paths.data.glob("*/*summary.json")):
-        try:
-            found += json.loads(path.read_text(encoding="utf-8")).get("problems", [])
-        except (OSError, ValueError) as error:
-            found.append(f"{path}: cannot be read: {error}")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys([*(f"{config.path}: {finding}" for finding in config.findings), *skipped(config)]))
 
 
 def check(config: Config) -> bool | TaskFailed:

@@ -66,7 +66,9 @@ def is_target(message: dict[str, Any]) -> bool:
 def cluster_of(record: Record) -> str:
     """What a row must not be separated from: its session, or its commit."""
     source = record["source"]
-    return source.get("session") or f"{source.get('repository')}@{source.get('commit')}"
+    if not (source.get("session") or (source.get("repository") and source.get("commit"))):
+        raise Problem(f"row {record['id']}: its source names neither a session nor a repository and a commit")
+    return source.get("session") or f"{source['repository']}@{source['commit']}"
 
 
 def read_records(path: Path) -> Iterator[Record]:
@@ -132,6 +134,9 @@ def write_if_changed(path: Path, text: str) -> bool:
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file's bytes, in hex. Raises Problem when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise Problem(f"{path}: {error.strerror}; the step before makes it") from None

@@ -17,8 +17,9 @@ from specialists.chat import Chat, Estimate, token_counter
 from specialists.config import Config, Language, Problem
 from specialists.mask_view import segments
 from specialists.records import Record, is_target, read_json, write_if_changed, write_json
+from specialists.sources import skipped
 from specialists.status import (
-    WORK,
+    SHOWN,
     age,
     cost,
     duration,
@@ -82,7 +83,7 @@ def page(config: Config, state: dict[str, Any]) -> dict[str, Any]:
         "base": Path(state["base"]).name if Path(state["base"]).is_absolute() else state["base"],
         "problems": _problems(config),
         "languages": languages,
-        "sources": WORK,
+        "sources": SHOWN,
         "as_of": max(times, default=None),
         "unit": UNIT,
         "confidence": f"{config.evaluation.confidence * 100:g} %",
@@ -103,7 +104,7 @@ def section(
     manifest, evaluation = adapters.manifest_of(folder.latest), evaluation_of(folder.latest)
     summary = train_summary(config, language)
     example = _newest(config.paths.data / "train" / f"{language.name}.jsonl")
-    decisions = _decisions(folder.path / "promotions.jsonl")
+    decisions = adapters.decisions(folder)
     total = sum(state["train"].values())
     least, most = state["wanted"]
     newest = [manifest.get("created"), *(decision.get("time") for decision in decisions[-1:])]
@@ -115,7 +116,7 @@ def section(
         "answers": age(state["current"]) if state["current"] else None,
         "span": summary.get("span"),
         "examples": figures.meter(
-            [(f"source-{kind}", state["train"][kind]) for kind in WORK],
+            [(f"source-{kind}", state["train"][kind]) for kind in SHOWN],
             [(f"least {least}", least), (f"most {most}", most)],
             f"{total} training examples; wanted are {least} to {most}",
         ),
@@ -275,25 +276,9 @@ def _flat(counts: dict[str, Any], prefix: str = "") -> list[tuple[str, int]]:
 
 
 def _problems(config: Config) -> list[str]:
-    """What is wrong with the configuration or missing, and what the steps skipped and said so, each once."""
-    found = [str(finding) for finding in config.findings]
-    for path in sorted(config.paths.data.glob("*/*summary.json")):
-        found += [problem.removeprefix(f"{config.path}: ") for problem in (read_json(path) or {}).get("problems", [])]
-    return list(dict.fromkeys(found))
-
-
-def _decisions(path: Path) -> list[dict[str, Any]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    decisions = []
-    for line in lines:
-        try:
-            decisions.append(json.loads(line))
-        except ValueError:
-            continue  # a line cut short by a full disk
-    return decisions
+    """What is wrong with the configuration or missing, and what the steps skipped, each once."""
+    steps = [problem.removeprefix(f"{config.path}: ") for problem in skipped(config)]
+    return list(dict.fromkeys([*map(str, config.findings), *steps]))
 
 
 def _interval(loss: dict[str, Any]) -> tuple[float, float, float]:

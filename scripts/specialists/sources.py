@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -14,6 +15,18 @@ def example_files(config: Config, language: Language) -> dict[str, Path]:
     unused = {"synthetic": not language.synthetic, "replay": not config.assembly.replay}
     used = [folder for folder in SOURCES.values() if not unused.get(folder)]
     return {folder: config.paths.data / folder / f"{language.name}.jsonl" for folder in used}
+
+
+def skipped(config: Config) -> list[str]:
+    """What the steps had to skip and said so when they last ran, each once; of languages that there still are."""
+    found: list[str] = []
+    for path in sorted(config.paths.data.glob("*/*summary.json")):
+        if path.name == "summary.json" or path.name.removesuffix(".summary.json") in config.languages:
+            try:
+                found += json.loads(path.read_text(encoding="utf-8")).get("problems", [])
+            except (OSError, ValueError) as error:
+                found.append(f"{path}: cannot be read: {error}")
+    return list(dict.fromkeys(found))
 
 
 def file_state(path: Path) -> list[int] | None:

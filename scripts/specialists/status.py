@@ -16,7 +16,7 @@ from specialists.config import Config, Language, Problem
 from specialists.records import SOURCES, read_json
 from specialists.server import base_url, served_models
 
-WORK = {kind: folder for kind, folder in SOURCES.items() if kind != "replay"}  # what comes from the owner
+SHOWN = {kind: folder for kind, folder in SOURCES.items() if kind != "replay"}  # what comes from the owner
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def age(version: str) -> str:
 
 def as_text(state: dict[str, Any]) -> str:
     """The table that `doit status` prints, and below it what is stale and what runs."""
-    header = ["language", *WORK.values(), "wanted", "held out", "newest version", "verdict", "promoted", "served"]
+    header = ["language", *SHOWN.values(), "wanted", "held out", "newest version", "verdict", "promoted", "served"]
     rows = [_row(language) for language in state["languages"].values()]
     lines = [table(rows, header), ""]
     for language in state["languages"].values():
@@ -195,7 +195,7 @@ def as_text(state: dict[str, Any]) -> str:
 
 
 def _row(state: dict[str, Any]) -> list[Any]:
-    counts = [state["train"].get(kind, 0) for kind in WORK]
+    counts = [state["train"].get(kind, 0) for kind in SHOWN]
     least, most = state["wanted"]
     total = sum(counts)
     promoted = state["current"] and ("newest" if state["current"] == state["latest"] else age(state["current"]))
@@ -212,7 +212,7 @@ def _row(state: dict[str, Any]) -> list[Any]:
 
 
 def _by_source(counts: Any) -> dict[str, int]:
-    return {kind: (counts or {}).get(kind, 0) for kind in WORK}
+    return {kind: (counts or {}).get(kind, 0) for kind in SHOWN}
 
 
 def _shown(value: Any) -> str:

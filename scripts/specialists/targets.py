@@ -17,8 +17,8 @@ from specialists.config import Problem, Training
 
 _QWEN3_NEXT = ("in_proj_qkvz", "in_proj_ba")
 _QWEN3_5 = ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a")
-ROLES: dict[str, tuple[str, tuple[str, ...]]] = {  # role -> where in a decoder layer, which Linear layers there;
-    "attention": (r"self_attn", ("q_proj", "k_proj", "v_proj", "o_proj")),  # nothing else knows an architecture
+ROLES: dict[str, tuple[str, tuple[str, ...]]] = {  # role -> where in a decoder layer, which Linear layers there
+    "attention": (r"self_attn", ("q_proj", "k_proj", "v_proj", "o_proj")),
     "linear_attention": (r"linear_attn", (*_QWEN3_NEXT, *_QWEN3_5, "out_proj")),
     "mlp": (r"mlp(?:\.shared_expert)?", ("gate_proj", "up_proj", "down_proj")),
 }
