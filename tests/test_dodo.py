@@ -28,7 +28,7 @@ dtype = "float32"
 [opencode]
 databases = ["./opencode.db"]
 [training]
-max_steps = 8
+max_steps = 2
 checkpoint_steps = 2
 learning_rate = 1e-2
 gradient_accumulation = 1
@@ -179,6 +179,9 @@ def test_canaries_of_the_history_and_of_commits_reach_nothing(pipeline: Path, tm
 def test_a_kill_during_training_changes_no_byte(pipeline: Path, tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir(), (tmp_path / "killed").mkdir()
     undisturbed, killed = copy_of(pipeline, tmp_path / "whole"), copy_of(pipeline, tmp_path / "killed")
+    for folder in (undisturbed, killed):
+        config = folder / "specialists.toml"
+        config.write_text(config.read_text().replace("max_steps = 2", "max_steps = 8"))
     assert doit(undisturbed, "train:rust").returncode == 0
 
     command = [sys.executable, "-m", "doit", "-f", str(ROOT / "dodo.py"), "train:rust"]
