@@ -70,20 +70,20 @@ def config(config_file: Path, tmp_path: Path) -> Config:
     return load_config(config_file)
 
 
-def test_canaries_are_the_rows_that_the_adapter_changed_most(config: Config, tmp_path: Path) -> None:
+def test_probes_are_the_rows_that_the_adapter_changed_most(config: Config, tmp_path: Path) -> None:
     rows = tiny_models.rows(8)
     write_records(config.paths.data / "heldout" / "rust.jsonl", rows)
     measured = [{"id": row["id"], "tokens": 10, "nll": {"base": 20.0, "adapter": 20.0 - number}}
                 for number, row in enumerate(rows[:7])]  # fmt: skip
     write_json(tmp_path / "version" / "evaluation.json", {"measurements": measured})
-    texts = alive.canaries(config, config.language("rust"), tmp_path / "version")
+    texts = alive.probes(config, config.language("rust"), tmp_path / "version")
     assert [text["measured"] for text in texts] == [pytest.approx((2.0, 2.0 - number / 10)) for number in (6, 5, 4, 3)]
     assert all(len(text["tokens"]) == len(text["labels"]) for text in texts)
 
 
 def test_without_an_evaluation_the_frozen_set_is_asked(config: Config, tmp_path: Path) -> None:
-    texts = alive.canaries(config, config.language("rust"), tmp_path / "never")
-    assert len(texts) == alive.CANARIES and {text["measured"] for text in texts} == {None}
+    texts = alive.probes(config, config.language("rust"), tmp_path / "never")
+    assert len(texts) == alive.PROBES and {text["measured"] for text in texts} == {None}
 
 
 def test_texts_that_the_server_cannot_take(config: Config, config_file: Path, tmp_path: Path) -> None:
@@ -94,4 +94,4 @@ def test_texts_that_the_server_cannot_take(config: Config, config_file: Path, tm
     measured = [{"id": rows[0]["id"], "tokens": 10, "nll": {"base": 20.0, "adapter": 1.0}}]
     write_json(tmp_path / "version" / "evaluation.json", {"measurements": measured})
     with pytest.raises(Problem, match=r"no held-out row fits serving\.max_model_len 256"):
-        alive.canaries(load_config(config_file), config.language("rust"), tmp_path / "version")
+        alive.probes(load_config(config_file), config.language("rust"), tmp_path / "version")

@@ -90,9 +90,14 @@ def test_no_circles() -> None:
     assert not known
 
 
-def test_files_stay_short() -> None:
+def test_files_and_functions_stay_short() -> None:
     files = [*ROOT.glob("*.py"), *ROOT.glob("scripts/**/*.py"), *ROOT.glob("demo/*.py"), *ROOT.glob("benchmarks/*.py")]
-    assert {path.name: lines for path in files if (lines := len(path.read_text().splitlines())) > 400} == {}
+    texts = {path.name: path.read_text(encoding="utf-8") for path in files}
+    assert {name: lines for name, text in texts.items() if (lines := len(text.splitlines())) > 400} == {}
+    functions = [(name, node) for name, text in texts.items() for node in ast.walk(ast.parse(text))
+                 if isinstance(node, ast.FunctionDef)]  # fmt: skip
+    long = [(name, node.name) for name, node in functions if node.end_lineno - node.lineno >= 60]
+    assert long == []
 
 
 def test_every_task_has_a_sentence_and_stands_in_the_readme() -> None:

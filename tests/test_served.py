@@ -80,7 +80,7 @@ class Served:
         return path
 
     def losses(self, model: str) -> list[float]:
-        texts = alive.canaries(self.config, self.config.language("rust"), Path("none"))
+        texts = alive.probes(self.config, self.config.language("rust"), Path("none"))
         return [alive.loss(self.config, model, text) for text in texts]
 
     def promote(self, language: str, *options: str) -> Result:

@@ -2,7 +2,7 @@
 
 A server can take an adapter and not apply it, or apply it wrongly: vLLM 0.32 mis-applies two of Qwen3-Next's modules at
 tensor parallel 2, and leaves out weights whose names it does not know, without a word. So a candidate is loaded under a
-name of its own, beside the incumbent that goes on answering, and asked for the log-probabilities of canary texts: rows
+name of its own, beside the incumbent that goes on answering, and asked for the log-probabilities of probes: rows
 that evaluate.py measured through PEFT, those on which the adapter changed most. Its effect, adapter minus base, must be
 there and be the one that was measured. That name is the same for all and is never unloaded: vLLM 0.32 keeps the slot
 of an unloaded adapter, and on CPU kernels base requests get another's answers once every slot was used.
@@ -26,7 +26,7 @@ from specialists.records import read_json, read_records, write_json
 from specialists.server import CANDIDATE, Refused, load_adapter, prompt_logprobs
 
 ALIVE = "alive.json"
-CANARIES = 4  # texts that are asked for
+PROBES = 4  # texts that are asked for
 LONGEST = 4096  # tokens of one, so that the check takes seconds on the real base too
 AGREEMENT = 0.25  # share of the effect that may differ: a module left out or misplaced changes most of it
 
@@ -36,7 +36,7 @@ def check_alive(config: Config, language: Language, version: Path) -> list[str]:
 
     Keeps what it found as the version's evidence. Raises Problem when the server does not answer.
     """
-    texts, served = canaries(config, language, version), {}
+    texts, served = probes(config, language, version), {}
     measured = [text["measured"] for text in texts]
     try:
         served = _served_losses(config, version, texts)
@@ -75,7 +75,7 @@ def _served_losses(config: Config, version: Path, texts: list[dict[str, Any]]) -
 
 def answers(config: Config, language: Language, version: Path) -> list[str]:
     """What is wrong right after a swap, as sentences: whether the adapter's own name answers, and not as the base."""
-    text = canaries(config, language, version)[0]
+    text = probes(config, language, version)[0]
     effect = abs(loss(config, language.adapter, text) - loss(config, config.serving.name, text))
     return [] if effect else [f"after the swap {language.adapter} answers as the base does"]
 
@@ -112,7 +112,7 @@ def _furthest(first: list[float], second: list[float]) -> float:
     return max(abs(one - two) for one, two in zip(first, second, strict=True))
 
 
-def canaries(config: Config, language: Language, version: Path) -> list[dict[str, Any]]:
+def probes(config: Config, language: Language, version: Path) -> list[dict[str, Any]]:
     """Texts to ask for: {"tokens", "labels", "measured": (base, adapter) through PEFT or None}.
 
     Those of the evaluated rows that the adapter changed most; without an evaluation, some of the frozen set.
@@ -130,7 +130,7 @@ def canaries(config: Config, language: Language, version: Path) -> list[dict[str
         if len(encoded.input_ids) < min(LONGEST, config.serving.max_model_len):
             measured_loss = losses.get(row["id"])
             texts.append({"tokens": encoded.input_ids, "labels": encoded.labels, "measured": measured_loss})
-        if len(texts) == CANARIES:
+        if len(texts) == PROBES:
             return texts
     if not texts:
         raise Problem(f"{language.adapter}: no held-out row fits serving.max_model_len {config.serving.max_model_len}")
@@ -138,7 +138,7 @@ def canaries(config: Config, language: Language, version: Path) -> list[dict[str
 
 
 def loss(config: Config, model: str, text: dict[str, Any]) -> float:
-    """A model's loss on a canary's supervised tokens, as the running server answers."""
+    """A model's loss on a probe's supervised tokens, as the running server answers."""
     logprobs = prompt_logprobs(config, model, text["tokens"])
     supervised = [logprob for logprob, label in zip(logprobs, text["labels"][1:], strict=True) if label != IGNORED]
     return -sum(supervised) / len(supervised)

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from specialists.config import Evaluation
 
-Measurement = dict[
-    str, Any
-]  # {"cluster": str, "tokens": int, "nll": {arm: float}, "parts"?: {part: {"tokens", "nll"}}}
+if TYPE_CHECKING:
+    from specialists.evaluation import Measurement
+
 Generated = dict[str, dict[str, Any]]  # arm -> scoring.summary()
 Decision = tuple[str, str]  # verdict, reason
 

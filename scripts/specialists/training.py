@@ -83,7 +83,6 @@ def train_adapter(
 
         from specialists.memory import predict
         from specialists.targets import trainable_parameters, wrap
-        from specialists.watch import last_checkpoint
 
     with _timed(parts, "encode"):
         chat = Chat.load(base.model, base.revision)
@@ -103,13 +102,7 @@ def train_adapter(
             tokenizer = AutoTokenizer.from_pretrained(base.model, revision=base.revision, local_files_only=True)
             heldout = Dataset.from_list(validation) if validation else None
             trainer, watch = _trainer(wrapped, tokenizer, Dataset.from_list(training), heldout, settings, folder)
-        with _timed(parts, "train"):
-            _run(trainer, watch, last_checkpoint(folder))
-        with _timed(parts, "save"):
-            trainer.save_model(str(folder))
-            trainer.accelerator.wait_for_everyone()
-            if trainer.is_world_process_zero():
-                _settle(folder)
+        _fit(trainer, watch, folder, parts)
         parameters = trainable_parameters(wrapped)
     finally:
         wrapped.unload()  # the base as it was, for the next adapter
@@ -127,6 +120,19 @@ def train_adapter(
         "peak_memory_bytes": _peak_memory(torch),
         "libraries": _libraries(),
     }
+
+
+def _fit(trainer: Any, watch: Any, folder: Path, parts: dict[str, float]) -> None:
+    """Train from the last checkpoint on, and leave the adapter in the folder."""
+    from specialists.watch import last_checkpoint
+
+    with _timed(parts, "train"):
+        _run(trainer, watch, last_checkpoint(folder))
+    with _timed(parts, "save"):
+        trainer.save_model(str(folder))
+        trainer.accelerator.wait_for_everyone()
+        if trainer.is_world_process_zero():
+            _settle(folder)
 
 
 def _course(trainer: Any, watch: Any, training: list[Encoded], parts: dict[str, float]) -> dict[str, Any]:
