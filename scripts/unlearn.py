@@ -20,7 +20,7 @@ from specialists.adapters import AdapterFolder, adapter_folder, manifest_of
 from specialists.cli import command, finish, progress, say
 from specialists.config import Config, Problem, Unlearned
 from specialists.opencode_config import follow
-from specialists.records import Record, cluster_of, read_records, write_json, write_records
+from specialists.records import Record, cluster_of, read_records, source_of, write_json, write_records
 from specialists.server import load_adapter, served_models, unload_adapter
 
 
@@ -72,16 +72,11 @@ def unlearn(config: Config, dry_run: bool) -> dict[str, Any]:
         folder = adapter_folder(config, language)
         for version in folder.versions():
             trained_on = set(manifest_of(version).get("clusters", ()))
-            if trained_on & gone or any(_names(config.unlearned, cluster) for cluster in trained_on):
+            if trained_on & gone or any(config.unlearned.covers(source_of(cluster)) for cluster in trained_on):
                 versions.append(f"{language.adapter}/{version.name}")
                 if not dry_run:
                     _retire(config, folder, version, language.adapter)
     return {"rows": rows, "versions": versions}
-
-
-def _names(unlearned: Unlearned, cluster: str) -> bool:
-    repository, _at, commit = cluster.rpartition("@")
-    return cluster in unlearned.sessions or commit in unlearned.commits or repository in unlearned.repositories
 
 
 def _retire(config: Config, folder: AdapterFolder, version: Path, adapter: str) -> None:

@@ -71,6 +71,12 @@ def cluster_of(record: Record) -> str:
     return source.get("session") or f"{source['repository']}@{source['commit']}"
 
 
+def source_of(cluster: str) -> dict[str, str]:
+    """The `source` that a cluster may have been named after: a session, or a repository and a commit."""
+    repository, _at, commit = cluster.rpartition("@")
+    return {"session": cluster, "repository": repository, "commit": commit}
+
+
 def read_records(path: Path) -> Iterator[Record]:
     """The records of a file, in order. Raises Problem naming file and line for one that is none."""
     try:

@@ -118,8 +118,8 @@ def score(
     the new code to the owner's, "exact": the same call, "applies": what it replaces is there, "parses": it adds no
     error to what tree-sitter saw before, "leak": kinds of secrets that the conversation did not hold}
     """
-    called = bool(_ATTEMPT.search(text))
-    calls = parse(text) if called and whole else []
+    calls = parse(text) if whole else []
+    called = bool(calls or _ATTEMPT.search(text))  # a call that does not parse was begun too
     name, wanted = task.reference
     result: Score = {
         "called": called,
