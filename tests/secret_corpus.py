@@ -20,20 +20,9 @@ ALNUM = string.ascii_letters + string.digits
 HEX = "0123456789abcdef"
 BASE32 = string.ascii_uppercase + "234567"
 URL_SAFE = ALNUM + "-_"
-SEED_WORDS = [
-    "orbit",
-    "velvet",
-    "canyon",
-    "drift",
-    "magnet",
-    "pupil",
-    "quantum",
-    "ribbon",
-    "saddle",
-    "tunnel",
-    "walnut",
-    "cactus",
-]
+SEED_WORDS = """
+    orbit velvet canyon drift magnet pupil quantum ribbon saddle tunnel walnut cactus
+""".split()  # noqa: SIM905
 
 
 def lines(name: str) -> list[str]:

@@ -367,13 +367,10 @@ def test_the_defaults_are_what_the_plan_names() -> None:
     assert wanted["provider", "vllm", "npm"] == "@ai-sdk/openai-compatible"
 
 
-WIRED = "wired"
-
-
 @pytest.mark.parametrize(
     ("before", "code", "model", "said"),
     [
-        pytest.param(WIRED, 0, "vllm/base", "agents follow what is promoted", id="wired"),
+        pytest.param("wired", 0, "vllm/base", "agents follow what is promoted", id="wired"),
         pytest.param('{"agent": {"mine": {"model": "vllm/base"}}}', 0, None, "", id="not wired"),
         pytest.param('{"provider": {"vllm": {}}, "agent": []}', 0, None, "", id="no agents"),
         pytest.param("", 0, None, "", id="blank"),
@@ -386,7 +383,7 @@ def test_agents_follow_a_rollback_where_they_are_wired(
 ) -> None:
     file = built(config_file).opencode.config.expanduser()
     file.parent.mkdir(parents=True)
-    if before == WIRED:
+    if before == "wired":
         assert run(config_file, file).exit_code == 0
         assert plain(file.read_text())["agent"]["build-rust"]["model"] == "vllm/build-rust"
     elif before is not None:
