@@ -6,7 +6,7 @@ import pytest
 from code_samples import SAMPLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from specialists import syntax
+from specialists import grammars, syntax
 from specialists.config import Problem
 
 RUST, TS, PYTHON, RUBY, SWIFT = SAMPLES
@@ -153,7 +153,7 @@ def test_samples_have_no_errors_and_half_of_one_has(grammar) -> None:
     ],
 )
 def test_the_dialect_of_a_file(grammar, path, expected) -> None:
-    assert syntax.dialect(grammar, path) == expected
+    assert grammars.dialect(grammar, path) == expected
 
 
 def test_the_dialect_matters() -> None:
@@ -165,14 +165,14 @@ def test_the_dialect_matters() -> None:
 @pytest.mark.parametrize("grammar", ["tree_sitter_nothing", "json", "tree_sitter_rust:other."])
 def test_a_grammar_that_is_not_there_is_told_by_its_key(grammar) -> None:
     if grammar.startswith("tree_sitter_rust"):
-        assert syntax.parser(grammar)  # an unknown dialect is the only one
+        assert grammars.parser(grammar)  # an unknown dialect is the only one
         return
     with pytest.raises(Problem, match=rf"grammar = '{grammar}'.*pip install"):
-        syntax.parser(grammar)
+        grammars.parser(grammar)
 
 
 def test_a_grammar_that_nobody_thought_of_is_read_by_the_names_of_its_nodes(monkeypatch) -> None:
-    monkeypatch.delitem(syntax.GRAMMARS, SWIFT)
+    monkeypatch.delitem(grammars.GRAMMARS, SWIFT)
     source = SAMPLES[SWIFT].encode()
     names = [item.qualified for item in syntax.functions(SWIFT, source)]
     assert {"add", "Library.search"} <= set(names)

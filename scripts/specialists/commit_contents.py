@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 
-from specialists import commit_filter, syntax
+from specialists import commit_filter, grammars, syntax
 from specialists.commit_filter import Candidate, LeftOut
 from specialists.config import Language, fingerprint
 from specialists.edits import FileChange, Hunk
@@ -78,7 +78,7 @@ def _file_change(change: Change, contents: Contents, language: Language) -> File
         return MISSING
     if not after.strip():
         return commit_filter.DELETES
-    grammar = syntax.dialect(language.grammar, change.path) if change.path.endswith(language.extensions) else None
+    grammar = grammars.dialect(language.grammar, change.path) if change.path.endswith(language.extensions) else None
     if _formatting_only(before, after, hunks, grammar):
         return FORMATTING
     source = raw[0]

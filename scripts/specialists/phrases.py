@@ -12,9 +12,8 @@ from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
 
+from specialists.grammars import grammar_of
 from specialists.operators import Words
-
-NIL = {"tree_sitter_ruby": "nil", "tree_sitter_swift": "nil", "tree_sitter_python": "None", "tree_sitter_rust": "None"}
 
 FIX: tuple[str, ...] = (  # {f} function, {p} its file, {s} what it does wrong ("stops too early")
     "`{f}` in {p} {s}. Please fix it.",
@@ -298,8 +297,7 @@ class Dealer:
 
 def symptom(operator: str, words: Words, grammar: str, *key: object) -> str:
     """What a function with this mistake does wrong, to follow its name."""
-    nil = NIL.get(grammar.partition(":")[0], "undefined")
-    known = {**words, "nil": nil}
+    known = {**words, "nil": grammar_of(grammar).nil}
     if operator == "dropped_guard":
         known["when"] = f"when `{words['condition']}`"
         if words["keyword"] in ("unless", "guard"):
@@ -353,7 +351,7 @@ def breaks_build(operator: str, words: Words, grammar: str) -> bool:
 
 def done(operator: str, words: Words, grammar: str) -> str:
     """What setting it right comes down to."""
-    return DONE[operator].format(**{**words, "nil": NIL.get(grammar.partition(":")[0], "undefined")})
+    return DONE[operator].format(**{**words, "nil": grammar_of(grammar).nil})
 
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z`\[(])")

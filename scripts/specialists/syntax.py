@@ -1,99 +1,23 @@
 """Source code through tree-sitter: definitions and where they stand, tokens, what does not parse.
 
-A grammar is named by its Python module, as in specialists.toml (`grammar = "tree_sitter_rust"`), with the dialect
-behind a colon where a module holds several (`tree_sitter_typescript:tsx`, see `dialect`). What the nodes of a grammar
-mean stands in one table; a grammar that is not in it is read by what its node types are called, which does for the
-common ones (Go, Java, C#…). Lines are 1-based and inclusive, spans are half-open ranges of bytes.
+Lines are 1-based and inclusive, spans are half-open ranges of bytes. A grammar is named as in specialists.grammars,
+which says what its nodes mean.
 """
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from specialists.config import Problem
+from specialists.grammars import Grammar, grammar_of, parser
 
 if TYPE_CHECKING:
-    from tree_sitter import Node, Parser, Tree
+    from tree_sitter import Node, Tree
 
 Span = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Grammar:
-    """What the node types of a grammar mean. Empty regular expressions match nothing."""
-
-    functions: str  # definitions with a body that can be run
-    types: str  # definitions that hold others: classes, modules, traits
-    wrappers: str = ""  # nodes that only surround one definition: `export …`, decorators, `private def …`
-    leads: str = "attribute|decorator|annotation"  # what may stand above a definition and belongs to it, with comments
-    comments: str = ".*comment.*"
-    bodies: tuple[str, ...] = ("body",)  # fields that hold a function's body
-    layout: bool = False  # line breaks or indentation end statements
-    foreign: tuple[str, ...] = ()  # extensions of files that only contain the language
-
-    def is_function(self, node: Node) -> bool:
-        return node.is_named and _is(self.functions, node.type) and _body_node(self, node) is not None
-
-    def is_definition(self, node: Node) -> bool:
-        if node.type in _VALUES:
-            return self.is_function(node)
-        return node.is_named and (_is(self.functions, node.type) or _is(self.types, node.type))
-
-    def is_comment(self, node: Node) -> bool:
-        return node.is_named and _is(self.comments, node.type)
-
-
-@lru_cache(maxsize=4096)
-def _is(pattern: str, node_type: str) -> bool:
-    return re.fullmatch(pattern, node_type) is not None
-
-
-_VALUES = ("variable_declarator", "public_field_definition", "property_declaration")  # functions only by their value
-_BY_NAME = Grammar(  # for any grammar that is not in the table
-    functions=r"(function|method|constructor|destructor|init|deinit|subroutine)(_(definition|declaration|item|statement))?",
-    types=r"(class|struct|interface|trait|impl|module|mod|enum|protocol|object|record|union|extension|type|namespace)"
-    r"_(definition|declaration|item|specifier)",
-)
-GRAMMARS = {
-    "tree_sitter_rust": Grammar(
-        functions="function_item",
-        types="function_signature_item|(impl|trait|struct|enum|union|mod)_item|macro_definition",
-        leads="attribute_item",
-    ),
-    "tree_sitter_typescript": Grammar(
-        functions="(generator_)?function_declaration|method_definition|variable_declarator|public_field_definition",
-        types="(abstract_)?class_declaration|(interface|enum|type_alias)_declaration|internal_module|function_signature",
-        wrappers="export_statement|(lexical|variable)_declaration",
-        leads="decorator",
-        bodies=("body", "value"),
-    ),
-    "tree_sitter_python": Grammar(
-        functions="function_definition",
-        types="class_definition",
-        wrappers="decorated_definition",
-        layout=True,
-    ),
-    "tree_sitter_ruby": Grammar(
-        functions="method|singleton_method",
-        types="class|module|singleton_class",
-        wrappers="argument_list|call",  # private def …
-        layout=True,
-        foreign=(".erb",),
-    ),
-    "tree_sitter_swift": Grammar(
-        functions="(function|init|deinit|subscript|property)_declaration",
-        types="(class|protocol|protocol_function|macro)_declaration",
-        leads="attribute|directive",
-        bodies=("body", "computed_value"),
-        layout=True,
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -112,34 +36,6 @@ class Function:
     @property
     def qualified(self) -> str:
         return f"{self.container}.{self.name}" if self.container else self.name
-
-
-def dialect(grammar: str | None, path: str) -> str | None:
-    """The grammar for one file of a language; None when its files are not parsed (no grammar, a template)."""
-    suffix = PurePosixPath(path).suffix
-    if grammar is None or suffix in _table(grammar).foreign:
-        return None
-    if grammar == "tree_sitter_typescript" and suffix == ".tsx":
-        return f"{grammar}:tsx"
-    return grammar
-
-
-@lru_cache(maxsize=32)
-def parser(grammar: str) -> Parser:
-    """The parser of a grammar. Raises Problem when its wheel is not installed or does not fit."""
-    from tree_sitter import Language, Parser
-
-    module_name, _, variant = grammar.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-        variant = variant or module_name.removeprefix("tree_sitter_")
-        entry = getattr(module, f"language_{variant}", None) or module.language
-        return Parser(Language(entry()))
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise Problem(
-            f"[languages.…] grammar = {grammar!r}: no tree-sitter grammar ({error}); "
-            f"`pip install {module_name.replace('_', '-')}`, or take the key out"
-        ) from None
 
 
 @lru_cache(maxsize=8)
@@ -165,7 +61,7 @@ def leaf_tokens(grammar: str, source: bytes) -> list[bytes]:
     Where line breaks or indentation mean something, an empty token closes each inner node, so that a statement that
     moves into another block makes a difference.
     """
-    table, tokens = _table(grammar), []
+    table, tokens = grammar_of(grammar), []
     stack: list[Node | None] = [parse(grammar, source).root_node]
     while stack:
         node = stack.pop()
@@ -184,7 +80,7 @@ def leaf_tokens(grammar: str, source: bytes) -> list[bytes]:
 
 def enclosing(grammar: str, source: bytes, first_line: int, last_line: int) -> Span | None:
     """The lines of the smallest definition around these lines, with its doc comment and attributes; None for none."""
-    table = _table(grammar)
+    table = grammar_of(grammar)
     nodes = _around(table, parse(grammar, source).root_node, first_line - 1, last_line - 1)
     spans = (_lines(*_extent(table, node)) for node in nodes if table.is_definition(node))
     around = [(a, b) for a, b in spans if a <= first_line and last_line <= b]
@@ -193,7 +89,7 @@ def enclosing(grammar: str, source: bytes, first_line: int, last_line: int) -> S
 
 def functions(grammar: str, source: bytes) -> list[Function]:
     """Every function with a body, in the order of the file, nested ones too."""
-    table = _table(grammar)
+    table = grammar_of(grammar)
     return [
         _function(table, node, source) for node in walk(parse(grammar, source).root_node) if table.is_function(node)
     ]
@@ -206,10 +102,6 @@ def walk(node: Node) -> Iterator[Node]:
         node = stack.pop()
         yield node
         stack += reversed(node.children)
-
-
-def _table(grammar: str) -> Grammar:
-    return GRAMMARS.get(grammar.partition(":")[0], _BY_NAME)
 
 
 def _around(table: Grammar, node: Node, first: int, last: int) -> Iterator[Node]:
@@ -225,26 +117,15 @@ def _around(table: Grammar, node: Node, first: int, last: int) -> Iterator[Node]
             if child.start_point.row > last and not (leads or below):
                 break
             stack.append(child)
-            leads = table.is_comment(child) or _is(table.leads, child.type)
+            leads = table.is_lead(child)
             if below and not leads and child.children:  # of what begins below, only how it begins: `export function …`
                 break
-
-
-def _body_node(table: Grammar, node: Node) -> Node | None:
-    """The node of a function's body; for `name = (…) => body` that of the function in the value."""
-    for field in table.bodies:
-        body = node.child_by_field_name(field)
-        if body is not None and field == "value":
-            body = body.child_by_field_name("body") if "function" in body.type else None
-        if body is not None:
-            return body
-    return next((child for child in node.children if child.type == "computed_property"), None)  # Swift's subscripts
 
 
 def _extent(table: Grammar, node: Node) -> tuple[Node, Node]:
     """First and last node of a definition with what surrounds it and what belongs to it above."""
     outer = node
-    while outer.parent is not None and _is(table.wrappers, outer.parent.type):
+    while outer.parent is not None and table.is_wrapper(outer.parent):
         outer = outer.parent
     first = outer
     while (above := _above(first)) is not None and _belongs(table, above, first):
@@ -261,7 +142,7 @@ def _above(node: Node) -> Node | None:
 
 def _belongs(table: Grammar, above: Node, node: Node) -> bool:
     """Whether a comment or attribute stands right above, alone on its lines."""
-    if not (table.is_comment(above) or _is(table.leads, above.type)):
+    if not table.is_lead(above):
         return False
     before = _above(above)
     alone = before is None or _end_line(before) < above.start_point.row or not before.is_named
@@ -280,7 +161,7 @@ def _lines(first: Node, last: Node) -> Span:
 
 def _function(table: Grammar, node: Node, source: bytes) -> Function:
     first, outer = _extent(table, node)
-    body = _body_node(table, node) or node  # is_function: there is one
+    body = table.body_of(node) or node  # is_function: there is one
     start, end = _inner(node, body, source)
     doc_nodes = _leading_comments(table, first, outer)
     docstring = _docstring(body)

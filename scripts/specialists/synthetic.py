@@ -17,7 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from specialists import commit_filter, edits, phrases, syntax
+from specialists import commit_filter, edits, grammars, phrases, syntax
 from specialists.agent import system_prompt
 from specialists.chat import token_counter
 from specialists.config import Config, Language, Problem
@@ -41,15 +41,6 @@ QUOTED = 80  # characters of string literals in them: messages that nobody could
 TOLD = 12  # words of its comment that are enough for a body of any length; fewer have to be two for each of its lines
 PER_FUNCTION = 3  # mistakes at most that are made in one function
 
-STUBS = {
-    "tree_sitter_rust": "todo!()",
-    "tree_sitter_typescript": "throw new Error('Not implemented');",
-    "tree_sitter_python": "raise NotImplementedError",
-    "tree_sitter_ruby": "raise NotImplementedError",
-    "tree_sitter_swift": 'fatalError("Not implemented")',
-}
-_BRACES = ("tree_sitter_rust", "tree_sitter_typescript", "tree_sitter_swift")
-_MEMBER = {"tree_sitter_rust": "::", "tree_sitter_ruby": "#"}  # between a type and its method; elsewhere a dot
 _DO_NOT_EDIT = re.compile(rb"@generated\b|DO NOT (EDIT|MODIFY)|auto-?(matically )?generated (by|from|file)", re.I)
 _STRING = re.compile(rb"\"{3}.*?\"{3}|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|`[^`]*`", re.S)
 _NO_BODY = re.compile(
@@ -134,7 +125,7 @@ class Augmenter:
         """
         if language.grammar is None:
             raise Problem(f"{config.path}: languages.{language.name}.grammar: missing; synthetic examples need one")
-        syntax.parser(language.grammar)
+        grammars.parser(language.grammar)
         self.language, self.rules, self.rephrase = language, Rules.of(config), rephrase
         self.limit = language.training.max_length
         self.tools = agent_tools(read_json(config.paths.data / TOOLS_FILE))
@@ -165,7 +156,7 @@ class Augmenter:
             if path.endswith(self.language.extensions) and mode in REGULAR:
                 change = Change("000000", mode, "0" * len(sha), sha, "A", path)
                 reason = rules.file_reason(change) or ("test" if commit_filter.is_test(path) else None)
-                if not reason and (grammar := syntax.dialect(self.language.grammar, path)):
+                if not reason and (grammar := grammars.dialect(self.language.grammar, path)):
                     chosen.append((path, sha, grammar))
                 else:
                     self.result.lost[f"file: {reason or 'template'}"] += 1
@@ -306,21 +297,21 @@ def _is_usable(function: Function) -> bool:
 
 def _stubbed(file: SourceFile, function: Function, names: frozenset[str]) -> Candidate | None:
     """A function's body as something to be written; None where nobody could know what is wanted."""
-    grammar = file.grammar.partition(":")[0]
+    grammar = grammars.grammar_of(file.grammar)
     start, end = function.body
     body, signature = file.source[start:end], file.source[slice(*function.signature)]
     lines = body.count(b"\n") + 1
-    if grammar not in STUBS or not BODY_LINES[0] <= lines <= BODY_LINES[1] or _NO_BODY.match(body):
+    if not grammar.stub or not BODY_LINES[0] <= lines <= BODY_LINES[1] or _NO_BODY.match(body):
         return None
-    if grammar in _BRACES and not signature.endswith(b"{"):
+    if grammar.braces and not signature.endswith(b"{"):
         return None
     quoted = sum(map(len, _STRING.findall(body)))
     if quoted > QUOTED:
         return None
     if not opening(function.doc) or len(function.doc.split()) < min(2 * lines, TOLD):
         return None
-    stub = STUBS[grammar]
-    if grammar == "tree_sitter_typescript":  # in the style of the file
+    stub = grammar.stub
+    if file.grammar.startswith("tree_sitter_typescript"):  # in the style of the file
         stub = stub if file.source.count(b";\n") * 4 > file.source.count(b"\n") else stub.rstrip(";")
         stub = stub if file.source.count(b"'") >= file.source.count(b'"') else stub.replace("'", '"')
     return Candidate("implement", "implement", file, function, start, end, stub.encode(),
@@ -356,7 +347,7 @@ def _hunk(before: str, after: str) -> edits.Hunk:
 def shown_name(function: Function, grammar: str) -> str:
     """A function as people write it: Type.method, Type::method, Type#method."""
     *_, outer, holder = ["", "", *re.sub(r"<[^.]*", "", function.container).split(".")]
-    joint = _MEMBER.get(grammar.partition(":")[0], ".")
+    joint = grammars.grammar_of(grammar).joint
     if holder == "self":  # Ruby's `class << self`
         holder, joint = outer, "."
     return f"{holder}{joint}{function.name}" if holder else function.name
