@@ -43,10 +43,6 @@ def script(name: str, *arguments: str | Path) -> list:
     return [(pipeline.run, [pipeline.command(CONFIG, name, *arguments)])]
 
 
-def examples(folder: str, language: str) -> Path:
-    return DATA / folder / f"{language}.jsonl"
-
-
 def reading(language) -> dict:
     """What of a language decides its examples; training parameters but the length limit do not."""
     where = f"languages.{language.name}"
@@ -67,7 +63,7 @@ def task_extract():
 
     def describe():
         databases = {str(path): database_state(path) for path in CONFIG.databases()}
-        tools = {"data/opencode-tools.json": file_state(DATA / "opencode-tools.json")}
+        tools = {"data/opencode-tools.json": file_state(CONFIG.tools_file)}
         settings = {**keys(CONFIG.opencode, "opencode"), **keys(CONFIG.secrets, "secrets"), **unlearned()}
         for language in CONFIG.languages.values():
             settings |= reading(language)
@@ -76,7 +72,7 @@ def task_extract():
     return {
         "actions": script("extract-training-data"),
         "file_dep": code("extract-training-data"),
-        "targets": [examples("sessions", name) for name in CONFIG.languages],
+        "targets": [CONFIG.rows("sessions", name) for name in CONFIG.languages],
         "uptodate": [Unchanged(describe)],
     }
 
@@ -87,14 +83,14 @@ def from_repositories(language, folder: str, name: str) -> dict:
         settings = {**keys(CONFIG.owner, "owner"), **keys(CONFIG.mining, "mining"), **unlearned()}
         settings |= {**keys(CONFIG.secrets, "secrets"), **keys(CONFIG.endpoint, "endpoint"), **reading(language)}
         grammar = {f"grammar {language.grammar}": bool(find_spec((language.grammar or "sys").partition(":")[0]))}
-        tools = {"data/opencode-tools.json": file_state(DATA / "opencode-tools.json")}
+        tools = {"data/opencode-tools.json": file_state(CONFIG.tools_file)}
         return {**states, **tools, **settings, **grammar, "the base model": base()}
 
     return {
         "name": language.name,
         "actions": script(name, "--language", language.name),
         "file_dep": code(name),
-        "targets": [examples(folder, language.name)],
+        "targets": [CONFIG.rows(folder, language.name)],
         "uptodate": [Unchanged(describe)],
     }
 
@@ -121,7 +117,7 @@ def task_replay():
             "name": name,
             "actions": script("replay", "--language", name),
             "file_dep": [*code("replay"), str(ROOT / "scripts/specialists/general_prompts.txt")],
-            "targets": [examples("replay", name)],
+            "targets": [CONFIG.rows("replay", name)],
             "uptodate": [Unchanged(lambda: keys(CONFIG.endpoint, "endpoint"))],
         }
 
@@ -134,7 +130,7 @@ def task_assemble():
             "name": name,
             "actions": script("assemble", "--language", name),
             "file_dep": [*example_files(CONFIG, language).values(), *code("assemble")],
-            "targets": [examples("train", name), examples("heldout", name)],
+            "targets": [CONFIG.rows("train", name), CONFIG.rows("heldout", name)],
             "uptodate": [Unchanged(settings.copy)],
         }
 
@@ -145,7 +141,7 @@ def task_train():
         yield {
             "name": name,
             "actions": script("train", "--language", name),
-            "file_dep": [examples("train", name)],
+            "file_dep": [CONFIG.rows("train", name)],
             "uptodate": [lambda task, values, language=language: adapters.is_trained(CONFIG, language)],
         }
 
@@ -156,7 +152,7 @@ def task_evaluate():
         yield {
             "name": name,
             "actions": script("evaluate", "--language", name),
-            "file_dep": [examples("heldout", name)],
+            "file_dep": [CONFIG.rows("heldout", name)],
             "task_dep": [f"train:{name}"],
             "uptodate": [lambda task, values, language=language: adapters.is_evaluated(CONFIG, language)],
         }

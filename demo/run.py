@@ -66,7 +66,7 @@ def summary(config: Config) -> str:
 
 def row(config: Config, language: Language, answered: bool) -> list:
     """One language's line of the table."""
-    counts = read_json(config.paths.data / "train" / f"{language.name}.summary.json") or {}
+    counts = read_json(config.rows("train", language.name).with_suffix(".summary.json")) or {}
     train, heldout = counts.get("train", {}), counts.get("heldout", {})
     sources = [train.get(kind, 0) for kind in ("session", "commit", "synthetic")]
     folder = adapter_folder(config, language)

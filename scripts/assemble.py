@@ -1,7 +1,7 @@
 """Join a language's examples into what is trained on and what is held out.
 
     python scripts/assemble.py --language rust
-    python scripts/assemble.py --language rust --sessions data/sessions/rust.jsonl --train data/train/rust.jsonl
+    python scripts/assemble.py --language rust --explain 1a2b3c4d
 
 Beside the held-out rows stands NAME.split.json, the ledger of which sessions and commits were ever held out: keep it,
 or work that adapters were trained on may be used to judge them. Beside the training rows stands NAME.summary.json.
@@ -22,57 +22,46 @@ from specialists.sources import example_files
 if TYPE_CHECKING:
     from specialists.dataset import Dataset, Row
 
-_FILE = click.Path(path_type=Path)
-
 
 @command
 @language_option
-@click.option("--sessions", type=_FILE, help="Examples from sessions; default: data/sessions/L.jsonl.")
-@click.option("--commits", type=_FILE, help="Examples from commits; default: data/commits/L.jsonl.")
-@click.option("--synthetic", type=_FILE, help="Synthetic examples; default: data/synthetic/L.jsonl, if wanted.")
-@click.option("--train", type=_FILE, help="Where training rows go; default: data/train/L.jsonl.")
-@click.option("--heldout", type=_FILE, help="Where held-out rows go; default: data/heldout/L.jsonl.")
 @click.option("--explain", metavar="ROW-ID", help="Say where a row comes from and what becomes of it; write nothing.")
-def main(config: Config, as_json: bool, language: str, explain: str | None, **files: Path | None) -> None:
+def main(config: Config, as_json: bool, language: str, explain: str | None) -> None:
     """Join a language's examples: deduplicated, split by time, within the wanted bounds."""
     chosen = config.language(language)
-    data, named = config.paths.data, ("sessions", "commits", "synthetic")
-    sources = example_files(config, chosen) | {name: path for name in named if (path := files[name])}
-    train = files["train"] or data / "train" / f"{language}.jsonl"
-    heldout = files["heldout"] or data / "heldout" / f"{language}.jsonl"
+    dataset = _assembled(config, chosen)
     if explain:
-        click.echo(_explained(_read_and_assembled(config, chosen, sources, heldout), explain))
+        click.echo(_explained(dataset, explain))
         return
-    summary = run(config, chosen, sources, train, heldout)
+    summary = _write(config, chosen, dataset)
     say(_sentence(chosen, summary))
     finish(summary, as_json)
 
 
-def run(config: Config, language: Language, sources: dict[str, Path], train: Path, heldout: Path) -> dict[str, Any]:
-    """Assemble and write both files with ledger and summary; returns the summary."""
-    dataset = _read_and_assembled(config, language, sources, heldout)
+def _assembled(config: Config, language: Language) -> Dataset:
+    from specialists.dataset import assemble, known_ledger, read_rows
+
+    files = example_files(config, language).values()
+    rows = [row for path in progress(files, "read") for row in read_rows(path, language.name, config.unlearned)]
+    return assemble(rows, known_ledger(_ledger_file(config, language)), language.wanted, config.assembly)
+
+
+def _ledger_file(config: Config, language: Language) -> Path:
+    return config.rows("heldout", language.name).with_suffix(".split.json")
+
+
+def _write(config: Config, language: Language, dataset: Dataset) -> dict[str, Any]:
+    """Write both files with ledger, summary and card; returns the summary."""
+    train = config.rows("train", language.name)
     # the ledger first: a kill between the two must not let held-out work be trained on the next time
-    write_json(_ledger_file(heldout), dataset.ledger)
-    write_records(heldout, [row.record() for row in dataset.heldout])
+    write_json(_ledger_file(config, language), dataset.ledger)
+    write_records(config.rows("heldout", language.name), [row.record() for row in dataset.heldout])
     records = [row.record() for row in dataset.train]
     write_records(train, records)
     summary = _summary(config, language, dataset, records, train)
     write_json(train.with_suffix(".summary.json"), summary)
     write_if_changed(train.with_suffix(".card.md"), card(language, summary))
     return summary
-
-
-def _read_and_assembled(config: Config, language: Language, sources: dict[str, Path], heldout: Path) -> Dataset:
-    from specialists.dataset import assemble, known_ledger, read_rows
-
-    rows = [
-        row for path in progress(sources.values(), "read") for row in read_rows(path, language.name, config.unlearned)
-    ]
-    return assemble(rows, known_ledger(_ledger_file(heldout)), language.wanted, config.assembly)
-
-
-def _ledger_file(heldout: Path) -> Path:
-    return heldout.with_suffix(".split.json")
 
 
 def _explained(dataset: Dataset, wanted: str) -> str:

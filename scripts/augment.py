@@ -52,7 +52,7 @@ def main(
 
     chosen = config.language(language)
     paths = [path.expanduser().absolute() for path in repositories] or config.repositories(language)
-    output = output or config.paths.data / "synthetic" / f"{language}.jsonl"
+    output = output or config.rows("synthetic", language)
     asked = Endpoint.configured(config, output.with_name(f".{output.stem}.requests.json"), endpoint, model)
     augmenter = Augmenter(config, chosen, Rephraser(asked) if asked else None)
     for path in paths:

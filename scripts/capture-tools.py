@@ -27,7 +27,7 @@ def main(config: Config, as_json: bool, program: str) -> None:
     """Store the tool schemas of the installed opencode."""
     from specialists.opencode_db import read_sessions
     from specialists.opencode_run import ScriptedModel, run_opencode
-    from specialists.opencode_tools import TOOLS_FILE, compact
+    from specialists.opencode_tools import compact
     from specialists.records import write_json
 
     with tempfile.TemporaryDirectory() as folder, ScriptedModel().serving() as model:
@@ -42,7 +42,7 @@ def main(config: Config, as_json: bool, program: str) -> None:
     request = model.requests[0]
     system = "\n".join(str(message["content"]) for message in request["messages"] if message["role"] == "system")
     tools = [compact(tool) for tool in request["tools"]]
-    path = config.paths.data / TOOLS_FILE
+    path = config.tools_file
     rest = system.replace(folder, "").removeprefix(PROMPT)
     write_json(path, {"version": version, "tools": tools, "system": rest, "described": request["tools"]})
     names = [tool["function"]["name"] for tool in tools]

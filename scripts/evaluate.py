@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from specialists.adapters import EVALUATION, adapter_folder, evaluation_inputs, manifest_of
+from specialists.adapters import EVALUATION, adapter_folder, evaluation_inputs, evaluation_of, manifest_of
 from specialists.cli import command, finish, language_option, say
 from specialists.config import Config, Language, Problem
 from specialists.frozen import frozen_rows
-from specialists.records import Record, read_json, read_records, write_json
+from specialists.records import Record, read_records, write_json
 from specialists.scoring import summary
 from specialists.sharing import gpu
 from specialists.writing import write_answers
@@ -37,7 +37,7 @@ def main(config: Config, as_json: bool, language: str, version: str | None, held
         say(f"{chosen.adapter}: nothing trained, nothing to evaluate")
         finish({"adapter": chosen.adapter, "version": None, "verdict": None}, as_json)
         return
-    heldout = heldout or config.paths.data / "heldout" / f"{language}.jsonl"
+    heldout = heldout or config.rows("heldout", language)
     result = evaluate(config, chosen, candidate, folder.incumbent(candidate), heldout)
     say(f"{chosen.adapter}: {candidate.name}: {result['verdict']}: {result['reason']}")
     finish({key: value for key, value in result.items() if key not in EVIDENCE}, as_json)
@@ -48,7 +48,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """The verdict on a version, from its evaluation.json when that is of the same held-out rows and incumbent."""
     inputs = evaluation_inputs(config, incumbent, heldout)
-    known = read_json(candidate / EVALUATION) or {}
+    known = evaluation_of(candidate)
     if known.get("inputs") == inputs:
         return known
     from specialists.gate import verdict

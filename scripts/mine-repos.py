@@ -47,7 +47,7 @@ def main(
 
     chosen = config.language(language)
     paths = [path.expanduser().absolute() for path in repositories] or config.repositories(language)
-    output = output or config.paths.data / "commits" / f"{language}.jsonl"
+    output = output or config.rows("commits", language)
     asked = Endpoint.configured(config, output.with_name(f".{output.stem}.requests.json"))
     miner = Miner(config, chosen, output.with_name(f".{output.stem}.mined.sqlite"))
     try:

@@ -33,7 +33,7 @@ def main(
     from specialists.secrets import Rules
 
     chosen = config.language(language)
-    output = output or config.paths.data / "replay" / f"{language}.jsonl"
+    output = output or config.rows("replay", language)
     url, model = endpoint or config.endpoint.url, model or config.endpoint.model
     asked = Endpoint(url, model, output.with_name(".answers.json"), Rules.of(config))
     records = []

@@ -66,7 +66,7 @@ def main(
     with gpu(config):
         for language in chosen:
             folder = AdapterFolder(output) if output else adapter_folder(config, language)
-            file = rows_file or config.paths.data / "train" / f"{language.name}.jsonl"
+            file = rows_file or config.rows("train", language.name)
             try:
                 with folder.lock():  # two nightly runs at once: the second waits, then finds the work done
                     summaries.append(train(config, language, file, folder, bases))

@@ -139,6 +139,21 @@ def manifest_of(version: Path | None) -> dict[str, Any]:
     return (read_json(version / MANIFEST) if version else None) or {}
 
 
+def evaluation_of(version: Path | None) -> dict[str, Any]:
+    """A version's evaluation; empty when there is none."""
+    return (read_json(version / EVALUATION) if version else None) or {}
+
+
+def train_summary(config: Config, language: Language) -> dict[str, Any]:
+    """What assemble.py left about a language's rows; empty when it has not run."""
+    return read_json(config.rows("train", language.name).with_suffix(".summary.json")) or {}
+
+
+def training_rows(config: Config, language: Language) -> int:
+    """How many rows a training would take now."""
+    return sum((train_summary(config, language).get("train") or {}).values())
+
+
 def training_fingerprint(config: Config, language: Language) -> str:
     """What besides the rows decides a trained adapter: the base and the training parameters."""
     # where it is logged changes no weight, nor how often checkpoints are written, unless they decide when to stop
@@ -150,8 +165,7 @@ def training_fingerprint(config: Config, language: Language) -> str:
 
 def training_inputs(config: Config, language: Language) -> dict[str, str | None]:
     """What an adapter trained now would be made from; the hash of the rows is the one that assemble.py wrote down."""
-    summary = read_json(config.paths.data / "train" / f"{language.name}.summary.json") or {}
-    return {"rows": summary.get("sha256"), "config": training_fingerprint(config, language)}
+    return {"rows": train_summary(config, language).get("sha256"), "config": training_fingerprint(config, language)}
 
 
 def is_trained(config: Config, language: Language) -> bool:
@@ -194,9 +208,8 @@ def is_evaluated(config: Config, language: Language) -> bool:
     folder = adapter_folder(config, language)
     if (latest := folder.latest) is None:
         return True
-    known = (read_json(latest / EVALUATION) or {}).get("inputs")
-    heldout = config.paths.data / "heldout" / f"{language.name}.jsonl"
-    return known == evaluation_inputs(config, folder.incumbent(latest), heldout)
+    heldout = config.rows("heldout", language.name)
+    return evaluation_of(latest).get("inputs") == evaluation_inputs(config, folder.incumbent(latest), heldout)
 
 
 def is_decided(config: Config, language: Language) -> bool:

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from specialists.adapters import EVALUATION, AdapterFolder
+from specialists.adapters import AdapterFolder, evaluation_of
 from specialists.chat import IGNORED, Chat
 from specialists.config import Config, Language, Problem, fingerprint
 from specialists.frozen import frozen_rows
@@ -118,10 +118,10 @@ def probes(config: Config, language: Language, version: Path) -> list[dict[str, 
     Those of the evaluated rows that the adapter changed most; without an evaluation, some of the frozen set.
     """
     chat = Chat.load(config.serving.model or config.base.model, None if config.serving.model else config.base.revision)
-    measured = (read_json(version / EVALUATION) or {}).get("measurements", [])
+    measured = evaluation_of(version).get("measurements", [])
     effects = {row["id"]: (row["nll"]["adapter"] - row["nll"]["base"]) / row["tokens"] for row in measured}
     losses = {row["id"]: tuple(row["nll"][arm] / row["tokens"] for arm in ("base", "adapter")) for row in measured}
-    heldout = config.paths.data / "heldout" / f"{language.name}.jsonl"
+    heldout = config.rows("heldout", language.name)
     rows = [row for row in read_records(heldout) if row["id"] in effects] if heldout.is_file() else []
     rows = sorted(rows, key=lambda row: -abs(effects[row["id"]])) or frozen_rows()
     texts = []

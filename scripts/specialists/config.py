@@ -131,6 +131,15 @@ class Config:
         where = f"languages.{name}.repositories"
         return [f"{self.path}: {finding}" for finding in self.findings if finding.key == where]
 
+    def rows(self, folder: str, language: str) -> Path:
+        """Where the rows of a language lie: sessions, commits, synthetic, replay; train, heldout."""
+        return self.paths.data / folder / f"{language}.jsonl"
+
+    @property
+    def tools_file(self) -> Path:
+        """What `doit tools` saw of the installed opencode."""
+        return self.paths.data / "opencode-tools.json"
+
     def databases(self) -> list[Path]:
         """opencode databases to read, whether they exist or not."""
         return list(self.opencode.databases) or [default_database()]

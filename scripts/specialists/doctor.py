@@ -15,17 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from specialists import checks, jsonc
-from specialists.adapters import adapter_folder, manifest_of
+from specialists.adapters import adapter_folder, evaluation_of, manifest_of
 from specialists.chat import Chat, token_counter
 from specialists.checks import Check
 from specialists.config import Config, Problem
 from specialists.lora import model_folder
 from specialists.opencode_config import PROVIDER, ConfigFile, settings
-from specialists.opencode_tools import TOOLS_FILE
 from specialists.parity import parity
 from specialists.records import read_json
 from specialists.server import base_url, served_folders
-from specialists.status import duration, evaluation_of
+from specialists.status import duration
 
 LATE = 8 * 86400  # seconds without a run after which it is mentioned
 _MARKS = {"ok": "ok  ", "note": "note", "fail": "FAIL"}
@@ -227,7 +226,7 @@ def _unanswered(config: Config, agent: str, model: str, served: dict[str, str] |
 def head(config: Config) -> list[Check]:
     """Prompt and tools that the rows were trained on against a captured request of the installed opencode."""
     name = "what opencode sends"
-    captured = read_json(config.paths.data / TOOLS_FILE)
+    captured = read_json(config.tools_file)
     if not isinstance(captured, dict) or not captured.get("tools"):
         return [Check(name, "note", "not captured: rows show the tools of opencode 1.18", "doit tools")]
     version = captured.get("version") or "?"
@@ -266,7 +265,7 @@ def _opencode_of_newest_session(config: Config) -> str | None:
 def context(config: Config) -> Check:
     """Whether rows as long as trained on, and opencode's own words with an answer, fit into what is served."""
     name, served = "context", config.serving.max_model_len
-    captured = read_json(config.paths.data / TOOLS_FILE)
+    captured = read_json(config.tools_file)
     longest = max((language.training.max_length for language in config.languages.values()), default=0)
     if longest > served:
         says = f"rows may have {longest:,} tokens (training.max_length), the server takes {served:,}"

@@ -18,9 +18,9 @@ from specialists.config import Config, Language, fingerprint
 from specialists.evidence import Judge, Verdict
 from specialists.opencode_chat import Step, Turn, turns
 from specialists.opencode_db import Known, Session, Unreadable, read_sessions
-from specialists.opencode_tools import TOOLS_FILE, agent_tools, infer_schemas
+from specialists.opencode_tools import infer_schemas, known_tools
 from specialists.project_paths import ProjectPaths
-from specialists.records import make_record, read_json, read_records, write_json
+from specialists.records import make_record, read_records, write_json
 from specialists.secrets import SECRET, Rules, clean
 from specialists.session_cache import SessionCache
 from specialists.spool import Spool, line_of
@@ -94,7 +94,7 @@ class Extractor:
         self.totals = Totals()
         self._rules = Rules.of(config)
         self._counter = token_counter(config.base.model, config.base.revision)
-        self._tools = agent_tools(read_json(config.paths.data / TOOLS_FILE))
+        self._tools = known_tools(config)
         self._packers: dict[int, Packer] = {}
         self._spools = {name: Spool(output / f"{name}.jsonl") for name in names}
         self._cache = SessionCache(output / ".cache.sqlite", self._key())

@@ -27,8 +27,8 @@ from specialists.edits import FileChange, NotExact
 from specialists.git_layout import owner_emails
 from specialists.git_source import Contents, GitSource
 from specialists.intent import coauthors
-from specialists.opencode_tools import TOOLS_FILE, agent_tools
-from specialists.records import Record, make_record, read_json
+from specialists.opencode_tools import known_tools
+from specialists.records import Record, make_record
 from specialists.secrets import Rules, redact, scrub
 
 SURE = 0.75  # of the limit: an estimate below needs no exact count
@@ -69,7 +69,7 @@ class Miner:
         self.counter = token_counter(config.base.model, config.base.revision)
         self.estimate = Estimate()
         self.secrets = Rules.of(config)
-        self.tools = agent_tools(read_json(config.paths.data / TOOLS_FILE)) if config.mining.format == "agent" else []
+        self.tools = known_tools(config) if config.mining.format == "agent" else []
         self.store = Store(store_file, self._key())
         self.result = Mined()
         self.rows: list[Row] = []

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from specialists.agent import EDIT_DONE, TOOLS, WRITE_DONE, read_result
+from specialists.config import Config
+from specialists.records import read_json
 
-TOOLS_FILE = "opencode-tools.json"  # under [paths] data: what capture-tools.py saw of the installed opencode
 PRESENT = {tool["function"]["name"]: tool["function"]["parameters"] for tool in TOOLS}
 RENAMED = {"shell": "bash", "subagent": "task", "todo_write": "todowrite", "web_fetch": "webfetch"}
 RENAMED_KEYS = {"path": "filePath", "file_path": "filePath", "old_string": "oldString", "new_string": "newString"}
@@ -208,6 +209,11 @@ def _bare(schema: Any) -> Any:
     if "items" in bare:
         bare["items"] = _bare(bare["items"])
     return bare
+
+
+def known_tools(config: Config) -> list[dict[str, Any]]:
+    """agent_tools of what `doit tools` captured, if it did."""
+    return agent_tools(read_json(config.tools_file))
 
 
 def agent_tools(captured: Any) -> list[dict[str, Any]]:

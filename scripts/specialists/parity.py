@@ -37,7 +37,7 @@ class Parity:
 
 def parity(config: Config, language: Language, captured: dict[str, Any], chat: Chat | Estimate) -> Parity | None:
     """Compare the newest session's row of a language with a captured request; None while there are no rows."""
-    row = newest_row(config.paths.data / "train" / f"{language.name}.jsonl")
+    row = newest_row(config.rows("train", language.name))
     if row is None:
         return None
     trained, present = schemas(row["tools"]), schemas(captured["tools"])

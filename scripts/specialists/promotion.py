@@ -14,13 +14,13 @@ from typing import Any
 
 from specialists import alive
 from specialists.adapters import (
-    EVALUATION,
     FORCED,
     ROLLBACK,
     AdapterFolder,
     adapter_folder,
     decisions,
     evaluation_hash,
+    evaluation_of,
     last_decision,
     promote,
     record_decision,
@@ -29,7 +29,6 @@ from specialists.adapters import (
 )
 from specialists.config import Config, Language, Problem
 from specialists.lora import check_adapter
-from specialists.records import read_json
 from specialists.server import Refused, load_adapter, served_folders, served_models, unload_adapter
 
 Decision = dict[str, Any]  # version, verdict, reason, current, evaluation: as it stands in promotions.jsonl
@@ -42,7 +41,7 @@ def decide(config: Config, language: Language) -> Decision:
         version = folder.latest
         if version is None:
             return {"version": None, "verdict": None, "reason": "nothing trained", "current": None}
-        evaluation = read_json(version / EVALUATION)
+        evaluation = evaluation_of(version)
         if not evaluation:
             raise Problem(f"{version}: not evaluated yet; evaluate.py does it")
         verdict, reason = evaluation["verdict"], evaluation["reason"]

@@ -23,9 +23,7 @@ from specialists.status import (
     age,
     cost,
     duration,
-    evaluation_of,
     status,
-    train_summary,
 )
 
 UNIT = "nats per token"
@@ -101,9 +99,9 @@ def section(
     folder = adapters.adapter_folder(config, language)
     known = folder.versions()
     versions = [_version(folder, version) for version in reversed(known[-_SHOWN:])]
-    manifest, evaluation = adapters.manifest_of(folder.latest), evaluation_of(folder.latest)
-    summary = train_summary(config, language)
-    example = _newest(config.paths.data / "train" / f"{language.name}.jsonl")
+    manifest, evaluation = adapters.manifest_of(folder.latest), adapters.evaluation_of(folder.latest)
+    summary = adapters.train_summary(config, language)
+    example = _newest(config.rows("train", language.name))
     decisions = adapters.decisions(folder)
     total = sum(state["train"].values())
     least, most = state["wanted"]
@@ -145,7 +143,7 @@ def section(
 
 
 def _version(folder: adapters.AdapterFolder, version: Path) -> dict[str, Any]:
-    manifest, evaluation = adapters.manifest_of(version), evaluation_of(version)
+    manifest, evaluation = adapters.manifest_of(version), adapters.evaluation_of(version)
     marks = [name for name in ("latest", "current", "previous") if getattr(folder, name) == version]
     losses = manifest.get("losses") or []
     return {

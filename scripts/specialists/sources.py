@@ -14,7 +14,7 @@ def example_files(config: Config, language: Language) -> dict[str, Path]:
     """The files that a language's examples are joined from, by folder: those of the sources that are in use."""
     unused = {"synthetic": not language.synthetic, "replay": not config.assembly.replay}
     used = [folder for folder in SOURCES.values() if not unused.get(folder)]
-    return {folder: config.paths.data / folder / f"{language.name}.jsonl" for folder in used}
+    return {folder: config.rows(folder, language.name) for folder in used}
 
 
 def skipped(config: Config) -> list[str]:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from specialists import adapters
 from specialists.cli import table
 from specialists.config import Config, Language, Problem
-from specialists.records import SOURCES, read_json
+from specialists.records import SOURCES
 from specialists.server import base_url, served_models
 
 SHOWN = {kind: folder for kind, folder in SOURCES.items() if kind != "replay"}  # what comes from the owner
@@ -59,8 +58,8 @@ def server_state(config: Config, timeout: float = 0.5) -> Server:
 def language_status(config: Config, language: Language, server: Server | None = None) -> LanguageStatus:
     """One language's state from its files."""
     folder = adapters.adapter_folder(config, language)
-    summary = train_summary(config, language)
-    evaluation = evaluation_of(folder.latest)
+    summary = adapters.train_summary(config, language)
+    evaluation = adapters.evaluation_of(folder.latest)
     models = server.models if server else None
     return LanguageStatus(
         language=language.name,
@@ -94,7 +93,7 @@ def status(config: Config, server: Server | None = None) -> dict[str, Any]:
 def stale(config: Config, language: Language) -> list[str]:
     """What the next `doit` does for a language and why, in words; empty when everything is up to date."""
     folder = adapters.adapter_folder(config, language)
-    if not train_summary(config, language):
+    if not adapters.train_summary(config, language):
         return ["build examples: there are none yet"]
     if not adapters.is_trained(config, language):
         return [f"train: {_training_change(config, language, folder)}"]
@@ -113,7 +112,7 @@ def _training_change(config: Config, language: Language, folder: adapters.Adapte
     known, took = manifest.get("inputs", {}), cost(manifest)
     reasons = []
     if known.get("rows") != inputs["rows"]:
-        before, now = manifest.get("rows"), sum(_by_source(train_summary(config, language).get("train")).values())
+        before, now = manifest.get("rows"), adapters.training_rows(config, language)
         reasons.append(f"rows changed ({before} -> {now})" if before and before != now else "rows changed")
     if known.get("config") != inputs["config"]:
         reasons += config_changes(config, language, manifest)
@@ -136,23 +135,13 @@ def config_changes(config: Config, language: Language, manifest: dict[str, Any])
 
 
 def _evaluation_change(config: Config, language: Language, folder: adapters.AdapterFolder) -> str:
-    known = evaluation_of(folder.latest).get("inputs")
+    known = adapters.evaluation_of(folder.latest).get("inputs")
     if folder.latest is None or not known:
         return "not evaluated yet"
-    heldout = config.paths.data / "heldout" / f"{language.name}.jsonl"
+    heldout = config.rows("heldout", language.name)
     now = adapters.evaluation_inputs(config, folder.incumbent(folder.latest), heldout)
     words = {"heldout": "held-out rows", "incumbent": "the incumbent", "settings": "[evaluation]"}
     return f"{', '.join(words.get(name, name) for name in now if known.get(name) != now[name])} changed"
-
-
-def train_summary(config: Config, language: Language) -> dict[str, Any]:
-    """What assemble.py left about a language's examples; empty when it has not run."""
-    return read_json(config.paths.data / "train" / f"{language.name}.summary.json") or {}
-
-
-def evaluation_of(version: Path | None) -> dict[str, Any]:
-    """A version's evaluation; empty when there is none."""
-    return (read_json(version / adapters.EVALUATION) if version else None) or {}
 
 
 def cost(manifest: dict[str, Any]) -> str | None:

@@ -24,10 +24,10 @@ from specialists.config import Config, Language, Problem
 from specialists.edits import FileChange, NotExact
 from specialists.git_source import REGULAR, Change, GitSource
 from specialists.mutations import holds, mutations
-from specialists.opencode_tools import TOOLS_FILE, agent_tools
+from specialists.opencode_tools import known_tools
 from specialists.operators import Words
 from specialists.phrases import Dealer, opening, pick
-from specialists.records import Record, make_record, read_json
+from specialists.records import Record, make_record
 from specialists.secrets import Rules, scrub
 from specialists.syntax import Function
 
@@ -128,7 +128,7 @@ class Augmenter:
         grammars.parser(language.grammar)
         self.language, self.rules, self.rephrase = language, Rules.of(config), rephrase
         self.limit = language.training.max_length
-        self.tools = agent_tools(read_json(config.paths.data / TOOLS_FILE))
+        self.tools = known_tools(config)
         self.counter = token_counter(config.base.model, config.base.revision)
         self.result = Augmented()
         self.candidates: list[Candidate] = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from specialists import adapters
 from specialists.config import Config, Language
 from specialists.records import Record, cluster_of, read_records
-from specialists.status import age, config_changes, cost, train_summary
+from specialists.status import age, config_changes, cost
 
 _SHOWN = 8  # rows listed of those that came, and of those that went
 
@@ -42,7 +42,7 @@ def training_change(config: Config, language: Language) -> TrainingChange:
     """Compare the newest version of a language's adapter with its present rows and configuration."""
     manifest = adapters.manifest_of(adapters.adapter_folder(config, language).latest)
     present, known = adapters.training_inputs(config, language), manifest.get("inputs", {})
-    now = sum((train_summary(config, language).get("train") or {}).values())
+    now = adapters.training_rows(config, language)
     estimate = expected_cost(config, language, now)
     if not manifest:
         return TrainingChange([], [], [], None, cost=estimate)
@@ -60,7 +60,7 @@ def training_change(config: Config, language: Language) -> TrainingChange:
 
 def _rows(config: Config, language: Language, clusters: dict[str, list[str]]) -> tuple[list[str], list[str]]:
     """Rows that came and rows that went, in words, newest source first."""
-    path = config.paths.data / "train" / f"{language.name}.jsonl"
+    path = config.rows("train", language.name)
     present = {record["id"]: record for record in read_records(path)} if path.exists() else {}
     trained = {row: cluster for cluster, rows in clusters.items() for row in rows}
     added = [_in_words(record) for row, record in present.items() if row not in trained]

@@ -45,7 +45,7 @@ def write_answers(
         return {}
     room = config.serving.max_model_len - limits.generate_tokens
     wanted = [task for task in tasks(rows, arms.chat, limits.generate) if len(task.prompt) <= room]
-    learned = config.paths.data / "train" / f"{language.name}.jsonl"
+    learned = config.rows("train", language.name)
     told = canaries(read_records(learned), arms.chat, CANARIES, rules) if learned.is_file() else []
     told = [canary for canary in told if len(canary.prompt) <= room]
     if not wanted and not told:
