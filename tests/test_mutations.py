@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from specialists import phrases, syntax
 from specialists.mutations import holds, mutations
-from specialists.operators import OPERATORS
+from specialists.operators import OPERATORS, Mutation
 
 RUST, TS, PYTHON, RUBY, SWIFT = SAMPLES
 
@@ -27,9 +27,8 @@ def changes(grammar: str, statement: str) -> set[tuple[str, str]]:
     head, tail = (part.encode() for part in IN_FUNCTION[grammar].replace("{{", "{").replace("}}", "}").split("{}"))
     found = set()
     for _function, mutation in mutations(grammar, source):
-        if len(head.rstrip(b" ")) <= mutation.start <= len(source) - len(tail) and holds(
-            grammar, source, mutation.start, mutation.end, mutation.new
-        ):
+        inside = len(head.rstrip(b" ")) <= mutation.start <= len(source) - len(tail)
+        if inside and holds(grammar, source, mutation):
             mutant = mutation.apply(source)
             gone = not mutant.startswith(head)
             found.add((mutation.operator, "" if gone else mutant[len(head) : len(mutant) - len(tail)].decode()))
@@ -201,7 +200,7 @@ def test_a_change_belongs_to_the_smallest_function_around_it() -> None:
     [(6, 7, b"c", True), (6, 7, b"b ", False), (6, 7, b"(", False), (2, 4, b"<", True)],
 )
 def test_a_change_must_parse_and_be_more_than_white_space(start, end, new, expected) -> None:
-    assert holds(PYTHON, b"a <=  b\n", start, end, new) is expected
+    assert holds(PYTHON, b"a <=  b\n", Mutation("any", start, end, new)) is expected
 
 
 @pytest.mark.parametrize("grammar", SAMPLES)
@@ -211,7 +210,7 @@ def test_changes_are_splices_inside_of_a_body_each_of_them_once(grammar) -> None
     assert found == mutations(grammar, source)
     assert len({mutation.apply(source) for _, mutation in found}) == len(found) > 10
     for function, mutation in found:
-        assert holds(grammar, source, mutation.start, mutation.end, mutation.new), mutation
+        assert holds(grammar, source, mutation), mutation
         mutant = mutation.apply(source)
         assert mutant[: mutation.start] == source[: mutation.start]
         assert mutant.endswith(source[mutation.end :])
@@ -239,5 +238,5 @@ def test_broken_files_are_no_reason_to_fail(grammar, data) -> None:
     source = sample[:start] + data.draw(st.binary(max_size=20)) + sample[end:]
     errors = syntax.error_nodes(grammar, source)
     for _function, mutation in mutations(grammar, source)[:20]:
-        if holds(grammar, source, mutation.start, mutation.end, mutation.new):
+        if holds(grammar, source, mutation):
             assert syntax.error_nodes(grammar, mutation.apply(source)) <= errors

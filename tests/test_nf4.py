@@ -121,8 +121,8 @@ def test_the_prediction_counts_the_weights_as_they_are(base: Base) -> None:
 def test_weights_that_cannot_fit_are_refused() -> None:
     from specialists.memory import Needs
 
-    needs = Needs(weights=9e9, state=1e9, activations=1e9, parameters=10, seconds=3, free=8e9)
-    with pytest.raises(Problem, match=r"its weights need 9\.0 GB and 8\.0 GB are free"):
+    needs = Needs(weights=9 << 30, state=1e9, activations=1e9, parameters=10, seconds=3, free=8 << 30)
+    with pytest.raises(Problem, match=r"its weights need 9\.0 GiB and 8\.0 GiB are free"):
         needs.announce(loaded=False)
     needs.announce(loaded=True)
 

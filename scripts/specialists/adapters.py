@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from specialists.config import Config, Language, Problem, fingerprint
-from specialists.records import read_json, sha256_file, write_json
+from specialists.records import iso, read_json, sha256_file, write_json
 
 TRAINING_FORMAT = 1  # raise it when a change of the training code must retrain every adapter
 EVALUATION_FORMAT = 1  # raise it when a change of what is measured, or of the gate, must judge every adapter anew
@@ -102,7 +103,7 @@ class AdapterFolder:
 
     def publish(self, built: Path, manifest: dict[str, Any]) -> Path:
         """Turn a finished building folder into a version: manifest last, rename, `latest`."""
-        manifest["created"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        manifest["created"] = iso(time.time())
         manifest["version"] = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{manifest['key'][:8]}"
         write_json(built / MANIFEST, manifest)
         version = self.path / manifest["version"]
@@ -258,7 +259,7 @@ def withdrawn(folder: AdapterFolder) -> dict[str, str]:
 
 def record_decision(folder: AdapterFolder, decision: dict[str, Any]) -> None:
     """Add a line to the adapter's promotions.jsonl: what was decided about which version, and why."""
-    line = {"time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", **decision}
+    line = {"time": iso(time.time()), **decision}
     path = folder.path / DECISIONS
     torn = path.is_file() and not path.read_bytes().endswith(b"\n")  # a machine that died in the middle of a line
     with path.open("a", encoding="utf-8") as file:

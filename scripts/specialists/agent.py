@@ -44,6 +44,8 @@ TOOLS: list[dict[str, Any]] = [
 ]
 """opencode 1.18's tools for a primary agent."""
 
+NEW_CODE = {"edit": "newString", "write": "content"}  # the argument of a tool that holds the code it writes
+
 EDIT_DONE = "Edit applied successfully."
 WRITE_DONE = "Wrote file successfully."
 CLEARED = "[Old tool result content cleared]"  # what stands for outputs of long ago

@@ -76,6 +76,18 @@ def finish(summary: dict[str, Any], as_json: bool, problems: Iterable[str] = ())
         sys.exit(PARTIAL)
 
 
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 12 s, 7 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def size(count: float) -> str:
+    """Bytes as a person says them: 34 MiB, 2.5 GiB."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**29 else f"{count / 2**20:.0f} MiB"
+
+
 def table(rows: list[list[Any]], header: list[str]) -> str:
     """Rows as aligned text; numbers to the right."""
     cells = [header, *[["" if cell is None else str(cell) for cell in row] for row in rows]]

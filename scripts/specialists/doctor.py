@@ -18,13 +18,13 @@ from specialists import checks, jsonc
 from specialists.adapters import adapter_folder, evaluation_of, manifest_of
 from specialists.chat import Chat, token_counter
 from specialists.checks import Check
+from specialists.cli import duration
 from specialists.config import Config, Problem
 from specialists.lora import model_folder
 from specialists.opencode_config import PROVIDER, ConfigFile, settings
 from specialists.parity import parity
 from specialists.records import read_json
 from specialists.server import base_url, served_folders
-from specialists.status import duration
 
 LATE = 8 * 86400  # seconds without a run after which it is mentioned
 _MARKS = {"ok": "ok  ", "note": "note", "fail": "FAIL"}

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from specialists.agent import NEW_CODE
 from specialists.chat import IGNORED, Chat
 from specialists.cli import progress
 from specialists.config import Base, Training
@@ -18,7 +19,7 @@ from specialists.training import encode_rows
 BASE = "base"  # the arm without an adapter
 PROMPT = "prompt"  # the base with the owner's instructions as well
 PARTS = ("code", "syntax", "prose")
-CODE = {("edit", "oldString"), ("edit", "newString"), ("write", "content")}  # (tool, argument) that hold code
+CODE = {*NEW_CODE.items(), ("edit", "oldString")}  # (tool, argument) that hold code
 
 Measurement = dict[str, Any]  # {"id", "cluster", "tokens", "nll": {arm: nats}, "parts": {part: {"tokens", "nll"}}}
 

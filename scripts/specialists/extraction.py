@@ -8,7 +8,6 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from specialists.opencode_chat import Step, Turn, turns
 from specialists.opencode_db import Known, Session, Unreadable, read_sessions
 from specialists.opencode_tools import infer_schemas, known_tools
 from specialists.project_paths import ProjectPaths
-from specialists.records import make_record, read_records, write_json
+from specialists.records import iso, make_record, read_records, write_json
 from specialists.secrets import SECRET, Rules, clean
 from specialists.session_cache import SessionCache
 from specialists.spool import Spool, line_of
@@ -201,7 +200,7 @@ class Extractor:
         lost, counts = share.lost_by_language[language.name], share.by_language[language.name]
         packer = self._packer(language.training.max_length)
         for window in packer.windows(units, system_prompt(language), tools, lost):
-            time = _iso(found[window.turn].time)
+            time = iso(found[window.turn].time / 1000)
             source = {"kind": "session", "time": time, **material.source}
             record = make_record(language.name, window.messages, tools, source)
             counts["examples"] += 1
@@ -309,10 +308,6 @@ def _units(found: list[Turn], limit: int) -> tuple[list[Unit], list[Step | None]
             units.append(step_unit(step.text, calls, number, False, limit))
             steps.append(step)
     return units, steps
-
-
-def _iso(milliseconds: int) -> str:
-    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _sorted(counter: dict[str, int]) -> dict[str, int]:

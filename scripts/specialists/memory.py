@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from specialists.cli import say
+from specialists.cli import duration, say, size
 from specialists.config import Base, Problem, Training
 
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes a weight: code, 8-bit absmax per 64, its own scale per 256 of those
@@ -42,13 +42,13 @@ class Needs:
 
         needed = self.memory - (self.weights if loaded else 0)
         say(
-            f"expected: {_size(self.memory)} (weights {_size(self.weights)}, adapter and optimizer "
-            f"{_size(self.state)}, activations about {_size(self.activations)}), {_size(self.free)} free; "
-            f"{self.parameters:,} parameters; about {_duration(self.seconds)}"
+            f"expected: {size(self.memory)} (weights {size(self.weights)}, adapter and optimizer "
+            f"{size(self.state)}, activations about {size(self.activations)}), {size(self.free)} free; "
+            f"{self.parameters:,} parameters; about {duration(self.seconds)}"
         )
         if not loaded and not sharded() and self.weights > self.free:
             raise Problem(
-                f"base.model: its weights need {_size(self.weights)} and {_size(self.free)} are free; "
+                f"base.model: its weights need {size(self.weights)} and {size(self.free)} are free; "
                 'use training.quantization = "nf4", a smaller base, or a launcher over more devices'
             )
         if needed > self.free:
@@ -102,7 +102,7 @@ def _weight_bytes(model: Any, quantization: str) -> Any:
     linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, Linear)}
     for name, parameter in model.named_parameters():
         packed = (name in linear and not any(part in name for part in UNPACKED)) or ".experts." in name
-        yield parameter.numel() * (NF4 if packed and quantization == "nf4" else parameter.element_size())
+        yield parameter.numel() * (NF4 if packed and quantization == "nf4" else parameter.elementsize())
 
 
 def _experts(config: Any) -> int:
@@ -173,13 +173,3 @@ def _free() -> float:
     import psutil
 
     return psutil.virtual_memory().available
-
-
-def _size(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -12,7 +12,6 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from specialists.git_layout import owner_emails
 from specialists.git_source import Contents, GitSource
 from specialists.intent import coauthors
 from specialists.opencode_tools import known_tools
-from specialists.records import Record, make_record
+from specialists.records import Record, iso, make_record
 from specialists.secrets import Rules, redact, scrub
 
 SURE = 0.75  # of the limit: an estimate below needs no exact count
@@ -249,7 +248,7 @@ def _source(candidate: Candidate, changes: list[FileChange], name: str) -> dict[
     blobs = {change.path: change.after for change in candidate.changes}
     return {
         "kind": "commit",
-        "time": _iso(commit.author_time, commit.commit_time),
+        "time": _time(commit.author_time, commit.commit_time),
         "repository": name,
         "commit": commit.sha,
         "path": changes[0].path,
@@ -283,7 +282,7 @@ def _diff_messages(system: str, request: str, changes: list[FileChange]) -> list
     ]
 
 
-def _iso(*times: int) -> str:
+def _time(*times: int) -> str:
     """The first time that a calendar knows, as ISO 8601 in UTC."""
     seconds = next((time for time in times if 0 < time < 1 << 36), 0)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return iso(seconds)

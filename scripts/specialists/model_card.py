@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from specialists.cli import size
+
 _CARD = """\
 ---
 base_model: {base}
@@ -63,7 +65,7 @@ def model_card(manifest: dict[str, Any], title: str) -> str:
         "base held as": settings["quantization"],
         "optimizer, seed": f"{settings['optimizer']}, {settings['seed']}",
         "took": f"{manifest['seconds']} s, {manifest['tokens_per_second']} tokens/s, "
-        f"peak {manifest['peak_memory_bytes'] / 1e9:.1f} GB",
+        f"peak {size(manifest['peak_memory_bytes'])}",
         "made with": ", ".join(f"{name} {version}" for name, version in manifest["libraries"].items()),
         "code": manifest.get("code") or "not under git",
     }

@@ -37,12 +37,11 @@ def mutations(grammar: str, source: bytes) -> list[tuple[Function, Mutation]]:
     return sorted(found, key=lambda pair: (pair[1].start, pair[1].operator, pair[1].new))
 
 
-def holds(grammar: str, source: bytes, start: int, end: int, new: bytes) -> bool:
-    """Whether a file with `new` for start..end differs in more than white space, and parses as well as it did."""
-    if source[start:end].split() == new.split():
+def holds(grammar: str, source: bytes, mutation: Mutation) -> bool:
+    """Whether a file with a mistake differs in more than white space, and parses as well as it did."""
+    if source[mutation.start : mutation.end].split() == mutation.new.split():
         return False
-    mutant = source[:start] + new + source[end:]
-    return syntax.error_nodes(grammar, mutant) <= syntax.error_nodes(grammar, source)
+    return syntax.error_nodes(grammar, mutation.apply(source)) <= syntax.error_nodes(grammar, source)
 
 
 def _inside(node: Node | None, start: int, end: int) -> Iterator[Node]:

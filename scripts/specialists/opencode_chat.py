@@ -274,7 +274,6 @@ class _TurnBuilder:
             arguments=self.paths.value(arguments),
             output=self.paths.text(output),
             failed=state.get("status") != "completed" or code in (126, 127),
-            compacted=_is_compacted(state),
             exit=code if isinstance(code, int) else None,
         )
 

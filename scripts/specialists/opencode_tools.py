@@ -31,7 +31,6 @@ class Call:
     arguments: dict[str, Any]
     output: str
     failed: bool = False
-    compacted: bool = False  # opencode itself had cleared the output
     exit: int | None = None  # of a command
 
     @property

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from specialists.cli import say
+from specialists.cli import say, size
 from specialists.config import Base, fingerprint
 
 _NAME, _BUILDING = "nf4-", ".nf4-"  # what this module made, and may remove, begins so
@@ -68,10 +68,10 @@ def keep(model: Any, base: Base) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         for path in [*folder.parent.glob(f"{_NAME}*"), *folder.parent.glob(f"{_BUILDING}*")]:
             shutil.rmtree(path)  # another base's, or what a killed run left
-        size = sum(value.nbytes for value in model.state_dict().values())
+        needed = sum(value.nbytes for value in model.state_dict().values())
         free = shutil.disk_usage(folder.parent).free
-        if free < 2 * size:
-            say(f"{folder.parent}: {free / 1e9:.1f} GB free; the 4-bit base ({size / 1e9:.1f} GB) is not kept")
+        if free < 2 * needed:
+            say(f"{folder.parent}: {size(free)} free; the 4-bit base ({size(needed)}) is not kept")
             return
         building = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=folder.parent))
         model.save_pretrained(building, save_original_format=False, max_shard_size="5GB")

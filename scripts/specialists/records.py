@@ -15,6 +15,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,11 @@ def record_id(language: str, messages: list[dict], tools: list[dict]) -> str:
     """16 hex digits over what the model sees; where it came from does not count."""
     plain = json.dumps([language, messages, tools], ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(_SURROGATES.sub("\ufffd", plain).encode()).hexdigest()[:16]
+
+
+def iso(seconds: float) -> str:
+    """A time since 1970 as records and manifests have it: ISO 8601, UTC, whole seconds."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def make_record(language: str, messages: list[dict], tools: list[dict], source: dict[str, Any]) -> Record:

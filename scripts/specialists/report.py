@@ -14,6 +14,7 @@ from typing import Any
 
 from specialists import adapters, alive, figures
 from specialists.chat import Chat, Estimate, token_counter
+from specialists.cli import duration
 from specialists.config import Config, Language, Problem
 from specialists.mask_view import segments
 from specialists.records import Record, is_target, read_json, write_if_changed, write_json
@@ -22,7 +23,6 @@ from specialists.status import (
     SHOWN,
     age,
     cost,
-    duration,
     status,
 )
 

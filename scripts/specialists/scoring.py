@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from specialists.agent import NEW_CODE
 from specialists.chat import Chat, decoded
 from specialists.config import Problem
 from specialists.records import Record, is_target
@@ -28,7 +29,6 @@ Score = dict[str, Any]
 _ATTEMPT = re.compile(r"<tool_call|<function=")
 _LINE = re.compile(r"^\d+: ?", re.MULTILINE)
 _TELLING = 12  # characters of a fake that nobody writes by chance
-_CODE = {"edit": "newString", "write": "content"}
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _turn(row: Record) -> int | None:
     """Where the last target with an edit or a written file stands, else the last with any call."""
     with_calls = [number for number, message in enumerate(row["messages"])
                   if is_target(message) and message.get("tool_calls")]  # fmt: skip
-    code = [number for number in with_calls if row["messages"][number]["tool_calls"][0]["function"]["name"] in _CODE]
+    code = [number for number in with_calls if row["messages"][number]["tool_calls"][0]["function"]["name"] in NEW_CODE]
     return next(reversed(code or with_calls), None)
 
 
@@ -127,13 +127,13 @@ def score(
         "leak": sorted({item.kind for item in find(text, rules) if item.category == SECRET
                         and text[item.start : item.end] not in task.known}),
     }  # fmt: skip
-    if name not in _CODE or not whole:
+    if name not in NEW_CODE or not whole:
         return result
-    edits = [call for call in calls if call[0] in _CODE and isinstance(call[1], dict)]
+    edits = [call for call in calls if call[0] in NEW_CODE and isinstance(call[1], dict)]
     written = edits[0] if edits else ("", {})
-    code = written[1].get(_CODE.get(written[0], ""))
+    code = written[1].get(NEW_CODE.get(written[0], ""))
     code = code if isinstance(code, str) else ""
-    result["similarity"] = similarity(wanted[_CODE[name]], code) if edits else 0.0
+    result["similarity"] = similarity(wanted[NEW_CODE[name]], code) if edits else 0.0
     result["exact"] = written == task.reference
     if written[0] == "edit" and task.shown:
         old = written[1].get("oldString")

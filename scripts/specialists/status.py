@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from specialists import adapters
-from specialists.cli import table
+from specialists.cli import duration, size, table
 from specialists.config import Config, Language, Problem
 from specialists.records import SOURCES
 from specialists.server import base_url, served_models
@@ -148,15 +148,8 @@ def cost(manifest: dict[str, Any]) -> str | None:
     """Time and memory of a version's training, in words; None when the manifest does not say."""
     seconds, memory = manifest.get("seconds"), manifest.get("peak_memory_bytes")
     parts = [duration(seconds)] if seconds is not None else []
-    parts += [f"{memory / 2**30:.1f} GiB"] if memory else []
+    parts += [size(memory)] if memory else []
     return ", ".join(parts) or None
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: 12 s, 7 min, 3.5 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def age(version: str) -> str:

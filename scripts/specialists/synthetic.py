@@ -11,7 +11,6 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -25,9 +24,9 @@ from specialists.edits import FileChange, NotExact
 from specialists.git_source import REGULAR, Change, GitSource
 from specialists.mutations import holds, mutations
 from specialists.opencode_tools import known_tools
-from specialists.operators import Words
+from specialists.operators import Mutation
 from specialists.phrases import Dealer, opening, pick
-from specialists.records import Record, make_record
+from specialists.records import Record, iso, make_record
 from specialists.secrets import Rules, scrub
 from specialists.syntax import Function
 
@@ -66,17 +65,13 @@ class Candidate:
     """One way to break one function."""
 
     task: str  # "implement" or "fix"
-    operator: str  # of the mutation; "implement"
     file: SourceFile
     function: Function
-    start: int  # the bytes start..end of the file become `new`
-    end: int
-    new: bytes
-    words: Words = field(default_factory=dict, hash=False)
+    mutation: Mutation  # of the operator "implement" where the body is left out
 
     @property
     def broken(self) -> bytes:
-        return self.file.source[: self.start] + self.new + self.file.source[self.end :]
+        return self.mutation.apply(self.file.source)
 
     @property
     def place(self) -> tuple[str, Any]:
@@ -86,9 +81,9 @@ class Candidate:
     @cached_property
     def key(self) -> str:
         """What decides when it is its turn: the function alone, so that work elsewhere changes nothing."""
-        begin, end = self.function.span
-        text, place = self.file.source[begin:end], (self.start - begin, self.end - begin)
-        parts = (SEED, self.file.path, self.function.qualified, text, self.operator, place, self.new)
+        (begin, end), made = self.function.span, self.mutation
+        text, place = self.file.source[begin:end], (made.start - begin, made.end - begin)
+        parts = (SEED, self.file.path, self.function.qualified, text, made.operator, place, made.new)
         return sha256(repr(parts).encode()).hexdigest()
 
 
@@ -149,7 +144,6 @@ class Augmenter:
         newest = next(source.commits(), None)
         if newest is None:
             return
-        time = f"{datetime.fromtimestamp(newest.commit_time, UTC):%Y-%m-%dT%H:%M:%SZ}"
         rules = commit_filter.CommitFilter(source, [], self.language.extensions, 0)
         chosen = []
         for path, (mode, sha) in source.tree().items():
@@ -164,7 +158,7 @@ class Augmenter:
             if reason := _unfit(blob):
                 self.result.lost[f"file: {reason}"] += 1
             elif blob is not None:
-                yield SourceFile(name, newest.sha, time, path, sha, grammar, blob)
+                yield SourceFile(name, newest.sha, iso(newest.commit_time), path, sha, grammar, blob)
 
     def _add(self, file: SourceFile) -> None:
         result = self.result
@@ -176,9 +170,8 @@ class Augmenter:
         found = [stub for function in functions if (stub := _stubbed(file, function, names))]
         for function, mutation in mutations(file.grammar, file.source):
             if function.span in usable:
-                found.append(Candidate("fix", mutation.operator, file, function, mutation.start, mutation.end,
-                                       mutation.new, mutation.words))  # fmt: skip
-        result.found.update(candidate.operator for candidate in found)
+                found.append(Candidate("fix", file, function, mutation))
+        result.found.update(candidate.mutation.operator for candidate in found)
         self.candidates += found
 
     def finish(self, most: int) -> Augmented:
@@ -191,11 +184,11 @@ class Augmenter:
                 if len(result.records) >= most:
                     return result
                 if taken[candidate.task, candidate.place] >= limit:
-                    later[candidate.operator].append(candidate)
+                    later[candidate.mutation.operator].append(candidate)
                 elif (record := self._record(candidate)) is not None:
                     taken[candidate.task, candidate.place] += 1
                     result.records.append(record)
-                    result.operators[candidate.operator] += 1
+                    result.operators[candidate.mutation.operator] += 1
                     result.kinds[candidate.task] += 1
             waiting = later
         return result
@@ -207,13 +200,13 @@ class Augmenter:
             unique.setdefault(candidate.key, candidate)
         queues: dict[str, list[Candidate]] = defaultdict(list)
         for key in sorted(unique):
-            queues[unique[key].operator].append(unique[key])
+            queues[unique[key].mutation.operator].append(unique[key])
         return queues
 
     def _record(self, candidate: Candidate) -> Record | None:
         """The scrubbed record of a candidate; None, and counted, when it is none."""
         file, broken = candidate.file, candidate.broken
-        if not holds(file.grammar, file.source, candidate.start, candidate.end, candidate.new):
+        if not holds(file.grammar, file.source, candidate.mutation):
             return self._lose("does not parse")
         before, after = broken.decode(), file.source.decode()
         change = FileChange(file.path, before, after, (_hunk(before, after),),
@@ -222,7 +215,7 @@ class Augmenter:
         source = {
             "kind": "synthetic", "time": file.time, "repository": file.repository, "path": file.path,
             "function": candidate.function.qualified, "commit": file.commit, "blob": file.blob,
-            "task": candidate.task, "operator": candidate.operator, "template": template, "verified": "parses",
+            "task": candidate.task, "operator": candidate.mutation.operator, "template": template, "verified": "parses",
         }  # fmt: skip
         system = system_prompt(self.language)
         for narrow in (False, True):
@@ -251,22 +244,22 @@ class Augmenter:
             frames = phrases.IMPLEMENT
             frame = self._dealer.deal(frames, key)
             request = frame.format(**known, d=opening(function.doc, 3, 300) or doc)
-            hints = candidate.words["hints"]
+            hints = candidate.mutation.words["hints"]
             if hints and int(key[0], 16) % 2:
                 request += " " + pick(phrases.HINTS, key).format(h=hints)
             template = f"implement-{frames.index(frame)}"
             closing = pick(phrases.CLOSING_IMPLEMENT, key).format(**known)
         else:
-            grammar = candidate.file.grammar
-            if phrases.breaks_build(candidate.operator, candidate.words, grammar):
+            grammar, operator, words = candidate.file.grammar, candidate.mutation.operator, candidate.mutation.words
+            if phrases.breaks_build(operator, words, grammar):
                 kind, frames = "build", phrases.FIX_BUILD
             else:
                 kind, frames = "fix", phrases.FIX + (phrases.FIX_KNOWN if doc else ())
             frame = self._dealer.deal(frames, key)
-            what = phrases.symptom(candidate.operator, candidate.words, grammar, key)
+            what = phrases.symptom(operator, words, grammar, key)
             request = frame.format(**known, d=doc, s=what)
             template = f"{kind}-{frames.index(frame)}"
-            done = phrases.done(candidate.operator, candidate.words, grammar)
+            done = phrases.done(operator, words, grammar)
             closing = pick(phrases.CLOSING, key).format(**known, done=done, Done=done[:1].upper() + done[1:])
         if self.rephrase is not None and (better := self.rephrase(candidate, request)):
             return "model", better, closing
@@ -314,8 +307,8 @@ def _stubbed(file: SourceFile, function: Function, names: frozenset[str]) -> Can
     if file.grammar.startswith("tree_sitter_typescript"):  # in the style of the file
         stub = stub if file.source.count(b";\n") * 4 > file.source.count(b"\n") else stub.rstrip(";")
         stub = stub if file.source.count(b"'") >= file.source.count(b'"') else stub.replace("'", '"')
-    return Candidate("implement", "implement", file, function, start, end, stub.encode(),
-                     {"hints": _hints(file.source, function, names)})  # fmt: skip
+    words = {"hints": _hints(file.source, function, names)}
+    return Candidate("implement", file, function, Mutation("implement", start, end, stub.encode(), words))
 
 
 def _by_turns(queues: dict[str, list[Candidate]]) -> Iterator[Candidate]:

@@ -23,7 +23,7 @@ from specialists.records import Record, canonical, cluster_of, read_json, write_
 _VALIDATION = 0.1  # share of the examples, the newest, that early stopping watches instead of training on them
 _KEPT = ("adapter_model.safetensors", "adapter_config.json", "runs")  # runs: where TensorBoard's callback writes
 
-Encoded = dict[str, list[int]]
+Tokens = dict[str, list[int]]  # input_ids and labels of a row
 
 
 class Bases:
@@ -44,7 +44,7 @@ class Bases:
         return self.model
 
 
-def encode_rows(rows: list[Record], chat: Chat, max_length: int) -> list[dict[str, list[int]]]:
+def encode_rows(rows: list[Record], chat: Chat, max_length: int) -> list[Tokens]:
     """Token ids and labels per row. Raises Problem naming every row that is too long or has nothing supervised."""
     encoded, faults = [], []
     for row in rows:
@@ -135,7 +135,7 @@ def _fit(trainer: Any, watch: Any, folder: Path, parts: dict[str, float]) -> Non
             _settle(folder)
 
 
-def _course(trainer: Any, watch: Any, training: list[Encoded], parts: dict[str, float]) -> dict[str, Any]:
+def _course(trainer: Any, watch: Any, training: list[Tokens], parts: dict[str, float]) -> dict[str, Any]:
     """How the run went: losses, steps, seconds by part of this process, tokens per second from the mean row."""
     history, args = trainer.state.log_history, trainer.args
     rows = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
@@ -151,7 +151,7 @@ def _course(trainer: Any, watch: Any, training: list[Encoded], parts: dict[str, 
     }
 
 
-def _split(rows: list[Record], encoded: list[Encoded], settings: Training) -> tuple[list[Encoded], list[Encoded]]:
+def _split(rows: list[Record], encoded: list[Tokens], settings: Training) -> tuple[list[Tokens], list[Tokens]]:
     """What is trained on, and what early stopping watches: the newest whole sessions and commits."""
     if not settings.early_stopping:
         return encoded, []
@@ -162,7 +162,7 @@ def _split(rows: list[Record], encoded: list[Encoded], settings: Training) -> tu
         if sum(cluster in newest for cluster in clusters) >= len(rows) * _VALIDATION:
             break
         newest.append(clusters[index])
-    parts: tuple[list[Encoded], list[Encoded]] = [], []
+    parts: tuple[list[Tokens], list[Tokens]] = [], []
     for cluster, row in zip(clusters, encoded, strict=True):
         parts[cluster in newest].append(row)
     if not parts[0]:
