@@ -67,10 +67,8 @@ def _file_change(change: Change, contents: Contents, language: Language) -> File
     if any("\r" in text for text in texts):
         same = len({text.replace("\r\n", "\n") for text in texts}) < len(texts)
         return FORMATTING if same else RETURNS
-    if _DO_NOT_EDIT.search(after[:HEAD_OF_FILE]):
-        return GENERATED
-    if any(len(line) > LONG_LINE for text in texts for line in text.split("\n")):
-        return MINIFIED
+    if reason := machine_made(after) or machine_made(before):
+        return reason
     if new:
         return FileChange(change.path, None, after)
     hunks = contents.hunks(change)
@@ -87,6 +85,13 @@ def _file_change(change: Change, contents: Contents, language: Language) -> File
         return syntax.enclosing(grammar, source, first, last) if grammar else None
 
     return FileChange(change.path, before, after, hunks, enclosing)
+
+
+def machine_made(text: str) -> str | None:
+    """Why a file is not what a person writes; None when it is."""
+    if _DO_NOT_EDIT.search(text[:HEAD_OF_FILE]):
+        return GENERATED
+    return MINIFIED if any(len(line) > LONG_LINE for line in text.split("\n")) else None
 
 
 def _formatting_only(before: str, after: str, hunks: tuple[Hunk, ...], grammar: str | None) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 from specialists import commit_filter, edits, grammars, phrases, syntax
 from specialists.agent import system_prompt
 from specialists.chat import token_counter
+from specialists.commit_contents import machine_made
 from specialists.config import Config, Language, Problem
 from specialists.edits import FileChange, NotExact
 from specialists.git_source import REGULAR, Change, GitSource
@@ -32,15 +33,12 @@ from specialists.syntax import Function
 
 SEED = 17  # of what is chosen among all that could be made
 LARGEST = 200_000  # bytes; larger files are data or generated
-LONG_LINE = 1000  # characters; a file with a longer line is minified or data
-HEAD_OF_FILE = 1000  # bytes in which a generated file says that it is
 FUNCTION_LINES = (3, 100)  # of functions that are used, with comment and attributes
 BODY_LINES = (2, 30)  # of bodies that are to be written
 QUOTED = 80  # characters of string literals in them: messages that nobody could guess
 TOLD = 12  # words of its comment that are enough for a body of any length; fewer have to be two for each of its lines
 PER_FUNCTION = 3  # mistakes at most that are made in one function
 
-_DO_NOT_EDIT = re.compile(rb"@generated\b|DO NOT (EDIT|MODIFY)|auto-?(matically )?generated (by|from|file)", re.I)
 _STRING = re.compile(rb"\"{3}.*?\"{3}|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|`[^`]*`", re.S)
 _NO_BODY = re.compile(
     rb"\s*(get|set|_read|_modify|willSet|didSet)\b|.*(NotImplemented|todo!|unimplemented!|fatalError)", re.S
@@ -272,13 +270,10 @@ def _unfit(blob: bytes | None) -> str | None:
         return "too large"
     if b"\0" in blob or b"\r" in blob:
         return "binary or carriage returns"
-    if _DO_NOT_EDIT.search(blob[:HEAD_OF_FILE]):
-        return "generated"
     try:
-        longest = max(map(len, blob.decode("utf-8").split("\n")))
+        return machine_made(blob.decode("utf-8"))
     except UnicodeDecodeError:
-        return "bad encoding"
-    return "minified or data" if longest > LONG_LINE else None
+        return commit_filter.ENCODING
 
 
 def _is_usable(function: Function) -> bool:
