@@ -12,13 +12,8 @@ failures and the times of the swap alone and of the whole promotion, as JSON.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
-import signal
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -29,6 +24,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 
+import servers  # noqa: E402
 import tiny_models  # noqa: E402
 from specialists import promotion, server  # noqa: E402
 from specialists.adapters import AdapterFolder, adapter_folder, promote  # noqa: E402
@@ -127,23 +123,6 @@ def older(answers: list[tuple[int, float]], known: list[float]) -> int:
     return sum(not any(abs(logprob - value) < SAME for value in known[began:]) for began, logprob in answers)
 
 
-@contextlib.contextmanager
-def serving(config: Config, log: Path) -> Any:
-    """serve.py for a while."""
-    command = [sys.executable, str(ROOT / "scripts" / "serve.py"), "--config", str(config.path)]
-    with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
-    try:
-        while server.served_models(config) is None:
-            if process.poll() is not None:
-                raise SystemExit(log.read_text()[-2000:])
-            time.sleep(0.2)
-        yield
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(60)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=int, default=20)
@@ -152,14 +131,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         base = tiny_models.save_base(root / "base", head_dim=32)
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            port = found.getsockname()[1]
-        (root / "specialists.toml").write_text(CONFIG.format(base=base, port=port))
+        (root / "specialists.toml").write_text(CONFIG.format(base=base, port=servers.free_port()))
         config = load_config(root / "specialists.toml")
         folder = adapter_folder(config, config.language("rust"))
         promote(folder, make(config, folder, "v0", seed=0))
-        with serving(config, root / "server.log"):
+        with servers.started([*servers.SERVE, str(config.path)], config, root / "server.log"):
             load = Load(config, options.streams)
             for thread in load.threads:
                 thread.start()

@@ -8,11 +8,9 @@ import os
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -21,6 +19,7 @@ from built_pipeline import built, write
 from click.testing import CliRunner
 from conftest import ROOT
 from opencode_rows import History
+from servers import answering, models_answer
 from specialists import checks, doctor
 from specialists.adapters import adapter_folder
 from specialists.agent import TOOLS, system_prompt
@@ -90,28 +89,9 @@ def failed(config: Config) -> dict[str, str]:
 @contextmanager
 def serving(config_file: Path, models: dict[str, str]) -> Iterator[Config]:
     """A server that answers to these names, each with the folder that it was loaded from."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = json.dumps({"data": [{"id": name, "root": root} for name, root in models.items()]}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    config_file.write_text(config_file.read_text().replace("port = 9\n", f"port = {server.server_port}\n"))
-    try:
+    with answering(lambda _path, _body: models_answer(models)) as port:
+        config_file.write_text(config_file.read_text().replace("port = 9\n", f"port = {port}\n"))
         yield load_config(config_file)
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def test_a_well_pipeline_has_nothing_to_mend(well: Config, config_file: Path) -> None:

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import re
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 
 import pytest
 import tiny_models
 from click.testing import CliRunner
-from conftest import ROOT
+from servers import SERVE, free_port, started
 from specialists import doctor, jsonc
 from specialists.adapters import promote
 from specialists.config import load_config
 from specialists.opencode_run import SECONDS, prepare
-from specialists.server import served_models
 from test_opencode_real import opencode as program  # noqa: F401  (a fixture)
-from test_served import LANGUAGE, SERVER, Served, free_port
+from test_served import LANGUAGE, SERVER, Served
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server")]
 
@@ -43,22 +38,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     server = Served(load_config(root / "specialists.toml"), None, root / "server.log")
     promote(server.folder("rust"), server.version("rust", "v1", 1))
     server.version("ts", "v1", 2, "hold")
-    with server.log.open("w") as output:
-        command = [sys.executable, str(ROOT / "scripts" / "serve.py"), "--config", str(server.config.path)]
-        environment = {**os.environ, "HOME": str(root)}
-        server.process = subprocess.Popen(
-            command, stdout=output, stderr=output, env=environment, start_new_session=True
-        )
-    try:
-        deadline = time.monotonic() + 400
-        while served_models(server.config) is None:
-            assert server.process.poll() is None and time.monotonic() < deadline, server.log.read_text()[-2000:]
-            time.sleep(0.2)
+    command, environment = [*SERVE, str(server.config.path)], {**os.environ, "HOME": str(root)}
+    with started(command, server.config, server.log, env=environment) as server.process:
         yield server
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(server.process.pid, signal.SIGKILL)
-        server.process.wait(30)
 
 
 def configure(served: Served) -> None:

@@ -5,50 +5,43 @@ from __future__ import annotations
 import importlib
 import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import git_repositories
 import pytest
 from click.testing import CliRunner
+from servers import answering
 from specialists.endpoint import Endpoint
 from specialists.records import read_json, read_records
 from specialists.secrets import Rules
 from test_augment import CANARY, augment, make_repository, many_functions, run, wanting
 
 
+class Model:
+    """Answers at once; `asked` holds the questions, `answer` is what it says to one, `judge` when it is to judge."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.judge = "Yes."
+
+    def answer(self, question: str) -> str:
+        if question.endswith("Answer yes or no."):
+            return self.judge
+        name, path = re.search(r"function `(.*?)` and the file (\S+)\. Tell", question).groups()
+        return f"please mend {name} in {path}"
+
+    def __call__(self, _path: str, body: bytes) -> tuple[int, object]:
+        question = json.loads(body)["messages"][0]["content"]
+        self.asked.append(question)
+        return 200, {"choices": [{"message": {"content": self.answer(question)}}]}
+
+
 @pytest.fixture
 def endpoint():
-    """A model that answers at once; `asked` holds the questions, `answer` what it says."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            question = body["messages"][0]["content"]
-            server.asked.append(question)
-            content = json.dumps({"choices": [{"message": {"content": server.answer(question)}}]}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.asked, server.judge = [], "Yes."
-    server.answer = lambda question: (
-        server.judge if question.endswith("Answer yes or no.") else "please mend {} in {}".format(
-            *re.search(r"function `(.*?)` and the file (\S+)\. Tell", question).groups())
-    )  # fmt: skip
-    server.url = f"http://127.0.0.1:{server.server_port}/v1"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    model = Model()
+    with answering(model) as port:
+        model.url = f"http://127.0.0.1:{port}/v1"
+        yield model
 
 
 def test_a_model_words_the_requests_and_is_asked_once(config_file, tmp_path, endpoint) -> None:

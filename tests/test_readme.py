@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from servers import started
 from specialists import jsonc
 from specialists.config import load_config
 from specialists.opencode_run import SECONDS, prepare
-from specialists.server import served_models
 from test_documented import commands, words_of
 from test_opencode_real import opencode as program  # noqa: F401  (a fixture)
 from test_served import free_port
@@ -122,19 +119,9 @@ def server(demo: subprocess.CompletedProcess, checkout: Path) -> Iterator[Path]:
     """`doit serve` with what the demo promoted; gives its log."""
     log = checkout / "server.log"
     variables = {**os.environ, "SPECIALISTS_CONFIG": "demo/specialists.toml"}
-    with log.open("w") as output:
-        process = subprocess.Popen([sys.executable, "-m", "doit", "serve"], cwd=checkout, env=variables, stdout=output,
-                                   stderr=output, start_new_session=True)  # fmt: skip
-    try:
-        config, deadline = load_config(checkout / "demo" / "specialists.toml"), time.monotonic() + 400
-        while served_models(config) is None:
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-2000:]
-            time.sleep(0.2)
+    config = load_config(checkout / "demo" / "specialists.toml")
+    with started([sys.executable, "-m", "doit", "serve"], config, log, cwd=checkout, env=variables):
         yield log
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(30)
 
 
 def test_a_specialist_of_the_demo_answers_in_opencode(

@@ -8,9 +8,7 @@ import importlib
 import json
 import os
 import signal
-import socket
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -25,8 +23,8 @@ import numpy
 import pytest
 import tiny_models
 from click.testing import CliRunner, Result
-from conftest import ROOT
 from safetensors.numpy import load_file, save_file
+from servers import SERVE, free_port, started
 from specialists import alive, promotion, server, writing
 from specialists.adapters import AdapterFolder, adapter_folder, last_decision, promote
 from specialists.chat import Chat
@@ -88,12 +86,6 @@ class Served:
         return CliRunner().invoke(importlib.import_module("promote").main, arguments)
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
 def differ(first: list, second: list) -> float:
     """The largest difference of two lists of losses."""
     return float(abs(numpy.subtract(first, second)).max())
@@ -110,27 +102,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     text = SERVER.format(base=base, port=free_port()).replace("[serving]", '[serving]\napi_key_file = "./key"')
     (root / "specialists.toml").write_text(text + languages)
     config = load_config(root / "specialists.toml")
-    log = root / "server.log"
-    with log.open("w") as output:
-        environment = {**os.environ, "HOME": str(root)}
-        server = Served(config, None, log)
-        for seed, name in enumerate(("rust", "ts", "python")):
-            promote(server.folder(name), server.version(name, "v1", seed))
-        (server.folder("python").path / "v1" / "adapter_model.safetensors").write_bytes(b"")
-        command = [sys.executable, str(ROOT / "scripts" / "serve.py"), "--config", str(config.path)]
-        server.process = subprocess.Popen(
-            command, stdout=output, stderr=output, env=environment, start_new_session=True
-        )
-    try:
-        deadline = time.monotonic() + 400
-        while served_models(config) is None:
-            assert server.process.poll() is None and time.monotonic() < deadline, log.read_text()[-2000:]
-            time.sleep(0.2)
+    server = Served(config, None, root / "server.log")
+    for seed, name in enumerate(("rust", "ts", "python")):
+        promote(server.folder(name), server.version(name, "v1", seed))
+    (server.folder("python").path / "v1" / "adapter_model.safetensors").write_bytes(b"")
+    with started(
+        [*SERVE, str(config.path)], config, server.log, env={**os.environ, "HOME": str(root)}
+    ) as server.process:
         yield server
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(server.process.pid, signal.SIGKILL)
-        server.process.wait(30)
 
 
 def chat(config: Config, model: str, tokens: int = 4) -> dict:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import json
 import shlex
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from conftest import ROOT
+from servers import answering, models_answer
 from specialists.config import Problem, load_config
 from specialists.server import api_key, exposure, served_models, vllm_command
 
@@ -84,34 +82,15 @@ def test_a_bad_adapter_is_left_out_and_named(config_file: Path, tmp_path: Path) 
     assert "--lora-modules" not in result.stdout
 
 
-class Answers(BaseHTTPRequestHandler):
-    models = ("base", "build-rust")
-
-    def do_GET(self) -> None:
-        body = json.dumps({"data": [{"id": model} for model in self.models]}).encode()
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_arguments: object) -> None:
-        pass
-
-
 @pytest.mark.parametrize(("models", "expected"), [(("base", "build-rust"), ["base", "build-rust"]), (("other",), None)])
 def test_who_answers_on_the_port(config_file: Path, models: tuple[str, ...], expected: list[str] | None) -> None:
-    handler = type("Handler", (Answers,), {"models": models})
-    server = HTTPServer(("127.0.0.1", 0), handler)
-    config = load_config(with_serving(config_file, f"port = {server.server_port}"))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with answering(lambda _path, _body: models_answer(dict.fromkeys(models, ""))) as port:
+        config = load_config(with_serving(config_file, f"port = {port}"))
         if expected is None:
             with pytest.raises(Problem, match="answered by another server"):
                 served_models(config)
         else:
             assert served_models(config) == expected
-    finally:
-        server.shutdown()
-        server.server_close()
     assert served_models(config) is None, "no server is no error"
 
 

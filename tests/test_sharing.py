@@ -4,59 +4,46 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from servers import answering, free_port, models_answer
 from specialists.config import Config, Problem, load_config
 from specialists.server import served_models, vllm_command, vllm_environment
 from specialists.sharing import gpu
 
 
-class Handler(BaseHTTPRequestHandler):
-    heard: list[str]
-    answers: dict[str, int]
+@dataclasses.dataclass
+class Sleeper:
+    """A server that is told to sleep and to wake: what it heard, and the status that it answers to a path."""
 
-    def do_GET(self) -> None:
-        self._answer(200, json.dumps({"data": [{"id": "base"}]}).encode())
+    heard: list[str] = dataclasses.field(default_factory=list)
+    answers: dict[str, int] = dataclasses.field(default_factory=dict)
 
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.heard.append(self.path)
-        self._answer(self.answers.get(self.path, 200), b"")
-
-    def _answer(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_arguments: object) -> None:
-        pass
+    def __call__(self, path: str, _body: bytes) -> tuple[int, object]:
+        if path == "/v1/models":
+            return models_answer({"base": ""})
+        self.heard.append(path)
+        return self.answers.get(path, 200), None
 
 
 @pytest.fixture
-def handler() -> type[Handler]:
-    return type("Mine", (Handler,), {"heard": [], "answers": {}})
+def sleeper() -> Sleeper:
+    return Sleeper()
 
 
 @pytest.fixture
-def port(handler: type[Handler]) -> Iterator[int]:
-    server = HTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server.server_port
-    server.shutdown()
-    server.server_close()
+def port(sleeper: Sleeper) -> Iterator[int]:
+    with answering(sleeper) as port:
+        yield port
 
 
 def config_with(config_file: Path, port: int, mode: str = "sleep") -> Config:
@@ -67,16 +54,16 @@ def config_with(config_file: Path, port: int, mode: str = "sleep") -> Config:
 SLEPT_AND_WOKEN = ["/sleep?level=1&mode=wait", "/wake_up"]
 
 
-def test_it_sleeps_and_wakes(config_file: Path, port: int, handler: type[Handler]) -> None:
+def test_it_sleeps_and_wakes(config_file: Path, port: int, sleeper: Sleeper) -> None:
     with gpu(config_with(config_file, port)):
-        assert handler.heard == SLEPT_AND_WOKEN[:1]
-    assert handler.heard == SLEPT_AND_WOKEN
+        assert sleeper.heard == SLEPT_AND_WOKEN[:1]
+    assert sleeper.heard == SLEPT_AND_WOKEN
 
 
-def test_it_wakes_after_a_failure(config_file: Path, port: int, handler: type[Handler]) -> None:
+def test_it_wakes_after_a_failure(config_file: Path, port: int, sleeper: Sleeper) -> None:
     with pytest.raises(ZeroDivisionError), gpu(config_with(config_file, port)):
         raise ZeroDivisionError
-    assert handler.heard == SLEPT_AND_WOKEN
+    assert sleeper.heard == SLEPT_AND_WOKEN
 
 
 @contextlib.contextmanager
@@ -96,19 +83,19 @@ def killed(config: Config, how: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_it_wakes_when_the_run_is_killed(config_file: Path, port: int, handler: type[Handler], how: int) -> None:
+def test_it_wakes_when_the_run_is_killed(config_file: Path, port: int, sleeper: Sleeper, how: int) -> None:
     with killed(config_with(config_file, port), how):
         pass
     deadline = time.monotonic() + 30
-    while handler.heard != SLEPT_AND_WOKEN and time.monotonic() < deadline:
+    while sleeper.heard != SLEPT_AND_WOKEN and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert handler.heard == SLEPT_AND_WOKEN
+    assert sleeper.heard == SLEPT_AND_WOKEN
 
 
-def test_a_server_that_goes_on_is_left_alone(config_file: Path, port: int, handler: type[Handler]) -> None:
+def test_a_server_that_goes_on_is_left_alone(config_file: Path, port: int, sleeper: Sleeper) -> None:
     with gpu(config_with(config_file, port, "keep")):
         pass
-    assert handler.heard == []
+    assert sleeper.heard == []
 
 
 @pytest.mark.parametrize(
@@ -119,12 +106,12 @@ def test_a_server_that_goes_on_is_left_alone(config_file: Path, port: int, handl
     ],
 )
 def test_a_server_that_cannot(
-    config_file: Path, port: int, handler: type[Handler], path: str, message: str, heard: list[str]
+    config_file: Path, port: int, sleeper: Sleeper, path: str, message: str, heard: list[str]
 ) -> None:
-    handler.answers[path] = 404
+    sleeper.answers[path] = 404
     with pytest.raises(Problem, match=message), gpu(config_with(config_file, port)):
         pass
-    assert handler.heard == heard
+    assert sleeper.heard == heard
 
 
 def test_no_server_and_the_flags_that_it_is_started_with(config_file: Path) -> None:
@@ -180,9 +167,7 @@ class Service:
 
 @pytest.fixture
 def service(config_file: Path, tmp_path: Path) -> Iterator[Service]:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     (tmp_path / "server.py").write_text(STANDS_FOR_VLLM)
     start = f"{sys.executable} {tmp_path}/server.py {port} {tmp_path}/pid >/dev/null 2>&1 &"
     stop = f"kill -9 $(cat {tmp_path}/pid)"

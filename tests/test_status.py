@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
-from http.server import HTTPServer
 from pathlib import Path
 
 import pytest
 from built_pipeline import built, decided, evaluated, examples, version
 from click.testing import CliRunner
 from conftest import ROOT
+from servers import answering, models_answer
 from specialists import adapters
 from specialists.config import Config, load_config
 from specialists.status import Server, age, as_text, cost, duration, server_state, stale, status
-from test_server import Answers, with_serving
+from test_server import with_serving
 
 NAME = "20261123-091500-1a2b3c4d"
 
@@ -127,17 +126,12 @@ def test_without_a_server_nothing_is_said_about_serving(config_file: Path) -> No
 def test_what_runs_at_the_address(
     config_file: Path, models: tuple[str, ...], expected: list[str] | None, problem: str | None
 ) -> None:
-    server = HTTPServer(("127.0.0.1", 0), type("Handler", (Answers,), {"models": models}))
-    config = load_config(with_serving(config_file, f"port = {server.server_port}"))
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    try:
+    with answering(lambda _path, _body: models_answer(dict.fromkeys(models, ""))) as port:
+        config = load_config(with_serving(config_file, f"port = {port}"))
         found = server_state(config)
-    finally:
-        server.shutdown()
-        server.server_close()
     assert found.models == expected
     assert problem is None or problem in found.problem
-    assert server_state(config) == Server(f"http://127.0.0.1:{server.server_port}", None)
+    assert server_state(config) == Server(f"http://127.0.0.1:{port}", None)
 
 
 @pytest.mark.parametrize(
