@@ -23,7 +23,13 @@ sys.path[:0] = [str(DEMO), str(ROOT / "scripts")]
 import make_base  # noqa: E402
 import make_history  # noqa: E402
 import make_repositories  # noqa: E402
-from specialists.adapters import adapter_folder, manifest_of, promoted_versions  # noqa: E402
+from specialists.adapters import (  # noqa: E402
+    adapter_folder,
+    evaluation_of,
+    manifest_of,
+    promoted_versions,
+    train_summary,
+)
 from specialists.cli import say, table  # noqa: E402
 from specialists.config import Config, Language, load_config  # noqa: E402
 from specialists.records import read_json  # noqa: E402
@@ -66,11 +72,11 @@ def summary(config: Config) -> str:
 
 def row(config: Config, language: Language, answered: bool) -> list:
     """One language's line of the table."""
-    counts = read_json(config.rows("train", language.name).with_suffix(".summary.json")) or {}
+    counts = train_summary(config, language)
     train, heldout = counts.get("train", {}), counts.get("heldout", {})
     sources = [train.get(kind, 0) for kind in ("session", "commit", "synthetic")]
     folder = adapter_folder(config, language)
-    evaluation = (read_json(folder.latest / "evaluation.json") if folder.latest else None) or {}
+    evaluation = evaluation_of(folder.latest)
     loss = evaluation.get("loss")
     change = f"{loss['base']:.2f} -> {loss['adapter']:.2f}" if loss else "-"
     interval = f"{loss['interval'][0]:+.2f} to {loss['interval'][1]:+.2f}" if loss else "-"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from specialists.cli import command, finish, language_option, progress, say, table
+from specialists.cli import command, finish, language_option, progress, repository_option, say, table
 from specialists.config import Config, Language
 
 if TYPE_CHECKING:
@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 
 @command
 @language_option
-@click.option(
-    "--repository", "repositories", multiple=True, type=click.Path(path_type=Path),
-    help="Repository to read; repeatable. Default: those of [languages.L].",
-)  # fmt: skip
+@repository_option
 @click.option("--output", type=click.Path(path_type=Path), help="Default: data/synthetic/L.jsonl.")
 @click.option(
     "--endpoint",
@@ -39,7 +36,7 @@ def main(
     config: Config,
     as_json: bool,
     language: str,
-    repositories: tuple[Path, ...],
+    repositories: list[Path],
     output: Path | None,
     endpoint: str | None,
     model: str | None,
@@ -51,11 +48,10 @@ def main(
     from specialists.synthetic import Augmenter
 
     chosen = config.language(language)
-    paths = [path.expanduser().absolute() for path in repositories] or config.repositories(language)
     output = output or config.rows("synthetic", language)
     asked = Endpoint.configured(config, output.with_name(f".{output.stem}.requests.json"), endpoint, model)
     augmenter = Augmenter(config, chosen, Rephraser(asked) if asked else None)
-    for path in paths:
+    for path in repositories or config.repositories(language):
         augmenter.read(path, path.name, progress)
     result = augmenter.finish(chosen.wanted[0])
     if asked:

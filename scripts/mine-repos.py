@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from specialists.cli import command, finish, language_option, progress, say, table
+from specialists.cli import command, finish, language_option, progress, repository_option, say, table
 from specialists.config import Config, Language, expand_repositories
 
 if TYPE_CHECKING:
@@ -23,10 +23,7 @@ if TYPE_CHECKING:
 
 @command
 @language_option
-@click.option(
-    "--repository", "repositories", multiple=True, type=click.Path(path_type=Path),
-    help="Repository to mine; repeatable. Default: those of [languages.L].",
-)  # fmt: skip
+@repository_option
 @click.option(
     "--author", "emails", multiple=True, metavar="EMAIL",
     help="Whose commits; repeatable. Default: [owner] emails, else git config user.email.",
@@ -36,7 +33,7 @@ def main(
     config: Config,
     as_json: bool,
     language: str,
-    repositories: tuple[Path, ...],
+    repositories: list[Path],
     emails: tuple[str, ...],
     output: Path | None,
 ) -> None:
@@ -46,12 +43,11 @@ def main(
     from specialists.rephrase import Rephraser
 
     chosen = config.language(language)
-    paths = [path.expanduser().absolute() for path in repositories] or config.repositories(language)
     output = output or config.rows("commits", language)
     asked = Endpoint.configured(config, output.with_name(f".{output.stem}.requests.json"))
     miner = Miner(config, chosen, output.with_name(f".{output.stem}.mined.sqlite"))
     try:
-        for path in paths:
+        for path in repositories or config.repositories(language):
             miner.mine(path, emails or config.owner.emails, progress)
         mined = miner.finish(chosen.wanted[1], Rephraser(asked).of_commit if asked else None, progress)
     finally:

@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -51,6 +52,15 @@ def command(function: Callable) -> click.Command:
 def language_option(function: Callable) -> Callable:
     """`--language L`, one language of the configuration."""
     return click.option("--language", required=True, metavar="L", help="Language, as in [languages.L].")(function)
+
+
+def repository_option(function: Callable) -> Callable:
+    """`--repository PATH`, which may be given again, as absolute paths."""
+    return click.option(
+        "--repository", "repositories", multiple=True, type=click.Path(path_type=Path),
+        callback=lambda _context, _parameter, paths: [path.expanduser().absolute() for path in paths],
+        help="Repository to read; repeatable. Default: those of [languages.L].",
+    )(function)  # fmt: skip
 
 
 def say(message: str) -> None:
