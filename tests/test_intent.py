@@ -51,6 +51,9 @@ UNDERSTOOD = [
     ("Migrate --stop an applied step is now an error", "Migrate --stop an applied step is now an error.",
      "Done: migrate --stop an applied step is now an error.", "other"),
     ("Remove unused `first_name`", "Remove unused `first_name`.", "Removed unused `first_name`.", "refactor"),
+    ("Underscores are now replaced by dashes in commands", "Underscores are now replaced by dashes in commands.",
+     "Done: underscores are now replaced by dashes in commands.", "other"),
+    ("Keep lines to 79 columns. Grr.", "Keep lines to 79 columns.", "Kept lines to 79 columns.", "other"),
     ("Use the time of the commit instead\nof the author's", "Use the time of the commit instead of the author's.",
      "Used the time of the commit instead of the author's.", "refactor"),
 ]  # fmt: skip
@@ -77,6 +80,8 @@ def test_understood(message: str, request_text: str, closing: str, kind: str) ->
         ("Update lib/thor/options.rb", VAGUE),
         ("Really fix the parser now", VAGUE),
         ("Fixes #12", VAGUE),
+        ("Reduce unnecessary changes", VAGUE),
+        ("Correct fix for progress bars", VAGUE),
         ("Add a test for #12", VAGUE),
         ("Fix the type of the variable again", VAGUE),
         ("Fix a bug in argument handling", VAGUE),

@@ -76,7 +76,7 @@ def _refers(line: str) -> bool:
 
 def _tidy(line: str) -> str:
     """A title without references, marks and emoji."""
-    line = words.EMOJI.sub("", words.MARKS.sub("", line))
+    line = words.SIGH.sub("", words.EMOJI.sub("", words.MARKS.sub("", line)))
     if _refers(line):
         line = words.REFERENCE.sub(" ", words.LINKED.sub(" ", line))
     line = re.sub(r"(?<!\w)\(\s*[,;]*\s*\)|(?<!\w)\[\s*\]", "", line)
@@ -104,7 +104,8 @@ def _imperative(subject: str, kind: str | None) -> tuple[str, str | None]:
     subject = re.sub(leading, "", subject, flags=re.I).rstrip("!")
     word, _, rest = subject.partition(" ")
     verbless = word.lower() not in words.STARTS | words.FORMS.keys()
-    if kind in (None, "feature") and (words.NAMED.match(subject) or (verbless and words.NAMES.match(subject))):
+    named = verbless and words.NAMES.match(subject) and not words.STATEMENT.search(subject)
+    if kind in (None, "feature") and (named or words.NAMED.match(subject)):
         plain = re.fullmatch("[A-Z][a-z]+", word)
         return f"Add {subject[0].lower() if plain else subject[0]}{subject[1:]}", "add"
     if words.COMPLAINT.match(subject) and word.lower() not in words.STARTS:  # of what is, or of what is to be?

@@ -50,6 +50,7 @@ OUTSIDE = re.compile(
     rf"{ISSUE}|\bchange-?log\b|\bthanks\b|\bh/t\b", re.I
 )  # what a reader of the code alone does not have
 MARKS = re.compile(r"\[#\d+[^\]]*\]|\[(?:skip ci|ci skip|skip actions|no ci|wip)\]|:[a-z_]+:(?=\s)", re.I)
+SIGH = re.compile(r"(?<=[.!?]) (?:[GA]+r*gh*|Grr+|Ugh|Gah|Doh|Meh|Sigh|Whew|Yay|Oops|Sorry|Finally)[.!]*\Z", re.I)
 EMOJI = re.compile("[\u2190-\u2bff\ufe0f\u200d\U0001f000-\U0001faff]+")
 TRAILER = re.compile(
     r"^(?:[A-Z][\w-]*-(?:by|to|id|on|from|for|url|with|off)|cc|change-id|pr-url|git-svn-id|bug|fixes|closes|resolves"
@@ -107,6 +108,8 @@ NOISE = re.compile(
             r".* (?:for|of|in|with|to|and|or|from|by|see|about|as|on|at|via|per|the|a)",  # its end was a reference
             r".*\b(?:previous|last|prior|earlier|latest) (?:commit|pull|merge|change|pr|push)\b.*",
             r".*\b(?:take|try|attempt) #?(?:2|3|two|three)\b.*",
+            r"(?:reduce|revert|undo|drop|remove|avoid|minimi[sz]e)\w* (?:\w+ )?(?:changes|diffs?|noise|churn)",
+            r"(?:correct|proper|better|real|actual|another|new|final)\w* (?:bug)?fix(?:es)? .*",
         )
     ),
     re.I,
