@@ -103,7 +103,9 @@ NOISE = re.compile(
             r".* (?:again|a little(?: bit)?|a bit|slightly|somewhat|for now)",
             r"\S+(?: \S+)? (?:now )?works?(?: now)?",
             r".*\b(?:a (?:bit|little) \w+er|a bit of|happy|happier)\b.*",
-            r".*\bma[dk]e (?:it|them) (?:clearer|nicer|better|cleaner)\b.*",
+            r".*\bma[dk]e (?:[\w'-]+ ){1,6}(?:clearer|nicer|better|cleaner|prettier|more readable)",
+            r".*\b(?:accidental(?:ly)?|by (?:accident|mistake)|i (?:just |had )?(?:broke|forgot|missed|messed))\b.*",
+            r"(?:do not|don't) (?:change|touch|alter) (?:[\w-]+ )*(?:code|structure|order|formatting)(?: of .*)?",
             r"(?:improv|chang|updat|fix)\w* .*\band some\b.*",
             r".* (?:for|of|in|with|to|and|or|from|by|see|about|as|on|at|via|per|the|a)",  # its end was a reference
             r".*\b(?:previous|last|prior|earlier|latest) (?:commit|pull|merge|change|pr|push)\b.*",
