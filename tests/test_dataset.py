@@ -65,7 +65,6 @@ def ids_of(records) -> set[str]:
 
 
 NOTHING_HELD = {"heldout": 0.0, "heldout_clusters": 0}
-NEARLY = text("near").replace("alpha", "beta", 1)
 CASES = {
     "the same row twice": ([row(1), row(1, day=2, cluster="copy")], 1, {"duplicate": 1}),
     "a session and its commit": ([row(1), row(1, "commit", request="other words")], 1, {"same change as a session": 1}),
