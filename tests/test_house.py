@@ -21,7 +21,7 @@ SERVING = {"adapters", "alive", "checks", "doctor", "figures", "gate", "lora", "
            "parity", "promotion", "report", "scoring", "server", "sharing", "status", "vllm_server", "why",
            "writing"}  # fmt: skip
 GROUND = {"config", "tables", "records", "cli", "agent", "chat", "mask_view", "sources", "jsonc", "frozen",
-          "secrets", "secret_rules", "secret_places", "secret_values", "personal", "fakes"}  # fmt: skip
+          "secrets", "literals", "secret_rules", "secret_places", "secret_values", "personal", "fakes"}  # fmt: skip
 DATA = MODULES.keys() - LEARNING - SERVING - GROUND - {"pipeline"}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from specialists import fakes
-from specialists.secret_rules import positions
+from specialists.literals import Spots
 
 EMAIL, USER, PHONE, HOST = "e-mail address", "user name", "phone number", "host name"
 
@@ -54,7 +54,9 @@ _IN_URL = re.compile(r"://[^\s/@]*:?\Z")
 _HOME = re.compile(
     r"(?:/home/|/Users/|(?<![A-Za-z])[A-Za-z]:(?:\\{1,4}|/)Users(?:\\{1,4}|/))(?P<name>[A-Za-z_][\w.-]*)(?=[/\\\s\"'`:;,)\]}>]|$)"
 )
-_HOME_ANCHORS = ("/home/", "/users/", "\\users")
+_AT = "@"
+ANCHORS = (_AT,)
+FOLDED_ANCHORS = ("/home/", "/users/", "\\users")
 _NO_PERSON = re.compile(
     r"(?:user|username|your[\w.-]*|me|you|name|runner|ubuntu|debian|root|vagrant|node|app|appuser|admin|shared|public"
     r"|default|guest|git|vscode|codespace|circleci|travis|jenkins|gitpod|docker|linuxbrew|builder|build|ci|dev|developer"
@@ -71,9 +73,9 @@ _COUNTRY = re.compile(r"^\+\d{1,2}")  # stays
 _FICTION = re.compile(r"555[ .-]?01\d\d|123[ .-]?456|1234567|(\d)\1{5}|555[ .-]?555|555[ .-]?1234")
 
 
-def find(text: str, lower: str, hosts: tuple[str, ...]) -> Iterator[tuple[int, int, str]]:
-    """[start, end) and kind of what is personal in a text."""
-    for at in positions(text, "@"):
+def find(text: str, exact: Spots, folded: Spots, hosts: tuple[str, ...]) -> Iterator[tuple[int, int, str]]:
+    """[start, end) and kind of what is personal in a text; where ANCHORS and, in any case, FOLDED_ANCHORS stand."""
+    for at in exact.get(_AT, ()):
         before = _MAILBOX.search(text, max(0, at - 64), at)
         if before and (match := _EMAIL.match(text, before.start())):
             top = match[2].lower()
@@ -81,7 +83,7 @@ def find(text: str, lower: str, hosts: tuple[str, ...]) -> Iterator[tuple[int, i
             in_url = _IN_URL.search(text, max(0, match.start() - 100), match.start())  # scheme://user:PASSWORD@HOST
             if known and not in_url and not _NOBODY.search(match[0]):
                 yield *match.span(), EMAIL
-    if any(anchor in lower for anchor in _HOME_ANCHORS):
+    if any(anchor in folded for anchor in FOLDED_ANCHORS):
         for match in _HOME.finditer(text):
             if not _NO_PERSON.fullmatch(match["name"].rstrip(".")):
                 yield *match.span("name"), USER

@@ -6,11 +6,12 @@ Every search starts at a literal in the lower-cased text; the regular expression
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import NamedTuple
 
 from specialists.fakes import is_fake
-from specialists.secret_rules import compiled, positions
+from specialists.literals import Spots
 from specialists.secret_values import (
     is_expression,
     is_login,
@@ -31,15 +32,14 @@ class Span(NamedTuple):
     ours: bool
 
 
-def placed(text: str, lower: str, words: set[bytes]) -> Iterator[Span]:
-    """Every secret that its place gives away. `lower`: the text in lower case, of the same length."""
-    known = b" ".join(words).lower().decode()
-    yield from _assigned(text, lower, [anchor for anchor in _NAME_ANCHORS if anchor in known])
-    yield from _private_keys(text)
-    yield from _kubernetes(text)
-    for place in (place for word, place in _BY_WORD if word in known):
-        for at in positions(lower, place.anchor):
-            if match := compiled(f"(?is){place.regex}").match(text, at):
+def placed(text: str, exact: Spots, folded: Spots) -> Iterator[Span]:
+    """Every secret that its place gives away. `exact`: where ANCHORS stand; `folded`: FOLDED_ANCHORS, in any case."""
+    yield from _assigned(text, folded)
+    yield from _private_keys(text, exact.get(_PEM, ()))
+    yield from _kubernetes(text, exact.get(_MANIFEST, ()))
+    for place in (place for anchor in folded for place in _BY_ANCHOR.get(anchor, ())):
+        for at in folded[place.anchor]:
+            if match := _compiled(place).match(text, at):
                 value = match["secret"]
                 if (ours := is_fake(value)) or place.counts(value):
                     yield Span(*match.span("secret"), place.kind, ours)
@@ -88,10 +88,10 @@ _LINE_START = re.compile(r"(?:^|\n|\\n)(?:\d+: |[ \t+>#-]|export |set |ENV |ARG 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 
 
-def _assigned(text: str, lower: str, anchors: list[str]) -> Iterator[Span]:
+def _assigned(text: str, folded: Spots) -> Iterator[Span]:
     """Values in code, configuration, headers, flags and prose."""
-    for anchor in anchors:
-        for at in positions(lower, anchor):
+    for anchor in _NAME_ANCHORS if folded else ():
+        for at in folded.get(anchor, ()):
             if match := _ASSIGNMENT.match(text, at):
                 before = _BEFORE.search(text, max(0, at - 50), at)
                 start = before.start() if before else at
@@ -130,6 +130,8 @@ def _is_assigned(text: str, start: int, match: re.Match[str]) -> bool:
 
 # --- key files and manifests ---------------------------------------------------------------------------------------
 
+_PEM, _MANIFEST = "-----BEGIN", "kind: Secret"
+ANCHORS = (_PEM, _MANIFEST)
 _PEM_HEAD = re.compile(r"-----BEGIN[A-Z0-9 ]{0,30} PRIVATE KEY(?: BLOCK)?-----")
 _PEM_LINE = re.compile(  # what may stand between the lines of a key: escapes, quotes, line numbers, PEM headers
     r"""(?:\s|\\+[nrt]|["'`+,()|\#*>\\]|-(?!-)|\d{1,6}[:|][ ]|[A-Z][A-Za-z-]+:[ ][^\n\\]*)*([A-Za-z0-9+/]+={0,2})""",
@@ -144,9 +146,9 @@ _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*[A-Za-z0-9+/]{2}(?:[A-Za-z0-9+/]{2}|
 _MANIFEST_VALUE = re.compile(r":[ ]+[\"']?([^\s\"']{8,})[\"']?[ \t]*(?=\n|\Z)")
 
 
-def _private_keys(text: str) -> Iterator[Span]:
+def _private_keys(text: str, heads: Sequence[int]) -> Iterator[Span]:
     """The base64 of PEM blocks: on lines, numbered, in a diff, escaped in a string, cut off at the end."""
-    for at in positions(text, "-----BEGIN"):
+    for at in heads:
         if head := _PEM_HEAD.match(text, at):
             parts, end = [], head.end()
             while line := _PEM_LINE.match(text, end):
@@ -160,12 +162,12 @@ def _private_keys(text: str) -> Iterator[Span]:
                 yield from (Span(start, end, "private key", ours) for start, end in parts)
 
 
-def _kubernetes(text: str) -> Iterator[Span]:
+def _kubernetes(text: str, kinds: Sequence[int]) -> Iterator[Span]:
     """Values of a manifest of kind Secret, before and after that line (kubectl sorts keys)."""
     last = 0
-    for at in positions(text, "kind: Secret"):
+    for at in kinds:
         start = max(last, at - _MANIFEST_LONGEST, text.rfind("\n---", last, at))
-        ends = [text.find(mark, at + 1, at + _MANIFEST_LONGEST) for mark in ("\n---", "kind: Secret")]
+        ends = [text.find(mark, at + 1, at + _MANIFEST_LONGEST) for mark in ("\n---", _MANIFEST)]
         last = min([end for end in ends if end >= 0], default=min(len(text), at + _MANIFEST_LONGEST))
         for block in _MANIFEST_DATA.finditer(text, start, last):
             for value in _MANIFEST_VALUE.finditer(text, *block.span(1)):
@@ -269,4 +271,13 @@ PLACES = [
     Place("sidekiq login", "://",
           r"://(?P<secret>[a-f0-9]{8}:[a-f0-9]{8})@(?:gems|enterprise)\.contribsys\.com", _always),
 ]  # fmt: skip
-_BY_WORD = [(max(re.findall(r"\w+", place.anchor), key=len, default=""), place) for place in PLACES]
+_BY_ANCHOR: dict[str, list[Place]] = {}
+for _place in PLACES:
+    _BY_ANCHOR.setdefault(_place.anchor, []).append(_place)
+FOLDED_ANCHORS = frozenset([*_BY_ANCHOR, *_NAME_ANCHORS])
+
+
+@cache
+def _compiled(place: Place) -> re.Pattern[str]:
+    """A place's expression, compiled when its anchor was first seen."""
+    return re.compile(f"(?is){place.regex}", re.ASCII)

@@ -7,9 +7,10 @@ prefix, the anchor), because finding a literal costs a hundredth of what a regul
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
+
+from specialists.literals import Spots
 
 ALNUM, HEX, WORD, B64 = "[A-Za-z0-9]", "[a-f0-9]", "[A-Za-z0-9_-]", "[A-Za-z0-9+/]"
 LOWER, UPPER, BASE32 = "[a-z0-9]", "[A-Z0-9]", "[A-Z2-7]"
@@ -263,52 +264,19 @@ FORMS = [
     Form("teams webhook", ".webhook.office.com/", r"\.webhook\.office\.com/(?P<secret>[\w@/-]{70,})"),
 ]  # fmt: skip
 
-
-_HEAD = 3
-_WORDS = bytes(code if code < 128 and (chr(code).isalnum() or chr(code) == "_") else ord(" ") for code in range(256))
-_BEFORE_A_WORD = (b"\\n", b"\\r", b"\\t", b"%3D", b"%3d")  # as in _START
-
-
-def words(text: str) -> set[bytes]:
-    """The different words of a text. Looking for something in them costs a fraction of looking in the text."""
-    data = text.encode("utf-8", "replace")
-    for glue in _BEFORE_A_WORD:
-        data = data.replace(glue, b" ")
-    if b"\x1b[" in data:
-        data = re.sub(rb"\x1b\[\d+m", b" ", data)
-    return set(data.translate(_WORDS).split())
-
-
-def _head(rule: Token | Form) -> bytes:
-    """How the first word of a rule's anchor begins: `sk` for `sk-ant-`, `ghp` for `ghp_`; b"" where that is open."""
-    word = re.search(r"\w+", rule.anchor)
-    inside = word is not None and rule.back > 0 and word.start() == 0
-    if word is None or inside or (len(word[0]) < _HEAD and word.end() == len(rule.anchor)):
-        return b""
-    return word[0][:_HEAD].encode()
-
-
-_BY_HEAD: dict[bytes, list[Token | Form]] = {}
 _RULES: list[Token | Form] = [*TOKENS, *FORMS]
-for _rule in _RULES:
-    _BY_HEAD.setdefault(_head(_rule), []).append(_rule)
+_BY_ANCHOR: dict[str, list[int]] = {}
+for _number, _rule in enumerate(_RULES):
+    _BY_ANCHOR.setdefault(_rule.anchor, []).append(_number)
+ANCHORS = frozenset(_BY_ANCHOR)
 
 
-def possible(text: str, words: set[bytes]) -> list[Token | Form]:
-    """The rules that can find something in a text of these words."""
-    heads = {word[:_HEAD] for word in words} & _BY_HEAD.keys()
-    return [rule for head in sorted({b"", *heads}) for rule in _BY_HEAD[head] if rule.anchor in text]
-
-
-def positions(text: str, anchor: str) -> Iterator[int]:
-    """Where a literal stands in a text."""
-    at = text.find(anchor)
-    while at >= 0:
-        yield at
-        at = text.find(anchor, at + len(anchor))
+def possible(spots: Spots) -> list[Token | Form]:
+    """The rules whose anchors stand in a text, in the order in which they are written down here."""
+    return [_RULES[number] for number in sorted(n for anchor in spots for n in _BY_ANCHOR.get(anchor, ()))]
 
 
 @cache
-def compiled(regex: str) -> re.Pattern[str]:
+def compiled(rule: Token | Form) -> re.Pattern[str]:
     """A rule's expression, compiled when its anchor was first seen."""
-    return re.compile(regex, re.ASCII)
+    return re.compile(rule.regex, re.ASCII)

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from specialists import fakes, personal
+from specialists import fakes, personal, secret_places, secret_rules
 from specialists.fakes import LEAST
+from specialists.literals import Literals, Spots
 from specialists.records import Record, canonical, is_target, record_id
-from specialists.secret_places import placed
-from specialists.secret_rules import compiled, positions, possible, words
+from specialists.secret_rules import compiled, possible
 from specialists.secret_values import case_changes, copies, is_placeholder, is_secret_value, name_kind
 
 if TYPE_CHECKING:
@@ -147,6 +147,10 @@ def clean(messages: list[dict[str, Any]], source: dict[str, Any], rules: Rules =
     return Cleaned(fresh, changed.get(len(messages), source), frozenset(spoiled), list(findings))
 
 
+_EXACT = Literals([*secret_rules.ANCHORS, *secret_places.ANCHORS, *personal.ANCHORS])
+_FOLDED = Literals([*secret_places.FOLDED_ANCHORS, *personal.FOLDED_ANCHORS])  # in the text in lower case
+
+
 # --- finding -------------------------------------------------------------------------------------------------------
 
 
@@ -174,23 +178,23 @@ def _find(text: str, rules: Rules) -> tuple[Find, ...]:
     lower = text.lower()
     if len(lower) != len(text):  # a few letters grow (İ); positions have to stay
         lower = "".join(char.lower() if char.isascii() else char for char in text)
-    vocabulary = words(text)
-    finds = [*_shaped(text, vocabulary), *_placed(text, lower, vocabulary), *_owners(text, rules)]
+    exact, folded = _EXACT.find(text), _FOLDED.find(lower)
+    finds = [*_shaped(text, exact), *_placed(text, exact, folded), *_owners(text, rules)]
     secrets = [item for item in _joined(finds) if item.ours or not _is_allowed(text[item.start : item.end], rules)]
     private = [
         Find(start, end, kind, PERSONAL)
-        for start, end, kind in personal.find(text, lower, rules.hosts)
+        for start, end, kind in personal.find(text, exact, folded, rules.hosts)
         if not any(item.start < end and start < item.end for item in secrets)
     ]
     private = [item for item in _joined(private) if not _is_allowed(text[item.start : item.end], rules)]
     return tuple(sorted(secrets + private, key=lambda item: item.start))
 
 
-def _shaped(text: str, vocabulary: set[bytes]) -> Iterator[Find]:
+def _shaped(text: str, exact: Spots) -> Iterator[Find]:
     """Tokens that are known by their shape."""
-    for rule in possible(text, vocabulary):
-        pattern = compiled(rule.regex)
-        for at in positions(text, rule.anchor):
+    for rule in possible(exact):
+        pattern = compiled(rule)
+        for at in exact[rule.anchor]:
             match = pattern.search(text, max(0, at - rule.back), at + 600) if rule.back else pattern.match(text, at)
             if match and (item := _shape_found(rule.kind, match)):
                 yield item
@@ -208,9 +212,9 @@ def _shape_found(kind: str, match: re.Match[str]) -> Find | None:
     return Find(start, end, kind, keep=keep) if random and enough and not is_placeholder(body) else None
 
 
-def _placed(text: str, lower: str, vocabulary: set[bytes]) -> Iterator[Find]:
+def _placed(text: str, exact: Spots, folded: Spots) -> Iterator[Find]:
     """Secrets that are known by where they stand."""
-    for start, end, kind, ours in placed(text, lower, vocabulary):
+    for start, end, kind, ours in secret_places.placed(text, exact, folded):
         if ours or len(fakes.slots(text[start:end])) >= LEAST:
             yield Find(start, end, kind, ours=ours)
 

@@ -1,0 +1,30 @@
+"""Many literals in one pass: the same places as looking for each alone."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from specialists.literals import Literals
+
+LITERALS = ["a", "ab", "abc", "bc", "aa", "aaa", "ä", "|", "-----BEGIN"]
+
+
+def places(text: str, literal: str) -> list[int]:
+    found, at = [], text.find(literal)
+    while at >= 0:
+        found.append(at)
+        at = text.find(literal, at + len(literal))
+    return found
+
+
+@given(st.text(alphabet="abcä|-BEGIN😀\ud800İ", max_size=60))
+def test_each_literal_is_found_where_it_stands_whatever_stands_around_it(text: str) -> None:
+    assert Literals(LITERALS).find(text) == {item: places(text, item) for item in LITERALS if item in text}
+
+
+def test_a_literal_that_repeats_itself_costs_no_more_than_its_length() -> None:
+    assert Literals(["AAAAAAAAAA"]).find("A" * 1000) == {"AAAAAAAAAA": list(range(0, 1000, 10))}
+
+
+def test_case_counts_and_nothing_is_found_in_nothing() -> None:
+    assert Literals(["sk-"]).find("SK-") == Literals(["sk-"]).find("") == {}
