@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,9 @@ from opencode_rows import V1, V2, History, bash, edit, text, tool
 from specialists.chat import Chat
 from specialists.config import Unlearned, load_config
 from specialists.extraction import Extractor
-from specialists.records import read_records, write_records
+from specialists.records import line_of, read_records, write_records
 from specialists.session_cache import SessionCache
-from specialists.spool import Spool, line_of
+from specialists.spool import Spool
 from tiny_models import save_tokenizer
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -206,17 +208,30 @@ def test_with_and_without_what_was_kept_the_result_is_the_same(config_file: Path
     assert outcomes[0] == outcomes[1]
 
 
+LINES = ['{"a":"\\n\u2028ä"}\n'.encode(), b"2\n"]
+
+
+def test_the_cache_of_an_older_version_is_no_obstacle(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "cache")) as old:
+        old.executescript("CREATE TABLE setup (key text); CREATE TABLE result (session text, state text, data text)")
+    for expected in (None, ({}, LINES)):
+        cache = SessionCache(tmp_path / "cache", "a")
+        assert cache.get("ses_1", "s") == expected
+        cache.put("ses_1", "s", {}, LINES)
+        cache.close()
+
+
 def test_another_configuration_or_what_left_the_history_empties_the_cache(tmp_path: Path) -> None:
     path = tmp_path / "cache"
-    for key, expected in (("a", [None, None]), ("a", [{"x": 1}, None]), ("b", [None, None])):
+    for key, expected in (("a", [None, None]), ("a", [({"x": 1}, LINES), None]), ("b", [None, None])):
         cache = SessionCache(path, key)
         assert [cache.get("ses_1", "s"), cache.get("ses_2", "s")] == expected
-        cache.put("ses_1", "s", {"x": 1})
+        cache.put("ses_1", "s", {"x": 1}, LINES)
         if expected == [None, None]:
-            cache.put("ses_2", "other state", {})
+            cache.put("ses_2", "other state", {}, [])
         cache.close()
     cache = SessionCache(path, "b")
-    assert cache.get("ses_2", "other state") == {}
+    assert cache.get("ses_2", "other state") == ({}, [])
     cache.close()
     cache = SessionCache(path, "b")
     assert cache.get("ses_1", "s") is None, "not asked for in the run before"

@@ -167,17 +167,27 @@ class Estimate:
     BYTES_PER_TOKEN = 3.0
     FRAME = 12
 
+    def __init__(self) -> None:
+        self._tools: tuple[list[dict] | None, int] = (None, len("[]"))  # the last ones, which are those of a session
+
     def count(self, messages: list[dict], tools: list[dict] | None = None) -> int:
         """Tokens of a conversation, estimated."""
-        size = len(json.dumps(tools or [], ensure_ascii=False)) + 600
+        if tools is not None and tools is not self._tools[0]:
+            self._tools = tools, len(json.dumps(tools, ensure_ascii=False))
+        size = (self._tools[1] if tools else len("[]")) + 600
         frames = 0
         for message in messages:
-            size += len((message.get("content") or "").encode("utf-8", "replace"))
+            size += _bytes(message.get("content") or "")
             frames += 1
             for call in message.get("tool_calls") or ():
-                size += len(call["function"]["name"]) + len(call["function"]["arguments"].encode("utf-8", "replace"))
+                size += len(call["function"]["name"]) + _bytes(call["function"]["arguments"])
                 frames += 1
         return round(size / self.BYTES_PER_TOKEN) + frames * self.FRAME
+
+
+def _bytes(text: str) -> int:
+    """Length in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
 def token_counter(model: str, revision: str | None = None) -> Chat | Estimate:
@@ -208,9 +218,11 @@ def _model_file(model: str, name: str, revision: str | None, required: bool = Fa
     """The text of one of a model's files, from its folder or the Hub's cache; empty when it is not there."""
     path: Path | None = Path(model).expanduser() / name
     if not Path(model).expanduser().is_dir():
-        from huggingface_hub import try_to_load_from_cache
+        cached = None
+        if model.count("/") == 1:
+            from huggingface_hub import try_to_load_from_cache
 
-        cached = try_to_load_from_cache(model, name, revision=revision) if model.count("/") == 1 else None
+            cached = try_to_load_from_cache(model, name, revision=revision)
         path = Path(cached) if isinstance(cached, str) else None
     if path and path.is_file():
         return path.read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import PurePosixPath
 
 from specialists.config import Language
@@ -249,12 +249,17 @@ class Judge:
 
     def _of_path(self, path: str) -> tuple[str, bool] | None:
         """The language of a path and whether it is a manifest; None for prose, data and configuration."""
-        name = PurePosixPath(path.rstrip("/")).name
+        name, suffix = _name_and_suffix(path)
         if name in self._by_file:
-            return self._by_file[name], PurePosixPath(name).suffix not in self._by_extension
-        suffix = PurePosixPath(name).suffix
+            return self._by_file[name], suffix not in self._by_extension
         if suffix in self._by_extension:
             return self._by_extension[suffix], False
         if suffix.lower() in _OTHER_EXTENSIONS:
             return OTHER, False
         return None
+
+
+@lru_cache(maxsize=4096)  # a session works on the same files again and again
+def _name_and_suffix(path: str) -> tuple[str, str]:
+    name = PurePosixPath(path.rstrip("/")).name
+    return name, PurePosixPath(name).suffix

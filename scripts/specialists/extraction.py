@@ -19,10 +19,10 @@ from specialists.opencode_chat import Step, Turn, turns
 from specialists.opencode_db import Known, Session, Unreadable, read_sessions
 from specialists.opencode_tools import infer_schemas, known_tools
 from specialists.project_paths import ProjectPaths
-from specialists.records import iso, make_record, read_records, write_json
+from specialists.records import iso, line_of, make_record, read_records, write_json
 from specialists.secrets import SECRET, Rules, clean
 from specialists.session_cache import SessionCache
-from specialists.spool import Spool, line_of
+from specialists.spool import Spool
 from specialists.windows import Packer, Unit, step_unit, user_unit
 
 COPY = "copy of another session"
@@ -35,7 +35,7 @@ _BAD_ROWS = (AttributeError, KeyError, IndexError, TypeError, ValueError, Overfl
 
 @dataclass
 class Share:
-    """What one session gives; all of it goes through JSON and back unchanged."""
+    """What one session gives; all of it but the lines goes through JSON and back unchanged."""
 
     chain: list[int]  # see Copies
     cluster: str
@@ -44,7 +44,8 @@ class Share:
     lost: Counter[str] = field(default_factory=Counter)  # steps by reason, languages aside
     by_language: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # turns, steps, examples
     lost_by_language: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    lines: list[tuple[str, str, str, str]] = field(default_factory=list)  # language, time, id, record
+    rows: list[tuple[str, str, str]] = field(default_factory=list)  # language, time, id
+    lines: list[bytes] = field(default_factory=list)  # beside the rows: each as it is written
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,10 @@ class Extractor:
         return read_histories(databases, self.totals.problems, self._unchanged)
 
     def _unchanged(self, session: Session) -> bool:
-        value = self._cache.get(session.id, self._state(session))
-        if value is None:
+        known = self._cache.get(session.id, self._state(session))
+        if known is None:
             return False
-        share = Share(**value)
+        share = Share(**known[0], lines=known[1])
         if self.copies.find(session.id, share.chain) != (share.cluster, share.common):
             return False
         self._merge(session, share)
@@ -133,15 +134,16 @@ class Extractor:
         except _BAD_ROWS as error:
             self.totals.problems.append(f"session {session.id}: rows of an unknown shape: {error!r}")
             return
-        self._cache.put(session.id, self._state(session), vars(share))
+        about = {name: value for name, value in vars(share).items() if name != "lines"}
+        self._cache.put(session.id, self._state(session), about, share.lines)
         self._merge(session, share)
 
     def _merge(self, session: Session, share: Share) -> None:
         self.copies.add(share.cluster, share.chain)
         self.totals.sessions.add(session.id)
         self.totals.add(share)
-        for language, time, id_, line in share.lines:
-            self._spools[language].add(time, id_, line.encode("utf-8"))
+        for (language, time, id_), line in zip(share.rows, share.lines, strict=True):
+            self._spools[language].add(time, id_, line)
 
     def _share(self, session: Session) -> Share:
         lost: Counter[str] = Counter()
@@ -205,7 +207,8 @@ class Extractor:
             record = make_record(language.name, window.messages, tools, source)
             counts["examples"] += 1
             counts["steps"] += len(window.targets)
-            share.lines.append((language.name, time, record["id"], line_of(record).decode("utf-8")))
+            share.rows.append((language.name, time, record["id"]))
+            share.lines.append(line_of(record))
 
     def finish(self) -> dict[str, Any]:
         """Write all files and the summary. What could not be read today keeps the rows that it gave before."""

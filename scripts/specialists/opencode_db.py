@@ -313,8 +313,13 @@ def _load(data: bytes | str | None) -> Any:
     if data is None:
         raise ValueError("empty")
     text = data.decode("utf-8") if isinstance(data, bytes) else data
-    value = _DECODER.decode(text)
-    return _mended(value) if "\\ud" in text or "\\uD" in text else value
+    try:
+        value, end = _DECODER.raw_decode(text)
+    except ValueError:
+        end = -1
+    if end != len(text):  # white space around it, or no JSON
+        value = _DECODER.decode(text)
+    return _mended(value) if "\\u" in text and ("\\ud" in text or "\\uD" in text) else value
 
 
 def _mended(value: Any) -> Any:

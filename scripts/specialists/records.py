@@ -28,18 +28,32 @@ SOURCES = {"session": "sessions", "commit": "commits", "synthetic": "synthetic",
 stays."""
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def canonical(value: Any) -> str:
     """JSON without white space and without lone surrogates, which no UTF-8 file can hold."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=False)
+    text = _COMPACT(value)
     return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
+
+
+def _utf8(text: str) -> bytes:
+    """A text as bytes, U+FFFD for lone surrogates; looking for them where there are none would cost more than this."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return _SURROGATES.sub("\ufffd", text).encode()
+
+
+def line_of(record: Record) -> bytes:
+    """A record as the line that a file of records holds."""
+    return _utf8(_COMPACT(record) + "\n")
 
 
 def record_id(language: str, messages: list[dict], tools: list[dict]) -> str:
     """16 hex digits over what the model sees; where it came from does not count."""
     plain = json.dumps([language, messages, tools], ensure_ascii=False, sort_keys=True)
-    return hashlib.sha256(_SURROGATES.sub("\ufffd", plain).encode()).hexdigest()[:16]
+    return hashlib.sha256(_utf8(plain)).hexdigest()[:16]
 
 
 def iso(seconds: float) -> str:

@@ -179,7 +179,9 @@ def _find(text: str, rules: Rules) -> tuple[Find, ...]:
     if len(lower) != len(text):  # a few letters grow (İ); positions have to stay
         lower = "".join(char.lower() if char.isascii() else char for char in text)
     exact, folded = _EXACT.find(text), _FOLDED.find(lower)
-    finds = [*_shaped(text, exact), *_placed(text, exact, folded), *_owners(text, rules)]
+    finds = [*_owners(text, rules)]
+    if exact or folded:
+        finds = [*_shaped(text, exact), *_placed(text, exact, folded), *finds]
     secrets = [item for item in _joined(finds) if item.ours or not _is_allowed(text[item.start : item.end], rules)]
     private = [
         Find(start, end, kind, PERSONAL)
@@ -286,17 +288,23 @@ def _anywhere(value: str) -> str:
     )
 
 
-def leaves(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+def leaves(value: Any) -> list[tuple[str, str]]:
     """Every text in a JSON value with the key it stands under, and every key; `arguments` are decoded."""
-    if isinstance(value, dict):
+    found: list[tuple[str, str]] = []
+    _collect(value, "", found)
+    return found
+
+
+def _collect(value: Any, key: str, found: list[tuple[str, str]]) -> None:
+    if isinstance(value, str):
+        found.append((key, value))
+    elif isinstance(value, dict):
         for name, item in value.items():
-            yield "", name
-            yield from leaves(_decoded(item) if name == "arguments" else item, name)
+            found.append(("", name))
+            _collect(_decoded(item) if name == "arguments" else item, name, found)
     elif isinstance(value, list):
         for item in value:
-            yield from leaves(item, key)
-    elif isinstance(value, str):
-        yield key, value
+            _collect(item, key, found)
 
 
 def _mapped(value: Any, clean: Callable[[str, str], str], key: str = "") -> Any:

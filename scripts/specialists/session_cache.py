@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS setup (key text);
-CREATE TABLE IF NOT EXISTS result (session text, state text, data text, PRIMARY KEY (session, state));
+DROP TABLE IF EXISTS setup;
+DROP TABLE IF EXISTS result;
+CREATE TABLE setup (key text);
+CREATE TABLE result (session text, state text, about text, lines blob, PRIMARY KEY (session, state));
 """
 
 
 class SessionCache:
-    """Results as JSON values, by session id and state."""
+    """Results by session id and state: a JSON value, and lines of text, which as JSON would cost many times more."""
 
     def __init__(self, path: Path, key: str):
         self._used: set[tuple[str, str]] = set()
@@ -34,27 +36,27 @@ class SessionCache:
         if path.name != ":memory:":
             path.parent.mkdir(parents=True, exist_ok=True)
         self._connection = sqlite3.connect(path, timeout=0.1)
-        self._connection.executescript(_SCHEMA)
         self._connection.execute("BEGIN IMMEDIATE")
-        if self._connection.execute("SELECT key FROM setup").fetchall() != [(key,)]:
-            self._connection.execute("DELETE FROM setup")
-            self._connection.execute("DELETE FROM result")
+        tables = self._connection.execute("SELECT name FROM sqlite_master WHERE name = 'setup'").fetchall()
+        if not tables or self._connection.execute("SELECT key FROM setup").fetchall() != [(key,)]:
+            for statement in _SCHEMA.strip().splitlines():
+                self._connection.execute(statement)
             self._connection.execute("INSERT INTO setup VALUES (?)", [key])
 
-    def get(self, session: str, state: str) -> Any | None:
+    def get(self, session: str, state: str) -> tuple[Any, list[bytes]] | None:
         """What a session in this state gave; None when that is not known."""
-        query = "SELECT data FROM result WHERE session = ? AND state = ?"
+        query = "SELECT about, lines FROM result WHERE session = ? AND state = ?"
         row = self._connection.execute(query, [session, state]).fetchone() if state else None
         if row is None:
             return None
         self._used.add((session, state))
-        return json.loads(row[0])
+        return json.loads(row[0]), row[1].splitlines(keepends=True)
 
-    def put(self, session: str, state: str, value: Any) -> None:
-        """Keep what a session gave."""
+    def put(self, session: str, state: str, about: Any, lines: list[bytes]) -> None:
+        """Keep what a session gave; each line ends in its only line feed."""
         if state:
-            row = [session, state, json.dumps(value, ensure_ascii=False)]
-            self._connection.execute("INSERT OR REPLACE INTO result VALUES (?, ?, ?)", row)
+            row = [session, state, json.dumps(about, ensure_ascii=False), b"".join(lines)]
+            self._connection.execute("INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?)", row)
             self._used.add((session, state))
 
     def close(self) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from specialists.config import Problem
-from specialists.records import Record, canonical
 
 
 class Spool:
@@ -62,11 +61,6 @@ class Spool:
                 os.unlink(file.name)
                 raise
         return True
-
-
-def line_of(record: Record) -> bytes:
-    """A record as the line that a file of records holds."""
-    return (canonical(record) + "\n").encode("utf-8")
 
 
 @contextmanager
