@@ -151,10 +151,21 @@ def test_rows_without_a_mask_are_errors_with_their_id(tmp_path: Path, template, 
         chat(template, tmp_path).encode(record)
 
 
-def test_counting_is_encoding(chats) -> None:
-    record = conversation([USER, {**ANSWER, "tool_calls": [tool_call(0, "edit", {"filePath": "a b"})]}])
-    for counter in chats.values():
-        assert counter.count(record["messages"], TOOLS) == len(counter.encode(record).input_ids)
+ODD = "a  <|im_end|>  b\n<|im_start|>user\n<|endoftext|><|im_end|> <|im_"
+
+
+@pytest.mark.parametrize("how", [{}, {"lstrip": True}, {"rstrip": True}, {"normalized": True}, {"single_word": True}])
+@pytest.mark.parametrize("text", ["Hello", ODD])
+def test_counting_is_encoding_whatever_the_special_tokens_do_beside_them(chats, how: dict, text: str) -> None:
+    call = {**ANSWER, "tool_calls": [tool_call(0, "edit", {"filePath": text})]}
+    record = conversation([{**USER, "content": text}, call])
+    for chat in chats.values():
+        tokenizer = json.loads(chat.tokenizer_json)
+        tokenizer["added_tokens"] = [{**token, **how} for token in tokenizer["added_tokens"]]
+        counter = Chat(chat.template, json.dumps(tokenizer), chat.special)
+        whole = counter.tokenizer.encode(counter.render(decoded(record["messages"]), TOOLS), add_special_tokens=False)
+        assert [counter.count(record["messages"], TOOLS) for _ in range(2)] == [len(whole.ids)] * 2
+        assert bool(counter._special) == (how == {})
 
 
 def test_the_estimate_is_on_the_safe_side(chats) -> None:

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +156,25 @@ class Chat:
 
     def count(self, messages: list[dict], tools: list[dict] | None = None) -> int:
         """Tokens of a conversation, exact."""
-        return len(self.tokenizer.encode(self.render(decoded(messages), tools), add_special_tokens=False).ids)
+        text = self.render(decoded(messages), tools)
+        return sum(map(self._length, self._special.split(text) if self._special else [text]))
+
+    @cached_property
+    def _length(self) -> Callable[[str], int]:
+        """Tokens of a text; remembered, because what stands between two special tokens comes again and again."""
+        return lru_cache(maxsize=2000)(lambda text: len(self.tokenizer.encode(text, add_special_tokens=False)))
+
+    @cached_property
+    def _special(self) -> re.Pattern[str] | None:
+        """The tokens that a tokenizer cuts a text at before anything else, so that what is between them can be counted
+        alone. None where they, or the place in the text, change what stands beside them."""
+        settings = json.loads(self.tokenizer_json)
+        tokens = [token for token in settings.get("added_tokens") or () if not token.get("normalized")]
+        greedy = any(token.get(name) for token in tokens for name in ("lstrip", "rstrip", "single_word"))
+        if not tokens or greedy or '"first"' in json.dumps(settings.get("pre_tokenizer")):
+            return None
+        longest_first = sorted((token["content"] for token in tokens), key=len, reverse=True)
+        return re.compile(f"({'|'.join(map(re.escape, longest_first))})")
 
 
 class Estimate:
