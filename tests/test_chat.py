@@ -172,7 +172,10 @@ def test_the_estimate_is_on_the_safe_side(chats) -> None:
     source = Path(__file__).read_text()
     messages = [{"role": "user", "content": source}, {**ANSWER, "content": source}]
     assert isinstance(token_counter("no/such-model"), Estimate)
-    assert Estimate().count(messages, TOOLS) > len(source) * 2 / 3.5
+    estimate = Estimate()
+    assert estimate.count(messages, TOOLS) > len(source) * 2 / 3.5
+    counts = [estimate.count(messages, tools) for tools in (TOOLS, None, TOOLS * 2, [], TOOLS)]
+    assert counts[2] > counts[0] == counts[4] > counts[1] == counts[3]
 
 
 MISSING = {

@@ -152,6 +152,17 @@ def test_a_session_that_is_known_is_not_read_and_its_state_tells_of_every_change
         history.connection.execute(change)
 
 
+def test_one_session_alone_and_those_that_somebody_else_reads(tmp_path: Path) -> None:
+    history = History(tmp_path / "a.db")
+    for number in range(3):
+        history.user(history.session(f"ses_{number}"), f"request {number}")
+    (alone,) = read_sessions(history.path, [], only="ses_1")
+    assert (alone.id, len(alone.messages), alone.rows, alone.database) == ("ses_1", 1, 2, history.path)
+    assert list(read_sessions(history.path, [], only="ses_9")) == []
+    found = read_sessions(history.path, [], elsewhere=lambda session: session.id == "ses_1")
+    assert [(session.id, len(session.messages)) for session in found] == [("ses_0", 1), ("ses_1", 0), ("ses_2", 1)]
+
+
 @pytest.mark.parametrize("other", ["opencode-beta.db", "storage"])
 def test_histories_beside_the_one_that_is_missing_are_named(tmp_path: Path, other: str) -> None:
     if other == "storage":
@@ -267,6 +278,7 @@ def test_a_session_in_both_generations_counts_once(tmp_path: Path) -> None:
         (b'{"type": "text", "text": "\xff\xfe"}', "not UTF-8"),
         (b"[1]", "not a JSON object"),
         (b"", "not JSON"),
+        (b'{"type": "text", "text": "two"} {}', "not JSON"),
     ],
 )
 def test_a_bad_row_is_named_and_the_rest_comes_through(tmp_path: Path, data: bytes, message: str) -> None:
@@ -286,7 +298,7 @@ def test_a_bad_row_is_named_and_the_rest_comes_through(tmp_path: Path, data: byt
 )
 def test_odd_characters(tmp_path: Path, stored: str, expected: str) -> None:
     history = History(tmp_path / "a.db")
-    row = f'{{"type": "text", "text": {stored}}}'.encode()
+    row = f' {{"type": "text", "text": {stored}}}\n'.encode()
     history.message(history.session(), {"role": "user"}, [row])
     (session,), problems = read(history.path)
     assert session.messages[0].parts[0]["text"] == expected and problems == []
