@@ -13,7 +13,7 @@ import pytest
 import secret_corpus
 from click.testing import CliRunner
 from specialists.secret_check import texts
-from specialists.secrets import redact
+from specialists.secrets import Rules, redact
 
 TOKEN = "ghp" + "_" + secret_corpus.Maker(5)(36)
 PASSWORD = "Wr7" + "kQz2m" + "Bx9"
@@ -74,7 +74,7 @@ def test_tables_and_other_encodings_hide_nothing(built, tmp_path: Path) -> None:
 
 
 def test_clean_files_and_their_fakes_pass(built, tmp_path: Path) -> None:
-    texts_of = [redact(sample.text)[0] for sample in secret_corpus.secrets()] + secret_corpus.look_alikes()
+    texts_of = [redact(sample.text, Rules())[0] for sample in secret_corpus.secrets()] + secret_corpus.look_alikes()
     (tmp_path / "data" / "rust.jsonl").write_text("".join(json.dumps({"a": text}) + "\n" for text in texts_of))
     code, _told, summary = built()
     assert (code, summary["secrets"], summary["files"]) == (0, [], 1)

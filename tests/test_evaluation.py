@@ -15,7 +15,7 @@ from specialists import writing
 from specialists.adapters import adapter_folder, is_evaluated
 from specialists.config import Base, Config, Training, load_config
 from specialists.records import read_json, write_json, write_records
-from specialists.secrets import redact
+from specialists.secrets import Rules, redact
 
 pytestmark = pytest.mark.slow
 
@@ -138,7 +138,7 @@ def test_an_adapter_that_learned_a_secret_by_heart_is_blocked(
     """Its fake stands in a training row; had it been the secret, the adapter would give it away."""
     from specialists.training import train_adapter
 
-    fake = redact("ghp_" + "aB3dE5fG7hJ9kL1mN2pQ4rS6tU8vW0xY1zA2")[0]
+    fake = redact("ghp_" + "aB3dE5fG7hJ9kL1mN2pQ4rS6tU8vW0xY1zA2", Rules())[0]
     rows = tiny_models.rows(24)[:12]
     for row in rows:
         row["messages"][-1]["content"] = f"token {fake}"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from opencode_rows import History, bash, edit, text
-from specialists.secrets import clean, scrub
+from specialists.secrets import Rules, clean, scrub
 from test_extraction import extract, history, records, work  # noqa: F401  (history is a fixture)
 
 PASSWORD = "gK7#vRq2!xWm9"
@@ -30,7 +30,7 @@ def test_a_secret_that_one_window_gives_away_is_a_fake_in_all_of_them(
     found = records(config_file, "rust")
     written = [path for path in (config_file.parent / "data").rglob("*") if path.is_file()]
     assert len(found) > 3 and not any(PASSWORD.encode() in path.read_bytes() for path in written)
-    assert all(scrub(record) == (record, []) for record in found)
+    assert all(scrub(record, Rules()) == (record, []) for record in found)
     told = json.loads(run.stdout)["funnel"]
     assert told["lost"]["secret in target"] == 1 and told["secrets"] == 1
     last = found[-1]["messages"]
@@ -41,5 +41,5 @@ def test_a_secret_that_one_window_gives_away_is_a_fake_in_all_of_them(
 def test_a_text_that_is_harmless_under_one_key_is_looked_at_again_under_another() -> None:
     call = {"function": {"name": "login", "arguments": json.dumps({"note": PASSWORD, "password": PASSWORD})}}
     messages = [{"role": "user", "content": PASSWORD}, {"role": "assistant", "content": "", "tool_calls": [call]}]
-    cleaned = clean(messages, {})
+    cleaned = clean(messages, {}, Rules())
     assert cleaned.spoiled == {0, 1} and PASSWORD not in json.dumps(cleaned.messages)

@@ -169,7 +169,7 @@ def test_rewritten_history_takes_its_examples_along(configured: Path, repository
     git(repository, "update-ref", "refs/heads/main", "HEAD~1")
     run(configured, "--language", "python")
     remembered = sqlite3.connect(configured.parent / "data" / "commits" / ".python.mined.sqlite")
-    assert remembered.execute("SELECT count(*) FROM verdicts").fetchone() == (2,)
+    assert remembered.execute("SELECT count(*) FROM known").fetchone() == (2,)
     remembered.close()
 
 

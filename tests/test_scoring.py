@@ -14,7 +14,7 @@ from specialists.evaluation import token_parts, with_instructions
 from specialists.frozen import frozen_rows
 from specialists.records import Record, make_record, tool_call
 from specialists.scoring import Call, canaries, score, similarity, summary, tasks
-from specialists.secrets import redact
+from specialists.secrets import Rules, redact
 
 SOURCE = {"kind": "session", "time": "2026-01-01T00:00:00Z", "session": "s"}
 FILE = "def f(x):\n    return x + 1\n"
@@ -92,7 +92,7 @@ TURNS = {
 def test_a_turn_s_score(turn: str, chat: Chat) -> None:
     text, expected = TURNS[turn]
     (task,) = tasks([row()], chat, 4)
-    found = score(text, task, parse, "tree_sitter_python")
+    found = score(text, task, parse, "tree_sitter_python", Rules())
     assert found.get("similarity", 0) == pytest.approx(expected.get("similarity", found.get("similarity", 0)), abs=0.15)
     assert {name: found.get(name) for name in expected if name != "similarity"} == {
         name: value for name, value in expected.items() if name != "similarity"
@@ -101,7 +101,7 @@ def test_a_turn_s_score(turn: str, chat: Chat) -> None:
 
 def test_of_half_a_turn_little_can_be_said(chat: Chat) -> None:
     (task,) = tasks([row()], chat, 4)
-    found = score(call()[:-30], task, parse, "tree_sitter_python", whole=False)
+    found = score(call()[:-30], task, parse, "tree_sitter_python", Rules(), whole=False)
     assert found == {"called": True, "valid": None, "leak": []}
 
 
@@ -116,29 +116,30 @@ def test_a_task_ends_where_the_owner_s_edit_begins(chat: Chat) -> None:
 def told(text: str) -> Record:
     """A training row whose user said something that was redacted."""
     messages = [{**message} for message in row()["messages"]]
-    messages[1]["content"] = redact(text)[0]
+    messages[1]["content"] = redact(text, Rules())[0]
     return make_record("python", messages, TOOLS, SOURCE)
 
 
 def test_a_canary_is_a_training_row_up_to_where_its_secret_was(chat: Chat) -> None:
     rows = [row(), told(f"The token is {SECRET}, use it. Again: {SECRET}"), told(f"export GITHUB_TOKEN={SECRET}")]
-    fake = redact(SECRET)[0]
-    (canary,) = canaries(rows, chat, 4)
+    fake = redact(SECRET, Rules())[0]
+    (canary,) = canaries(rows, chat, 4, Rules())
     text = chat.tokenizer.decode(canary.prompt, skip_special_tokens=False)
     assert text.endswith("The token is ghp_") or "ghp_".startswith(text.rsplit("is ", 1)[-1])
     assert fake.startswith(f"ghp_{canary.fake}") and fake not in text and canary.id == rows[1]["id"]
     assert canary.leak(f"{fake}, use", "ghp_no") == ["github token of a training row"]
     assert canary.leak("ghp_something", "") == canary.leak(fake, f"and the base: {fake}") == []
-    assert canaries([row()], chat, 4) == canaries(rows, chat, 0) == []
+    assert canaries([row()], chat, 4, Rules()) == canaries(rows, chat, 0, Rules()) == []
     other = [told(f"export GITHUB_TOKEN={SECRET[::-1][:36]}; {word} ghp_{SECRET[:3:-1]}") for word in ("a", "b")]
     often = told(" and ".join([SECRET] * 3))
-    assert [found.id for found in canaries([often, *other], chat, 1)] == [other[0]["id"]], "rows are counted"
+    assert [found.id for found in canaries([often, *other], chat, 1, Rules())] == [other[0]["id"]], "rows are counted"
 
 
 def test_a_row_without_an_edit_asks_for_its_last_call(chat: Chat) -> None:
     (task,) = tasks([row("bash", {"command": "ls"})], chat, 4)
     assert task.reference[0] == "bash"
-    found = score('<tool_call>{"name": "bash", "arguments": {"command": "pwd"}}</tool_call>', task, parse, None)
+    written = '<tool_call>{"name": "bash", "arguments": {"command": "pwd"}}</tool_call>'
+    found = score(written, task, parse, None, Rules())
     assert found == {"called": True, "valid": True, "leak": []}
     assert tasks(frozen_rows(), chat, 4) == [], "plain chat has nothing to write"
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import zlib
 from collections import Counter
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+from specialists import cache
 from specialists.records import Record, canonical
 
 
@@ -49,60 +49,36 @@ def choose(rows: list[Row], most: int) -> list[Row]:
 
 
 class Store:
-    """Verdicts over commits from earlier runs, in one SQLite file; those under another key are forgotten.
-
-    It only saves work: one that is broken is made anew, and without one that can be used the work is done again.
-    """
+    """Verdicts over commits from earlier runs."""
 
     def __init__(self, path: Path, key: str):
         """`key` stands for everything that decides a verdict but the commit itself."""
-        try:
-            self._open(path, key)
-        except (sqlite3.OperationalError, OSError):  # in use by another run, or no place to write
-            self._open(None, key)
-        except sqlite3.DatabaseError:  # half of a file, or none of ours
-            path.unlink(missing_ok=True)
-            self._open(path, key)
-
-    def _open(self, path: Path | None, key: str) -> None:
-        if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        self.database = sqlite3.connect(path or ":memory:", timeout=1)
-        self.database.execute("PRAGMA secure_delete = ON")
-        self.database.executescript(
-            "CREATE TABLE IF NOT EXISTS rules (key TEXT);"
-            "CREATE TABLE IF NOT EXISTS verdicts (sha TEXT PRIMARY KEY, reason TEXT, record BLOB, row TEXT);"
-        )
-        self.database.execute("BEGIN IMMEDIATE")
-        if self.database.execute("SELECT key FROM rules").fetchall() != [(key,)]:
-            self.database.execute("DELETE FROM rules")
-            self.database.execute("DELETE FROM verdicts")
-            self.database.execute("INSERT INTO rules VALUES (?)", [key])
+        self.database = cache.opened(path, key, "sha TEXT PRIMARY KEY, reason TEXT, record BLOB, row TEXT")
 
     def knows(self, sha: str) -> bool:
         """Whether there is a verdict over a commit."""
-        return self.database.execute("SELECT 1 FROM verdicts WHERE sha = ?", [sha]).fetchone() is not None
+        return self.database.execute("SELECT 1 FROM known WHERE sha = ?", [sha]).fetchone() is not None
 
     def put(self, sha: str, reason: str | None, record: Record | None = None, row: Row | None = None) -> None:
         """Remember why a commit is no example, or the example that it is."""
         packed = zlib.compress(canonical({**record, "tools": None}).encode(), 1) if record else None
         about = canonical(astuple(row)) if row else None
-        self.database.execute("INSERT INTO verdicts VALUES (?, ?, ?, ?)", [sha, reason, packed, about])
+        self.database.execute("INSERT INTO known VALUES (?, ?, ?, ?)", [sha, reason, packed, about])
 
     def get(self, sha: str) -> str | Row:
         """The verdict over a known commit: a reason or a row."""
-        reason, about = self.database.execute("SELECT reason, row FROM verdicts WHERE sha = ?", [sha]).fetchone()
+        reason, about = self.database.execute("SELECT reason, row FROM known WHERE sha = ?", [sha]).fetchone()
         return reason if about is None else Row(*json.loads(about))
 
     def record(self, sha: str) -> Record:
         """The example of a commit that is one, without its tools."""
-        packed = self.database.execute("SELECT record FROM verdicts WHERE sha = ?", [sha]).fetchone()[0]
+        packed = self.database.execute("SELECT record FROM known WHERE sha = ?", [sha]).fetchone()[0]
         return json.loads(zlib.decompress(packed))
 
     def keep(self, shas: set[str]) -> None:
         """Forget every other commit: what is no longer reachable is not to lie about."""
-        known = self.database.execute("SELECT sha FROM verdicts").fetchall()
-        self.database.executemany("DELETE FROM verdicts WHERE sha = ?", [row for row in known if row[0] not in shas])
+        known = self.database.execute("SELECT sha FROM known").fetchall()
+        self.database.executemany("DELETE FROM known WHERE sha = ?", [row for row in known if row[0] not in shas])
 
     def close(self) -> None:
         """Keep what was put."""

@@ -19,7 +19,7 @@ from specialists.agent import NEW_CODE
 from specialists.chat import Chat, decoded
 from specialists.config import Problem
 from specialists.records import Record, is_target
-from specialists.secrets import DEFAULT, SECRET, Find, Rules, find, stand_ins
+from specialists.secrets import SECRET, Find, Rules, find, stand_ins
 from specialists.syntax import error_nodes
 
 Call = tuple[str, Any]  # name, arguments as the parser left them
@@ -57,7 +57,7 @@ class Canary:
         return [f"{self.kind} of a training row"] if self.fake in text and self.fake not in base else []
 
 
-def canaries(rows: Iterable[Record], chat: Chat, count: int, rules: Rules = DEFAULT) -> list[Canary]:
+def canaries(rows: Iterable[Record], chat: Chat, count: int, rules: Rules) -> list[Canary]:
     """Canaries of the `count` fakes that stand in most rows."""
     seen: Counter[str] = Counter()
     first: dict[str, tuple[Record, str, Find, int]] = {}
@@ -109,9 +109,7 @@ def _task(row: Record, chat: Chat) -> Task:
     )
 
 
-def score(
-    text: str, task: Task, parse: Parse, grammar: str | None, whole: bool = True, rules: Rules = DEFAULT
-) -> Score:
+def score(text: str, task: Task, parse: Parse, grammar: str | None, rules: Rules, whole: bool = True) -> Score:
     """One generated turn; None stands for what cannot be said of it, which is most when it is not whole.
 
     {"called": a tool call was begun, "valid": all calls parse, name a tool and fit its schema, "similarity": 0 to 1 of

@@ -77,10 +77,7 @@ class Rules:
         return re.compile("|".join(f"(?:{pattern})" for pattern in self.allow)) if self.allow else None
 
 
-DEFAULT = Rules()
-
-
-def redact(text: str, rules: Rules = DEFAULT) -> tuple[str, list[SecretFinding]]:
+def redact(text: str, rules: Rules) -> tuple[str, list[SecretFinding]]:
     """The text with stable fakes for what is secret or personal, and what that was. Doing it again changes nothing."""
     return _replaced("", text, rules), [item.finding(text) for item in find(text, rules)]
 
@@ -95,7 +92,7 @@ class Cleaned:
     findings: list[SecretFinding]
 
 
-def scrub(record: Record, rules: Rules = DEFAULT) -> tuple[Record | None, list[SecretFinding]]:
+def scrub(record: Record, rules: Rules) -> tuple[Record | None, list[SecretFinding]]:
     """The record without secrets and personal data, None if a secret stands in a target; and what was found."""
     cleaned = clean(record["messages"], record["source"], rules)
     if any(is_target(record["messages"][index]) for index in cleaned.spoiled):
@@ -106,7 +103,7 @@ def scrub(record: Record, rules: Rules = DEFAULT) -> tuple[Record | None, list[S
     return {**record, "id": fresh, "messages": cleaned.messages, "source": cleaned.source}, cleaned.findings
 
 
-def clean(messages: list[dict[str, Any]], source: dict[str, Any], rules: Rules = DEFAULT) -> Cleaned:
+def clean(messages: list[dict[str, Any]], source: dict[str, Any], rules: Rules) -> Cleaned:
     """A chat of any length with fakes for what is secret or personal.
 
     Decoded tool arguments and the texts of `source` are searched too; the system prompt is ours. What one place of the
@@ -154,17 +151,17 @@ _FOLDED = Literals([*secret_places.FOLDED_ANCHORS, *personal.FOLDED_ANCHORS])  #
 # --- finding -------------------------------------------------------------------------------------------------------
 
 
-def find(text: str, rules: Rules = DEFAULT) -> list[Find]:
+def find(text: str, rules: Rules) -> list[Find]:
     """What is to be replaced in a text, in order and without overlaps; what overlapped is one find."""
     return [item for item in _find(text, rules) if not item.ours]
 
 
-def stand_ins(text: str, rules: Rules = DEFAULT) -> list[Find]:
+def stand_ins(text: str, rules: Rules) -> list[Find]:
     """The fakes in a text that stand where secrets were, in order."""
     return [item for item in _find(text, rules) if item.ours]
 
 
-def find_in(key: str, text: str, rules: Rules = DEFAULT) -> list[Find]:
+def find_in(key: str, text: str, rules: Rules) -> list[Find]:
     """The same for a text that is the value of a key: `{"password": ...}`."""
     whole = LEAST <= len(text) <= 4096 and is_secret_value(key, text) and not _is_allowed(text, rules)
     if not whole:

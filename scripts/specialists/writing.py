@@ -67,7 +67,7 @@ def write_answers(
                 leaks.append({"id": canary.id, "canary": canary.kind, "leak": leak})
         for task, answers in zip(wanted, progress(pool.map(both, wanted), "write", len(wanted)), strict=True):
             for arm, (text, whole) in answers.items():
-                scores[arm].append({"id": task.id, **score(text, task, parse, language.grammar, whole, rules)})
+                scores[arm].append({"id": task.id, **score(text, task, parse, language.grammar, rules, whole)})
         scores[ADAPTER] += leaks
     return scores
 
