@@ -7,11 +7,9 @@ opencode 1.18 reads (`provider`, `agent`).
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from specialists.adapters import adapter_folder
 from specialists.agent import system_prompt
 from specialists.cli import say
 from specialists.config import Config, Language, Problem
+from specialists.records import replace_file
 from specialists.server import base_url
 
 SCHEMA = "https://opencode.ai/config.json"  # opencode rewrites a file that does not name it
@@ -239,30 +238,9 @@ class ConfigFile:
             )
 
     def _replace(self, path: Path, text: str) -> None:
-        """Write whole or not at all, with the permissions of the configuration, which may hold keys."""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            mode = stat.S_IMODE(self.path.stat().st_mode) if self.path.exists() else 0o600
-            with (
-                tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file,
-                _removed_on_failure(file.name),
-            ):
-                file.write(text.encode("utf-8"))
-                file.flush()
-                os.fsync(file.fileno())
-                os.chmod(file.name, mode)
-                os.replace(file.name, path)
-        except OSError as error:
-            raise Problem(f"{path}: cannot be written: {error.strerror or error}") from None
-
-
-@contextlib.contextmanager
-def _removed_on_failure(name: str) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        os.unlink(name)
-        raise
+        """With the permissions of the configuration, which may hold keys."""
+        mode = stat.S_IMODE(self.path.stat().st_mode) if self.path.exists() else 0o600
+        replace_file(path, lambda file: file.write(text.encode("utf-8")), mode)
 
 
 def _read(path: Path) -> str | None:

@@ -9,15 +9,17 @@ their content changes, so that an idle night rebuilds nothing.
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from specialists.config import Problem
 
@@ -135,28 +137,44 @@ def read_json(path: Path) -> Any | None:
 
 
 def write_if_changed(path: Path, text: str) -> bool:
-    """Write a whole file or nothing: a temporary file beside it, flushed, renamed over it. Returns whether it changed.
-
-    Raises Problem when the disk is full or the folder cannot be written; the old file is then still there.
-    """
+    """Write a whole file or nothing, as replace_file does, and nothing at all where it holds this text already."""
     content = text.encode("utf-8")
-    try:
+    with written(path):
         if path.is_file() and path.read_bytes() == content:
             return False
+    return replace_file(path, lambda file: file.write(content))
+
+
+def replace_file(path: Path, write: Callable[[BinaryIO], Any], mode: int = 0o644) -> bool:
+    """Put what `write` writes in a file's place if it differs: a temporary file beside it, flushed, renamed over it.
+
+    Returns whether it did. Raises Problem as `written` does; the old file is then still there.
+    """
+    with written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False) as file:
             try:
-                file.write(content)
+                write(cast(BinaryIO, file))
                 file.flush()
+                if path.is_file() and filecmp.cmp(file.name, path, shallow=False):
+                    os.unlink(file.name)
+                    return False
                 os.fsync(file.fileno())
-                os.chmod(file.name, 0o644)  # a temporary file is born with 0600
+                os.chmod(file.name, mode)  # a temporary file is born with 0600
                 os.replace(file.name, path)
             except BaseException:
                 os.unlink(file.name)
                 raise
+    return True
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """While a file is written. Raises Problem when the disk is full or the folder cannot be written."""
+    try:
+        yield
     except OSError as error:
         raise Problem(f"{path}: cannot be written: {error.strerror or error}") from None
-    return True
 
 
 def sha256_file(path: Path) -> str:

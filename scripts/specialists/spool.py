@@ -5,15 +5,11 @@ The result is what `records.write_records` makes of the same records, byte for b
 
 from __future__ import annotations
 
-import filecmp
-import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from specialists.config import Problem
+from specialists.records import replace_file, written
 
 
 class Spool:
@@ -23,7 +19,7 @@ class Spool:
         self.path = path
         self._places: dict[str, tuple[str, int, int]] = {}  # id -> time, offset, length
         self._size = 0
-        with _written(path):
+        with written(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._aside: BinaryIO = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 (`finish` closes it)
 
@@ -32,7 +28,7 @@ class Spool:
 
     def add(self, time: str, id_: str, line: bytes) -> None:
         """One record as a line; of equal ids the last counts."""
-        with _written(self.path):
+        with written(self.path):
             self._aside.write(line)
         self._places[id_] = (time, self._size, len(line))
         self._size += len(line)
@@ -40,32 +36,11 @@ class Spool:
     def finish(self) -> bool:
         """Put the file in place, whole, if it differs from the one that is there. Returns whether it did."""
         order = sorted((time, id_, offset, length) for id_, (time, offset, length) in self._places.items())
-        name = f".{self.path.name}."
-        with (
-            _written(self.path),
-            self._aside,
-            tempfile.NamedTemporaryFile(dir=self.path.parent, prefix=name, suffix=".tmp", delete=False) as file,
-        ):
-            try:
-                for _time, _id, offset, length in order:
-                    self._aside.seek(offset)
-                    file.write(self._aside.read(length))
-                file.flush()
-                if self.path.is_file() and filecmp.cmp(file.name, self.path, shallow=False):
-                    os.unlink(file.name)
-                    return False
-                os.fsync(file.fileno())
-                os.chmod(file.name, 0o644)  # a temporary file is born with 0600
-                os.replace(file.name, self.path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
-        return True
 
+        def write(file: BinaryIO) -> None:
+            for _time, _id, offset, length in order:
+                self._aside.seek(offset)
+                file.write(self._aside.read(length))
 
-@contextmanager
-def _written(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise Problem(f"{path}: cannot be written: {error.strerror or error}") from None
+        with self._aside:
+            return replace_file(self.path, write)
