@@ -15,7 +15,7 @@ import pytest
 from opencode_rows import V1, V2, History, text
 from specialists.config import Problem
 from specialists.opencode_chat import replay
-from specialists.opencode_db import Session, Unreadable, read_sessions
+from specialists.opencode_db import Session, Unreadable, overview, read_sessions
 
 SAMPLES = Path(__file__).parent / "samples"
 
@@ -152,15 +152,13 @@ def test_a_session_that_is_known_is_not_read_and_its_state_tells_of_every_change
         history.connection.execute(change)
 
 
-def test_one_session_alone_and_those_that_somebody_else_reads(tmp_path: Path) -> None:
-    history = History(tmp_path / "a.db")
-    for number in range(3):
-        history.user(history.session(f"ses_{number}"), f"request {number}")
-    (alone,) = read_sessions(history.path, [], only="ses_1")
-    assert (alone.id, len(alone.messages), alone.rows, alone.database) == ("ses_1", 1, 2, history.path)
-    assert list(read_sessions(history.path, [], only="ses_9")) == []
-    found = read_sessions(history.path, [], elsewhere=lambda session: session.id == "ses_1")
-    assert [(session.id, len(session.messages)) for session in found] == [("ses_0", 1), ("ses_1", 0), ("ses_2", 1)]
+@pytest.mark.parametrize("table", ["session", "session_v2"])
+def test_what_a_database_holds_at_a_glance(tmp_path: Path, table: str) -> None:
+    history = History(tmp_path / "a.db", V1.replace("TABLE session ", f"TABLE {table} ") + V2)
+    assert overview(history.path) == (0, "")
+    for number, version in enumerate(("1.18.33", "2.0.1")):
+        history.session(f"ses_{number}", table=table, version=version)
+    assert overview(history.path) == (2, "2.0.1")
 
 
 @pytest.mark.parametrize("other", ["opencode-beta.db", "storage"])

@@ -5,10 +5,9 @@ Only looks: nothing is written, loaded or started. A check that cannot be made s
 
 from __future__ import annotations
 
+import contextlib
 import json
-import sqlite3
 from collections.abc import Callable, Iterable
-from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from specialists.cli import duration
 from specialists.config import Config, Problem
 from specialists.lora import model_folder
 from specialists.opencode_config import PROVIDER, ConfigFile, settings
+from specialists.opencode_db import overview
 from specialists.parity import parity
 from specialists.records import read_json
 from specialists.server import base_url, served_folders
@@ -85,12 +85,11 @@ def _database(path: Path) -> Check:
     if path.is_dir():
         return Check(name, "ok", f"{path}: a folder, read by extract")
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=0.5)) as database:
-            (sessions,) = database.execute("SELECT count(*) FROM session").fetchone()
-    except sqlite3.Error as error:
+        sessions, version = overview(path)
+    except Problem as problem:
         fix = "is it the right file, and may you read it? A copy, or opencode itself, opens it?"
-        return Check(name, "fail", f"{path}: cannot be read: {error}", fix)
-    return Check(name, "ok", f"{path}: {sessions} sessions")
+        return Check(name, "fail", str(problem), fix)
+    return Check(name, "ok", f"{path}: {sessions} sessions, the newest of opencode {version or '?'}")
 
 
 def repositories(config: Config) -> Check:
@@ -250,16 +249,12 @@ def head(config: Config) -> list[Check]:
 
 
 def _opencode_of_newest_session(config: Config) -> str | None:
-    """Which opencode the owner uses now, as its history says; None when that cannot be told."""
-    newest: list[tuple[int, str]] = []
+    """Which opencode the owner uses now, as the first of his histories says; None when that cannot be told."""
     for path in config.databases():
-        try:
-            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=0.5)) as database:
-                query = "SELECT time_created, version FROM session ORDER BY time_created DESC LIMIT 1"
-                newest += database.execute(query).fetchall()
-        except sqlite3.Error:
-            continue
-    return max(newest)[1] if newest else None
+        with contextlib.suppress(Problem):
+            if path.is_file() and (version := overview(path)[1]):
+                return version
+    return None
 
 
 def context(config: Config) -> Check:

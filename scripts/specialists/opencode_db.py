@@ -17,7 +17,7 @@ import re
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,17 @@ def _read_folder(folder: Path, problems: list[str], known: Known) -> Iterator[Se
         yield from _JsonStorage(storage, problems).sessions()
 
 
+def overview(path: Path) -> tuple[int, str]:
+    """How many sessions a database holds, and the version of opencode that made the newest; "" where it does not say.
+
+    Raises as read_sessions does.
+    """
+    database = _Database(path, [])
+    with database.opened() as opened:
+        rows = database.rows(*opened)
+    return len(rows), (rows[-1].get("version") or "") if rows else ""
+
+
 class _Database:
     """One SQLite database."""
 
@@ -105,20 +116,26 @@ class _Database:
         self.path, self.problems = path, problems
 
     def sessions(self, known: Known) -> Iterator[Session]:
+        with self.opened() as (connection, tables):
+            for row in self.rows(connection, tables):
+                try:
+                    session = self._session(connection, tables, row)
+                    if known(session):
+                        continue
+                    self._fill(connection, tables, session)
+                except (sqlite3.Error, ValueError, KeyError, TypeError, AttributeError) as error:
+                    self.problems.append(f"{self.path}: session {row.get('id')}: {_reason(error)}")
+                    continue
+                yield session
+
+    @contextmanager
+    def opened(self) -> Iterator[tuple[sqlite3.Connection, set[str]]]:
+        """A connection and the names of the tables. Raises as read_sessions does."""
         try:
             with closing(self._connect()) as connection:
                 tables = {name for (name,) in _rows(connection, "SELECT name FROM sqlite_master WHERE type = 'table'")}
                 self._check_schema(tables)
-                for row in self._session_rows(connection, tables):
-                    try:
-                        session = self._session(connection, tables, row)
-                        if known(session):
-                            continue
-                        self._fill(connection, tables, session)
-                    except (sqlite3.Error, ValueError, KeyError, TypeError, AttributeError) as error:
-                        self.problems.append(f"{self.path}: session {row.get('id')}: {_reason(error)}")
-                        continue
-                    yield session
+                yield connection, tables
         except sqlite3.Error as error:
             raise Unreadable(f"{self.path}: cannot be read: {_reason(error)}") from None
 
@@ -150,7 +167,7 @@ class _Database:
         if not tables & {"session", "session_v2"} or not tables & {"message", "session_message"}:
             raise Problem(f"{self.path}: not a history that this version knows; its tables: {listed}")
 
-    def _session_rows(self, connection: sqlite3.Connection, tables: set[str]) -> list[dict[str, Any]]:
+    def rows(self, connection: sqlite3.Connection, tables: set[str]) -> list[dict[str, Any]]:
         """The rows of `session` and `session_v2`, oldest first, each session once: as it was last written."""
         rows: dict[str, dict[str, Any]] = {}
         for table in sorted(tables & {"session", "session_v2"}):
