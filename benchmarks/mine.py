@@ -6,7 +6,8 @@
 The job: message, before, after and diff of every text file of every commit that is no merge. `one language` reads what
 commit_filter leaves of the three busiest authors; `examples` goes all the way to the rows. CPU is user and system time
 of a process of its own with all its children. Memory is the most that any of them took, mapped packs included, and the
-most that all took at once, what they share counted once (proportional set size, looked at every 20 ms; Linux).
+most that all took at once, what they share counted once (proportional set size, looked at every 20 ms; Linux); of that,
+what is no file (anonymous), as pages of packs are given back when others need the memory.
 PyDriller is timed on the newest --sample commits and scaled, because it takes long; where it is
 not installed (`pip install pydriller`), it is left out. What is quick runs five times, and the best counts.
 """
@@ -115,13 +116,15 @@ def measure(job: str, path: Path, extension: str, sample: int) -> dict:
     """One job in a process of its own."""
     command = [sys.executable, __file__, str(path) + "=" + extension, "--job", job, "--sample", str(sample)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    together = 0
+    together = held = 0
     while process.poll() is None:
-        together = max(together, sum(map(proportional_size, family(process.pid))))
+        sizes = [proportional_size(one) for one in family(process.pid)]
+        together, held = max(together, sum(all_ for all_, _ in sizes)), max(held, sum(own for _, own in sizes))
         time.sleep(0.02)
     if process.returncode:
         sys.exit(f"{job} failed on {path}")
-    return {**json.loads(process.stdout.read().splitlines()[-1]), "together": together // 1024}
+    found = json.loads(process.stdout.read().splitlines()[-1])
+    return {**found, "together": together // 1024, "held": held // 1024}
 
 
 def family(process: int) -> list[int]:
@@ -134,13 +137,14 @@ def family(process: int) -> list[int]:
     return [process, *(one for child in children for one in family(child))]
 
 
-def proportional_size(process: int) -> int:
-    """Proportional set size in KiB; 0 for a process that has ended, or without /proc."""
+def proportional_size(process: int) -> tuple[int, int]:
+    """Proportional set size in KiB, and what of it is anonymous; 0 for a process that has ended, or without /proc."""
     try:
         text = Path(f"/proc/{process}/smaps_rollup").read_text()
     except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")), 0)
+        return 0, 0
+    sizes = {line.split()[0]: int(line.split()[1]) for line in text.splitlines()[1:]}
+    return sizes.get("Pss:", 0), sizes.get("Pss_Anon:", 0)
 
 
 def run(job: str, path: Path, extension: str, sample: int) -> None:
@@ -229,7 +233,7 @@ def main(repositories: tuple[str, ...], commits: int, sample: int, folder: Path 
         for name, one in found.items():
             cpu = one["cpu"] * count / max(1, one["result"]) if name == "pydriller" else one["cpu"]
             ratio = f"{cpu / found['log -p']['cpu']:6.2f}x"
-            memory = f"{one['memory']:4} MB, together {one['together']:4} MB"
+            memory = f"{one['memory']:4} MB, together {one['together']:4} MB, anonymous {one['held']:4} MB"
             print(f"  {name:14} {cpu:8.2f} s CPU  {ratio}  {memory}  result {one['result']}")
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import git_repositories as repositories
 import pytest
@@ -234,6 +236,35 @@ def test_large_blob_is_not_held(tmp_path: Path) -> None:
     files = {"large.py": "x" * (MAX_BLOB + 1), "small.py": "x = 1\n"}
     folder = repositories.make(tmp_path / "large", [Made("Add both", files)])
     assert contents(folder) == {"Add both: large.py": None, "Add both: small.py": b"x = 1\n"}
+
+
+def test_large_blob_is_not_compared(tmp_path: Path) -> None:
+    history = [Made("Add it", {"a.py": "x\n"}), Made("Grow it", {"a.py": "x\n" * (MAX_BLOB // 2 + 1), "b.py": "y\n"})]
+    with GitSource(repositories.make(tmp_path / "large", history)) as source:
+        chosen = [(commit, commit.changes) for commit in source.commits()]
+        read = list(source.read(chosen))
+    found = [
+        (change.path, len(one.hunks(change)))
+        for (_, changes), one in zip(chosen, read, strict=True)
+        for change in changes
+    ]
+    assert found == [("a.py", 0), ("b.py", 1), ("a.py", 1)]
+
+
+def test_part_by_part_and_one_process_at_a_time(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = contents(plain)
+    monkeypatch.setattr("specialists.git_source.PART", 2)
+    started: list[subprocess.Popen] = []
+    start = GitSource.start
+
+    def watched(self: GitSource, *arguments: Any) -> subprocess.Popen:
+        assert all(one.returncode is not None for one in started), "two would take twice the memory"
+        started.append(start(self, *arguments))
+        return started[-1]
+
+    monkeypatch.setattr(GitSource, "start", watched)
+    assert contents(plain) == whole
+    assert len(started) == 5, "history; hunks and blobs of two commits, then of the third"
 
 
 BROKEN: dict[str, Callable[[Path], object]] = {

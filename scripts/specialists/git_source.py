@@ -7,12 +7,14 @@ also refuses repositories of other users ("dubious ownership"); through the shim
 a source.
 
 History is read in two phases: `commits` gives the metadata of all of them (about a tenth of the cost of `git log -p`),
-`read` the contents and diffs of those that the caller chose, from two processes side by side.
+`read` the diffs and contents of those that the caller chose, from one process after the other: each of them holds what
+others are deltas of, and side by side they would hold it twice.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import tempfile
 from collections import OrderedDict
@@ -21,18 +23,21 @@ from dataclasses import dataclass
 from io import BufferedReader
 from itertools import islice
 from pathlib import Path
-from typing import IO, NamedTuple
+from sys import intern
+from typing import IO, NamedTuple, cast
 
 from specialists.git_layout import MAX_REFERENCES, OBJECT_ID, Layout, Unreadable, environment, last_line, run_git, text
-from specialists.git_streams import CHUNK, Blobs, Diffs, Headers, Hunk, end, hunk, is_blob
+from specialists.git_streams import CHUNK, MAX_BLOB, Blobs, Diffs, Headers, Hunk, Patient, end, hunk, is_blob
 
 REGULAR = ("100644", "100755")
 SYMLINK, SUBMODULE = "120000", "160000"
 RECENT = 256  # blobs kept at hand: what one commit made is mostly what the next one changes
+PART = 8192  # commits whose hunks are held while contents are read
 PIPE = 1 << 20  # bytes that a pipe holds: fewer changes between processes (Linux; elsewhere of no effect)
 
-SMALL = (  # git maps whole packs into memory, 210 MB for one of 120 MB; so it takes 130, in no more time
-    "-c", "core.packedGitWindowSize=1m", "-c", "core.packedGitLimit=32m", "-c", "core.deltaBaseCacheLimit=64m",
+SMALL = (  # git maps whole packs into memory, 210 MB for one of 120 MB; so it takes 90, in no more time
+    "-c", "core.packedGitWindowSize=512k", "-c", "core.packedGitLimit=16m", "-c", "core.deltaBaseCacheLimit=40m",
+    "-c", f"core.bigFileThreshold={MAX_BLOB}",  # larger ones count as not there: no diff is made of them
 )  # fmt: skip
 
 _FORMAT = "%H%x00%P%x00%at%x00%ct%x00%ae%x00%aE%x00%an%x00%B%x00"
@@ -72,7 +77,7 @@ class Contents:
 
     def hunks(self, change: Change) -> tuple[Hunk, ...]:
         """What a change did to its lines; nothing when the diff could not be made."""
-        return tuple(hunk(*header) for header in self.headers.get((change.before, change.after), ()))
+        return tuple(map(hunk, self.headers.get((change.before, change.after), ())))
 
 
 class GitSource:
@@ -167,27 +172,46 @@ class GitSource:
     def read(self, chosen: Iterable[tuple[Commit, list[Change]]]) -> Iterator[Contents]:
         """Blobs and hunks of some changes of each commit, in order."""
         chosen = list(chosen)
+        for first in range(0, len(chosen), PART):
+            part = chosen[first : first + PART]
+            headers = list(self._headers(part))
+            yield from map(Contents, self._contents(part), headers)
+
+    def _headers(self, chosen: list[tuple[Commit, list[Change]]]) -> Iterator[Headers]:
+        """The headers of hunks of some changes of each commit."""
+        diffs = Diffs(self.start, [commit.sha for commit, _changes in chosen])
+        try:
+            for _commit, changes in chosen:
+                found = diffs.next()
+                keys = [(change.before, change.after) for change in changes]  # of ids that are held anyway
+                yield {key: found[key] for key in keys if key in found}
+        finally:
+            diffs.close()
+
+    def _contents(self, chosen: list[tuple[Commit, list[Change]]]) -> Iterator[dict[str, bytes | None]]:
+        """The blobs of some changes of each commit."""
         requests: list[str] = []
         recent = _Recent()
         for _commit, changes in chosen:
             recent.take(changes, requests.append)
-        diffs, blobs = Diffs(self.start, [commit.sha for commit, _changes in chosen]), Blobs(self.start, requests)
+        blobs = Blobs(self.start, requests)
         recent = _Recent()
         try:
             for _commit, changes in chosen:
-                headers = diffs.next()
-                yield Contents(recent.take(changes, lambda _sha: blobs.next()), headers)
+                yield recent.take(changes, lambda _sha: blobs.next())
         finally:
             blobs.close()
-            diffs.close()
 
     def start(self, arguments: Iterable[str], errors: IO | int, stdin: int = subprocess.DEVNULL) -> subprocess.Popen:
         """A git process in the shim, its output in a pipe."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             ["git", "--no-pager", f"--git-dir={self.shim}", *SMALL, *arguments],
             stdin=stdin, stdout=subprocess.PIPE, stderr=errors, env=environment(self.shim), cwd=self.shim,
-            bufsize=CHUNK, pipesize=PIPE,
+            pipesize=PIPE,
         )  # fmt: skip
+        with cast(IO, process.stdout) as pipe:
+            process.stdout = BufferedReader(Patient(os.dup(pipe.fileno())), CHUNK)
+        return process
 
     @contextlib.contextmanager
     def _running(self, arguments: list[str]) -> Iterator[tuple]:
@@ -245,7 +269,7 @@ def _parsed(fields: Iterator[bytes]) -> Iterator[Commit]:
     commit: Commit | None = None
     for item in fields:
         if commit and item.startswith((b"\n:", b":")):
-            before_mode, after_mode, before, after, status = item.lstrip(b"\n:").decode("ascii").split(" ")
+            before_mode, after_mode, before, after, status = map(intern, item.lstrip(b"\n:").decode("ascii").split(" "))
             path = _decoded(next(fields, b""))
             commit.changes.append(Change(before_mode, after_mode, before, after, status[0], path))
         elif item:
@@ -269,4 +293,5 @@ def _number(digits: bytes) -> int:
 
 
 def _decoded(name: bytes) -> str:
-    return name.decode("utf-8", "surrogateescape")
+    """A path or a name, which come again and again and are held once."""
+    return intern(name.decode("utf-8", "surrogateescape"))

@@ -11,20 +11,36 @@ import hashlib
 import re
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
-from io import BufferedReader
+from io import BufferedReader, FileIO
 from typing import IO, cast
 
 MAX_BLOB = 1 << 19  # bytes; larger files are never held in memory, their content counts as not there
 CHUNK = 1 << 17  # bytes asked of a pipe at once
+PAUSE = 0.001  # seconds in which git fills a pipe that ran empty
 
-_MARK = re.compile(  # (removed, added, before, after, commit); a literal in front is looked for fast
-    r"\n(?:@@ -([\d,]+) \+([\d,]+) @@|index ([0-9a-f]+)\.\.([0-9a-f]+)|([0-9a-f]{40,64})(?=\n))"
+_MARK = re.compile(  # (hunk, before, after, commit); a literal in front is looked for fast
+    r"\n(?:@@ -([\d,]+ \+[\d,]+) @@|index ([0-9a-f]+)\.\.([0-9a-f]+)|([0-9a-f]{40,64})(?=\n))"
 )
 _NO_MARK = ("",)
 
 Hunk = tuple[int, int, int, int]  # lines before[a:b] became after[c:d], counted from 0
-Headers = dict[tuple[str, str], list[tuple[str, str]]]  # by (before, after): a hunk's `start,count` in each
+Headers = dict[tuple[str, str], list[str]]  # by (before, after): of each hunk `start,count +start,count`
+
+
+class Patient(FileIO):
+    """The end of a pipe that lets the writer get ahead: woken for every few kilobytes, both processes would spend a
+    tenth of their time on taking turns."""
+
+    _empty = False
+
+    def readinto(self, buffer) -> int | None:
+        if self._empty:
+            time.sleep(PAUSE)
+        count = super().readinto(buffer)
+        self._empty = count is not None and count < len(buffer)
+        return count
 
 
 class Stream:
@@ -68,9 +84,9 @@ class Blobs(Stream):
             size = int(header.rsplit(b" ", 1)[1])
             if size > MAX_BLOB and _skipped(output, size + 1):
                 return None
-            content = output.read(size + 1)  # with the line end behind it
-            if len(content) > size:
-                return content[:-1]
+            content = output.read(size)
+            if output.read(1):  # the line end behind it, so all of it is there
+                return content
         self.restart()  # a corrupt object ends the process
         return None
 
@@ -93,9 +109,9 @@ class Diffs(Stream):
         found: Headers = {}
         if self._begun == request:
             self._begun, headers = "", []
-            for removed, added, before, after, commit in self._marks:
-                if removed:
-                    headers.append((removed, added))
+            for header, before, after, commit in self._marks:
+                if header:
+                    headers.append(header)
                 elif before:
                     headers = found[before, after] = []  # anew for a copy of a file
                 else:
@@ -117,8 +133,9 @@ def _diff_marks(output: BufferedReader) -> Iterator[tuple[str, ...]]:
         yield from _MARK.findall((whole + end).decode("latin-1"))
 
 
-def hunk(removed: str, added: str) -> Hunk:
+def hunk(header: str) -> Hunk:
     """A hunk by its header."""
+    removed, added = header.split(" +")
     return (*_lines(removed), *_lines(added))
 
 
