@@ -27,18 +27,21 @@ from sys import intern
 from typing import IO, NamedTuple, cast
 
 from specialists.git_layout import MAX_REFERENCES, OBJECT_ID, Layout, Unreadable, environment, last_line, run_git, text
-from specialists.git_streams import CHUNK, MAX_BLOB, Blobs, Diffs, Headers, Hunk, Patient, end, hunk, is_blob
+from specialists.git_streams import CHUNK, MAX_BLOB, Blobs, Diffs, Hunk, Patient, end, hunk, is_blob
 
 REGULAR = ("100644", "100755")
 SYMLINK, SUBMODULE = "120000", "160000"
 RECENT = 256  # blobs kept at hand: what one commit made is mostly what the next one changes
-PART = 8192  # commits whose hunks are held while contents are read
+PART = 1 << 15  # commits whose hunks are held (under 1 KB each); each part begins with empty caches
 PIPE = 1 << 20  # bytes that a pipe holds: fewer changes between processes (Linux; elsewhere of no effect)
 
 SMALL = (  # git maps whole packs into memory, 210 MB for one of 120 MB; so it takes 90, in no more time
     "-c", "core.packedGitWindowSize=512k", "-c", "core.packedGitLimit=16m", "-c", "core.deltaBaseCacheLimit=40m",
     "-c", f"core.bigFileThreshold={MAX_BLOB}",  # larger ones count as not there: no diff is made of them
 )  # fmt: skip
+KEEPING = {  # glibc would give back the memory of every blob that is put away, only to ask for it again
+    "MALLOC_TRIM_THRESHOLD_": str(8 << 20), "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
+}  # fmt: skip
 
 _FORMAT = "%H%x00%P%x00%at%x00%ct%x00%ae%x00%aE%x00%an%x00%B%x00"
 
@@ -73,11 +76,11 @@ class Contents:
     """What the second phase adds to a commit."""
 
     blobs: dict[str, bytes | None]  # by id, to be checked with is_blob; None: missing, corrupt or over MAX_BLOB
-    headers: Headers  # of hunks
+    headers: dict[tuple[str, str], str]  # by (before, after): those of the hunks, a line each
 
     def hunks(self, change: Change) -> tuple[Hunk, ...]:
         """What a change did to its lines; nothing when the diff could not be made."""
-        return tuple(map(hunk, self.headers.get((change.before, change.after), ())))
+        return tuple(map(hunk, self.headers.get((change.before, change.after), "").splitlines()))
 
 
 class GitSource:
@@ -177,14 +180,14 @@ class GitSource:
             headers = list(self._headers(part))
             yield from map(Contents, self._contents(part), headers)
 
-    def _headers(self, chosen: list[tuple[Commit, list[Change]]]) -> Iterator[Headers]:
-        """The headers of hunks of some changes of each commit."""
+    def _headers(self, chosen: list[tuple[Commit, list[Change]]]) -> Iterator[dict[tuple[str, str], str]]:
+        """The headers of hunks of some changes of each commit, in few objects: thousands wait with theirs."""
         diffs = Diffs(self.start, [commit.sha for commit, _changes in chosen])
         try:
             for _commit, changes in chosen:
                 found = diffs.next()
                 keys = [(change.before, change.after) for change in changes]  # of ids that are held anyway
-                yield {key: found[key] for key in keys if key in found}
+                yield {key: "\n".join(found[key]) for key in keys if key in found}
         finally:
             diffs.close()
 
@@ -206,8 +209,8 @@ class GitSource:
         """A git process in the shim, its output in a pipe."""
         process = subprocess.Popen(
             ["git", "--no-pager", f"--git-dir={self.shim}", *SMALL, *arguments],
-            stdin=stdin, stdout=subprocess.PIPE, stderr=errors, env=environment(self.shim), cwd=self.shim,
-            pipesize=PIPE,
+            stdin=stdin, stdout=subprocess.PIPE, stderr=errors, cwd=self.shim,
+            env=environment(self.shim) | KEEPING, pipesize=PIPE,
         )  # fmt: skip
         with cast(IO, process.stdout) as pipe:
             process.stdout = BufferedReader(Patient(os.dup(pipe.fileno())), CHUNK)
