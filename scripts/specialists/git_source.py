@@ -39,9 +39,6 @@ SMALL = (  # git maps whole packs into memory, 210 MB for one of 120 MB; so it t
     "-c", "core.packedGitWindowSize=512k", "-c", "core.packedGitLimit=16m", "-c", "core.deltaBaseCacheLimit=40m",
     "-c", f"core.bigFileThreshold={MAX_BLOB}",  # larger ones count as not there: no diff is made of them
 )  # fmt: skip
-KEEPING = {  # glibc would give back the memory of every blob that is put away, only to ask for it again
-    "MALLOC_TRIM_THRESHOLD_": str(8 << 20), "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
-}  # fmt: skip
 
 _FORMAT = "%H%x00%P%x00%at%x00%ct%x00%ae%x00%aE%x00%an%x00%B%x00"
 
@@ -209,8 +206,8 @@ class GitSource:
         """A git process in the shim, its output in a pipe."""
         process = subprocess.Popen(
             ["git", "--no-pager", f"--git-dir={self.shim}", *SMALL, *arguments],
-            stdin=stdin, stdout=subprocess.PIPE, stderr=errors, cwd=self.shim,
-            env=environment(self.shim) | KEEPING, pipesize=PIPE,
+            stdin=stdin, stdout=subprocess.PIPE, stderr=errors, env=environment(self.shim), cwd=self.shim,
+            pipesize=PIPE,
         )  # fmt: skip
         with cast(IO, process.stdout) as pipe:
             process.stdout = BufferedReader(Patient(os.dup(pipe.fileno())), CHUNK)
