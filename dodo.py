@@ -16,10 +16,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from specialists import adapters, pipeline  # noqa: E402
-from specialists.config import Problem, load_config  # noqa: E402
+from specialists import pipeline  # noqa: E402
+from specialists.ground.config import Problem, load_config  # noqa: E402
+from specialists.ground.sources import database_state, example_files, file_state, repository_state  # noqa: E402
 from specialists.pipeline import Unchanged, code, keys  # noqa: E402
-from specialists.sources import database_state, example_files, file_state, repository_state  # noqa: E402
+from specialists.serving import adapters  # noqa: E402
 
 try:
     CONFIG = load_config()
@@ -116,7 +117,7 @@ def task_replay():
         yield {
             "name": name,
             "actions": script("replay", "--language", name),
-            "file_dep": [*code("replay"), str(ROOT / "scripts/specialists/general_prompts.txt")],
+            "file_dep": [*code("replay"), str(ROOT / "scripts/specialists/data/general_prompts.txt")],
             "targets": [CONFIG.rows("replay", name)],
             "uptodate": [Unchanged(lambda: keys(CONFIG.endpoint, "endpoint"))],
         }
@@ -206,7 +207,7 @@ def task_report():
         written += [*CONFIG.paths.adapters.glob("*/*.jsonl"), CONFIG.paths.reports / "answers.json"]
         return {"problems": [*map(str, CONFIG.findings)], **{str(path): file_state(path) for path in sorted(written)}}
 
-    template = str(ROOT / "scripts" / "specialists" / "report.html.jinja")
+    template = str(ROOT / "scripts" / "specialists" / "serving" / "report.html.jinja")
     return {
         "actions": script("report"),
         "file_dep": [*code("report"), template],
@@ -249,7 +250,7 @@ def task_why():
     """Say what makes a task run, and what a training will cost: `doit why train:rust`; no name: all tasks."""
 
     def why(names: list[str]):
-        from specialists import why
+        from specialists.serving import why
 
         asked = names or DEFAULT
         return pipeline.tell(lambda: why.why(CONFIG, pipeline.reasons(globals(), asked), asked))

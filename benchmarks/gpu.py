@@ -3,7 +3,7 @@
     python benchmarks/gpu.py                      # on a GPU: full width and depth; without one: small, and it says so
     python benchmarks/gpu.py --tokens 4096 --layers 12
 
-Weights are made parameter by parameter on the device and go through the same loading as a real base (specialists.nf4);
+Weights are made parameter by parameter on the device and go through the same loading as a real base (learning.nf4);
 then the same trainer takes a few steps (r = 16, gradient checkpointing, 8-bit AdamW). Reports the time to load, peak
 memory, tokens per second, whether flash-linear-attention was used (run it in an environment with and in one without),
 and what 300 examples of that length in 3 epochs would take. The aim: a peak of at most 80 GiB at 8,192 tokens.
@@ -46,7 +46,7 @@ class Random:
 def load(config: Any, device: str, dtype: Any) -> Any:
     """A model of that configuration in NF4, its weights random, never whole in 16 bits."""
     import torch
-    from specialists.nf4 import Nf4Config
+    from specialists.learning.nf4 import Nf4Config
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
@@ -66,9 +66,9 @@ def steps(model: Any, tokens: int, count: int, gpu: bool) -> tuple[float, int]:
     import tiny_models
     import torch
     from datasets import Dataset
-    from specialists.config import Training
-    from specialists.targets import trainable_parameters, wrap
-    from specialists.training import _trainer
+    from specialists.ground.config import Training
+    from specialists.learning.targets import trainable_parameters, wrap
+    from specialists.learning.training import _trainer
     from transformers import AutoTokenizer, TrainerCallback
 
     class Clock(TrainerCallback):

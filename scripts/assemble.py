@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from specialists.cli import command, finish, language_option, progress, say
-from specialists.config import Config, Language, Problem
-from specialists.records import Record, sha256_file, write_if_changed, write_json, write_records
-from specialists.sources import example_files
+from specialists.ground.cli import command, finish, language_option, progress, say
+from specialists.ground.config import Config, Language, Problem
+from specialists.ground.records import Record, sha256_file, write_if_changed, write_json, write_records
+from specialists.ground.sources import example_files
 
 if TYPE_CHECKING:
-    from specialists.dataset import Dataset, Row
+    from specialists.data.dataset import Dataset, Row
 
 
 @command
@@ -39,7 +39,7 @@ def main(config: Config, as_json: bool, language: str, explain: str | None) -> N
 
 
 def _assembled(config: Config, language: Language) -> Dataset:
-    from specialists.dataset import assemble, known_ledger, read_rows
+    from specialists.data.dataset import assemble, known_ledger, read_rows
 
     files = example_files(config, language).values()
     rows = [row for path in progress(files, "read") for row in read_rows(path, language.name, config.unlearned)]
@@ -85,7 +85,7 @@ def _explained(dataset: Dataset, wanted: str) -> str:
 def _summary(
     config: Config, language: Language, dataset: Dataset, records: list[Record], train: Path
 ) -> dict[str, Any]:
-    from specialists.dataset import KINDS, span
+    from specialists.data.dataset import KINDS, span
 
     def by_kind(some: list[Row]) -> dict[str, int]:
         counts = Counter(row.kind for row in some)
@@ -118,7 +118,7 @@ def _work(source: dict[str, Any]) -> str | None:
 
 def _tokens(config: Config, records: list[Record]) -> dict[str, Any]:
     """Tokens in all, supervised, and of each row; supervised is None while the base model is not on this machine."""
-    from specialists.chat import Chat, token_counter
+    from specialists.ground.chat import Chat, token_counter
 
     chat = token_counter(config.base.model, config.base.revision)
     if not isinstance(chat, Chat):

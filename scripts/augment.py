@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from specialists.cli import command, finish, language_option, progress, repository_option, say, table
-from specialists.config import Config, Language
+from specialists.ground.cli import command, finish, language_option, progress, repository_option, say, table
+from specialists.ground.config import Config, Language
 
 if TYPE_CHECKING:
-    from specialists.synthetic import Augmented
+    from specialists.data.synthetic import Augmented
 
 
 @command
@@ -42,10 +42,10 @@ def main(
     model: str | None,
 ) -> None:
     """Synthetic examples of a language from your own code."""
-    from specialists.endpoint import Endpoint
-    from specialists.records import write_json, write_records
-    from specialists.rephrase import Rephraser
-    from specialists.synthetic import Augmenter
+    from specialists.data.endpoint import Endpoint
+    from specialists.data.rephrase import Rephraser
+    from specialists.data.synthetic import Augmenter
+    from specialists.ground.records import write_json, write_records
 
     chosen = config.language(language)
     output = output or config.rows("synthetic", language)

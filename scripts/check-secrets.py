@@ -13,16 +13,16 @@ import sys
 from pathlib import Path
 
 import click
-from specialists.cli import command, finish, progress, say
-from specialists.config import Config, Problem
+from specialists.ground.cli import command, finish, progress, say
+from specialists.ground.config import Config, Problem
 
 
 @command
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
 def main(config: Config, as_json: bool, paths: tuple[Path, ...]) -> None:
     """Look for secrets in everything that was built, and in PATHS."""
-    from specialists.secret_check import Check, built_files
-    from specialists.secrets import Rules
+    from specialists.data.secret_check import Check, built_files
+    from specialists.ground.secrets import Rules
 
     check, unread = Check(Rules.of(config)), []
     files = list(built_files([config.paths.data, config.paths.adapters, config.paths.reports, *paths]))

@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 
 import click
-from specialists.cli import command, finish, say
-from specialists.config import Config, Problem
+from specialists.ground.cli import command, finish, say
+from specialists.ground.config import Config, Problem
 
 
 @command
@@ -26,7 +26,7 @@ from specialists.config import Config, Problem
 @click.option("--remove", is_flag=True, help="Take our provider and agents out again.")
 def main(config: Config, as_json: bool, output: Path | None, check: bool, remove: bool) -> None:
     """Put provider, models and agents into the owner's opencode configuration."""
-    from specialists.opencode_config import ConfigFile, settings
+    from specialists.serving.opencode_config import ConfigFile, settings
 
     file = ConfigFile((output or config.opencode.config).expanduser())
     wanted = settings(config)

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import sys
 
-from specialists.cli import command, finish, say
-from specialists.config import Config
+from specialists.ground.cli import command, finish, say
+from specialists.ground.config import Config
 
 
 @command
 def main(config: Config, as_json: bool) -> None:
     """Check everything that has to work, a line each, with what to do where it does not."""
-    from specialists.doctor import as_data, as_text, diagnose
+    from specialists.serving.doctor import as_data, as_text, diagnose
 
     found = diagnose(config)
     say(as_text(found))

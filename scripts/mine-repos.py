@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from specialists.cli import command, finish, language_option, progress, repository_option, say, table
-from specialists.config import Config, Language, expand_repositories
+from specialists.ground.cli import command, finish, language_option, progress, repository_option, say, table
+from specialists.ground.config import Config, Language, expand_repositories
 
 if TYPE_CHECKING:
-    from specialists.mining import Mined
+    from specialists.data.mining import Mined
 
 
 @command
@@ -38,9 +38,9 @@ def main(
     output: Path | None,
 ) -> None:
     """Examples of a language from your own commits."""
-    from specialists.endpoint import Endpoint
-    from specialists.mining import Miner
-    from specialists.rephrase import Rephraser
+    from specialists.data.endpoint import Endpoint
+    from specialists.data.mining import Miner
+    from specialists.data.rephrase import Rephraser
 
     chosen = config.language(language)
     output = output or config.rows("commits", language)
@@ -65,7 +65,7 @@ def main(
 
 def _write(mined: Mined, language: Language, output: Path, missing: list[str]) -> dict[str, Any]:
     """The examples and the summary beside them. What could not be read today keeps the rows that it gave before."""
-    from specialists.records import read_records, write_json, write_records
+    from specialists.ground.records import read_records, write_json, write_records
 
     unread = [*map(glob.escape, mined.unread), *(Path(pattern).name for pattern in missing)]
     kept = []

@@ -2,8 +2,8 @@
 
     python scripts/replay.py --language rust
 
-Writes data/replay/L.jsonl, at most one row for each of the prompts in specialists/general_prompts.txt; how many of them
-are used, `[assembly] replay` says. Asks the model of `[endpoint]`, which should be the base; each prompt once.
+Writes data/replay/L.jsonl, at most one row for each of the prompts in specialists/data/general_prompts.txt; how many of
+them are used, `[assembly] replay` says. Asks the model of `[endpoint]`, which should be the base; each prompt once.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import hashlib
 from pathlib import Path
 
 import click
-from specialists.cli import command, finish, language_option, progress, say
-from specialists.config import Config
+from specialists.ground.cli import command, finish, language_option, progress, say
+from specialists.ground.config import Config
 
-PROMPTS = Path(__file__).parent / "specialists" / "general_prompts.txt"
+PROMPTS = Path(__file__).parent / "specialists" / "data" / "general_prompts.txt"
 TIME = "2026-01-01T00:00:00Z"  # of no meaning: replay rows are never held out
 
 
@@ -28,9 +28,9 @@ def main(
     config: Config, as_json: bool, language: str, output: Path | None, endpoint: str | None, model: str | None
 ) -> None:
     """Answers of the base model to general prompts, against forgetting."""
-    from specialists.endpoint import Endpoint
-    from specialists.records import make_record, read_records, write_json, write_records
-    from specialists.secrets import Rules
+    from specialists.data.endpoint import Endpoint
+    from specialists.ground.records import make_record, read_records, write_json, write_records
+    from specialists.ground.secrets import Rules
 
     chosen = config.language(language)
     output = output or config.rows("replay", language)

@@ -7,14 +7,14 @@ One static page: no server, no network, readable on a phone, light and dark.
 
 from __future__ import annotations
 
-from specialists.cli import command, finish, say
-from specialists.config import Config
+from specialists.ground.cli import command, finish, say
+from specialists.ground.config import Config
 
 
 @command
 def main(config: Config, as_json: bool) -> None:
     """Write reports/index.html, the page that shows what the nights produced."""
-    from specialists.report import write_report
+    from specialists.serving.report import write_report
 
     summary = write_report(config)
     say(f"{summary['report']}: {'written' if summary['changed'] else 'unchanged'}")

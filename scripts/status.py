@@ -8,14 +8,14 @@ Reads what the steps left behind and asks the server, where one runs, for half a
 
 from __future__ import annotations
 
-from specialists.cli import command, finish, say
-from specialists.config import Config
+from specialists.ground.cli import command, finish, say
+from specialists.ground.config import Config
 
 
 @command
 def main(config: Config, as_json: bool) -> None:
     """Show examples against wanted, what is stale and why, what is promoted and served."""
-    from specialists.status import as_text, server_state, status
+    from specialists.serving.status import as_text, server_state, status
 
     state = status(config, server_state(config))
     say(as_text(state))

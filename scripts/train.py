@@ -23,15 +23,23 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import click
-from specialists.adapters import AdapterFolder, adapter_folder, training_fingerprint
-from specialists.cli import command, finish, say
-from specialists.config import Config, Language, Problem, fingerprint
-from specialists.model_card import model_card
-from specialists.records import Record, cluster_of, read_json, read_records, sha256_file, write_if_changed, write_json
-from specialists.sharing import gpu
+from specialists.ground.cli import command, finish, say
+from specialists.ground.config import Config, Language, Problem, fingerprint
+from specialists.ground.records import (
+    Record,
+    cluster_of,
+    read_json,
+    read_records,
+    sha256_file,
+    write_if_changed,
+    write_json,
+)
+from specialists.serving.adapters import AdapterFolder, adapter_folder, training_fingerprint
+from specialists.serving.model_card import model_card
+from specialists.serving.sharing import gpu
 
 if TYPE_CHECKING:
-    from specialists.training import Bases
+    from specialists.learning.training import Bases
 
 _FULL = 1 << 20  # bytes free under which a disk counts as full
 RUN = "run.json"  # what the processes of a launcher hand back
@@ -60,7 +68,7 @@ def main(
     if into and rows_file:
         train_as_one_of_many(config, chosen[0], rows_file, into)
         return
-    from specialists.training import Bases
+    from specialists.learning.training import Bases
 
     bases, summaries, problems = Bases(), [], []
     with gpu(config):
@@ -97,7 +105,7 @@ def train(config: Config, language: Language, rows_file: Path, folder: AdapterFo
     if language.training.launcher:
         run = launch(config, language, rows_file, building)
     else:
-        from specialists.training import train_adapter
+        from specialists.learning.training import train_adapter
 
         with disk_full_named(building):
             run = train_adapter(rows, config.base, language.training, building, bases)
@@ -166,7 +174,7 @@ def launch(config: Config, language: Language, rows_file: Path, building: Path) 
 
 def train_as_one_of_many(config: Config, language: Language, rows_file: Path, building: Path) -> None:
     """One process of a launcher: train together with the others; the first writes down what is known of the run."""
-    from specialists.training import train_adapter
+    from specialists.learning.training import train_adapter
 
     rows = list(read_records(rows_file))
     settings = dataclasses.replace(language.training, launcher=())

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from specialists.opencode_chat import Step, Turn
-from specialists.opencode_tools import Call
+from specialists.data.opencode_chat import Step, Turn
+from specialists.data.opencode_tools import Call
 
 
 def edit(path: str) -> Call:

@@ -7,10 +7,17 @@ import time
 from pathlib import Path
 
 import pytest
-from specialists import adapters
-from specialists.adapters import AdapterFolder, base_fingerprint, is_trained, last_decision, promote, record_decision
-from specialists.config import Problem, load_config
-from specialists.records import write_json
+from specialists.ground.config import Problem, load_config
+from specialists.ground.records import write_json
+from specialists.serving import adapters
+from specialists.serving.adapters import (
+    AdapterFolder,
+    base_fingerprint,
+    is_trained,
+    last_decision,
+    promote,
+    record_decision,
+)
 
 
 def make_version(folder: AdapterFolder, name: str) -> Path:

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 from conftest import ROOT
-from specialists import tables
+from specialists.ground import tables
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 

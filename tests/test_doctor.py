@@ -20,14 +20,14 @@ from click.testing import CliRunner
 from conftest import ROOT
 from opencode_rows import History
 from servers import answering, models_answer
-from specialists import checks, doctor
-from specialists.adapters import adapter_folder
-from specialists.agent import TOOLS, system_prompt
-from specialists.chat import Chat
-from specialists.checks import Check
-from specialists.config import Config, load_config
-from specialists.parity import parity
-from specialists.records import make_record, write_records
+from specialists.ground.agent import TOOLS, system_prompt
+from specialists.ground.chat import Chat
+from specialists.ground.config import Config, load_config
+from specialists.ground.records import make_record, write_records
+from specialists.serving import checks, doctor
+from specialists.serving.adapters import adapter_folder
+from specialists.serving.checks import Check
+from specialists.serving.parity import parity
 from test_server import with_serving
 
 NAME = "20261123-091500-1a2b3c4d"

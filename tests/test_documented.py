@@ -15,12 +15,12 @@ import pytest
 from click.testing import CliRunner
 from conftest import ROOT
 from labelled_turns import bash, edit, turn
-from specialists import checks
-from specialists.agent import system_prompt
-from specialists.config import load_config
-from specialists.evidence import Judge
-from specialists.opencode_config import settings
-from specialists.status import as_text, status
+from specialists.data.evidence import Judge
+from specialists.ground.agent import system_prompt
+from specialists.ground.config import load_config
+from specialists.serving import checks
+from specialists.serving.opencode_config import settings
+from specialists.serving.status import as_text, status
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^ *```(?:sh|bash)\n(.*?)^ *```", re.S | re.M)

@@ -7,8 +7,8 @@ import difflib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from specialists import edits
-from specialists.edits import (
+from specialists.data import edits
+from specialists.data.edits import (
     FileChange,
     NotExact,
     apply_diff,
@@ -18,7 +18,7 @@ from specialists.edits import (
     replay,
     unified_diff,
 )
-from specialists.records import tool_call
+from specialists.ground.records import tool_call
 
 FUNCTIONS = "".join(f"def f{n}():\n    x = {n}\n    y = x + 1\n    return y\n\n\n" for n in range(60))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
-from specialists.config import Evaluation
-from specialists.gate import by_part, compare, expanded_tail, sign_test, verdict
+from specialists.ground.config import Evaluation
+from specialists.serving.gate import by_part, compare, expanded_tail, sign_test, verdict
 
 SETTINGS = Evaluation(resamples=1000)
 

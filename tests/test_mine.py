@@ -16,10 +16,10 @@ import pytest
 from click.testing import CliRunner, Result
 from conftest import ROOT
 from git_repositories import HISTORY, ME, Made, git, loose, module
-from specialists import edits, mining
-from specialists.agent import TOOLS
-from specialists.commit_store import Row, choose
-from specialists.records import read_records
+from specialists.data import edits, mining
+from specialists.data.commit_store import Entry, choose
+from specialists.ground.agent import TOOLS
+from specialists.ground.records import read_records
 
 mine_repos = importlib.import_module("mine-repos")
 LONG = "".join(f"def f{n}():\n    first = {n}\n    return first\n\n\n" for n in range(80))
@@ -352,9 +352,9 @@ def test_survival_and_tests_are_noted(configured: Path, tmp_path: Path) -> None:
 
 
 def test_choice_prefers_new_surviving_tested_and_spreads() -> None:
-    def row(number: int, repository: str = "a", **options) -> Row:
+    def row(number: int, repository: str = "a", **options) -> Entry:
         about = {"tests": False, "words": 5, "survives": 1.0, **options}
-        return Row(f"{number:040x}", repository, number, str(number), added={}, **about)
+        return Entry(f"{number:040x}", repository, number, str(number), added={}, **about)
 
     many = [row(number) for number in range(10)]
     assert choose(many, 20) == many

@@ -6,9 +6,9 @@ import pytest
 from code_samples import SAMPLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from specialists import phrases, syntax
-from specialists.mutations import holds, mutations
-from specialists.operators import OPERATORS, Mutation
+from specialists.data import phrases, syntax
+from specialists.data.mutations import holds, mutations
+from specialists.data.operators import OPERATORS, Mutation
 
 RUST, TS, PYTHON, RUBY, SWIFT = SAMPLES
 

@@ -8,8 +8,16 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from specialists.agent import TOOLS
-from specialists.opencode_tools import Call, Files, agent_tools, compact, infer_schemas, present_calls, present_output
+from specialists.data.opencode_tools import (
+    Call,
+    Files,
+    agent_tools,
+    compact,
+    infer_schemas,
+    present_calls,
+    present_output,
+)
+from specialists.ground.agent import TOOLS
 
 READ = (
     "<path>a.py</path>\n<type>file</type>\n<content>\n1: x = 1\n2: y = 1\n\n(End of file - total 2 lines)\n</content>"

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from specialists import alive, promotion
-from specialists.adapters import AdapterFolder, adapter_folder, decisions, is_decided, last_decision, promote, prune
-from specialists.config import Config, Language, Problem, load_config
-from specialists.records import write_json
-from specialists.server import Refused
+from specialists.ground.config import Config, Language, Problem, load_config
+from specialists.ground.records import write_json
+from specialists.serving import adapters, alive, promotion
+from specialists.serving.adapters import AdapterFolder, adapter_folder, last_decision, promote
+from specialists.serving.server import Refused
 
 
 class Server:
@@ -121,16 +121,16 @@ def test_acting_on_a_verdict(case: str, config: Config, folder: AdapterFolder, s
     done = run("promote", config)
     assert done.exit_code == 0 and f"{name}: {decided}: {reason}" in done.output, done.output
     assert state(folder) == (serves, "1" if serves == "2" else None)
-    assert is_decided(config, config.language("rust"))
+    assert adapters.is_decided(config, config.language("rust"))
     if server.running:
         assert server.serving == {"build-rust": serves}
     assert last_decision(folder) | {"time": ""} == {
         "time": "", "version": name, "verdict": decided, "reason": reason, "current": serves,
         "evaluation": last_decision(folder)["evaluation"],
     }  # fmt: skip
-    lines = len(decisions(folder))
+    lines = len(adapters.decisions(folder))
     assert run("promote", config).exit_code == 0
-    assert len(decisions(folder)) == lines, "the same decision is not written twice"
+    assert len(adapters.decisions(folder)) == lines, "the same decision is not written twice"
 
 
 def test_a_version_that_turns_out_worse_gives_way_unless_the_owner_wanted_it(
@@ -191,7 +191,7 @@ def test_a_server_that_dies_decides_nothing(config: Config, folder: AdapterFolde
     server.dies_at = "2"
     assert run("promote", config).exit_code == 1
     assert state(folder) == ("1", None)
-    assert not is_decided(config, config.language("rust"))
+    assert not adapters.is_decided(config, config.language("rust"))
 
 
 def verified(config: Config) -> Result:
@@ -216,7 +216,7 @@ def test_what_was_promoted_without_a_server_is_tried_in_the_first_one(
     assert done.exit_code == code, done.output
     assert state(folder)[0] == served and server.serving == ({"build-rust": served} if served else {})
     assert last_decision(folder)["verdict"] == ("promote" if served == "2" else "block")
-    assert is_decided(config, config.language("rust"))
+    assert adapters.is_decided(config, config.language("rust"))
     server.running = False
     assert run("promote", config).exit_code == 0
     assert state(folder)[0] == served, "what was seen once is known without a server"
@@ -274,7 +274,7 @@ def test_going_back_and_there_again(config: Config, folder: AdapterFolder, serve
     run("promote", config)
     assert run("rollback", config, "--reason", "slower").exit_code == 0
     assert state(folder) == ("1", "2") and server.serving == {"build-rust": "1"}
-    assert is_decided(config, config.language("rust")), "the next night does not undo it"
+    assert adapters.is_decided(config, config.language("rust")), "the next night does not undo it"
     write_json(folder.path / "2" / "evaluation.json", {"verdict": "promote", "reason": "more sessions"})
     assert "hold: the owner rolled it back: slower" in run("promote", config).output
     assert state(folder) == ("1", "2")
@@ -310,7 +310,7 @@ def test_pruning_keeps_the_last_ones_and_those_in_use(config: Config, folder: Ad
     assert (done.exit_code, "build-rust: 4 removed, 4 kept" in done.output) == (0, True), done.output
     assert [version.name for version in folder.versions()] == ["1", "2", "7", "8"]
     assert not (folder.path / ".removing-0").exists()
-    assert prune(folder, 2) == []
+    assert adapters.prune(folder, 2) == []
 
 
 class Killed(BaseException):
@@ -358,7 +358,7 @@ def back(config: Config, folder: AdapterFolder) -> None:
 
 
 def tidy(config: Config, folder: AdapterFolder) -> None:
-    prune(folder, 1)
+    adapters.prune(folder, 1)
 
 
 def worse(config: Config, folder: AdapterFolder) -> None:

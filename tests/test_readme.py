@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from servers import started
-from specialists import jsonc
-from specialists.config import load_config
-from specialists.opencode_run import SECONDS, prepare
+from specialists.data.opencode_run import SECONDS, prepare
+from specialists.ground.config import load_config
+from specialists.serving import jsonc
 from test_documented import commands, words_of
 from test_opencode_real import opencode as program  # noqa: F401  (a fixture)
 from test_served import free_port

@@ -25,14 +25,14 @@ import tiny_models
 from click.testing import CliRunner, Result
 from safetensors.numpy import load_file, save_file
 from servers import SERVE, free_port, started
-from specialists import alive, promotion, server, writing
-from specialists.adapters import AdapterFolder, adapter_folder, last_decision, promote
-from specialists.chat import Chat
-from specialists.config import Config, Evaluation, Problem, load_config
-from specialists.frozen import frozen_rows
-from specialists.records import write_json
-from specialists.server import api_key, base_url, load_adapter, prompt_logprobs, served_models, unload_adapter
-from specialists.sharing import gpu
+from specialists.ground.chat import Chat
+from specialists.ground.config import Config, Evaluation, Problem, load_config
+from specialists.ground.records import write_json
+from specialists.serving import alive, promotion, server, writing
+from specialists.serving.adapters import AdapterFolder, adapter_folder, last_decision, promote
+from specialists.serving.frozen import frozen_rows
+from specialists.serving.server import api_key, base_url, load_adapter, prompt_logprobs, served_models, unload_adapter
+from specialists.serving.sharing import gpu
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server")]  # one worker, so one server
 
@@ -292,7 +292,7 @@ def test_a_version_that_the_server_refuses_puts_everything_back(
 
 def test_an_adapter_that_answers_otherwise_than_through_peft_is_refused(served: Served) -> None:
     """The same weights under another alpha: as a server that mis-applies them."""
-    from specialists.evaluation import Arms
+    from specialists.learning.evaluation import Arms
 
     rows = frozen_rows()
     version = served.version("ruby", "v1", 7)

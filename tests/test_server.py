@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 from conftest import ROOT
 from servers import answering, models_answer
-from specialists.config import Problem, load_config
-from specialists.server import api_key, exposure, served_models, vllm_command
+from specialists.ground.config import Problem, load_config
+from specialists.serving.server import api_key, exposure, served_models, vllm_command
 
 
 def with_serving(config_file: Path, text: str) -> Path:
@@ -25,7 +25,7 @@ def test_the_plan_s_flags_and_what_they_lacked(config_file: Path) -> None:
     command = vllm_command(load_config(config_file), {"build-rust": Path("/a/build-rust/1")})
     line = shlex.join(command)
     for flags in (
-        "-P", "specialists/vllm_server.py", "--enable-lora", "--max-lora-rank 16", "--port 8000",
+        "-P", "specialists/serving/vllm_server.py", "--enable-lora", "--max-lora-rank 16", "--port 8000",
         "--host 127.0.0.1", "--max-loras 7", "--max-cpu-loras 7", "--served-model-name base",
         "--enable-auto-tool-choice", "--tool-call-parser qwen3_coder", "--lora-modules build-rust=/a/build-rust/1",
     ):  # fmt: skip

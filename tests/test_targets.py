@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import tiny_models
-from specialists.config import Problem, Training
-from specialists.targets import lora_config, trainable_parameters, wanted_modules, wanted_ranks, wrap
+from specialists.ground.config import Problem, Training
+from specialists.learning.targets import lora_config, trainable_parameters, wanted_modules, wanted_ranks, wrap
 
 ROLES = ("attention", "linear_attention", "mlp")
 ATTENTION = [f"self_attn.{name}_proj" for name in "qkvo"]
@@ -106,7 +106,7 @@ def test_what_is_refused(architecture: str, change: dict, message: str) -> None:
 
 
 def test_what_was_not_asked_for_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    import specialists.targets as targets
+    import specialists.learning.targets as targets
 
     def plain(model: object, settings: Training) -> object:  # the plan's seven, taken literally
         from peft import LoraConfig

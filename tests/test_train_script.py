@@ -16,9 +16,9 @@ import pytest
 import tiny_models
 from click.testing import CliRunner
 from conftest import ROOT
-from specialists.adapters import AdapterFolder, training_fingerprint
-from specialists.config import Problem, load_config
-from specialists.records import read_json, write_records
+from specialists.ground.config import Problem, load_config
+from specialists.ground.records import read_json, write_records
+from specialists.serving.adapters import AdapterFolder, training_fingerprint
 from test_training import weights
 
 TRAINING = """
@@ -58,7 +58,7 @@ def latest(config: Path, adapter: str) -> Path:
 
 
 def test_several_languages_load_the_base_once_and_give_the_same_bytes(project: Path, monkeypatch) -> None:
-    import specialists.base_model as base_model
+    import specialists.learning.base_model as base_model
 
     loads, load = [], base_model.load_base
     monkeypatch.setattr(base_model, "load_base", lambda *arguments: loads.append(arguments) or load(*arguments))
@@ -105,7 +105,7 @@ def test_early_stopping_keeps_the_best_and_does_not_train_on_what_it_watches(pro
     best = heldout.index(min(heldout))
     assert len(heldout) == best + 3 < 8  # two without a better one
     assert not list(version.glob("checkpoint-*"))
-    from specialists.evaluation import Arms
+    from specialists.learning.evaluation import Arms
 
     config = load_config(project)
     newest = tiny_models.rows(8, "rust")[-1:]
@@ -114,8 +114,8 @@ def test_early_stopping_keeps_the_best_and_does_not_train_on_what_it_watches(pro
 
 
 def test_what_is_watched_is_the_newest_tenth_in_whole_sessions() -> None:
-    from specialists.config import Training
-    from specialists.training import _split
+    from specialists.ground.config import Training
+    from specialists.learning.training import _split
 
     rows = tiny_models.rows(21)
     for row in rows[-2:]:
@@ -164,7 +164,7 @@ def test_a_logger_that_is_not_installed_is_a_problem(project: Path) -> None:
 
 
 def test_sigterm_writes_a_checkpoint_from_which_the_run_ends_with_the_same_bytes(project: Path, monkeypatch) -> None:
-    from specialists.watch import Watch
+    from specialists.learning.watch import Watch
 
     train(project, "--language", "rust", "--output", str(project.parent / "undisturbed"))
     on_step_begin = Watch.on_step_begin
@@ -233,8 +233,8 @@ def test_two_processes_of_a_launcher_give_a_working_adapter(project: Path, optio
         "README.md", "adapter_config.json", "adapter_model.safetensors", "manifest.json",
     ]  # fmt: skip
     config = load_config(project)
-    from specialists.evaluation import BASE, Arms
-    from specialists.lora import check_adapter
+    from specialists.learning.evaluation import BASE, Arms
+    from specialists.serving.lora import check_adapter
 
     assert check_adapter(version, config) == []
     arms = Arms(config.base, config.language("rust").training, {"adapter": version})

@@ -16,11 +16,11 @@ from doit.control import TaskControl
 from doit.exceptions import TaskFailed
 from doit.loader import load_tasks
 
-from specialists.config import PARTIAL, Config, Problem, fingerprint
-from specialists.sources import skipped
+from specialists.ground.config import PARTIAL, Config, Problem, fingerprint
+from specialists.ground.sources import skipped
 
 SCRIPTS = Path(__file__).resolve().parents[1]
-_IMPORT = re.compile(r"^\s*from specialists(?:\.(\w+) import|\s+import ([\w, ]+)$)", re.M)
+_IMPORT = re.compile(r"^\s*from specialists\.(\w+)(?:\.(\w+) import|\s+import ([\w, ]+)$)", re.M)
 
 
 def command(config: Config, script: str, *arguments: str | Path) -> list[str]:
@@ -45,8 +45,11 @@ def code(script: str) -> list[str]:
 
 @cache
 def _imports(path: Path) -> list[Path]:
-    names = {name for found in _IMPORT.findall(path.read_text(encoding="utf-8")) for name in found if name}
-    return [SCRIPTS / "specialists" / f"{name.split()[0]}.py" for listed in names for name in listed.split(",")]
+    return [
+        SCRIPTS / "specialists" / floor / f"{name.split()[0]}.py"
+        for floor, module, listed in _IMPORT.findall(path.read_text(encoding="utf-8"))
+        for name in (module or listed).split(",")
+    ]
 
 
 def run(arguments: list[str]) -> bool | TaskFailed:

@@ -1,0 +1,1 @@
+"""From histories, repositories and code to rows: no torch."""

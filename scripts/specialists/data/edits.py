@@ -1,0 +1,280 @@
+"""A change of files as the calls of an agent that makes it: reads, edits and writes; and the proof that they make it.
+
+`edit_calls` and `read_spans` plan, `conversation` puts the messages together, `replay` applies the calls of any record
+the way opencode does and gives the files that result. `unified_diff` and `apply_diff` do the same for plain diffs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from specialists.ground.agent import EDIT_DONE, WRITE_DONE, read_result
+from specialists.ground.records import tool_call
+
+NEAR = 3  # unchanged lines between two hunks that still become one edit
+WHOLE = 120  # lines of a file that is read whole
+LONGEST = 120  # lines of an enclosing definition that is read whole; of a longer one only a window
+WINDOW = 15  # lines before and after a change, where no definition is read whole
+GAP = 12  # lines between two spans that are read at once
+LEAST = 8  # characters that an oldString has at least, so that nobody finds it by chance
+
+Hunk = tuple[int, int, int, int]  # lines before[a:b] became after[c:d], counted from 0
+Span = tuple[int, int]  # lines, 1-based, inclusive
+Enclosing = Callable[[int, int], Span | None]
+
+
+class NotExact(Exception):
+    """The calls do not give the file that they should."""
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """One file of an example; `before` is None for a new file."""
+
+    path: str
+    before: str | None
+    after: str
+    hunks: tuple[Hunk, ...] = ()
+    enclosing: Enclosing = lambda _first, _last: None
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One `edit` call and the lines of the file before, which it stands on."""
+
+    old: str
+    new: str
+    lines: Span
+
+
+def plan_edits(change: FileChange) -> list[Edit]:
+    """Edits that, done in order, turn `before` into `after`; each `old` stands exactly once in the file as it then is.
+
+    Raises NotExact when the hunks are not the difference of the two texts, or an `old` would be the whole of a file
+    that holds nothing.
+    """
+    before, after = _lines(change.before or ""), _lines(change.after)
+    edits, current, shift = [], list(before), 0
+    for a, b, c, d in _grouped(change.hunks):
+        first, last = a + shift, b + shift  # the hunk in the current lines
+        text = "".join(current)
+        for low, high in _around(first, last, len(current)):
+            old, new = "".join(current[low:high]), "".join([*current[low:first], *after[c:d], *current[last:high]])
+            if old.endswith("\n") and new.endswith("\n"):
+                old, new = old[:-1], new[:-1]
+            whole = (low, high) == (0, len(current))
+            if old and old != new and _once(text, old) and (whole or (new and _stands_out(old))):
+                break
+        else:
+            raise NotExact(f"{change.path}: no text to hold an edit on")
+        edits.append(Edit(old, new, (max(1, low - shift + 1), max(1, min(high - shift, len(before))))))
+        current[first:last] = after[c:d]
+        shift += (d - c) - (b - a)
+    if "".join(current) != change.after:
+        raise NotExact(f"{change.path}: the edits do not give the file")
+    return edits
+
+
+def read_spans(change: FileChange, edits: list[Edit], narrow: bool = False) -> list[Span]:
+    """The lines of `before` to read first: the definitions around the edits, or windows; a short file as a whole.
+
+    `narrow`: windows only, where the definitions are too much.
+    """
+    total = len(_lines(change.before or ""))
+    if total <= (WINDOW * 2 if narrow else WHOLE):
+        return [(1, total)]
+    spans: list[Span] = []
+    for edit in edits:
+        first, last = edit.lines
+        around = None if narrow else change.enclosing(first, last)
+        if around is None or around[1] - around[0] >= max(LONGEST, 2 * (last - first)):
+            around = (first - WINDOW, last + WINDOW)
+        spans.append((max(1, min(around[0], first)), min(total, max(around[1], last))))
+    merged: list[Span] = []
+    for first, last in sorted(spans):
+        if merged and first - merged[-1][1] <= GAP:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        else:
+            merged.append((first, last))
+    return merged
+
+
+def conversation(
+    system: str, request: str, changes: Iterable[FileChange], closing: str, narrow: bool = False
+) -> list[dict[str, Any]]:
+    """A record's messages: request, reads, edits file by file, writes of new files, closing line.
+
+    Raises NotExact when replaying the calls does not give every file byte for byte.
+    """
+    changes = list(changes)
+    messages: list[dict[str, Any]] = [{"role": "system", "content": system}, {"role": "user", "content": request}]
+    steps: list[list[tuple[str, dict[str, Any], str]]] = []
+    reads = []
+    for change in changes:
+        before = change.before or ""
+        if not before.strip():  # nothing there that an edit could hold on to
+            steps.append([("write", {"content": change.after, "filePath": change.path}, WRITE_DONE)])
+            continue
+        edits = plan_edits(change)
+        total = len(_lines(before))
+        for first, last in read_spans(change, edits, narrow):
+            part = {} if (first, last) == (1, total) else {"offset": first, "limit": last - first + 1}
+            shown = read_result(change.path, before, first, last)
+            reads.append(("read", {"filePath": change.path, **part}, shown))
+        steps.append([("edit", {"filePath": change.path, "oldString": edit.old, "newString": edit.new}, EDIT_DONE)
+                      for edit in edits])  # fmt: skip
+    number = 0
+    for step in ([reads] if reads else []) + steps:
+        calls = [tool_call(number + index, name, arguments) for index, (name, arguments, _) in enumerate(step)]
+        messages.append({"role": "assistant", "content": "", "weight": 1, "tool_calls": calls})
+        messages += [{"role": "tool", "tool_call_id": call["id"], "content": output}
+                     for call, (_, _, output) in zip(calls, step, strict=True)]  # fmt: skip
+        number += len(step)
+    messages.append({"role": "assistant", "content": closing, "weight": 1})
+    prove(messages, changes)
+    return messages
+
+
+def prove(messages: list[dict[str, Any]], changes: Iterable[FileChange]) -> None:
+    """Raises NotExact unless the calls of these messages turn every `before` into its `after`, byte for byte."""
+    changes = list(changes)
+    files = replay(messages, {change.path: change.before for change in changes if change.before is not None})
+    for change in changes:
+        if files.get(change.path) != change.after:
+            raise NotExact(f"{change.path}: the calls do not give the file")
+
+
+def replay(messages: Iterable[dict[str, Any]], files: dict[str, str]) -> dict[str, str]:
+    """The files after the `edit` and `write` calls of some messages.
+
+    Raises NotExact where opencode would refuse: a file that is not there, an oldString not there or there twice.
+    """
+    files = dict(files)
+    for message in messages:
+        for call in message.get("tool_calls") or ():
+            name, arguments = call["function"]["name"], json.loads(call["function"]["arguments"])
+            path = arguments.get("filePath")
+            if name == "write":
+                files[path] = arguments["content"]
+            elif name == "edit":
+                old, new = arguments["oldString"], arguments["newString"]
+                if path not in files or not old or old == new or not _once(files[path], old):
+                    raise NotExact(f"{path}: oldString does not stand there exactly once")
+                start = files[path].find(old)
+                files[path] = files[path][:start] + new + files[path][start + len(old) :]
+    return files
+
+
+def unified_diff(change: FileChange, context: int = 3) -> str:
+    """A file's change as a unified diff in git's form."""
+    before, after = _lines(change.before or ""), _lines(change.after)
+    old = "/dev/null" if change.before is None else f"a/{change.path}"
+    parts = [f"--- {old}\n+++ b/{change.path}\n"]
+    hunks = change.hunks or ((0, 0, 0, len(after)),)
+    for group in _near(hunks, 2 * context):
+        start, end = max(0, group[0][0] - context), min(len(before), group[-1][1] + context)
+        body, at = [], start
+        for a, b, c, d in group:
+            body += [f" {line}" for line in before[at:a]]
+            body += [f"-{line}" for line in before[a:b]] + [f"+{line}" for line in after[c:d]]
+            at = b
+        body += [f" {line}" for line in before[at:end]]
+        count = end - start + sum((d - c) - (b - a) for a, b, c, d in group)
+        begin = group[0][2] - (group[0][0] - start)
+        parts.append(f"@@ -{start + (end > start)},{end - start} +{begin + (count > 0)},{count} @@\n")
+        parts += [line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in body]
+    return "".join(parts)
+
+
+_HEADER = re.compile(r"@@ -(\d+),(\d+) \+(\d+),(\d+) @@\n")
+
+
+def apply_diff(diff: str, files: dict[str, str]) -> dict[str, str]:
+    """The files after a unified diff of `unified_diff`. Raises NotExact where context or removed lines differ."""
+    files, path, at = dict(files), "", 0
+    result: list[str] = []
+    source: list[str] = []
+
+    def close() -> None:
+        if path:
+            files[path] = "".join([*result, *source[at:]])
+
+    lines = _lines(diff)
+    position = 0
+    while position < len(lines):
+        line = lines[position]
+        if header := _HEADER.fullmatch(line):
+            start, removed, added = int(header[1]) - (header[2] != "0"), int(header[2]), int(header[4])
+            result += source[at:start]
+            at = start
+            while removed or added:
+                position += 1
+                mark, text = lines[position][0], lines[position][1:]
+                if "".join(lines[position + 1 : position + 2]).startswith("\\"):
+                    text, position = text[:-1], position + 1
+                if mark in " -":
+                    if at >= len(source) or source[at] != text:
+                        raise NotExact(f"{path}: the diff does not fit")
+                    at, removed = at + 1, removed - 1
+                if mark in " +":
+                    result.append(text)
+                    added -= 1
+        elif line.startswith("--- "):
+            close()
+            position += 1
+            path = lines[position][len("+++ b/") :].rstrip("\n")
+            source, result, at = _lines(files.get(path, "")), [], 0
+        position += 1
+    close()
+    return files
+
+
+def _lines(text: str) -> list[str]:
+    """Lines with their ends; only a line feed ends one."""
+    lines = [f"{line}\n" for line in text.split("\n")]
+    lines[-1] = lines[-1][:-1]
+    return lines if lines[-1] else lines[:-1]
+
+
+def _once(text: str, part: str) -> bool:
+    start = text.find(part)
+    return start >= 0 and text.find(part, start + 1) < 0
+
+
+def _stands_out(old: str) -> bool:
+    """Whether nobody would find a text by chance, or start or end it with an empty line."""
+    lines = old.split("\n")
+    return len(old.strip()) >= LEAST and bool(lines[0].strip() and lines[-1].strip())
+
+
+def _around(first: int, last: int, total: int) -> Iterator[Span]:
+    """Half-open ranges of lines around first..last, each wider than the one before, up to all."""
+    if last > first:
+        yield first, last
+    reach = 1
+    while True:
+        low, high = max(0, first - reach), min(total, last + reach)
+        yield low, last
+        yield first, high
+        yield low, high
+        if (low, high) == (0, total):
+            return
+        reach += 1
+
+
+def _near(hunks: Iterable[Hunk], gap: int) -> list[list[Hunk]]:
+    groups: list[list[Hunk]] = []
+    for hunk in hunks:
+        if groups and hunk[0] - groups[-1][-1][1] <= gap:
+            groups[-1].append(hunk)
+        else:
+            groups.append([hunk])
+    return groups
+
+
+def _grouped(hunks: Iterable[Hunk]) -> list[Hunk]:
+    return [(group[0][0], group[-1][1], group[0][2], group[-1][3]) for group in _near(hunks, NEAR)]

@@ -1,0 +1,160 @@
+"""The grammars of tree-sitter: what their node types mean, and their parsers.
+
+A grammar is named by its Python module, as in specialists.toml (`grammar = "tree_sitter_rust"`), with the dialect
+behind a colon where a module holds several (`tree_sitter_typescript:tsx`, see `dialect`). One that is not in the table
+is read by what its node types are called, which does for the common ones (Go, Java, C#…).
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from specialists.ground.config import Problem
+
+if TYPE_CHECKING:
+    from tree_sitter import Node, Parser
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """What the node types of a grammar mean. Empty regular expressions match nothing."""
+
+    functions: str  # definitions with a body that can be run
+    types: str  # definitions that hold others: classes, modules, traits
+    wrappers: str = ""  # nodes that only surround one definition: `export …`, decorators, `private def …`
+    leads: str = "attribute|decorator|annotation"  # what may stand above a definition and belongs to it, with comments
+    comments: str = ".*comment.*"
+    bodies: tuple[str, ...] = ("body",)  # fields that hold a function's body
+    layout: bool = False  # line breaks or indentation end statements
+    foreign: tuple[str, ...] = ()  # extensions of files that only contain the language
+    stub: str = ""  # what stands for a body that is not written yet; "": no such examples are made
+    braces: bool = False  # a body stands in braces
+    joint: str = "."  # between a type and its method, as people write it
+    nil: str = "undefined"  # what is there when nothing is
+
+    def is_function(self, node: Node) -> bool:
+        return node.is_named and _is(self.functions, node.type) and self.body_of(node) is not None
+
+    def is_definition(self, node: Node) -> bool:
+        if node.type in _VALUES:
+            return self.is_function(node)
+        return node.is_named and (_is(self.functions, node.type) or _is(self.types, node.type))
+
+    def is_comment(self, node: Node) -> bool:
+        return node.is_named and _is(self.comments, node.type)
+
+    def is_lead(self, node: Node) -> bool:
+        """A comment or an attribute, which belongs to the definition right below it."""
+        return self.is_comment(node) or _is(self.leads, node.type)
+
+    def is_wrapper(self, node: Node) -> bool:
+        return _is(self.wrappers, node.type)
+
+    def body_of(self, node: Node) -> Node | None:
+        """The node of a function's body; for `name = (…) => body` that of the function in the value."""
+        for field in self.bodies:
+            body = node.child_by_field_name(field)
+            if body is not None and field == "value":
+                body = body.child_by_field_name("body") if "function" in body.type else None
+            if body is not None:
+                return body
+        return next((child for child in node.children if child.type == "computed_property"), None)  # Swift's subscripts
+
+
+@lru_cache(maxsize=4096)
+def _is(pattern: str, node_type: str) -> bool:
+    return re.fullmatch(pattern, node_type) is not None
+
+
+_VALUES = ("variable_declarator", "public_field_definition", "property_declaration")  # functions only by their value
+_BY_NAME = Grammar(  # for any grammar that is not in the table
+    functions=r"(function|method|constructor|destructor|init|deinit|subroutine)(_(definition|declaration|item|statement))?",
+    types=r"(class|struct|interface|trait|impl|module|mod|enum|protocol|object|record|union|extension|type|namespace)"
+    r"_(definition|declaration|item|specifier)",
+)
+GRAMMARS = {
+    "tree_sitter_rust": Grammar(
+        functions="function_item",
+        types="function_signature_item|(impl|trait|struct|enum|union|mod)_item|macro_definition",
+        leads="attribute_item",
+        stub="todo!()",
+        braces=True,
+        joint="::",
+        nil="None",
+    ),
+    "tree_sitter_typescript": Grammar(
+        functions="(generator_)?function_declaration|method_definition|variable_declarator|public_field_definition",
+        types="(abstract_)?class_declaration|(interface|enum|type_alias)_declaration|internal_module|function_signature",
+        wrappers="export_statement|(lexical|variable)_declaration",
+        leads="decorator",
+        bodies=("body", "value"),
+        stub="throw new Error('Not implemented');",
+        braces=True,
+    ),
+    "tree_sitter_python": Grammar(
+        functions="function_definition",
+        types="class_definition",
+        wrappers="decorated_definition",
+        layout=True,
+        stub="raise NotImplementedError",
+        nil="None",
+    ),
+    "tree_sitter_ruby": Grammar(
+        functions="method|singleton_method",
+        types="class|module|singleton_class",
+        wrappers="argument_list|call",  # private def …
+        layout=True,
+        foreign=(".erb",),
+        stub="raise NotImplementedError",
+        joint="#",
+        nil="nil",
+    ),
+    "tree_sitter_swift": Grammar(
+        functions="(function|init|deinit|subscript|property)_declaration",
+        types="(class|protocol|protocol_function|macro)_declaration",
+        leads="attribute|directive",
+        bodies=("body", "computed_value"),
+        layout=True,
+        stub='fatalError("Not implemented")',
+        braces=True,
+        nil="nil",
+    ),
+}
+
+
+def grammar_of(name: str) -> Grammar:
+    """What is known of a grammar, whichever its dialect."""
+    return GRAMMARS.get(name.partition(":")[0], _BY_NAME)
+
+
+def dialect(grammar: str | None, path: str) -> str | None:
+    """The grammar for one file of a language; None when its files are not parsed (no grammar, a template)."""
+    suffix = PurePosixPath(path).suffix
+    if grammar is None or suffix in grammar_of(grammar).foreign:
+        return None
+    if grammar == "tree_sitter_typescript" and suffix == ".tsx":
+        return f"{grammar}:tsx"
+    return grammar
+
+
+@lru_cache(maxsize=32)
+def parser(grammar: str) -> Parser:
+    """The parser of a grammar. Raises Problem when its wheel is not installed or does not fit."""
+    from tree_sitter import Language, Parser
+
+    module_name, _, variant = grammar.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+        variant = variant or module_name.removeprefix("tree_sitter_")
+        entry = getattr(module, f"language_{variant}", None) or module.language
+        return Parser(Language(entry()))
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise Problem(
+            f"[languages.…] grammar = {grammar!r}: no tree-sitter grammar ({error}); "
+            f"`pip install {module_name.replace('_', '-')}`, or take the key out"
+        ) from None

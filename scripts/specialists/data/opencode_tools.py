@@ -1,0 +1,257 @@
+"""Tool calls of every version of opencode in the words of the present one (1.18).
+
+Renamed tools and arguments get their present names, `multiedit` and, where that is exact, `apply_patch` become `edit`
+and `write` calls, arguments that are gone (a command's `description`) are left out. What has no present form says so.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from specialists.ground.agent import EDIT_DONE, TOOLS, WRITE_DONE, read_result
+from specialists.ground.config import Config
+from specialists.ground.records import read_json
+
+PRESENT = {tool["function"]["name"]: tool["function"]["parameters"] for tool in TOOLS}
+RENAMED = {"shell": "bash", "subagent": "task", "todo_write": "todowrite", "web_fetch": "webfetch"}
+RENAMED_KEYS = {"path": "filePath", "file_path": "filePath", "old_string": "oldString", "new_string": "newString"}
+RETIRED = frozenset({"list", "todoread", "patch", "apply_patch", "multiedit", "batch", "invalid"})  # no present form
+
+_EXIT_CODE = re.compile(r"\n*Command exited with code \d+\.\Z")
+_READ_LINE = re.compile(r"(\d+): ?(.*)")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One tool call with its result as the model saw it."""
+
+    name: str
+    arguments: dict[str, Any]
+    output: str
+    failed: bool = False
+    exit: int | None = None  # of a command
+
+    @property
+    def paths(self) -> list[str]:
+        """Files that the call names as its own: those it reads, edits or writes."""
+        path = self.arguments.get("filePath")
+        return [path] if isinstance(path, str) and path else []
+
+
+@dataclass
+class Files:
+    """What is known of files' contents from a session's own reads, edits and writes; a command makes it all stale."""
+
+    texts: dict[str, str] = field(default_factory=dict)
+
+    def after(self, call: Call) -> None:
+        """Take in a call in present form."""
+        path = next(iter(call.paths), None)
+        if call.name == "bash":
+            self.texts.clear()
+        elif path is None:
+            return
+        elif call.failed:
+            self.texts.pop(path, None)
+        elif call.name == "read":
+            self._read(path, call)
+        elif call.name == "write":
+            self.texts[path] = str(call.arguments.get("content", ""))
+        elif call.name == "edit" and path in self.texts:
+            old, new = str(call.arguments.get("oldString", "")), str(call.arguments.get("newString", ""))
+            times = -1 if call.arguments.get("replaceAll") else 1
+            if old and old in self.texts[path]:
+                self.texts[path] = self.texts[path].replace(old, new, times)
+            else:  # matched loosely by opencode: the text is not known any more
+                del self.texts[path]
+
+    def _read(self, path: str, call: Call) -> None:
+        body = call.output.partition("<content>")[2].partition("</content>")[0]
+        if "(End of file" not in body or "offset" in call.arguments or "limit" in call.arguments:
+            return
+        lines = [match[2] for line in body.split("\n") if (match := _READ_LINE.match(line))]
+        self.texts[path] = "\n".join(lines) + "\n"
+
+
+def present_calls(call: Call, files: Files) -> list[Call] | None:
+    """A call in present form; several where one old call did several edits. None: it has no exact present form."""
+    name = RENAMED.get(call.name, call.name)
+    if name == "apply_patch" and not call.failed:
+        return _from_patch(call, files)
+    if name == "multiedit" and not call.failed:
+        return _from_multiedit(call)
+    if name in RETIRED:
+        return None
+    schema = PRESENT.get(name)
+    if schema is None:  # a tool of a plugin or an MCP server: it is what it is
+        return [replace(call, name=name)]
+    arguments = {}
+    for key, value in call.arguments.items():
+        known = key if key in schema["properties"] else RENAMED_KEYS.get(key, "")
+        if known in schema["properties"]:
+            arguments[known] = value
+    if name == "todowrite" and isinstance(arguments.get("todos"), list):
+        keys = schema["properties"]["todos"]["items"]["properties"]
+        todos = [todo for todo in arguments["todos"] if isinstance(todo, dict)]
+        arguments["todos"] = [{key: value for key, value in todo.items() if key in keys} for todo in todos]
+    if not call.failed and not set(schema["required"]) <= set(arguments):
+        return None
+    return [replace(call, name=name, arguments=arguments)]
+
+
+def present_output(name: str, arguments: dict[str, Any], structured: dict[str, Any], output: str) -> str:
+    """A result of the v2 engine as 1.18's other engine words it. `output`: as it was; `structured`: its parts."""
+    if name == "edit":
+        return EDIT_DONE
+    if name == "write":
+        return WRITE_DONE
+    if name in ("bash", "shell"):
+        return _EXIT_CODE.sub("", output)
+    text = structured.get("content")
+    if name != "read" or not isinstance(text, str):
+        return output
+    path, first = str(arguments.get("path") or ""), structured.get("offset") or 1
+    if first == 1 and not structured.get("truncated"):
+        return read_result(path, text)
+    lines = [f"{number}: {line}" for number, line in enumerate(text.split("\n"), first)]
+    rest = f"Use offset={structured['next']} to continue." if structured.get("next") else "End of file."
+    body = "\n".join([*lines, "", f"(Showing lines {first}-{first + len(lines) - 1}. {rest})"])
+    return f"<path>{path}</path>\n<type>file</type>\n<content>\n{body}\n</content>"
+
+
+def _from_multiedit(call: Call) -> list[Call] | None:
+    path, edits = call.arguments.get("filePath"), call.arguments.get("edits")
+    if not isinstance(path, str) or not isinstance(edits, list) or not edits:
+        return None
+    calls = []
+    for edit in edits:
+        if not isinstance(edit, dict) or not isinstance(edit.get("oldString"), str) or "newString" not in edit:
+            return None
+        arguments = {"filePath": path, "oldString": edit["oldString"], "newString": edit["newString"]}
+        if edit.get("replaceAll"):
+            arguments["replaceAll"] = True
+        calls.append(Call("edit", arguments, EDIT_DONE))
+    return calls
+
+
+def _from_patch(call: Call, files: Files) -> list[Call] | None:
+    """A patch as edits whose `oldString` stands exactly once in the file as it then was, and writes of new files."""
+    sections = _sections(str(call.arguments.get("patchText", "")))
+    if not sections:
+        return None
+    calls: list[Call] = []
+    texts = dict(files.texts)
+    for kind, path, hunks in sections:
+        if kind == "Add" and len(hunks) == 1:
+            calls.append(Call("write", {"content": hunks[0][1], "filePath": path}, WRITE_DONE))
+            texts[path] = hunks[0][1]
+            continue
+        if kind != "Update" or path not in texts or not hunks:
+            return None
+        for old, new in hunks:
+            if not old or texts[path].count(old) != 1:
+                return None
+            texts[path] = texts[path].replace(old, new)
+            calls.append(Call("edit", {"filePath": path, "oldString": old, "newString": new}, EDIT_DONE))
+    return calls
+
+
+def _sections(patch: str) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """(Add, Update or Delete, path, [(old, new), …]) of a patch; empty when something in it is not simple."""
+    sections: list[tuple[str, str, list[tuple[str, str]]]] = []
+    old: list[str] = []
+    new: list[str] = []
+
+    def close() -> None:
+        if old or new:
+            end = "\n" if sections[-1][0] == "Add" else ""
+            sections[-1][2].append(("\n".join(old), "\n".join(new) + end))
+            old.clear()
+            new.clear()
+
+    for line in patch.strip().split("\n"):
+        header = re.fullmatch(r"\*\*\* (Add|Update|Delete) File: (.+)", line.rstrip())
+        if header:
+            close()
+            sections.append((header[1], header[2].strip(), []))
+        elif line.startswith(("*** Begin Patch", "*** End Patch", "*** End of File")):
+            close()
+        elif line.startswith("*** ") or not sections:  # a rename, or no patch at all
+            return []
+        elif line.startswith("@@"):
+            close()
+        elif line.startswith("+"):
+            new.append(line[1:])
+        elif line.startswith("-"):
+            old.append(line[1:])
+        else:
+            old.append(line[1:])
+            new.append(line[1:])
+    return sections
+
+
+def compact(tool: dict[str, Any]) -> dict[str, Any]:
+    """A tool of a request with names, types and required keys only."""
+    function = tool["function"]
+    return {"type": "function", "function": {"name": function["name"], "parameters": _bare(function["parameters"])}}
+
+
+def _bare(schema: Any) -> Any:
+    if not isinstance(schema, dict):
+        return schema
+    kept = ("type", "properties", "required", "items", "enum")
+    bare = {key: schema[key] for key in kept if key in schema}
+    if isinstance(bare.get("properties"), dict):
+        bare["properties"] = {name: _bare(value) for name, value in bare["properties"].items()}
+    if "items" in bare:
+        bare["items"] = _bare(bare["items"])
+    return bare
+
+
+def known_tools(config: Config) -> list[dict[str, Any]]:
+    """agent_tools of what `doit tools` captured, if it did."""
+    return agent_tools(read_json(config.tools_file))
+
+
+def agent_tools(captured: Any) -> list[dict[str, Any]]:
+    """The tools of a primary agent: those of the installed opencode where they were captured, else 1.18's.
+
+    A tool whose arguments are named otherwise than in the calls that come out of here keeps its 1.18 schema.
+    """
+    tools = captured.get("tools") if isinstance(captured, dict) else None
+    ours = {tool["function"]["name"]: tool for tool in TOOLS}
+
+    def chosen(tool: dict[str, Any]) -> dict[str, Any]:
+        name = tool["function"]["name"]
+        known = set(tool["function"]["parameters"].get("properties", {}))
+        return ours[name] if name in ours and not set(PRESENT[name]["required"]) <= known else tool
+
+    return [chosen(tool) for tool in tools] if tools else TOOLS
+
+
+def infer_schemas(calls: list[Call]) -> list[dict[str, Any]]:
+    """Compact schemas of tools that opencode itself does not have, from the calls of them that worked."""
+    seen: dict[str, list[dict[str, Any]]] = {}
+    for call in calls:
+        if call.name not in PRESENT and call.name not in RETIRED and not call.failed:
+            seen.setdefault(call.name, []).append(call.arguments)
+    schemas = []
+    for name, arguments in sorted(seen.items()):
+        properties: dict[str, Any] = {}
+        for key, value in (item for one in arguments for item in one.items()):
+            properties.setdefault(key, {"type": _json_type(value)})
+        required = [key for key in properties if all(key in one for one in arguments)]
+        parameters = {"type": "object", "properties": properties, "required": required}
+        schemas.append({"type": "function", "function": {"name": name, "parameters": parameters}})
+    return schemas
+
+
+def _json_type(value: Any) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    for kind, name in ((str, "string"), (int, "integer"), (float, "number"), (list, "array"), (dict, "object")):
+        if isinstance(value, kind):
+            return name
+    return "null"

@@ -1,0 +1,134 @@
+"""Looks through what was built for secrets that a step let through; what cannot be read counts as not clean.
+
+JSON is decoded as often as it was encoded (arguments in a row in a cache), so that an escape hides nothing. Texts that
+stand in many rows are looked at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from specialists.ground.config import Problem
+from specialists.ground.secrets import SECRET, Rules, SecretFinding, find_in
+
+WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".npz", ".npy"}  # numbers, and gigabytes of them
+_SHORT = 100  # characters up to which a text is rather looked at again than remembered
+_SQLITE = b"SQLite format 3\0"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something was found. `line` counts lines of text, rows of a table; 1 where there are none."""
+
+    path: Path
+    line: int
+    finding: SecretFinding
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.finding.kind} {self.finding.masked}"
+
+
+class Check:
+    """One look through files: `secrets` and `personal` are what was found, `size` is bytes read."""
+
+    def __init__(self, rules: Rules):
+        self.rules = rules
+        self.secrets: list[Place] = []
+        self.personal: list[Place] = []
+        self.size = 0
+        self._seen: set[int] = set()
+
+    def file(self, path: Path) -> None:
+        """Look through one file. Raises Problem when it cannot be read."""
+        try:
+            with path.open("rb") as file:
+                self.size += path.stat().st_size
+                if file.peek(len(_SQLITE)).startswith(_SQLITE):
+                    self._database(path)
+                elif path.suffix == ".jsonl":  # may be larger than memory
+                    for number, line in enumerate(file, 1):
+                        self._value(path, line.decode(errors="replace"), number)
+                else:
+                    data = file.read()
+                    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+                    self._value(path, data.decode(encoding, errors="replace"))
+        except (OSError, sqlite3.Error) as error:
+            raise Problem(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+    def _database(self, path: Path) -> None:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            connection.text_factory = lambda data: data.decode(errors="replace")
+            names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            for (name,) in names:
+                quoted = name.replace('"', '""')
+                for number, row in enumerate(connection.execute(f'SELECT * FROM "{quoted}"'), 1):
+                    for cell in row:
+                        if isinstance(cell, bytes | str):
+                            self._value(path, cell if isinstance(cell, str) else cell.decode(errors="replace"), number)
+
+    def _value(self, path: Path, value: str, line: int = 0) -> None:
+        """A text, decoded if it is JSON. `line`: where it stands; 0: it is all of the file."""
+        for key, text in texts("", value):
+            if len(text) > _SHORT:
+                mark = hash((key, text))
+                if mark in self._seen:
+                    continue
+                self._seen.add(mark)
+            for item in find_in(key, text, self.rules):
+                found = self.secrets if item.category == SECRET else self.personal
+                found.append(Place(path, line or _line(value, text, item.start), item.finding(text)))
+
+
+def texts(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Every text in a value, with the key it stands under; texts that are JSON are decoded, however deep."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield "", name
+            yield from texts(name, item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts(key, item)
+    elif isinstance(value, str):
+        decoded = _decoded(value)
+        yield from texts(key, decoded) if decoded is not None else [(key, value)]
+
+
+def _decoded(text: str) -> Any | None:
+    start, end = text.lstrip()[:1], text.rstrip()[-1:]
+    if start + end not in ("{}", "[]", '""') or len(text) < 2:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _line(whole: str, text: str, start: int) -> int:
+    """The line of a position in a text that stands, as it is or as JSON, in a whole file; 1 if it cannot be told."""
+    if text is whole or text == whole:
+        return whole.count("\n", 0, start) + 1
+    at = whole.find(json.dumps(text[start : start + 40], ensure_ascii=False)[1:-1])
+    return whole.count("\n", 0, max(at, 0)) + 1
+
+
+def built_files(folders: Iterable[Path]) -> Iterator[Path]:
+    """Every file under the folders that is no weights, in order; a folder that is not there holds none."""
+    for folder in folders:
+        if folder.is_file():
+            yield folder
+            continue
+        for root, directories, files in os.walk(folder, onerror=_unreadable):
+            directories.sort()
+            yield from (Path(root, name) for name in sorted(files) if Path(name).suffix not in WEIGHTS)
+
+
+def _unreadable(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise Problem(f"{error.filename}: cannot be read: {error.strerror}") from None

@@ -1,0 +1,1 @@
+"""What every floor above stands on: configuration, records, command line, chat template, secrets."""

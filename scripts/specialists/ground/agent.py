@@ -1,0 +1,66 @@
+"""The agent as training and opencode both know it: its system prompt, its tools, and what the tools answer.
+
+The forms of the answers were read off requests of the real opencode 1.18.33; the schemas are opencode's own names,
+types and required keys without the prose, which costs some 500 tokens instead of 5,500.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from specialists.ground.config import Language
+
+
+def system_prompt(language: Language) -> str:
+    """The system prompt of a specialist: in every training row, and in the opencode agent that is configured."""
+    return (
+        f"You are {language.adapter}, a coding agent specialised in {language.title}. You work in the user's project "
+        "through tools. Read code before you change it, make the smallest edit that does what was asked, follow the "
+        "style of the surrounding code, and check your work with the project's own tools. Answer briefly."
+    )
+
+
+def _tool(name: str, required: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
+    properties = {
+        key: {"type": kind} if isinstance(kind, str) else kind for key, kind in {**required, **(optional or {})}.items()
+    }
+    parameters = {"type": "object", "properties": properties, "required": list(required)}
+    return {"type": "function", "function": {"name": name, "parameters": parameters}}
+
+
+_TODO = {"content": {"type": "string"}, "status": {"type": "string"}, "priority": {"type": "string"}}
+
+TOOLS: list[dict[str, Any]] = [
+    _tool("bash", {"command": "string"}, {"timeout": "integer", "workdir": "string"}),
+    _tool("edit", {"filePath": "string", "oldString": "string", "newString": "string"}, {"replaceAll": "boolean"}),
+    _tool("glob", {"pattern": "string"}, {"path": "string"}),
+    _tool("grep", {"pattern": "string"}, {"path": "string", "include": "string"}),
+    _tool("read", {"filePath": "string"}, {"offset": "integer", "limit": "integer"}),
+    _tool("skill", {"name": "string"}),
+    _tool("task", {"description": "string", "prompt": "string", "subagent_type": "string"}, {"task_id": "string"}),
+    _tool("todowrite", {"todos": {"type": "array", "items": {"type": "object", "properties": _TODO}}}),
+    _tool("webfetch", {"url": "string"}, {"format": "string", "timeout": "number"}),
+    _tool("write", {"content": "string", "filePath": "string"}),
+]
+"""opencode 1.18's tools for a primary agent."""
+
+NEW_CODE = {"edit": "newString", "write": "content"}  # the argument of a tool that holds the code it writes
+
+EDIT_DONE = "Edit applied successfully."
+WRITE_DONE = "Wrote file successfully."
+CLEARED = "[Old tool result content cleared]"  # what stands for outputs of long ago
+
+
+def read_result(path: str, text: str, first: int = 1, last: int | None = None) -> str:
+    """What opencode's `read` answers for lines first..last (1-based, inclusive) of a file's whole text."""
+    lines = text.split("\n")
+    if lines and lines[-1] == "":
+        lines.pop()
+    total = len(lines)
+    last = total if last is None else min(last, total)
+    shown = "\n".join(f"{number}: {line}" for number, line in enumerate(lines[first - 1 : last], first))
+    if last >= total:
+        tail = f"(End of file - total {total} lines)"
+    else:
+        tail = f"(Showing lines {first}-{last} of {total}. Use offset={last + 1} to continue.)"
+    return f"<path>{path}</path>\n<type>file</type>\n<content>\n{shown}\n\n{tail}\n</content>"

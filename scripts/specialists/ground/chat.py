@@ -1,0 +1,251 @@
+"""The base model's own chat template and tokenizer: what a record looks like to the model, and where the loss is.
+
+Rendered by jinja2 as transformers renders it (same environment, same helpers) and tokenized by `tokenizers`, so that
+the data steps can count tokens exactly without importing torch; a test holds both equal to transformers' result.
+
+The mask needs no generation markers in the template: a target's text is what the conversation up to and including it
+adds to the conversation before it plus the generation prompt. That holds for any template that keeps prefixes, and is
+an error that names the row for one that does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from specialists.ground.config import Problem
+from specialists.ground.records import Record, is_target
+
+IGNORED = -100  # label of a token without loss, as torch's cross entropy and TRL know it
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A record as the trainer sees it; both lists have one entry per token."""
+
+    input_ids: list[int]
+    labels: list[int]  # the token id where the loss is taken, IGNORED elsewhere
+
+    @property
+    def supervised(self) -> int:
+        return sum(label != IGNORED for label in self.labels)
+
+
+class Chat:
+    """A base model's chat template with its tokenizer."""
+
+    def __init__(self, template: str, tokenizer_json: str, special: dict[str, str]):
+        self.template, self.tokenizer_json, self.special = template, tokenizer_json, special
+        if not special.get("eos_token"):
+            raise Problem("the base model's tokenizer_config.json names no eos_token: no stop token to train on")
+
+    @classmethod
+    def load(cls, model: str, revision: str | None = None) -> Chat:
+        """Read template and tokenizer of a folder or of a model in the Hub's cache; nothing is downloaded.
+
+        Raises Problem when the model is not there, or has no chat template.
+        """
+        settings = json.loads(_model_file(model, "tokenizer_config.json", revision, required=True))
+        template = _model_file(model, "chat_template.jinja", revision) or settings.get("chat_template")
+        if isinstance(template, list):
+            template = next((item["template"] for item in template if item["name"] in ("tool_use", "default")), None)
+        if not template:
+            raise Problem(f"{model}: no chat template (chat_template.jinja) in it")
+        special = {}
+        for name, value in settings.items():
+            if name.endswith("_token") and value:
+                special[name] = value["content"] if isinstance(value, dict) else value
+        return cls(template, _model_file(model, "tokenizer.json", revision, required=True), special)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash over template and tokenizer: an adapter is only good under the ones it was trained with."""
+        return hashlib.sha256(f"{self.template}\0{self.tokenizer_json}".encode()).hexdigest()[:16]
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        from tokenizers import Tokenizer
+
+        return Tokenizer.from_str(self.tokenizer_json)
+
+    @cached_property
+    def _compiled(self) -> Any:
+        from jinja2 import nodes
+        from jinja2.ext import Extension, loopcontrols
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        class Generation(Extension):
+            """`{% generation %}` blocks of training templates: their body is rendered, the mark ignored."""
+
+            tags = {"generation"}  # noqa: RUF012
+
+            def parse(self, parser: Any) -> Any:
+                line = next(parser.stream).lineno
+                body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+                return nodes.Scope(body, lineno=line)
+
+        def raise_exception(message: str) -> None:
+            raise Problem(f"the chat template refuses the conversation: {message}")
+
+        def tojson(value: Any, **options: Any) -> str:
+            return json.dumps(value, **{"ensure_ascii": False, **options})
+
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
+        )
+        environment.filters["tojson"] = tojson
+        environment.globals["raise_exception"] = raise_exception
+        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+        return environment.from_string(self.template)
+
+    def render(self, messages: list[dict], tools: list[dict] | None = None, generation_prompt: bool = False) -> str:
+        """The text of a conversation. Raises Problem when the template refuses it."""
+        from jinja2 import TemplateError
+
+        try:
+            return self._compiled.render(
+                messages=messages, tools=tools or None, add_generation_prompt=generation_prompt, **self.special
+            )
+        except (TemplateError, TypeError) as error:
+            raise Problem(f"the chat template fails on the conversation: {error}") from None
+
+    def spans(self, record: Record) -> tuple[str, list[tuple[int, int]]]:
+        """A record's text, and the character ranges that the loss is taken on: each target with its stop token.
+
+        Raises Problem with the record's id when nothing is supervised, or the template does not keep prefixes.
+        """
+        messages, tools, stop = decoded(record["messages"]), record.get("tools"), self.special["eos_token"]
+        try:
+            text, spans = self.render(messages, tools), []
+            for index, message in enumerate(messages):
+                if not is_target(message):
+                    continue
+                before = self.render(messages[:index], tools, generation_prompt=True)
+                until = self.render(messages[: index + 1], tools)
+                end = until.rfind(stop)
+                if until.startswith(before) and end < len(before):
+                    raise Problem(f"the chat template ends an assistant turn without the stop token {stop!r}")
+                end += len(stop)
+                if not until.startswith(before) or not text.startswith(until[:end]):
+                    raise Problem("the chat template does not keep prefixes: a turn changes with what follows it")
+                spans.append((len(before), end))
+        except Problem as problem:
+            raise Problem(f"row {record['id']}: {problem}") from None
+        if not spans:
+            raise Problem(f"row {record['id']}: nothing supervised: no assistant turn of weight 1")
+        return text, spans
+
+    def encode(self, record: Record) -> Encoded:
+        """Token ids and labels of a record. Raises Problem with its id where there can be no mask."""
+        text, spans = self.spans(record)
+        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        labels = [IGNORED] * len(encoding.ids)
+        starts = [start for start, _end in encoding.offsets]
+        for start, end in spans:
+            for position in range(bisect_left(starts, start), bisect_left(starts, end)):
+                labels[position] = encoding.ids[position]
+        return Encoded(encoding.ids, labels)
+
+    def count(self, messages: list[dict], tools: list[dict] | None = None) -> int:
+        """Tokens of a conversation, exact."""
+        text = self.render(decoded(messages), tools)
+        return sum(map(self._length, self._special.split(text) if self._special else [text]))
+
+    @cached_property
+    def _length(self) -> Callable[[str], int]:
+        """Tokens of a text; remembered, because what stands between two special tokens comes again and again."""
+        return lru_cache(maxsize=2000)(lambda text: len(self.tokenizer.encode(text, add_special_tokens=False)))
+
+    @cached_property
+    def _special(self) -> re.Pattern[str] | None:
+        """The tokens that a tokenizer cuts a text at before anything else, so that what is between them can be counted
+        alone. None where they, or the place in the text, change what stands beside them."""
+        settings = json.loads(self.tokenizer_json)
+        tokens = [token for token in settings.get("added_tokens") or () if not token.get("normalized")]
+        greedy = any(token.get(name) for token in tokens for name in ("lstrip", "rstrip", "single_word"))
+        if not tokens or greedy or '"first"' in json.dumps(settings.get("pre_tokenizer")):
+            return None
+        longest_first = sorted((token["content"] for token in tokens), key=len, reverse=True)
+        return re.compile(f"({'|'.join(map(re.escape, longest_first))})")
+
+
+class Estimate:
+    """Token counts where the base model is not on this machine: on the safe side, so that nothing is over the limit.
+
+    Three UTF-8 bytes a token: Qwen's tokenizer makes 3.2 to 4.2 of code and English prose; 12 tokens for the frame of
+    each message and call.
+    """
+
+    BYTES_PER_TOKEN = 3.0
+    FRAME = 12
+
+    def __init__(self) -> None:
+        self._tools: tuple[list[dict] | None, int] = (None, len("[]"))  # the last ones, which are those of a session
+
+    def count(self, messages: list[dict], tools: list[dict] | None = None) -> int:
+        """Tokens of a conversation, estimated."""
+        if tools is not None and tools is not self._tools[0]:
+            self._tools = tools, len(json.dumps(tools, ensure_ascii=False))
+        size = (self._tools[1] if tools else len("[]")) + 600
+        frames = 0
+        for message in messages:
+            size += _bytes(message.get("content") or "")
+            frames += 1
+            for call in message.get("tool_calls") or ():
+                size += len(call["function"]["name"]) + _bytes(call["function"]["arguments"])
+                frames += 1
+        return round(size / self.BYTES_PER_TOKEN) + frames * self.FRAME
+
+
+def _bytes(text: str) -> int:
+    """Length in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+
+
+def token_counter(model: str, revision: str | None = None) -> Chat | Estimate:
+    """What counts tokens: the base model's own template and tokenizer when they are there, an estimate when not."""
+    try:
+        return Chat.load(model, revision)
+    except Problem:
+        return Estimate()
+
+
+def decoded(messages: list[dict]) -> list[dict]:
+    """Messages with tool-call arguments as objects, which is what chat templates iterate over."""
+    return [
+        {
+            **message,
+            "tool_calls": [
+                {**call, "function": {**call["function"], "arguments": json.loads(call["function"]["arguments"])}}
+                for call in message["tool_calls"]
+            ],
+        }
+        if message.get("tool_calls")
+        else {key: value for key, value in message.items() if key != "tool_calls"}
+        for message in messages
+    ]
+
+
+def _model_file(model: str, name: str, revision: str | None, required: bool = False) -> str:
+    """The text of one of a model's files, from its folder or the Hub's cache; empty when it is not there."""
+    path: Path | None = Path(model).expanduser() / name
+    if not Path(model).expanduser().is_dir():
+        cached = None
+        if model.count("/") == 1:
+            from huggingface_hub import try_to_load_from_cache
+
+            cached = try_to_load_from_cache(model, name, revision=revision)
+        path = Path(cached) if isinstance(cached, str) else None
+    if path and path.is_file():
+        return path.read_text(encoding="utf-8")
+    if required:
+        raise Problem(f"{model}: no {name}; download the base model first, or name a folder in [base] model")
+    return ""

@@ -1,0 +1,377 @@
+"""specialists.toml, read into typed frozen dataclasses.
+
+Every mistake in the file is found in one reading and reported with file, key and what was expected. A mistake in the
+table of one language takes that language out and leaves the others; a mistake anywhere else stops everything, because
+it would touch every adapter. dodo.py imports this module at each start: it stays light (no click, no torch).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import glob
+import hashlib
+import json
+import os
+import re
+import tomllib
+import typing
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from specialists.ground.tables import (
+    Assembly,
+    Base,
+    Endpoint,
+    Evaluation,
+    Language,
+    Mining,
+    Opencode,
+    Owner,
+    Paths,
+    Secrets,
+    Serving,
+    Training,
+)
+
+PARTIAL = 3  # a step's exit code: finished, but something was named and skipped
+ROOT_CONFIG = Path(__file__).resolve().parents[3] / "specialists.toml"
+
+
+class Problem(Exception):
+    """A mistake of the owner's, or a state of his machine, told in words he can act on; never a traceback."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing wrong in the configuration, or missing on the machine that it describes."""
+
+    key: str  # dotted, e.g. "languages.rust.wanted"
+    message: str
+    language: str | None = None  # the only language it touches; None: all of them
+    fatal: bool = True  # False: the rest of that language can still go on (a missing repository)
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.message}"
+
+
+class ConfigError(Problem):
+    """The configuration cannot be used; `findings` lists everything that is wrong with it."""
+
+    def __init__(self, path: Path, findings: list[Finding]):
+        self.findings = findings
+        super().__init__("\n".join(f"{path}: {finding}" for finding in findings))
+
+
+@dataclass(frozen=True)
+class Unlearned:
+    """What `doit unlearn` was told never to learn from again; kept beside the configuration, because data/ may go."""
+
+    sessions: tuple[str, ...] = ()
+    commits: tuple[str, ...] = ()
+    repositories: tuple[str, ...] = ()  # folder names
+
+    def covers(self, source: dict[str, Any]) -> bool:
+        """Whether a record with this `source` is to be unlearned."""
+        return (
+            source.get("session") in self.sessions
+            or source.get("repository") in self.repositories
+            or source.get("commit") in self.commits
+        )
+
+    @staticmethod
+    def file(config_path: Path) -> Path:
+        """Where it stands."""
+        return config_path.with_suffix(".unlearned.json")
+
+    @classmethod
+    def load(cls, config_path: Path) -> Unlearned:
+        """Raises Problem for a file that cannot be read: what was to be unlearned must not come back by accident."""
+        path = cls.file(config_path)
+        try:
+            known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            return cls(**{name: tuple(map(str, values)) for name, values in known.items()})
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise Problem(f"{path}: cannot be read ({error}); restore it or correct it") from None
+
+
+@dataclass(frozen=True)
+class Config:
+    path: Path
+    paths: Paths
+    owner: Owner
+    base: Base
+    opencode: Opencode
+    mining: Mining
+    secrets: Secrets
+    assembly: Assembly
+    endpoint: Endpoint
+    evaluation: Evaluation
+    serving: Serving
+    languages: dict[str, Language]
+    findings: tuple[Finding, ...] = ()  # what is wrong without stopping everything
+    unlearned: Unlearned = Unlearned()
+
+    def language(self, name: str) -> Language:
+        """The language of that name; raises Problem when there is none, or when its table has a mistake."""
+        if name in self.languages:
+            return self.languages[name]
+        broken = [f"{self.path}: {finding}" for finding in self.findings if finding.language == name and finding.fatal]
+        known = ", ".join(self.languages)
+        raise Problem("\n".join(broken) or f"{self.path}: no language {name!r}; there are {known}")
+
+    def repositories(self, name: str) -> list[Path]:
+        """Existing repositories of a language, patterns expanded, each once, in the order of the configuration."""
+        found = (path for pattern in self.languages[name].repositories for path in expand_repositories(pattern))
+        return [path for path in dict.fromkeys(found) if path.name not in self.unlearned.repositories]
+
+    def missing_repositories(self, name: str) -> list[str]:
+        """What is said of repositories of a language that are not there, as `doit check` does."""
+        where = f"languages.{name}.repositories"
+        return [f"{self.path}: {finding}" for finding in self.findings if finding.key == where]
+
+    def rows(self, folder: str, language: str) -> Path:
+        """Where the rows of a language lie: sessions, commits, synthetic, replay; train, heldout."""
+        return self.paths.data / folder / f"{language}.jsonl"
+
+    @property
+    def tools_file(self) -> Path:
+        """What `doit tools` saw of the installed opencode."""
+        return self.paths.data / "opencode-tools.json"
+
+    def databases(self) -> list[Path]:
+        """opencode databases to read, whether they exist or not."""
+        return list(self.opencode.databases) or [default_database()]
+
+
+def default_database() -> Path:
+    """Where opencode keeps its history: $OPENCODE_DB, else under $XDG_DATA_HOME (opencode 1.2 to 1.18)."""
+    if named := os.environ.get("OPENCODE_DB"):
+        return Path(named).expanduser()
+    data_home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(data_home).expanduser() / "opencode" / "opencode.db"
+
+
+def is_repository(path: Path) -> bool:
+    """A work tree, a worktree with a `.git` file, or a bare repository, told without running git."""
+    return (path / ".git").exists() or ((path / "HEAD").is_file() and (path / "objects").is_dir())
+
+
+def expand_repositories(pattern: str) -> list[Path]:
+    """The repositories that a path or shell pattern of the configuration means, sorted."""
+    paths = sorted(Path(match) for match in glob.glob(os.path.expanduser(pattern)))
+    return [path.absolute() for path in paths if is_repository(path)]
+
+
+def fingerprint(*parts: Any) -> str:
+    """A short hash over configuration sections (dataclasses) and plain values, stable from run to run."""
+    plain = [
+        dataclasses.asdict(part) if dataclasses.is_dataclass(part) and not isinstance(part, type) else part
+        for part in parts
+    ]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def config_path(named: str | os.PathLike | None = None) -> Path:
+    """The configuration file: the one named, else $SPECIALISTS_CONFIG, else specialists.toml at the top."""
+    return Path(named or os.environ.get("SPECIALISTS_CONFIG") or ROOT_CONFIG).expanduser().absolute()
+
+
+def load_config(named: str | os.PathLike | None = None) -> Config:
+    """Read a configuration. Raises ConfigError with every finding when one of them touches all languages."""
+    path = config_path(named)
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Problem(f"{path}: no such configuration file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise Problem(f"{path}: cannot be read as TOML: {error}") from None
+    return _Reader(path, document).config()
+
+
+class _Reader:
+    """One reading of one TOML document; collects findings instead of stopping at the first."""
+
+    SECTIONS: typing.ClassVar = {
+        "paths": Paths, "owner": Owner, "base": Base, "opencode": Opencode, "mining": Mining, "secrets": Secrets,
+        "assembly": Assembly, "endpoint": Endpoint, "evaluation": Evaluation, "serving": Serving,
+    }  # fmt: skip
+
+    def __init__(self, path: Path, document: dict[str, Any]):
+        self.path, self.document = path, document
+        self.findings: list[Finding] = []
+
+    def config(self) -> Config:
+        known = [*self.SECTIONS, "training", "languages"]
+        for name in self.document.keys() - set(known):
+            self._complain(name, f"unknown table{_suggest(name, known)}")
+        sections = {name: self._table(name, kind, self.document.get(name, {})) for name, kind in self.SECTIONS.items()}
+        if sections["base"].model.startswith((".", "~")):
+            model = str(_resolve(Path(sections["base"].model), self.path.parent))
+            sections["base"] = dataclasses.replace(sections["base"], model=model)
+        languages = self._languages()
+        self._served_ranks(languages, sections["serving"])
+        self._trainable_experts(languages)
+        self._duplicate_adapters(languages)
+        if any(finding.fatal and finding.language is None for finding in self.findings):
+            raise ConfigError(self.path, self.findings)
+        broken = {finding.language for finding in self.findings if finding.fatal}
+        languages = {name: language for name, language in languages.items() if name not in broken}
+        config = Config(path=self.path, **sections, languages=languages, findings=tuple(self.findings))
+        findings = (*config.findings, *_missing(config))
+        return dataclasses.replace(config, findings=findings, unlearned=Unlearned.load(self.path))
+
+    def _languages(self) -> dict[str, Language]:
+        tables = self.document.get("languages", {})
+        if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()) or not tables:
+            self._complain("languages", "expected at least one table [languages.NAME]")
+            return {}
+        training = self.document.get("training", {})
+        if not isinstance(training, dict):
+            self._complain("training", f"expected a table, got {training!r}")
+            training = {}
+        overrides = {name: value for name, value in training.items() if isinstance(value, dict)}
+        for name in overrides.keys() - tables.keys():
+            self._complain(f"training.{name}", f"no such language{_suggest(name, list(tables))}")
+        general = {name: value for name, value in training.items() if name not in overrides}
+        self._table("training", Training, general)
+        languages = {}
+        for name, table in tables.items():
+            language = self._table(f"languages.{name}", Language, table, name)
+            mine = self._table(f"training.{name}", Training, {**general, **overrides.get(name, {})}, name,
+                               report=overrides.get(name, {}))  # fmt: skip
+            repositories = tuple(_beside(pattern, self.path.parent) for pattern in language.repositories)
+            languages[name] = dataclasses.replace(
+                language, name=name, title=language.title or name, repositories=repositories, training=mine
+            )
+        return languages
+
+    def _table(self, where: str, kind: type, table: Any, language: str | None = None, report: Any = None) -> Any:
+        """One table as its dataclass; keys outside `report`, where given, are somebody else's to complain about."""
+        if not isinstance(table, dict):
+            self._complain(where, f"expected a table, got {table!r}", language)
+            table = {}
+        types = typing.get_type_hints(kind)
+        keys = {item.name: item for item in fields(kind) if item.metadata}
+        values = {}
+        for name, value in table.items():
+            audible = report is None or name in report
+            if name not in keys:
+                if audible:
+                    self._complain(f"{where}.{name}", f"unknown key{_suggest(name, list(keys))}", language)
+                continue
+            try:
+                values[name] = _convert(value, types[name], keys[name].metadata, self.path.parent)
+            except ValueError as error:
+                if audible:
+                    self._complain(f"{where}.{name}", str(error), language)
+        for name, item in keys.items():
+            if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+                if name not in table:
+                    self._complain(f"{where}.{name}", "missing", language)
+                values.setdefault(name, () if "tuple" in str(types[name]) else "")
+            elif name not in values and isinstance(item.default, Path):
+                values[name] = _resolve(item.default, self.path.parent)
+        return kind(**values)
+
+    def _served_ranks(self, languages: dict[str, Language], serving: Serving) -> None:
+        for name, language in languages.items():
+            ranks = {"r": language.training.r}
+            if language.training.routed_experts:
+                ranks["routed_experts_r"] = language.training.routed_experts_r
+            for key, rank in ranks.items():
+                if rank > serving.max_lora_rank:
+                    self._complain(
+                        f"training.{name}.{key}",
+                        f"rank {rank} is above serving.max_lora_rank {serving.max_lora_rank}: "
+                        "vLLM would refuse the adapter",
+                        name,
+                    )
+
+    def _trainable_experts(self, languages: dict[str, Language]) -> None:
+        # peft 0.21.2 reads a 4-bit parameter from a cache, without its change, and then cannot take the change off it
+        for name, language in languages.items():
+            if language.training.routed_experts and language.training.quantization == "nf4":
+                message = 'cannot be trained in 4 bits, their change would be lost; set training.quantization = "none"'
+                self._complain(f"training.{name}.routed_experts", message, name)
+
+    def _duplicate_adapters(self, languages: dict[str, Language]) -> None:
+        seen: dict[str, str] = {}
+        for name, language in languages.items():
+            adapter = language.adapter
+            if not adapter or any(char not in "abcdefghijklmnopqrstuvwxyz0123456789-_." for char in adapter.lower()):
+                self._complain(f"languages.{name}.adapter", f"{adapter!r}: letters, digits, - _ . only", name)
+            if adapter in seen:
+                self._complain(f"languages.{name}.adapter", f"{adapter!r} is the adapter of {seen[adapter]} too", name)
+            seen.setdefault(adapter, name)
+
+    def _complain(self, where: str, message: str, language: str | None = None) -> None:
+        self.findings.append(Finding(where, message, language))
+
+
+def _missing(config: Config) -> list[Finding]:
+    """Databases and repositories that the configuration names and the machine does not have."""
+    findings = [
+        Finding("opencode.databases", f"{path}: no opencode history there", fatal=False)
+        for path in config.databases()
+        if not path.exists()
+    ]
+    for name, language in config.languages.items():
+        for pattern in language.repositories:
+            if not expand_repositories(pattern):
+                what = "no git repository there" if Path(pattern).expanduser().exists() else "not there"
+                findings.append(Finding(f"languages.{name}.repositories", f"{pattern}: {what}", name, fatal=False))
+    return findings
+
+
+def _suggest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
+
+
+def _resolve(path: Path, folder: Path) -> Path:
+    return Path(os.path.normpath(folder / path.expanduser()))
+
+
+def _beside(pattern: str, folder: Path) -> str:
+    """A pattern of paths; one that starts with a dot is meant from the configuration file's folder."""
+    return str(_resolve(Path(pattern), folder)) if pattern.startswith(".") else pattern
+
+
+def _convert(value: Any, kind: Any, metadata: Any, folder: Path) -> Any:
+    """One TOML value as the type of its field. Raises ValueError saying what was expected."""
+    args = typing.get_args(kind)
+    if type(None) in args:
+        kind, args = next(arg for arg in args if arg is not type(None)), ()
+    if typing.get_origin(kind) is tuple:
+        length = None if args[-1] is Ellipsis else len(args)
+        if not isinstance(value, list) or (length and len(value) != length):
+            raise ValueError(f"expected a list{f' of {length}' if length else ''}, got {value!r}")
+        items = tuple(_convert(item, args[0], metadata, folder) for item in value)
+        if length and items != tuple(sorted(items)):
+            raise ValueError(f"expected [least, most], got {value!r}")
+        for pattern in items if metadata.get("regex") else ():
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+        return items
+    if typing.get_origin(kind) is dict:
+        if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+            raise ValueError(f"expected a table of strings, got {value!r}")
+        return value
+    if kind is Path and isinstance(value, str):
+        return _resolve(Path(value), folder)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ValueError(f"expected {_NAMES[kind]}, got {value!r}")
+    if metadata["choices"] and value not in metadata["choices"]:
+        raise ValueError(f"expected one of {', '.join(map(str, metadata['choices']))}, got {value!r}")
+    if metadata["least"] is not None and value < metadata["least"]:
+        raise ValueError(f"expected at least {metadata['least']}, got {value!r}")
+    return value
+
+
+_NAMES = {str: "a string", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}

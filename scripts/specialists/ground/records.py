@@ -1,0 +1,186 @@
+"""Records: one training example a line of JSON, in the OpenAI chat fine-tuning form.
+
+    {"id", "language", "messages": [...], "tools": [...], "source": {"kind", "time", ...}}
+
+`function.arguments` is a JSON string (exact through Arrow). `weight: 0` marks an assistant turn that is context, not a
+target. Files are sorted and byte-identical for identical input, appear whole or not at all, and are touched only when
+their content changes, so that an idle night rebuilds nothing.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from specialists.ground.config import Problem
+
+Record = dict[str, Any]
+
+SOURCES = {"session": "sessions", "commit": "commits", "synthetic": "synthetic", "replay": "replay"}
+"""A row's `source.kind`, and the folder under data/ that such rows are written to; where two say the same the first
+stays."""
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def canonical(value: Any) -> str:
+    """JSON without white space and without lone surrogates, which no UTF-8 file can hold."""
+    text = _COMPACT(value)
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
+
+
+def _utf8(text: str) -> bytes:
+    """A text as bytes, U+FFFD for lone surrogates; looking for them where there are none would cost more than this."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return _SURROGATES.sub("\ufffd", text).encode()
+
+
+def line_of(record: Record) -> bytes:
+    """A record as the line that a file of records holds."""
+    return _utf8(_COMPACT(record) + "\n")
+
+
+def record_id(language: str, messages: list[dict], tools: list[dict]) -> str:
+    """16 hex digits over what the model sees; where it came from does not count."""
+    plain = json.dumps([language, messages, tools], ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(_utf8(plain)).hexdigest()[:16]
+
+
+def iso(seconds: float) -> str:
+    """A time since 1970 as records and manifests have it: ISO 8601, UTC, whole seconds."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def make_record(language: str, messages: list[dict], tools: list[dict], source: dict[str, Any]) -> Record:
+    """A finished record with its id; `source` needs `kind` and `time` (ISO 8601, UTC)."""
+    return {
+        "id": record_id(language, messages, tools),
+        "language": language,
+        "messages": messages,
+        "tools": tools,
+        "source": source,
+    }
+
+
+def tool_call(number: int, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """One call in the OpenAI form; ids are numbered within the record, so that they carry nothing."""
+    function = {"name": name, "arguments": canonical(arguments)}
+    return {"id": f"call_{number}", "type": "function", "function": function}
+
+
+def is_target(message: dict[str, Any]) -> bool:
+    """Whether the loss is taken on this message."""
+    return message["role"] == "assistant" and message.get("weight", 1) == 1
+
+
+def cluster_of(record: Record) -> str:
+    """What a row must not be separated from: its session, or its commit."""
+    source = record["source"]
+    if not (source.get("session") or (source.get("repository") and source.get("commit"))):
+        raise Problem(f"row {record['id']}: its source names neither a session nor a repository and a commit")
+    return source.get("session") or f"{source['repository']}@{source['commit']}"
+
+
+def source_of(cluster: str) -> dict[str, str]:
+    """The `source` that a cluster may have been named after: a session, or a repository and a commit."""
+    repository, _at, commit = cluster.rpartition("@")
+    return {"session": cluster, "repository": repository, "commit": commit}
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """The records of a file, in order. Raises Problem naming file and line for one that is none."""
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    record = json.loads(line)
+                    record["id"], record["messages"], record["source"]["kind"], record["source"]["time"]
+                except (ValueError, KeyError, TypeError) as error:
+                    raise Problem(f"{path}:{number}: not a record: {type(error).__name__}: {error}") from None
+                yield record
+    except FileNotFoundError:
+        raise Problem(f"{path}: no such file; the step before makes it") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Problem(f"{path}: cannot be read: {error}") from None
+
+
+def write_records(path: Path, records: Iterable[Record]) -> bool:
+    """Write records sorted by time and id, each id once. Returns whether the file changed."""
+    unique = {record["id"]: record for record in records}
+    ordered = sorted(unique.values(), key=lambda record: (record["source"]["time"], record["id"]))
+    return write_if_changed(path, "".join(canonical(record) + "\n" for record in ordered))
+
+
+def write_json(path: Path, value: Any) -> bool:
+    """Write readable JSON, atomically and only if it differs. Returns whether the file changed."""
+    return write_if_changed(path, json.dumps(value, indent=2, ensure_ascii=True) + "\n")
+
+
+def read_json(path: Path) -> Any | None:
+    """What a JSON file of ours holds, or None when it is missing or half of one."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def write_if_changed(path: Path, text: str) -> bool:
+    """Write a whole file or nothing, as replace_file does, and nothing at all where it holds this text already."""
+    content = text.encode("utf-8")
+    with written(path):
+        if path.is_file() and path.read_bytes() == content:
+            return False
+    return replace_file(path, lambda file: file.write(content))
+
+
+def replace_file(path: Path, write: Callable[[BinaryIO], Any], mode: int = 0o644) -> bool:
+    """Put what `write` writes in a file's place if it differs: a temporary file beside it, flushed, renamed over it.
+
+    Returns whether it did. Raises Problem as `written` does; the old file is then still there.
+    """
+    with written(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False) as file:
+            try:
+                write(cast(BinaryIO, file))
+                file.flush()
+                if path.is_file() and filecmp.cmp(file.name, path, shallow=False):
+                    os.unlink(file.name)
+                    return False
+                os.fsync(file.fileno())
+                os.chmod(file.name, mode)  # a temporary file is born with 0600
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    return True
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """While a file is written. Raises Problem when the disk is full or the folder cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise Problem(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex. Raises Problem when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise Problem(f"{path}: {error.strerror}; the step before makes it") from None

@@ -1,0 +1,283 @@
+"""Where secrets stand that have no shape of their own: after a telling name, in URLs, headers, flags, key files.
+
+Every search starts at a literal in the lower-cased text; the regular expressions are tried only there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import NamedTuple
+
+from specialists.ground.fakes import is_fake
+from specialists.ground.literals import Spots
+from specialists.ground.secret_values import (
+    is_expression,
+    is_login,
+    is_password,
+    is_placeholder,
+    is_secret_value,
+    is_token,
+    name_kind,
+)
+
+
+class Span(NamedTuple):
+    """[start, end) of a secret, and whether it is a fake of ours already."""
+
+    start: int
+    end: int
+    kind: str
+    ours: bool
+
+
+def placed(text: str, exact: Spots, folded: Spots) -> Iterator[Span]:
+    """Every secret that its place gives away. `exact`: where ANCHORS stand; `folded`: FOLDED_ANCHORS, in any case."""
+    yield from _assigned(text, folded)
+    yield from _private_keys(text, exact.get(_PEM, ()))
+    yield from _kubernetes(text, exact.get(_MANIFEST, ()))
+    for place in (place for anchor in folded for place in _BY_ANCHOR.get(anchor, ())):
+        for at in folded[place.anchor]:
+            if match := _compiled(place).match(text, at):
+                value = match["secret"]
+                if (ours := is_fake(value)) or place.counts(value):
+                    yield Span(*match.span("secret"), place.kind, ours)
+
+
+# --- after a telling name ------------------------------------------------------------------------------------------
+
+_NAME_ANCHORS = [
+    "pass",
+    "pwd",
+    "pw",
+    "psk",
+    "secret",
+    "token",
+    "key",
+    "cred",
+    "auth",
+    "bearer",
+    "jwt",
+    "pat",
+    "mnemonic",
+]
+_ASSIGNMENT = re.compile(
+    r"""
+    (?P<rest>[A-Za-z0-9_-]{0,30})(?:(?:\.|::)(?:new|from|init))?
+    (?P<close>\\{0,3}["'`]?\]?)
+    (?P<operator>
+        [ \t]{0,20}:[ ]?[A-Za-z&][\w<>\[\], |&.'?]{0,40}?[ ]?=(?!=)[ \t]{0,4}           # password: String =
+      | [ \t]{0,20}(?:=>|:=|[=!]==?|\?\?=?|\|\|=?|=|:|,|\()[ \t]{0,20}
+      | </key>\s{0,40}<string>                                                           # in a property list
+      | >(?=[^\s<>]+</)                                                                 # <password>...</
+      | [,\s]{1,80}\\{0,3}["']?[Vv]alue\\{0,3}["']?[ ]?[:=][ ]?                         # name: TOKEN, value: ...
+      | [ \t]+(?:is|was)[:]?[ \t]+
+      | [ \t]+
+    )
+    (?:
+        (?:[A-Za-z_][\w.:]{0,30}\()?[rbufL@$]{0,2}                                        # String::from("...")
+        (?P<quote>\\{0,3}["'`])(?P<quoted>(?:(?!(?P=quote))[^\s\\]|\\(?!["'`])\S){6,4096}+)(?P=quote)
+      | (?P<bare>[^\s"'`<>(){}\[\],;\\]{6,4096}+)(?=[\s"'`<,;)}\]\\]|\Z)
+    )
+    """,
+    re.VERBOSE,
+)
+_BEFORE = re.compile(r"(?:(?:api|access|secret|private|auth) )?[A-Za-z0-9_.$-]*\Z", re.IGNORECASE)
+_LINE_START = re.compile(r"(?:^|\n|\\n)(?:\d+: |[ \t+>#-]|export |set |ENV |ARG |setenv |\$env:|env\.)*[\"']?\Z")
+_DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
+
+
+def _assigned(text: str, folded: Spots) -> Iterator[Span]:
+    """Values in code, configuration, headers, flags and prose."""
+    for anchor in _NAME_ANCHORS if folded else ():
+        for at in folded.get(anchor, ()):
+            if match := _ASSIGNMENT.match(text, at):
+                before = _BEFORE.search(text, max(0, at - 50), at)
+                start = before.start() if before else at
+                kind = name_kind(text[start : match.end("rest")])
+                group = "quoted" if match["quoted"] else "bare"
+                if kind and ((ours := is_fake(match[group])) or _is_assigned(text, start, match)):
+                    yield Span(*match.span(group), kind, ours)
+
+
+def _is_assigned(text: str, start: int, match: re.Match[str]) -> bool:
+    """Whether an assignment's value is a secret, given how it is written; `start`: where the name begins."""
+    name, operator, value = text[start : match.end("rest")], match["operator"].strip(), match["quoted"] or match["bare"]
+    before = text[max(0, start - 2) : start]
+    flag = name.startswith("--") or before == "--"
+    if operator == "" and not flag:  # ENV API_KEY x, config set user.password x
+        mixed = len(value) >= 12 and all(re.search(group, value) for group in ("[a-z]", "[A-Z]", "[0-9]"))
+        plain = re.fullmatch(r"[A-Za-z0-9_+!#%*.-]+", value)
+        return bool(plain and (mixed or len(value) >= 32)) and is_secret_value(name, value)
+    if match["quoted"]:
+        return (operator != "," or bool(match["close"])) and is_secret_value(name, value)
+    if operator in (",", "(", "==", "===", "!=", "!==", "??", "||") or value.endswith("..."):
+        return False
+    value = value.rstrip(".,:")
+    tight = match["operator"] == "=" and (name.upper() == name or before[-1:] in ("?", "&", ";"))
+    if flag or tight or (operator[-1:] == ">" and operator != "=>") or "alue" in operator:
+        return is_secret_value(name, value)
+    if _DOTTED.fullmatch(value):
+        return False
+    ended = text[match.end() : match.end() + 1] in ("", "\n", "\r", " ", "\t", '"', "'")
+    on_line = operator in ("=", ":") and _LINE_START.search(text, max(0, start - 60), start)
+    if ended and (on_line or match["operator"] == "="):  # an argument of a call ends in a comma or a bracket
+        return is_secret_value(name, value)
+    kinds = sum(bool(re.search(group, value)) for group in ("[a-z]", "[A-Z]", "[0-9]", "[^A-Za-z0-9_.]"))
+    return kinds >= 3 and len(value) >= 8 and is_secret_value(name, value)
+
+
+# --- key files and manifests ---------------------------------------------------------------------------------------
+
+_PEM, _MANIFEST = "-----BEGIN", "kind: Secret"
+ANCHORS = (_PEM, _MANIFEST)
+_PEM_HEAD = re.compile(r"-----BEGIN[A-Z0-9 ]{0,30} PRIVATE KEY(?: BLOCK)?-----")
+_PEM_LINE = re.compile(  # what may stand between the lines of a key: escapes, quotes, line numbers, PEM headers
+    r"""(?:\s|\\+[nrt]|["'`+,()|\#*>\\]|-(?!-)|\d{1,6}[:|][ ]|[A-Z][A-Za-z-]+:[ ][^\n\\]*)*([A-Za-z0-9+/]+={0,2})""",
+    re.VERBOSE,
+)
+_PEM_SHORT, _PEM_LEAST = 16, 40
+_MANIFEST_LONGEST = 8_000
+_MANIFEST_DATA = re.compile(
+    r"(?:^|\n)(?:\d+: )?[ \t]*(?:data|stringData):[ \t]*\n((?:(?:\d+: )?[ \t]+[^\n:]+:[^\n]*\n?)+)"
+)
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*[A-Za-z0-9+/]{2}(?:[A-Za-z0-9+/]{2}|[A-Za-z0-9+/]=|==)")
+_MANIFEST_VALUE = re.compile(r":[ ]+[\"']?([^\s\"']{8,})[\"']?[ \t]*(?=\n|\Z)")
+
+
+def _private_keys(text: str, heads: Sequence[int]) -> Iterator[Span]:
+    """The base64 of PEM blocks: on lines, numbered, in a diff, escaped in a string, cut off at the end."""
+    for at in heads:
+        if head := _PEM_HEAD.match(text, at):
+            parts, end = [], head.end()
+            while line := _PEM_LINE.match(text, end):
+                end = line.end()
+                last = text.find("-----END", end, end + 20) >= 0
+                if end - line.start(1) < _PEM_SHORT and not last:
+                    break
+                parts.append(line.span(1))
+            if sum(end - start for start, end in parts) >= _PEM_LEAST:
+                ours = any(is_fake(text[start:end]) for start, end in parts)
+                yield from (Span(start, end, "private key", ours) for start, end in parts)
+
+
+def _kubernetes(text: str, kinds: Sequence[int]) -> Iterator[Span]:
+    """Values of a manifest of kind Secret, before and after that line (kubectl sorts keys)."""
+    last = 0
+    for at in kinds:
+        start = max(last, at - _MANIFEST_LONGEST, text.rfind("\n---", last, at))
+        ends = [text.find(mark, at + 1, at + _MANIFEST_LONGEST) for mark in ("\n---", _MANIFEST)]
+        last = min([end for end in ends if end >= 0], default=min(len(text), at + _MANIFEST_LONGEST))
+        for block in _MANIFEST_DATA.finditer(text, start, last):
+            for value in _MANIFEST_VALUE.finditer(text, *block.span(1)):
+                ours = is_fake(value[1])
+                if ours or _BASE64.fullmatch(value[1]) or is_password(value[1]):
+                    yield Span(*value.span(1), "kubernetes secret", ours)
+
+
+# --- other places --------------------------------------------------------------------------------------------------
+
+
+class Place(NamedTuple):
+    """A secret known by what stands around it: a regular expression with a group `secret`, tried where `anchor` stands.
+
+    The anchor is in lower case and found in any; `counts` says whether the value is a secret.
+    """
+
+    kind: str
+    anchor: str
+    regex: str
+    counts: Callable[[str], bool]
+
+
+def _is_url_password(value: str) -> bool:
+    plain_word = re.fullmatch(r"[a-z]+\d?", value)
+    return not plain_word and not is_placeholder(value) and not is_expression(value)
+
+
+def _is_mnemonic(value: str) -> bool:
+    return len(set(value.split())) > 8  # "test test test … junk", "abandon abandon … about"
+
+
+def _always(_value: str) -> bool:
+    return True
+
+
+_VALUE = r"""["']?(?P<secret>[^\s"'`<>|;&$]{6,200})"""
+_OPTIONS = r"[^\n|;&]{0,200}?\s"
+PLACES = [
+    Place("url password", "://", r"""://[^\s/?#:@"'`<>]{0,64}:(?P<secret>[^\s/"'`<>]{6,200})@(?=[\w\[])(?!(?:[\w-]+\.){0,5}example\.)""",
+          _is_url_password),
+    Place("url token", "://", r"://(?P<secret>[A-Za-z0-9_-]{20,})@(?=[\w\[])", lambda value: is_token(value)
+          and not re.fullmatch("[0-9a-f]{24}", value)),
+    Place("basic authentication", "basic ", r"Basic\s+(?P<secret>[A-Za-z0-9+/_-]{8,}={0,2})(?![\w=])", is_login),
+    Place("registry login", '"auth"', r'"auth"\s*:\s*"(?P<secret>[A-Za-z0-9+/]{8,}={0,2})"', is_login),
+    Place("bearer token", "bearer ", r"Bearer\s+(?P<secret>[A-Za-z0-9_.~+/=|:-]{12,})", is_token),
+    Place("authorization header", "authorization",
+          r"""authorization\\{0,3}["']?\s*[:=,]\s*\\{0,3}["'`]?(?!Basic|Bearer)(?:[\w-]{2,12}\s+)?"""
+          r"(?P<secret>[A-Za-z0-9_.~+/=|:-]{12,})", is_token),
+    Place("mysql password", "mysql", rf"(?<![\w-])mysql(?:dump|admin|import|sh)?\b{_OPTIONS}-p{_VALUE}", is_password),
+    Place("curl login", "curl",
+          r"""(?<![\w-])curl\b[^\n|;]{0,300}?\s(?:-u|--user|--proxy-user)[ =]?["']?[^\s:"'$]{1,64}:"""
+          r"""["']?(?P<secret>[^\s"'`<>|;$]{6,200})""", is_password),
+    Place("sshpass password", "sshpass", rf"(?<![\w-])sshpass\s+-p\s?{_VALUE}", is_password),
+    Place("redis password", "redis-cli", rf"(?<![\w-])redis-cli\b{_OPTIONS}(?:-a|--pass)\s+{_VALUE}", is_password),
+    Place("redis password", "requirepass", rf"(?<![\w-])requirepass\s+{_VALUE}", is_password),
+    Place("login password", "login", rf"(?<![\w-])login\b{_OPTIONS}(?:-p|--password)[ =]{_VALUE}", is_password),
+    Place("netrc password", "login", rf"login\s+\S{{1,100}}\s+password\s+{_VALUE}", is_password),
+    Place("htpasswd password", "htpasswd",
+          rf"(?<![\w-])htpasswd\s[^\n|;&]{{0,200}}-\w*b[^\n|;&]{{0,200}}?\s{_VALUE}(?=\s*(?:[\n|;&>]|\Z))",
+          is_password),
+    Place("pgpass password", ":5432:", r":5432:[\w*-]+:[\w.-]+:(?P<secret>[^\s:]{6,200})", is_password),
+    Place("keychain password", "-keychain", rf"-keychain{_OPTIONS}-p\s+{_VALUE}", is_password),
+    Place("keychain password", "-keychain -p", rf"-keychain\s+-p\s+{_VALUE}", is_password),
+    Place("mnemonic", "mnemonic",
+          r"""mnemonic\w*["']?\s?[:=]\s?["']?(?P<secret>(?:[a-z]{3,8}[ ]){11,23}[a-z]{3,8})""", _is_mnemonic),
+    Place("login for gems", "bundle_",
+          r"""bundle_\w+__\w+["']?\s?[:=]\s?["']?[^\s:"'$]{1,64}:(?P<secret>[^\s"']{6,200})""", is_password),
+    Place("openssl password", "pass:", rf"(?<!\w)pass:{_VALUE}", is_password),
+    Place("sql password", "identified by",
+          r"identified\s+(?:with\s+\S+\s+)?by\s+(?:password\s+)?'(?P<secret>[^'\n]{6,200})'", is_password),
+    Place("sql password", "password '", r"password\s+'(?P<secret>[^'\n]{6,200})'", is_password),
+    Place("mongo password", "mongo",
+          rf"(?<![\w-])mongo(?:sh|dump|restore|export|import)?{_OPTIONS}-p\s+{_VALUE}", is_password),
+    Place("ldap password", "ldap", rf"(?<![\w-])ldap(?:search|add|modify|passwd){_OPTIONS}-w\s+{_VALUE}", is_password),
+    Place("sqlcmd password", "sqlcmd", rf"(?<![\w-])sqlcmd{_OPTIONS}-P\s+{_VALUE}", is_password),
+    Place("sqlplus password", "sqlplus",
+          r"""(?<![\w-])sqlplus\s[^\n|;&]{0,60}?\w+/(?P<secret>[^\s@/"']{6,200})(?=@|\s|\Z)""", is_password),
+    Place("smb password", "smbclient", rf"(?<![\w-])smbclient{_OPTIONS}-U\s+[\"']?[^\s%\"']+%{_VALUE}", is_password),
+    Place("password hash", ":$", r":(?P<secret>\$(?:1|2[aby]|5|6|y|apr1|argon2id?)\$[^\s:\"']{20,})", _always),
+    Place("service account key id", "private_key_id",
+          r"""private_key_id\\{0,3}["']\s*:\s*\\{0,3}["'](?P<secret>[a-f0-9]{40})""", _is_url_password),
+    Place("login for a client", "auth",
+          r"""auth\w*\s*=?\s*\(\s*["'][^"'\n]{1,60}["']\s*,\s*["'](?P<secret>[^\s"']{6,200})["']""", is_password),
+    Place("jwt secret", "jwt.",
+          r"""jwt\.(?:sign|verify|encode|decode)\([^()\n]{1,80}?,\s*["'](?P<secret>[^\s"']{12,200})["']""", is_token),
+    Place("command's password", " -u ", rf" -u \S+(?: \S+){{0,4}}? -p {_VALUE}", is_password),
+    Place("archive password", "unzip", rf"(?<![\w-])unzip{_OPTIONS}-P\s?{_VALUE}", is_password),
+    Place("archive password", "7z", rf"(?<![\w-])7z\s{_OPTIONS}-p{_VALUE}", is_password),
+    Place("sudo password", "echo ",
+          r"""(?<![\w-])echo\s+["']?(?P<secret>[^\s"'|]{6,200})["']?\s*\|\s*sudo\s+-S""", is_password),
+    Place("sudo password", "sudo -s <<<", rf"sudo -S <<<\s*{_VALUE}", is_password),
+    Place("login token", "login ", r"login\s+(?P<secret>[A-Za-z0-9]{32,})\b", is_token),
+    Place("cookie", " -b ",
+          r""" -b\s+["']?[\w.-]*(?:sess|sid|auth|token)[\w.-]*=(?P<secret>[\w.~+/=%-]{16,})""", is_token),
+    Place("cookie", "cookie:", r"""cookie:\s*(?:[\w.-]+=[^;\s"']*;\s*){0,20}?"""
+          r"[\w.-]*(?:sess|sid|auth|token|jwt|remember)[\w.-]*=(?P<secret>[A-Za-z0-9_.~+/=%-]{16,})", is_token),
+    Place("gitlab session", "_gitlab_session=", r"_gitlab_session=(?P<secret>[0-9a-z]{32})", is_token),
+    Place("sidekiq login", "contribsys",
+          r"""contribsys__com["']?\s?[:=]\s?["']?(?P<secret>[a-f0-9]{8}:[a-f0-9]{8})\b""", _always),
+    Place("sidekiq login", "://",
+          r"://(?P<secret>[a-f0-9]{8}:[a-f0-9]{8})@(?:gems|enterprise)\.contribsys\.com", _always),
+]  # fmt: skip
+_BY_ANCHOR: dict[str, list[Place]] = {}
+for _place in PLACES:
+    _BY_ANCHOR.setdefault(_place.anchor, []).append(_place)
+FOLDED_ANCHORS = frozenset([*_BY_ANCHOR, *_NAME_ANCHORS])
+
+
+@cache
+def _compiled(place: Place) -> re.Pattern[str]:
+    """A place's expression, compiled when its anchor was first seen."""
+    return re.compile(f"(?is){place.regex}", re.ASCII)

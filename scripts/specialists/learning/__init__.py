@@ -1,0 +1,1 @@
+"""From rows to an adapter and its measurement: no database, no git."""

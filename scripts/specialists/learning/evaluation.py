@@ -1,0 +1,152 @@
+"""Held-out loss of the base and of adapters on the same rows, per supervised token and by what the token is."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from specialists.ground.agent import NEW_CODE
+from specialists.ground.chat import IGNORED, Chat
+from specialists.ground.cli import progress
+from specialists.ground.config import Base, Training
+from specialists.ground.records import Record, cluster_of, is_target
+from specialists.learning.training import encode_rows
+
+BASE = "base"  # the arm without an adapter
+PROMPT = "prompt"  # the base with the owner's instructions as well
+PARTS = ("code", "syntax", "prose")
+CODE = {*NEW_CODE.items(), ("edit", "oldString")}  # (tool, argument) that hold code
+
+Measurement = dict[str, Any]  # {"id", "cluster", "tokens", "nll": {arm: nats}, "parts": {part: {"tokens", "nll"}}}
+
+
+class Arms:
+    """The base with adapters, loaded once. An arm is BASE or the name of an adapter.
+
+    Raises Problem for a base that is not on this machine.
+    """
+
+    def __init__(self, base: Base, settings: Training, adapters: dict[str, Path]):
+        from peft import PeftModel
+
+        from specialists.learning.base_model import load_base
+
+        self.chat, self.limit = Chat.load(base.model, base.revision), settings.max_length
+        self.names = [*adapters, BASE]
+        self.model = load_base(base, settings.quantization)
+        for number, (name, folder) in enumerate(adapters.items()):
+            if number == 0:
+                self.model = PeftModel.from_pretrained(self.model, folder, adapter_name=name)
+            else:
+                self.model.load_adapter(folder, adapter_name=name)
+        self.model.eval()
+
+    def measure(self, rows: list[Record], instructions: str | None = None) -> list[Measurement]:
+        """Each row's summed negative log-likelihood (nats) over its supervised tokens, under every arm.
+
+        With `instructions` there is one more arm, PROMPT: the base with them at the end of its system prompt.
+        Raises Problem for rows that cannot be encoded.
+        """
+        encoded = encode_rows(rows, self.chat, self.limit)
+        return [self._row(row, tokens, instructions) for row, tokens in zip(progress(rows, "evaluate"), encoded,
+                                                                          strict=True)]  # fmt: skip
+
+    def generate(self, tokens: list[int], name: str, limit: int) -> tuple[str, bool]:
+        """An arm's greedy continuation of a prompt by at most `limit` tokens, and whether it came to an end."""
+        import torch
+
+        stop = self.chat.tokenizer.token_to_id(self.chat.special["eos_token"])
+        ids = torch.tensor([tokens], device=self.model.device)
+        with self._arm(name) as model, torch.inference_mode():
+            answer = model.generate(
+                input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=limit, do_sample=False,
+                use_cache=True, eos_token_id=stop, pad_token_id=stop,
+            )[0, len(tokens) :].tolist()  # fmt: skip
+        whole = stop in answer
+        answer = answer[: answer.index(stop)] if whole else answer
+        return self.chat.tokenizer.decode(answer, skip_special_tokens=False), whole
+
+    def _row(self, row: Record, encoded: dict[str, list[int]], instructions: str | None) -> Measurement:
+        kinds = token_parts(row, self.chat, encoded["labels"])
+        losses = {name: self._losses(encoded, name) for name in self.names}
+        if instructions:
+            told = self.chat.encode(with_instructions(row, instructions))
+            losses[PROMPT] = self._losses({"input_ids": told.input_ids, "labels": told.labels}, BASE)
+        parts = {}
+        for part in PARTS:
+            where = [index for index, kind in enumerate(kinds) if kind == part]
+            if where:
+                nll = {name: values[where].sum().item() for name, values in losses.items() if name != PROMPT}
+                parts[part] = {"tokens": len(where), "nll": nll}
+        nll = {name: values.sum().item() for name, values in losses.items()}
+        return {"id": row["id"], "cluster": cluster_of(row), "tokens": len(kinds), "nll": nll, "parts": parts}
+
+    def _losses(self, tokens: dict[str, list[int]], name: str) -> Any:
+        """Negative log-likelihood of each supervised token, a float tensor of shape (supervised,).
+
+        Logits are made for supervised positions only (8,192 x 151,936 floats would be 5 GB).
+        """
+        import torch
+
+        labels = torch.tensor(tokens["labels"], device=self.model.device)
+        positions = (labels != IGNORED).nonzero().squeeze(1)
+        positions = positions[positions > 0]
+        ids = torch.tensor([tokens["input_ids"]], device=self.model.device)
+        with self._arm(name) as model, torch.inference_mode():
+            logits = model(input_ids=ids, logits_to_keep=positions - 1).logits[0].float()
+            return torch.nn.functional.cross_entropy(logits, labels[positions], reduction="none")
+
+    @contextmanager
+    def _arm(self, name: str) -> Iterator[Any]:
+        if name != BASE:
+            self.model.set_adapter(name)
+            yield self.model
+        elif len(self.names) == 1:
+            yield self.model
+        else:
+            with self.model.disable_adapter():
+                yield self.model
+
+
+def token_parts(record: Record, chat: Chat, labels: list[int]) -> list[str]:
+    """What each supervised token is: "code" (of an edit or a written file), "prose", or "syntax" of calls and turns.
+
+    Found in the rendered text, so it holds for any template that writes arguments as they are or as JSON strings.
+    """
+    text, spans = chat.spans(record)
+    starts, kinds = [0], ["syntax"]  # from starts[i] on, a character is of kinds[i]
+    targets = [message for message in record["messages"] if is_target(message)]
+    for (position, end), message in zip(spans, targets, strict=True):
+        for part, value in _values(message):
+            for form in (value, json.dumps(value, ensure_ascii=False)[1:-1], json.dumps(value)[1:-1]):
+                if (found := text.find(form, position, end)) >= 0:
+                    position = found + len(form)
+                    starts += [found, position]
+                    kinds += [part, "syntax"]
+                    break
+    offsets = chat.tokenizer.encode(text, add_special_tokens=False).offsets
+    supervised = (start for (start, _end), label in zip(offsets, labels, strict=True) if label != IGNORED)
+    return [kinds[bisect_right(starts, start) - 1] for start in supervised]
+
+
+def _values(message: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The texts in a message that are no syntax, in their order."""
+    if content := (message.get("content") or "").strip():
+        yield "prose", content
+    for call in message.get("tool_calls") or ():
+        function = call["function"]
+        for argument, value in json.loads(function["arguments"]).items():
+            if (function["name"], argument) in CODE and isinstance(value, str) and value.strip():
+                yield "code", value.strip()
+
+
+def with_instructions(record: Record, instructions: str) -> Record:
+    """A record whose system prompt ends with these instructions."""
+    messages = record["messages"]
+    system = messages[0] if messages[0]["role"] == "system" else None
+    told = "\n\n".join([*([system["content"]] if system else []), instructions])
+    return {**record, "messages": [{"role": "system", "content": told}, *messages[1 if system else 0 :]]}

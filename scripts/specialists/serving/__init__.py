@@ -1,0 +1,1 @@
+"""Versions, the gate, vLLM, opencode's configuration, the report."""

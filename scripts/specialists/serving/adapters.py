@@ -1,0 +1,301 @@
+"""The versions of an adapter: one folder each, never overwritten; `latest`, `current` and `previous` are links.
+
+    adapters/build-rust/20261123-091500-1a2b3c4d/   adapter_model.safetensors, adapter_config.json, manifest.json, …
+    adapters/build-rust/latest   -> the newest that was trained
+    adapters/build-rust/current  -> the one that is served;  previous -> the one served before it
+    adapters/build-rust/.building-1a2b3c4d/          a training under way, or killed: the next run goes on from it
+
+A version becomes visible by one rename after its manifest is written, and a link by one rename after that, so a kill at
+any moment leaves either the old state or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from specialists.ground.config import Config, Language, Problem, fingerprint
+from specialists.ground.records import iso, read_json, sha256_file, write_json
+
+TRAINING_FORMAT = 1  # raise it when a change of the training code must retrain every adapter
+EVALUATION_FORMAT = 1  # raise it when a change of what is measured, or of the gate, must judge every adapter anew
+MANIFEST = "manifest.json"
+EVALUATION = "evaluation.json"
+DECISIONS = "promotions.jsonl"
+ROLLBACK, FORCED = "rollback", "forced"  # what the owner himself decides, beside the gate's promote, hold and block
+EMPTY = hashlib.sha256(b"").hexdigest()  # of no rows at all
+_TAIL = 1 << 16  # bytes of each weight shard that count towards a base model's fingerprint
+
+
+@dataclass(frozen=True)
+class AdapterFolder:
+    """All versions of one adapter."""
+
+    path: Path
+
+    @property
+    def latest(self) -> Path | None:
+        """The newest trained version, or None."""
+        return self._linked("latest")
+
+    @property
+    def current(self) -> Path | None:
+        """The promoted version, or None."""
+        return self._linked("current")
+
+    @property
+    def previous(self) -> Path | None:
+        """The version that was promoted before the current one, or None."""
+        return self._linked("previous")
+
+    def incumbent(self, version: Path) -> Path | None:
+        """What a version has to be no worse than: the current one, or the one before when it is current itself."""
+        return self.current if self.current != version else self.previous
+
+    def versions(self) -> list[Path]:
+        """Finished versions, oldest first."""
+        folders = (manifest.parent for manifest in self.path.glob(f"[!.]*/{MANIFEST}"))
+        return sorted(folder for folder in folders if not folder.is_symlink())
+
+    def version(self, name: str) -> Path:
+        """The version of that name; raises Problem when there is none."""
+        path = self.path / name
+        if not (path / MANIFEST).is_file():
+            known = ", ".join(version.name for version in self.versions()) or "none"
+            raise Problem(f"{path}: no such version; there are {known}")
+        return path.resolve()
+
+    def made_from(self, inputs: dict[str, Any]) -> Path | None:
+        """The newest version that was trained from these inputs, or None."""
+        made = (version for version in reversed(self.versions()) if manifest_of(version).get("inputs") == inputs)
+        return next(made, None)
+
+    def point(self, link: str, version: Path | None) -> None:
+        """Make a link point to a version, or remove it, in one step."""
+        target = self.path / link
+        if version is None:
+            target.unlink(missing_ok=True)
+            return
+        temporary = self.path / f".{link}.tmp"
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(version.name)
+        os.replace(temporary, target)
+
+    def building(self, key: str) -> Path:
+        """The folder in which the version of that key is built; those of other keys are removed."""
+        mine = self.path / f".building-{key}"
+        for other in self.path.glob(".building-*"):
+            if other != mine:
+                shutil.rmtree(other)
+        mine.mkdir(parents=True, exist_ok=True)
+        return mine
+
+    def publish(self, built: Path, manifest: dict[str, Any]) -> Path:
+        """Turn a finished building folder into a version: manifest last, rename, `latest`."""
+        manifest["created"] = iso(time.time())
+        manifest["version"] = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{manifest['key'][:8]}"
+        write_json(built / MANIFEST, manifest)
+        version = self.path / manifest["version"]
+        os.rename(built, version)
+        self.point("latest", version)
+        return version
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold this adapter alone, waiting for whoever holds it; a killed holder lets go."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _linked(self, link: str) -> Path | None:
+        target = self.path / link
+        return target.resolve() if (target / MANIFEST).is_file() else None
+
+
+def adapter_folder(config: Config, language: Language) -> AdapterFolder:
+    """The folder of a language's adapter."""
+    return AdapterFolder(config.paths.adapters / language.adapter)
+
+
+def promoted_versions(config: Config) -> dict[str, str]:
+    """The current version's name of every language that has one."""
+    current = {name: adapter_folder(config, language).current for name, language in config.languages.items()}
+    return {name: version.name for name, version in current.items() if version}
+
+
+def manifest_of(version: Path | None) -> dict[str, Any]:
+    """A version's manifest; empty when there is no such version."""
+    return (read_json(version / MANIFEST) if version else None) or {}
+
+
+def evaluation_of(version: Path | None) -> dict[str, Any]:
+    """A version's evaluation; empty when there is none."""
+    return (read_json(version / EVALUATION) if version else None) or {}
+
+
+def train_summary(config: Config, language: Language) -> dict[str, Any]:
+    """What assemble.py left about a language's rows; empty when it has not run."""
+    return read_json(config.rows("train", language.name).with_suffix(".summary.json")) or {}
+
+
+def training_rows(config: Config, language: Language) -> int:
+    """How many rows a training would take now."""
+    return sum((train_summary(config, language).get("train") or {}).values())
+
+
+def training_fingerprint(config: Config, language: Language) -> str:
+    """What besides the rows decides a trained adapter: the base and the training parameters."""
+    # where it is logged changes no weight, nor how often checkpoints are written, unless they decide when to stop
+    every = language.training.checkpoint_steps if language.training.early_stopping else 1
+    settings = replace(language.training, checkpoint_steps=every, report_to=())
+    base = base_fingerprint(config.base.model, config.base.revision)
+    return fingerprint(TRAINING_FORMAT, config.base.dtype, base, settings)
+
+
+def training_inputs(config: Config, language: Language) -> dict[str, str | None]:
+    """What an adapter trained now would be made from; the hash of the rows is the one that assemble.py wrote down."""
+    return {"rows": train_summary(config, language).get("sha256"), "config": training_fingerprint(config, language)}
+
+
+def is_trained(config: Config, language: Language) -> bool:
+    """Whether the newest version was trained on the present rows and configuration, or there is nothing to train on."""
+    inputs = training_inputs(config, language)
+    return inputs["rows"] == EMPTY or manifest_of(adapter_folder(config, language).latest).get("inputs") == inputs
+
+
+@lru_cache
+def base_fingerprint(model: str, revision: str | None = None) -> str:
+    """A hash that changes with a base model: small files whole, weight shards by name, size and last 64 KiB.
+
+    A name on the Hub is fingerprinted by name and revision alone; so is a model that is not there yet.
+    """
+    folder = Path(model).expanduser()
+    digest = hashlib.sha256(f"{model.rsplit('/', 1)[-1]}\0{revision}".encode())
+    for path in sorted(folder.glob("*")) if folder.is_dir() else ():
+        if path.suffix in (".json", ".jinja", ".safetensors"):
+            digest.update(f"\0{path.name}\0{path.stat().st_size}\0".encode())
+            with path.open("rb") as file:
+                if path.suffix == ".safetensors":
+                    file.seek(max(0, path.stat().st_size - _TAIL))
+                digest.update(file.read())
+    return digest.hexdigest()[:16]
+
+
+def evaluation_inputs(config: Config, incumbent: Path | None, heldout: Path) -> dict[str, Any]:
+    """What an evaluation depends on besides the version itself."""
+    told = config.evaluation.instructions
+    instructions = sha256_file(told) if told and told.is_file() else None
+    return {
+        "heldout": sha256_file(heldout) if heldout.is_file() else None,
+        "incumbent": incumbent.name if incumbent else None,
+        "settings": fingerprint(EVALUATION_FORMAT, config.evaluation, instructions),
+    }
+
+
+def is_evaluated(config: Config, language: Language) -> bool:
+    """Whether the newest version, if there is one, was measured on the present held-out rows against the incumbent."""
+    folder = adapter_folder(config, language)
+    if (latest := folder.latest) is None:
+        return True
+    heldout = config.rows("heldout", language.name)
+    return evaluation_of(latest).get("inputs") == evaluation_inputs(config, folder.incumbent(latest), heldout)
+
+
+def is_decided(config: Config, language: Language) -> bool:
+    """Whether the verdict on the newest version, if there is one, was acted on."""
+    folder = adapter_folder(config, language)
+    if (latest := folder.latest) is None:
+        return True
+    decision = last_decision(folder)
+    return (decision.get("version"), decision.get("evaluation")) == (latest.name, evaluation_hash(latest))
+
+
+def evaluation_hash(version: Path) -> str | None:
+    """A hash of a version's evaluation.json; None when it was not evaluated."""
+    path = version / EVALUATION
+    return sha256_file(path)[:16] if path.is_file() else None
+
+
+def decisions(folder: AdapterFolder) -> list[dict[str, Any]]:
+    """The lines of promotions.jsonl, oldest first; one cut short by a full disk is left out."""
+    try:
+        lines = (folder.path / DECISIONS).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
+    return found
+
+
+def last_decision(folder: AdapterFolder) -> dict[str, Any]:
+    """The newest line of promotions.jsonl; empty when nothing was decided yet."""
+    return (decisions(folder) or [{}])[-1]
+
+
+def withdrawn(folder: AdapterFolder) -> dict[str, str]:
+    """Versions that the owner rolled back from, with his reasons; one that he took again is not among them."""
+    found: dict[str, str] = {}
+    for decision in decisions(folder):
+        if decision.get("verdict") == ROLLBACK and decision.get("version"):
+            found[decision["version"]] = decision["reason"]
+        if decision.get("verdict") in (ROLLBACK, FORCED):
+            found.pop(decision.get("current") or "", None)
+    return found
+
+
+def record_decision(folder: AdapterFolder, decision: dict[str, Any]) -> None:
+    """Add a line to the adapter's promotions.jsonl: what was decided about which version, and why."""
+    line = {"time": iso(time.time()), **decision}
+    path = folder.path / DECISIONS
+    torn = path.is_file() and not path.read_bytes().endswith(b"\n")  # a machine that died in the middle of a line
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n" * torn + json.dumps(line) + "\n")
+
+
+def promote(folder: AdapterFolder, version: Path) -> None:
+    """Make a version the current one; what was served before it, if only the base, becomes `previous`."""
+    incumbent = folder.current
+    if incumbent == version:
+        return
+    folder.point("previous", incumbent)
+    folder.point("current", version)
+
+
+def rollback(folder: AdapterFolder) -> None:
+    """Serve what was served before, the base when there was nothing; a second rollback takes it back."""
+    current, previous = folder.current, folder.previous
+    if current == previous:
+        return  # nothing to go back to, or a rollback that was killed between its two steps
+    folder.point("current", previous)
+    folder.point("previous", current)
+
+
+def prune(folder: AdapterFolder, keep: int) -> list[str]:
+    """Remove all but the newest `keep` versions and those that a link points to; returns the names of the removed.
+
+    A version is renamed before it is deleted, so that a kill leaves no half of one.
+    """
+    for half in folder.path.glob(".removing-*"):
+        shutil.rmtree(half)
+    versions = folder.versions()
+    linked = {link.name for link in (folder.latest, folder.current, folder.previous) if link}
+    removed = [version for version in versions[: max(0, len(versions) - keep)] if version.name not in linked]
+    for version in removed:
+        hidden = version.with_name(f".removing-{version.name}")
+        os.rename(version, hidden)
+        shutil.rmtree(hidden)
+    return [version.name for version in removed]

@@ -1,0 +1,126 @@
+"""Whether vLLM would load an adapter and really apply it.
+
+vLLM 0.32 dies at start-up of some broken adapters and takes others without a word (a layer that does not exist, half
+an input width), so every adapter is checked against the base model's own weights before it is promoted or served.
+Only headers and adapter weights are read; no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+from specialists.ground.chat import Chat
+from specialists.ground.config import Config, Problem
+from specialists.ground.records import read_json
+from specialists.serving.adapters import manifest_of
+
+_ROUTED = re.compile(r"\.experts(\.base_layer)?$")
+_NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
+
+
+def check_adapter(version: Path, config: Config) -> list[str]:
+    """What is wrong with an adapter, as sentences; empty when it can be served."""
+    settings = read_json(version / "adapter_config.json")
+    if not isinstance(settings, dict) or "r" not in settings:
+        return [f"{version / 'adapter_config.json'}: missing or not JSON"]
+    faults = []
+    if settings["r"] > config.serving.max_lora_rank:
+        faults.append(f"rank {settings['r']} is above serving.max_lora_rank {config.serving.max_lora_rank}")
+    try:
+        shapes = header(version / "adapter_model.safetensors")
+        faults += _misfits(shapes, settings["r"], base_shapes(config.serving.model or config.base.model))
+        if not faults:
+            faults += _bad_numbers(version / "adapter_model.safetensors")
+    except Problem as problem:
+        faults.append(str(problem))
+    return faults + _other_template(version, config)
+
+
+def header(path: Path) -> dict[str, list[int]]:
+    """Tensor name -> shape of a safetensors file. Raises Problem when it is missing, truncated or no such file."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            entries: dict[str, Any] = json.loads(file.read(length))
+    except (OSError, struct.error, ValueError, MemoryError, OverflowError):
+        raise Problem(f"{path}: missing, or no safetensors file") from None
+    entries.pop("__metadata__", None)
+    end = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+    if path.stat().st_size != end or not entries:
+        raise Problem(f"{path}: truncated: {path.stat().st_size} bytes of {end}")
+    return {name: entry["shape"] for name, entry in entries.items()}
+
+
+def base_shapes(model: str) -> dict[str, list[int]]:
+    """Weight name -> shape of a base model on this machine; empty when it is not there to compare with."""
+    folder = model_folder(model)
+    shapes: dict[str, list[int]] = {}
+    for shard in folder.glob("*.safetensors") if folder else ():
+        shapes.update(header(shard))
+    return shapes
+
+
+def model_folder(model: str, revision: str | None = None) -> Path | None:
+    """Where a model lies on this machine: the folder itself, or the Hub's cache; None when it does not."""
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(model, "config.json", revision=revision) if model.count("/") == 1 else None
+    return Path(cached).parent if isinstance(cached, str) else None
+
+
+def _misfits(shapes: dict[str, list[int]], rank: int, base: dict[str, list[int]]) -> list[str]:
+    """Tensors whose name, partner or shape does not fit the base."""
+    faults: list[str] = []
+    modules: dict[str, dict[str, list[int]]] = {}
+    for name, shape in shapes.items():
+        if match := _NAME.fullmatch(name):
+            modules.setdefault(match["module"], {})[match["side"]] = shape
+        else:
+            faults.append(f"{name}: not a LoRA weight")
+    for module, sides in modules.items():
+        if len(sides) != 2:
+            faults.append(f"{module}: lora_{'B' if 'A' in sides else 'A'} is missing")
+            continue
+        if _ROUTED.search(module):  # vLLM 0.32 reads them with --enable-mixed-moe-lora-format, at 6 GB per adapter slot
+            return [f"{module}: routed experts are adapted, which this server is not started for"]
+        if not base:
+            continue
+        weight = base.get(f"{module}.weight")
+        if weight is None and not any(name.startswith(f"{module}.") for name in base):
+            faults.append(f"{module}: the base has no such module")
+        elif weight and (sides["A"], sides["B"]) != ([rank, weight[1]], [weight[0], rank]):
+            faults.append(f"{module}: A {sides['A']} and B {sides['B']} at rank {rank} do not fit {weight}")
+    return faults[:5]
+
+
+def _bad_numbers(path: Path) -> list[str]:
+    """Weights that are not finite, and an adapter that changes nothing because every B is zero."""
+    import numpy
+    from safetensors.numpy import load_file
+
+    weights = load_file(path)
+    bad = [name for name, value in weights.items() if not numpy.isfinite(value.astype("float32")).all()]
+    if bad:
+        return [f"{bad[0]}: not finite"]
+    if not any(value.any() for name, value in weights.items() if ".lora_B." in name):
+        return ["every lora_B is zero: the adapter changes nothing"]
+    return []
+
+
+def _other_template(version: Path, config: Config) -> list[str]:
+    trained_with = manifest_of(version).get("base", {}).get("template")
+    model = config.serving.model or config.base.model
+    try:
+        served_with = Chat.load(model, None if config.serving.model else config.base.revision).fingerprint
+    except Problem:
+        return []  # nothing to compare with; serving itself will say that the base is not there
+    if trained_with and trained_with != served_with:
+        return [f"trained with chat template or tokenizer {trained_with}, {model} has {served_with}"]
+    return []

@@ -1,0 +1,59 @@
+"""A row as the trainer sees it, for a person: supervised text coloured, for a terminal or as HTML."""
+
+from __future__ import annotations
+
+import html
+import re
+
+from specialists.ground.chat import Chat
+from specialists.ground.config import Config, Problem
+from specialists.ground.records import SOURCES, Record, read_records
+
+FOLDERS = ("train", "heldout", *SOURCES.values())  # where a row is looked for, in this order
+_GREEN, _RESET = "\x1b[30;42m", "\x1b[0m"
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a row must not steer the terminal that shows it
+
+
+def find_row(config: Config, row_id: str) -> tuple[Record, str]:
+    """The row of that id (or of the only id that starts so), and the file that it was found in.
+
+    Raises Problem when no file has it, or several rows begin so.
+    """
+    found: dict[str, tuple[Record, str]] = {}
+    for kind in FOLDERS:
+        for path in sorted((config.paths.data / kind).glob("*.jsonl")):
+            for row in read_records(path):
+                if row["id"].startswith(row_id):
+                    found.setdefault(row["id"], (row, f"{kind}/{path.name}"))
+    if len(found) != 1:
+        what = f"{len(found)} rows begin so" if found else "no such row under " + str(config.paths.data)
+        raise Problem(f"{row_id}: {what}")
+    return next(iter(found.values()))
+
+
+def segments(chat: Chat, row: Record) -> list[tuple[str, bool]]:
+    """A row's text in order, in pieces with and without loss. Raises Problem when the row cannot be masked."""
+    text, spans = chat.spans(row)
+    pieces, position = [], 0
+    for start, end in spans:
+        pieces += [(text[position:start], False), (text[start:end], True)]
+        position = end
+    return [piece for piece in [*pieces, (text[position:], False)] if piece[0]]
+
+
+def terminal(pieces: list[tuple[str, bool]], colour: bool = True) -> str:
+    """For a terminal: supervised text on green, or between ⟦ and ⟧ without colours."""
+    opening, closing = (_GREEN, _RESET) if colour else ("⟦", "⟧")
+    shown = []
+    for text, supervised in pieces:
+        text = _CONTROL.sub("�", text)
+        if supervised and colour:  # a colour that spans lines is lost in a pager
+            text = text.replace("\n", f"{_RESET}\n{_GREEN}")
+        shown.append(f"{opening}{text}{closing}" if supervised else text)
+    return "".join(shown)
+
+
+def as_html(pieces: list[tuple[str, bool]]) -> str:
+    """For a page: `<pre>` with supervised text in `<mark>`; everything is escaped."""
+    shown = (f"<mark>{html.escape(text)}</mark>" if supervised else html.escape(text) for text, supervised in pieces)
+    return f'<pre class="mask">{"".join(shown)}</pre>'
