@@ -1,6 +1,7 @@
 """Join a language's examples into what is trained on and what is held out.
 
     python scripts/assemble.py --language rust
+    python scripts/assemble.py --language rust --sessions data/sessions/rust.jsonl --train data/train/rust.jsonl
     python scripts/assemble.py --language rust --explain 1a2b3c4d
 
 Beside the held-out rows stands NAME.split.json, the ledger of which sessions and commits were ever held out: keep it,
@@ -23,39 +24,51 @@ if TYPE_CHECKING:
     from specialists.data.dataset import Dataset, Row
 
 
+_FILE = click.Path(path_type=Path)
+
+
 @command
 @language_option
+@click.option("--sessions", type=_FILE, help="Examples from sessions; default: data/sessions/L.jsonl.")
+@click.option("--commits", type=_FILE, help="Examples from commits; default: data/commits/L.jsonl.")
+@click.option("--synthetic", type=_FILE, help="Synthetic examples; default: data/synthetic/L.jsonl, if wanted.")
+@click.option("--train", type=_FILE, help="Where training rows go; default: data/train/L.jsonl.")
+@click.option("--heldout", type=_FILE, help="Where held-out rows go; default: data/heldout/L.jsonl.")
 @click.option("--explain", metavar="ROW-ID", help="Say where a row comes from and what becomes of it; write nothing.")
-def main(config: Config, as_json: bool, language: str, explain: str | None) -> None:
+def main(
+    config: Config, as_json: bool, language: str, train: Path | None, heldout: Path | None, explain: str | None,
+    **named: Path | None,
+) -> None:  # fmt: skip
     """Join a language's examples: deduplicated, split by time, within the wanted bounds."""
     chosen = config.language(language)
-    dataset = _assembled(config, chosen)
+    sources = example_files(config, chosen) | {name: path for name, path in named.items() if path}
+    heldout = heldout or config.rows("heldout", language)
+    dataset = _assembled(config, chosen, sources, heldout)
     if explain:
         click.echo(_explained(dataset, explain))
         return
-    summary = _write(config, chosen, dataset)
+    summary = _write(config, chosen, dataset, train or config.rows("train", language), heldout)
     say(_sentence(chosen, summary))
     finish(summary, as_json)
 
 
-def _assembled(config: Config, language: Language) -> Dataset:
+def _assembled(config: Config, language: Language, sources: dict[str, Path], heldout: Path) -> Dataset:
     from specialists.data.dataset import assemble, known_ledger, read_rows
 
-    files = example_files(config, language).values()
-    rows = [row for path in progress(files, "read") for row in read_rows(path, language.name, config.unlearned)]
-    return assemble(rows, known_ledger(_ledger_file(config, language)), language.wanted, config.assembly)
+    files = progress(sources.values(), "read")
+    rows = [row for path in files for row in read_rows(path, language.name, config.unlearned)]
+    return assemble(rows, known_ledger(_ledger_file(heldout)), language.wanted, config.assembly)
 
 
-def _ledger_file(config: Config, language: Language) -> Path:
-    return config.rows("heldout", language.name).with_suffix(".split.json")
+def _ledger_file(heldout: Path) -> Path:
+    return heldout.with_suffix(".split.json")
 
 
-def _write(config: Config, language: Language, dataset: Dataset) -> dict[str, Any]:
+def _write(config: Config, language: Language, dataset: Dataset, train: Path, heldout: Path) -> dict[str, Any]:
     """Write both files with ledger, summary and card; returns the summary."""
-    train = config.rows("train", language.name)
     # the ledger first: a kill between the two must not let held-out work be trained on the next time
-    write_json(_ledger_file(config, language), dataset.ledger)
-    write_records(config.rows("heldout", language.name), [row.record() for row in dataset.heldout])
+    write_json(_ledger_file(heldout), dataset.ledger)
+    write_records(heldout, [row.record() for row in dataset.heldout])
     records = [row.record() for row in dataset.train]
     write_records(train, records)
     summary = _summary(config, language, dataset, records, train)

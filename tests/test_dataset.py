@@ -245,6 +245,20 @@ def test_the_script_writes_rows_ledger_and_summary_once(config_file: Path) -> No
     assert {path: path.stat().st_mtime_ns for path in written} == written
 
 
+def test_the_script_joins_the_files_that_it_is_given(config_file: Path, tmp_path: Path) -> None:
+    kinds = {"sessions": "session", "commits": "commit", "synthetic": "synthetic"}
+    for folder, kind in kinds.items():
+        write_records(tmp_path / f"{folder}.in", [row(f"{kind} {n}", kind, day=n) for n in range(4)])
+    named = [part for name in kinds for part in (f"--{name}", str(tmp_path / f"{name}.in"))]
+    out = {name: tmp_path / "out" / f"{name}.jsonl" for name in ("train", "heldout")}
+    options = [part for name, path in out.items() for part in (f"--{name}", str(path))]
+    done = _script(config_file, "--language", "rust", *named, *options, "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["read"] == dict.fromkeys(kinds.values(), 4)
+    assert all(list(read_records(path)) for path in out.values()) and (tmp_path / "out/heldout.split.json").exists()
+    assert not (config_file.parent / "data").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -271,4 +285,4 @@ def test_a_broken_ledger_stops_the_assembly(config_file: Path) -> None:
 
 def test_the_script_runs_alone() -> None:
     done = subprocess.run([sys.executable, ROOT / "scripts/assemble.py", "--help"], capture_output=True, text=True)
-    assert done.returncode == 0 and "--explain" in done.stdout
+    assert done.returncode == 0 and "--heldout" in done.stdout
