@@ -17,10 +17,10 @@ ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from specialists import pipeline  # noqa: E402
-from specialists.ground.config import Problem, load_config  # noqa: E402
-from specialists.ground.sources import database_state, example_files, file_state, repository_state  # noqa: E402
+from specialists.config import Problem, load_config  # noqa: E402
 from specialists.pipeline import Unchanged, code, keys  # noqa: E402
 from specialists.serving import adapters  # noqa: E402
+from specialists.sources import database_state, example_files, file_state, repository_state  # noqa: E402
 
 try:
     CONFIG = load_config()

@@ -32,7 +32,7 @@ def text(rng: random.Random, count: int) -> list[str]:
 
 def record(rng: random.Random, number: int, target: list[str], width: int = 8) -> dict:
     """One row around a target."""
-    from specialists.ground.records import make_record, tool_call
+    from specialists.records import make_record, tool_call
 
     lines = "\n".join(" ".join(target[start : start + width]) for start in range(0, len(target), width))
     call = tool_call(0, "edit", {"filePath": "a.rs", "oldString": "x", "newString": lines})
@@ -67,8 +67,8 @@ def make(path: Path, rows: int) -> int:
 
 def measure(path: Path) -> None:
     """Assemble a file of rows; print time, peak MB and what was left out, as JSON. Runs in a process of its own."""
+    from specialists.config import Assembly
     from specialists.data.dataset import assemble, read_rows
-    from specialists.ground.config import Assembly
 
     started = time.perf_counter()
     rows = read_rows(path, "rust")

@@ -40,7 +40,7 @@ CODE = {
 def corpus(seeds: int) -> None:
     """Recall, look-alikes taken for secrets, and whether the second time changes nothing."""
     import secret_corpus
-    from specialists.ground.secrets import find, redact
+    from specialists.secrets import find, redact
 
     secrets = missed = alarms = look_alikes = changed = 0
     for seed in range(1, seeds + 1):
@@ -59,7 +59,7 @@ def corpus(seeds: int) -> None:
 
 def real_code(files: list[Path]) -> None:
     """MB per CPU second, and files with an alarm."""
-    from specialists.ground.secrets import SECRET, find
+    from specialists.secrets import SECRET, find
 
     find("warm")
     size, cpu, alarms = 0, 0.0, []
@@ -78,9 +78,9 @@ def real_code(files: list[Path]) -> None:
 
 def rows(files: list[Path], count: int) -> None:
     """Rows that pass `scrub` per CPU second."""
-    from specialists.ground.agent import TOOLS
-    from specialists.ground.records import make_record, tool_call
-    from specialists.ground.secrets import scrub
+    from specialists.agent import TOOLS
+    from specialists.records import make_record, tool_call
+    from specialists.secrets import scrub
 
     texts = [path.read_text(encoding="utf-8", errors="replace")[:9_000] for path in files]
     texts = [text for text in texts if len(text) > 8_000]

@@ -66,7 +66,7 @@ def steps(model: Any, tokens: int, count: int, gpu: bool) -> tuple[float, int]:
     import tiny_models
     import torch
     from datasets import Dataset
-    from specialists.ground.config import Training
+    from specialists.config import Training
     from specialists.learning.targets import trainable_parameters, wrap
     from specialists.learning.training import _trainer
     from transformers import AutoTokenizer, TrainerCallback

@@ -58,8 +58,8 @@ def one_language(source: GitSource, extension: str, emails: list[str]) -> int:
 
 def examples(source: GitSource, extension: str, emails: list[str]) -> int:
     """Mines one language; returns examples."""
+    from specialists.config import load_config
     from specialists.data.mining import Miner
-    from specialists.ground.config import load_config
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "specialists.toml"

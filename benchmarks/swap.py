@@ -26,8 +26,8 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 
 import servers  # noqa: E402
 import tiny_models  # noqa: E402
-from specialists.ground.config import Config, load_config  # noqa: E402
-from specialists.ground.records import write_json  # noqa: E402
+from specialists.config import Config, load_config  # noqa: E402
+from specialists.records import write_json  # noqa: E402
 from specialists.serving import promotion, server  # noqa: E402
 from specialists.serving.adapters import AdapterFolder, adapter_folder, promote  # noqa: E402
 

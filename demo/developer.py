@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 
 from session_rows import HOME, Call, Step, Turn, diff_of
-from specialists.ground.agent import EDIT_DONE, WRITE_DONE, read_result
+from specialists.agent import EDIT_DONE, WRITE_DONE, read_result
 from stories import Function, Project, State, edits, name_of
 
 REQUESTS = {

@@ -88,8 +88,8 @@ def train_tokenizer(files: list[Path], vocabulary: int) -> Any:
 
 def chats(files: list[Path], seed: int, tools: bool = True) -> Iterator[str]:
     """Endless toy conversations as text, with or without the list of tools in front."""
-    from specialists.ground.agent import TOOLS
-    from specialists.ground.chat import Chat, decoded
+    from specialists.agent import TOOLS
+    from specialists.chat import Chat, decoded
     from toy_chats import conversations
 
     chat = Chat((HERE / "chat_template.jinja").read_text(encoding="utf-8"), "", {"eos_token": TURN_END})

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from developer import Developer
 from session_rows import Call, Scribe, Session, Step, Turn
-from specialists.ground.agent import EDIT_DONE
+from specialists.agent import EDIT_DONE
 from stamps import make_once
 from stories import FOLDER, LANGUAGES, final_state, project
 

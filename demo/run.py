@@ -23,9 +23,9 @@ sys.path[:0] = [str(DEMO), str(ROOT / "scripts")]
 import make_base  # noqa: E402
 import make_history  # noqa: E402
 import make_repositories  # noqa: E402
-from specialists.ground.cli import say, table  # noqa: E402
-from specialists.ground.config import Config, Language, load_config  # noqa: E402
-from specialists.ground.records import read_json  # noqa: E402
+from specialists.cli import say, table  # noqa: E402
+from specialists.config import Config, Language, load_config  # noqa: E402
+from specialists.records import read_json  # noqa: E402
 from specialists.serving.adapters import (  # noqa: E402
     adapter_folder,
     evaluation_of,

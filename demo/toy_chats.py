@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from specialists.ground.agent import EDIT_DONE, WRITE_DONE, read_result, system_prompt
-from specialists.ground.records import tool_call
-from specialists.ground.tables import Language
+from specialists.agent import EDIT_DONE, WRITE_DONE, read_result, system_prompt
+from specialists.records import tool_call
+from specialists.tables import Language
 
 TITLES = {"rust": "Rust", "ts": "TypeScript", "python": "Python", "ruby": "Ruby", "swift": "Swift"}
 Message = dict[str, Any]

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from specialists.ground.cli import command, finish, language_option, progress, say
-from specialists.ground.config import Config, Language, Problem
-from specialists.ground.records import Record, sha256_file, write_if_changed, write_json, write_records
-from specialists.ground.sources import example_files
+from specialists.cli import command, finish, language_option, progress, say
+from specialists.config import Config, Language, Problem
+from specialists.records import Record, sha256_file, write_if_changed, write_json, write_records
+from specialists.sources import example_files
 
 if TYPE_CHECKING:
     from specialists.data.dataset import Dataset, Row
@@ -131,7 +131,7 @@ def _work(source: dict[str, Any]) -> str | None:
 
 def _tokens(config: Config, records: list[Record]) -> dict[str, Any]:
     """Tokens in all, supervised, and of each row; supervised is None while the base model is not on this machine."""
-    from specialists.ground.chat import Chat, token_counter
+    from specialists.chat import Chat, token_counter
 
     chat = token_counter(config.base.model, config.base.revision)
     if not isinstance(chat, Chat):

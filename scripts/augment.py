@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from specialists.ground.cli import command, finish, language_option, progress, repository_option, say, table
-from specialists.ground.config import Config, Language
+from specialists.cli import command, finish, language_option, progress, repository_option, say, table
+from specialists.config import Config, Language
 
 if TYPE_CHECKING:
     from specialists.data.synthetic import Augmented
@@ -45,7 +45,7 @@ def main(
     from specialists.data.endpoint import Endpoint
     from specialists.data.rephrase import Rephraser
     from specialists.data.synthetic import Augmenter
-    from specialists.ground.records import write_json, write_records
+    from specialists.records import write_json, write_records
 
     chosen = config.language(language)
     output = output or config.rows("synthetic", language)

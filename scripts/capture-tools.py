@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 
 import click
-from specialists.ground.cli import command, finish, say
-from specialists.ground.config import Config, Problem
+from specialists.cli import command, finish, say
+from specialists.config import Config, Problem
 
 SCHEMA = "https://opencode.ai/config.json"
 PROMPT = "You are a specialist."  # stands first; what opencode adds comes after it
@@ -28,7 +28,7 @@ def main(config: Config, as_json: bool, program: str) -> None:
     from specialists.data.opencode_db import read_sessions
     from specialists.data.opencode_run import ScriptedModel, run_opencode
     from specialists.data.opencode_tools import compact
-    from specialists.ground.records import write_json
+    from specialists.records import write_json
 
     with tempfile.TemporaryDirectory() as folder, ScriptedModel().serving() as model:
         project = Path(folder, "project")

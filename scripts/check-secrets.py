@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 import click
-from specialists.ground.cli import command, finish, progress, say
-from specialists.ground.config import Config, Problem
+from specialists.cli import command, finish, progress, say
+from specialists.config import Config, Problem
 
 
 @command
@@ -22,7 +22,7 @@ from specialists.ground.config import Config, Problem
 def main(config: Config, as_json: bool, paths: tuple[Path, ...]) -> None:
     """Look for secrets in everything that was built, and in PATHS."""
     from specialists.data.secret_check import Check, built_files
-    from specialists.ground.secrets import Rules
+    from specialists.secrets import Rules
 
     check, unread = Check(Rules.of(config)), []
     files = list(built_files([config.paths.data, config.paths.adapters, config.paths.reports, *paths]))

@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 
 import click
-from specialists.ground.cli import command, finish, say
-from specialists.ground.config import Config, Problem
+from specialists.cli import command, finish, say
+from specialists.config import Config, Problem
 
 
 @command

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import sys
 
-from specialists.ground.cli import command, finish, say
-from specialists.ground.config import Config
+from specialists.cli import command, finish, say
+from specialists.config import Config
 
 
 @command

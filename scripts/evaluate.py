@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from specialists.ground.cli import command, finish, language_option, say
-from specialists.ground.config import Config, Language, Problem
-from specialists.ground.records import Record, read_records, write_json
+from specialists.cli import command, finish, language_option, say
+from specialists.config import Config, Language, Problem
+from specialists.records import Record, read_records, write_json
 from specialists.serving.adapters import EVALUATION, adapter_folder, evaluation_inputs, evaluation_of, manifest_of
 from specialists.serving.frozen import frozen_rows
 from specialists.serving.scoring import summary

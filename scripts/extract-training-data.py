@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from specialists.ground.cli import command, finish, progress, say, table
-from specialists.ground.config import Config, Problem
+from specialists.cli import command, finish, progress, say, table
+from specialists.config import Config, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

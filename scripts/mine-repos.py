@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from specialists.ground.cli import command, finish, language_option, progress, repository_option, say, table
-from specialists.ground.config import Config, Language, expand_repositories
+from specialists.cli import command, finish, language_option, progress, repository_option, say, table
+from specialists.config import Config, Language, expand_repositories
 
 if TYPE_CHECKING:
     from specialists.data.mining import Mined
@@ -65,7 +65,7 @@ def main(
 
 def _write(mined: Mined, language: Language, output: Path, missing: list[str]) -> dict[str, Any]:
     """The examples and the summary beside them. What could not be read today keeps the rows that it gave before."""
-    from specialists.ground.records import read_records, write_json, write_records
+    from specialists.records import read_records, write_json, write_records
 
     unread = [*map(glob.escape, mined.unread), *(Path(pattern).name for pattern in missing)]
     kept = []

@@ -11,8 +11,8 @@ configuration follow. Every decision is a line in promotions.jsonl.
 from __future__ import annotations
 
 import click
-from specialists.ground.cli import command, finish, language_option, say
-from specialists.ground.config import Config
+from specialists.cli import command, finish, language_option, say
+from specialists.config import Config
 from specialists.serving.opencode_config import follow
 from specialists.serving.promotion import decide, force
 

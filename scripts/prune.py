@@ -7,8 +7,8 @@ The newest, the promoted and the previous version always stay.
 
 from __future__ import annotations
 
-from specialists.ground.cli import command, finish, say
-from specialists.ground.config import Config
+from specialists.cli import command, finish, say
+from specialists.config import Config
 from specialists.serving.adapters import adapter_folder, prune
 
 

@@ -12,8 +12,8 @@ import hashlib
 from pathlib import Path
 
 import click
-from specialists.ground.cli import command, finish, language_option, progress, say
-from specialists.ground.config import Config
+from specialists.cli import command, finish, language_option, progress, say
+from specialists.config import Config
 
 PROMPTS = Path(__file__).parent / "specialists" / "data" / "general_prompts.txt"
 TIME = "2026-01-01T00:00:00Z"  # of no meaning: replay rows are never held out
@@ -29,8 +29,8 @@ def main(
 ) -> None:
     """Answers of the base model to general prompts, against forgetting."""
     from specialists.data.endpoint import Endpoint
-    from specialists.ground.records import make_record, read_records, write_json, write_records
-    from specialists.ground.secrets import Rules
+    from specialists.records import make_record, read_records, write_json, write_records
+    from specialists.secrets import Rules
 
     chosen = config.language(language)
     output = output or config.rows("replay", language)

@@ -7,8 +7,8 @@ One static page: no server, no network, readable on a phone, light and dark.
 
 from __future__ import annotations
 
-from specialists.ground.cli import command, finish, say
-from specialists.ground.config import Config
+from specialists.cli import command, finish, say
+from specialists.config import Config
 
 
 @command

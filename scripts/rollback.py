@@ -8,8 +8,8 @@ The version that is left is not promoted again before a newer one is; a second r
 from __future__ import annotations
 
 import click
-from specialists.ground.cli import command, finish, language_option, say
-from specialists.ground.config import Config
+from specialists.cli import command, finish, language_option, say
+from specialists.config import Config
 from specialists.serving.opencode_config import follow
 from specialists.serving.promotion import go_back
 

@@ -17,8 +17,8 @@ import sys
 from pathlib import Path
 
 import click
-from specialists.ground.cli import command, finish, say
-from specialists.ground.config import Config, Problem
+from specialists.cli import command, finish, say
+from specialists.config import Config, Problem
 from specialists.serving.server import (
     api_key,
     base_url,

@@ -11,9 +11,9 @@ from __future__ import annotations
 import sys
 
 import click
-from specialists.ground.chat import Chat
-from specialists.ground.cli import command, finish, say
-from specialists.ground.config import Config
+from specialists.chat import Chat
+from specialists.cli import command, finish, say
+from specialists.config import Config
 from specialists.serving.mask_view import as_html, find_row, segments, terminal
 
 

@@ -8,8 +8,8 @@ Reads what the steps left behind and asks the server, where one runs, for half a
 
 from __future__ import annotations
 
-from specialists.ground.cli import command, finish, say
-from specialists.ground.config import Config
+from specialists.cli import command, finish, say
+from specialists.config import Config
 
 
 @command

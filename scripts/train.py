@@ -23,9 +23,9 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import click
-from specialists.ground.cli import command, finish, say
-from specialists.ground.config import Config, Language, Problem, fingerprint
-from specialists.ground.records import (
+from specialists.cli import command, finish, say
+from specialists.config import Config, Language, Problem, fingerprint
+from specialists.records import (
     Record,
     cluster_of,
     read_json,

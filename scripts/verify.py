@@ -13,8 +13,8 @@ import os
 import time
 
 import click
-from specialists.ground.cli import command, finish, say
-from specialists.ground.config import Config, Problem
+from specialists.cli import command, finish, say
+from specialists.config import Config, Problem
 from specialists.serving.adapters import promoted_versions
 from specialists.serving.opencode_config import follow
 from specialists.serving.promotion import verify

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from specialists.ground.config import Config, load_config
-from specialists.ground.records import Record, make_record, tool_call, write_records
+from specialists.config import Config, load_config
+from specialists.records import Record, make_record, tool_call, write_records
 from specialists.serving import adapters
 
 

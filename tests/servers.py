@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from conftest import ROOT
-from specialists.ground.config import Config
+from specialists.config import Config
 from specialists.serving.server import served_models
 
 SERVE = [sys.executable, str(ROOT / "scripts" / "serve.py"), "--config"]

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from specialists.ground.config import Problem, load_config
-from specialists.ground.records import write_json
+from specialists.config import Problem, load_config
+from specialists.records import write_json
 from specialists.serving import adapters
 from specialists.serving.adapters import (
     AdapterFolder,

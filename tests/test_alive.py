@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import tiny_models
-from specialists.ground.config import Config, Problem, load_config
-from specialists.ground.records import write_json, write_records
+from specialists.config import Config, Problem, load_config
+from specialists.records import write_json, write_records
 from specialists.serving import alive
 
 BASE, EFFECT = [2.0, 3.0], [-0.4, -0.2]

@@ -15,12 +15,12 @@ import pytest
 from click.testing import CliRunner
 from code_samples import FILES, GRAMMARS, SAMPLES
 from conftest import ROOT
+from specialists.agent import TOOLS, system_prompt
+from specialists.config import load_config
 from specialists.data import phrases, syntax
 from specialists.data.edits import replay
 from specialists.data.operators import OPERATORS
 from specialists.data.synthetic import FUNCTION_LINES, LARGEST
-from specialists.ground.agent import TOOLS, system_prompt
-from specialists.ground.config import load_config
 
 augment = importlib.import_module("augment")
 NAMES = ("least", "most", "count", "width", "depth", "offset", "height", "length", "total", "index")

@@ -11,9 +11,9 @@ import pytest
 import tiny_models
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from specialists.ground.chat import Chat, Estimate, decoded, token_counter
-from specialists.ground.config import Problem
-from specialists.ground.records import Record, is_target, make_record, tool_call
+from specialists.chat import Chat, Estimate, decoded, token_counter
+from specialists.config import Problem
+from specialists.records import Record, is_target, make_record, tool_call
 
 CHATML = """\
 {%- for message in messages %}<|im_start|>{{ message.role }}

@@ -13,7 +13,7 @@ import pytest
 import secret_corpus
 from click.testing import CliRunner
 from specialists.data.secret_check import texts
-from specialists.ground.secrets import Rules, redact
+from specialists.secrets import Rules, redact
 
 TOKEN = "ghp" + "_" + secret_corpus.Maker(5)(36)
 PASSWORD = "Wr7" + "kQz2m" + "Bx9"

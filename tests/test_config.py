@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from specialists.ground.config import (
+from specialists.config import (
     ROOT_CONFIG,
     ConfigError,
     Problem,

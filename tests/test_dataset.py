@@ -15,11 +15,11 @@ from click.testing import CliRunner
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from specialists.agent import TOOLS
+from specialists.config import Assembly, Problem, Unlearned
 from specialists.data.dataset import Dataset, assemble, read_rows, split
 from specialists.data.neighbours import jaccard, shingles
-from specialists.ground.agent import TOOLS
-from specialists.ground.config import Assembly, Problem, Unlearned
-from specialists.ground.records import Record, make_record, read_records, tool_call, write_records
+from specialists.records import Record, make_record, read_records, tool_call, write_records
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "xi"]
 

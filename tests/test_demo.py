@@ -20,8 +20,8 @@ from conftest import ROOT
 from developer import NOT_FOUND
 from hypothesis import given
 from hypothesis import strategies as st
+from specialists.config import load_config
 from specialists.data.opencode_db import Session, read_sessions
-from specialists.ground.config import load_config
 from stamps import make_once
 
 

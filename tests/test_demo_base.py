@@ -11,9 +11,9 @@ from pathlib import Path
 import make_base
 import pytest
 from conftest import ROOT
-from specialists.ground.agent import TOOLS
-from specialists.ground.chat import Chat, decoded
-from specialists.ground.records import make_record, tool_call
+from specialists.agent import TOOLS
+from specialists.chat import Chat, decoded
+from specialists.records import make_record, tool_call
 
 
 @pytest.fixture(scope="module")

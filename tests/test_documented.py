@@ -15,9 +15,9 @@ import pytest
 from click.testing import CliRunner
 from conftest import ROOT
 from labelled_turns import bash, edit, turn
+from specialists.agent import system_prompt
+from specialists.config import load_config
 from specialists.data.evidence import Judge
-from specialists.ground.agent import system_prompt
-from specialists.ground.config import load_config
 from specialists.serving import checks
 from specialists.serving.opencode_config import settings
 from specialists.serving.status import as_text, status

@@ -18,7 +18,7 @@ from specialists.data.edits import (
     replay,
     unified_diff,
 )
-from specialists.ground.records import tool_call
+from specialists.records import tool_call
 
 FUNCTIONS = "".join(f"def f{n}():\n    x = {n}\n    y = x + 1\n    return y\n\n\n" for n in range(60))
 

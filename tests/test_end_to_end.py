@@ -12,8 +12,8 @@ import pytest
 import tiny_models
 from click.testing import CliRunner
 from servers import SERVE, free_port, started
+from specialists.config import load_config
 from specialists.data.opencode_run import SECONDS, prepare
-from specialists.ground.config import load_config
 from specialists.serving import doctor, jsonc
 from specialists.serving.adapters import promote
 from test_opencode_real import opencode as program  # noqa: F401  (a fixture)

@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 from servers import answering
 from specialists.data.endpoint import Endpoint
-from specialists.ground.records import read_json, read_records
-from specialists.ground.secrets import Rules
+from specialists.records import read_json, read_records
+from specialists.secrets import Rules
 from test_augment import CANARY, augment, make_repository, many_functions, run, wanting
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from labelled_turns import SESSIONS, bash, edit, grep, read, turn
+from specialists.config import load_config
 from specialists.data.evidence import Judge
-from specialists.ground.config import load_config
-from specialists.ground.tables import Language
+from specialists.tables import Language
 
 KNOWN_MISSES: set[str] = set()
 

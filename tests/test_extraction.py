@@ -17,12 +17,12 @@ from conftest import LANGUAGES, ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opencode_rows import V1, V2, History, bash, edit, text, tool
+from specialists.chat import Chat
+from specialists.config import Unlearned, load_config
 from specialists.data.extraction import Extractor
 from specialists.data.session_cache import SessionCache
 from specialists.data.spool import Spool
-from specialists.ground.chat import Chat
-from specialists.ground.config import Unlearned, load_config
-from specialists.ground.records import line_of, read_records, write_records
+from specialists.records import line_of, read_records, write_records
 from tiny_models import save_tokenizer
 
 SAMPLES = Path(__file__).parent / "samples"

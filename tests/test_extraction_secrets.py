@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from opencode_rows import History, bash, edit, text
-from specialists.ground.secrets import Rules, clean, scrub
+from specialists.secrets import Rules, clean, scrub
 from test_extraction import extract, history, records, work  # noqa: F401  (history is a fixture)
 
 PASSWORD = "gK7#vRq2!xWm9"

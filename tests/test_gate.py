@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from specialists.ground.config import Evaluation
+from specialists.config import Evaluation
 from specialists.serving.gate import by_part, compare, expanded_tail, sign_test, verdict
 
 SETTINGS = Evaluation(resamples=1000)

@@ -11,10 +11,10 @@ from pathlib import Path
 import git_repositories as repositories
 import pytest
 from git_repositories import HISTORY, ME, git
+from specialists.config import load_config
 from specialists.data.git_layout import owner_emails
 from specialists.data.mining import Miner
-from specialists.ground.config import load_config
-from specialists.ground.records import canonical
+from specialists.records import canonical
 
 CANARY = "canary-4711"
 

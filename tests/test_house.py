@@ -15,19 +15,28 @@ from specialists import pipeline
 
 SCRIPTS = sorted(path for path in (ROOT / "scripts").glob("*.py"))
 PACKAGE = ROOT / "scripts" / "specialists"
-MODULES = {f"{path.parent.name}.{path.stem}": path for path in PACKAGE.glob("*/*.py") if path.stem != "__init__"}
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+    for path in PACKAGE.rglob("*.py")
+    if path.stem not in ("__init__", "pipeline")
+}
 HEAVY = {"torch", "transformers", "peft", "trl", "datasets", "numpy", "tokenizers", "tree_sitter", "rensa", "openai",
          "jinja2", "huggingface_hub", "safetensors", "vllm"}  # fmt: skip
 
 
 def imported(path: Path) -> set[str]:
-    """Modules of ours that a module imports, also inside functions, as floor.name."""
+    """Modules of ours that a module imports, also inside functions."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("specialists."):
-            _, floor, *module = node.module.split(".")
-            found |= {f"{floor}.{name}" for name in module or [alias.name for alias in node.names]}
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "specialists":
+            dotted = node.module.split(".")[1:]
+            names = [".".join([*dotted, alias.name]) for alias in node.names]
+            found |= {".".join(dotted)} & MODULES.keys() or set(names) & MODULES.keys()
     return found
+
+
+def floor(name: str) -> str:
+    return name.split(".")[0] if "." in name else "ground"
 
 
 def third_party(path: Path) -> set[str]:
@@ -57,7 +66,7 @@ def test_every_script_answers_help_without_heavy_imports(script: Path) -> None:
 
 
 FLOORS = {  # what may be imported from
-    "ground": {"ground"},
+    "ground": {"ground"},  # what lies in no folder
     "data": {"data", "ground"},
     "learning": {"learning", "ground"},
     "serving": {"serving", "learning", "data", "ground"},
@@ -66,24 +75,24 @@ FLOORS = {  # what may be imported from
 
 @pytest.mark.parametrize("name", MODULES)
 def test_modules_import_only_from_their_floor_and_below(name: str) -> None:
-    assert {module.split(".")[0] for module in imported(MODULES[name])} <= FLOORS[name.split(".")[0]]
+    assert set(map(floor, imported(MODULES[name]))) <= FLOORS[floor(name)]
 
 
 def test_dodo_and_what_it_is_made_of_import_nothing_heavy() -> None:
-    light = {"ground.config", "ground.sources", "serving.adapters", "serving.why"}  # the last one in a function
-    assert (imported(PACKAGE / "pipeline.py") | imported(ROOT / "dodo.py")) & MODULES.keys() <= light
+    light = {"config", "sources", "serving.adapters", "serving.why"}  # the last one in a function
+    assert imported(PACKAGE / "pipeline.py") | imported(ROOT / "dodo.py") <= light
 
 
 def test_the_data_wing_never_sees_torch() -> None:
     for name, path in MODULES.items():
-        if name.startswith(("ground.", "data.")):
+        if floor(name) in ("ground", "data"):
             assert not third_party(path) & {"torch", "transformers", "peft", "trl", "vllm"}, name
 
 
 def test_the_picture_of_the_house_has_every_module() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("```")[1]
     drawn = [re.compile(word.replace("*", ".*")) for word in re.findall(r"\w+\*?", page)]
-    assert [name for name in MODULES if not any(word.fullmatch(name.split(".")[1]) for word in drawn)] == []
+    assert [name for name in MODULES if not any(word.fullmatch(name.split(".")[-1]) for word in drawn)] == []
 
 
 def test_no_circles() -> None:
@@ -118,7 +127,7 @@ def test_a_step_runs_again_when_any_module_that_it_imports_changes(script: str) 
     ahead, seen = imported(ROOT / "scripts" / f"{script}.py"), set()
     while ahead:
         module = ahead.pop()
-        if module not in seen | {"ground.cli", "ground.config", "ground.tables"}:
+        if module not in seen | {"cli", "config", "tables"}:
             seen.add(module)
             ahead |= imported(MODULES[module])
     files = {Path(path) for path in pipeline.code(script)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from specialists.ground.literals import Literals
+from specialists.literals import Literals
 
 LITERALS = ["a", "ab", "abc", "bc", "aa", "aaa", "ä", "|", "-----BEGIN"]
 

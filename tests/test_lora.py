@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy
 import pytest
 from safetensors.numpy import load_file, save_file
-from specialists.ground.chat import Chat
-from specialists.ground.config import Config, load_config
+from specialists.chat import Chat
+from specialists.config import Config, load_config
 from specialists.serving.lora import check_adapter
 from tiny_models import save_tokenizer
 

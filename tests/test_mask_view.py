@@ -12,8 +12,8 @@ import pytest
 import tiny_models
 from click.testing import CliRunner
 from conftest import ROOT
-from specialists.ground.chat import Chat
-from specialists.ground.records import make_record, write_records
+from specialists.chat import Chat
+from specialists.records import make_record, write_records
 from specialists.serving.mask_view import as_html, segments, terminal
 
 

@@ -16,10 +16,10 @@ import pytest
 from click.testing import CliRunner, Result
 from conftest import ROOT
 from git_repositories import HISTORY, ME, Made, git, loose, module
+from specialists.agent import TOOLS
 from specialists.data import edits, mining
 from specialists.data.commit_store import Entry, choose
-from specialists.ground.agent import TOOLS
-from specialists.ground.records import read_records
+from specialists.records import read_records
 
 mine_repos = importlib.import_module("mine-repos")
 LONG = "".join(f"def f{n}():\n    first = {n}\n    return first\n\n\n" for n in range(80))

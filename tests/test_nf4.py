@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import tiny_models
 from conftest import ROOT
-from specialists.ground.config import Base, Problem, Training
+from specialists.config import Base, Problem, Training
 from test_training import SETTINGS, weights
 
 NF4 = dataclasses.replace(SETTINGS, quantization="nf4")
@@ -131,7 +131,7 @@ PEAK = """
 import ctypes, re, sys, threading, time
 sys.path.insert(0, sys.argv[2])
 from specialists.learning.base_model import load_base
-from specialists.ground.config import Base
+from specialists.config import Base
 
 def anonymous():
     return int(re.search(r"RssAnon:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from built_pipeline import built
 from click.testing import CliRunner
+from specialists.agent import TOOLS, system_prompt
+from specialists.config import Config, load_config
 from specialists.data.opencode_run import SECONDS, ScriptedModel, prepare
-from specialists.ground.agent import TOOLS, system_prompt
-from specialists.ground.config import Config, load_config
 from test_opencode_real import opencode as program  # noqa: F401  (a fixture)
 from test_server import with_serving
 

@@ -16,8 +16,8 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
-from specialists.ground.agent import system_prompt
-from specialists.ground.config import load_config
+from specialists.agent import system_prompt
+from specialists.config import load_config
 from specialists.serving import jsonc
 from specialists.serving.opencode_config import Setting, merge, settings, without
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from opencode_rows import V1, V2, History, text
+from specialists.config import Problem
 from specialists.data.opencode_chat import replay
 from specialists.data.opencode_db import Session, Unreadable, overview, read_sessions
-from specialists.ground.config import Problem
 
 SAMPLES = Path(__file__).parent / "samples"
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from specialists.agent import TOOLS
 from specialists.data.opencode_tools import (
     Call,
     Files,
@@ -17,7 +18,6 @@ from specialists.data.opencode_tools import (
     present_calls,
     present_output,
 )
-from specialists.ground.agent import TOOLS
 
 READ = (
     "<path>a.py</path>\n<type>file</type>\n<content>\n1: x = 1\n2: y = 1\n\n(End of file - total 2 lines)\n</content>"

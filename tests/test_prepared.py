@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import tiny_models
-from specialists.ground.config import Base
+from specialists.config import Base
 from test_nf4 import NF4, loss
 
 

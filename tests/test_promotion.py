@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from specialists.ground.config import Config, Language, Problem, load_config
-from specialists.ground.records import write_json
+from specialists.config import Config, Language, Problem, load_config
+from specialists.records import write_json
 from specialists.serving import adapters, alive, promotion
 from specialists.serving.adapters import AdapterFolder, adapter_folder, last_decision, promote
 from specialists.serving.server import Refused

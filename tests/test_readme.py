@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from servers import started
+from specialists.config import load_config
 from specialists.data.opencode_run import SECONDS, prepare
-from specialists.ground.config import load_config
 from specialists.serving import jsonc
 from test_documented import commands, words_of
 from test_opencode_real import opencode as program  # noqa: F401  (a fixture)
@@ -46,7 +46,12 @@ NOT_HERE = (
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's files at another place, as a clone has them; nothing built."""
     folder = tmp_path_factory.mktemp("readme") / "coding-specialists"
-    shutil.copytree(ROOT, folder, ignore=lambda _folder, names: {n for n in names if n in BUILT or n.startswith(".")})
+
+    def left_out(place: str, names: list[str]) -> set[str]:
+        built = BUILT if Path(place) in (ROOT, ROOT / "demo") else ("__pycache__",)
+        return {name for name in names if name in built or name.startswith(".")}
+
+    shutil.copytree(ROOT, folder, ignore=left_out)
     config = folder / "demo" / "specialists.toml"
     config.write_text(config.read_text(encoding="utf-8").replace("port = 8017", f"port = {free_port()}"))
     return folder

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from specialists.ground.config import Problem
-from specialists.ground.records import (
+from specialists.config import Problem
+from specialists.records import (
     canonical,
     line_of,
     make_record,

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import tiny_models
-from specialists.ground.agent import TOOLS, read_result
-from specialists.ground.chat import IGNORED, Chat
-from specialists.ground.records import Record, make_record, tool_call
-from specialists.ground.secrets import Rules, redact
+from specialists.agent import TOOLS, read_result
+from specialists.chat import IGNORED, Chat
 from specialists.learning.evaluation import token_parts, with_instructions
+from specialists.records import Record, make_record, tool_call
+from specialists.secrets import Rules, redact
 from specialists.serving.frozen import frozen_rows
 from specialists.serving.scoring import Call, canaries, score, similarity, summary, tasks
 
@@ -188,7 +188,7 @@ def test_the_frozen_set_is_what_it_always_was() -> None:
 
 @pytest.mark.slow
 def test_vllm_s_own_parser(tmp_path: Path) -> None:
-    from specialists.ground.config import Problem
+    from specialists.config import Problem
     from specialists.serving.scoring import vllm_parser
 
     tiny_models.save_tokenizer(tmp_path)

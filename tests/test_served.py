@@ -25,9 +25,9 @@ import tiny_models
 from click.testing import CliRunner, Result
 from safetensors.numpy import load_file, save_file
 from servers import SERVE, free_port, started
-from specialists.ground.chat import Chat
-from specialists.ground.config import Config, Evaluation, Problem, load_config
-from specialists.ground.records import write_json
+from specialists.chat import Chat
+from specialists.config import Config, Evaluation, Problem, load_config
+from specialists.records import write_json
 from specialists.serving import alive, promotion, server, writing
 from specialists.serving.adapters import AdapterFolder, adapter_folder, last_decision, promote
 from specialists.serving.frozen import frozen_rows

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import ROOT
 from servers import answering, models_answer
-from specialists.ground.config import Problem, load_config
+from specialists.config import Problem, load_config
 from specialists.serving.server import api_key, exposure, served_models, vllm_command
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from servers import answering, free_port, models_answer
-from specialists.ground.config import Config, Problem, load_config
+from specialists.config import Config, Problem, load_config
 from specialists.serving.server import served_models, vllm_command, vllm_environment
 from specialists.serving.sharing import gpu
 
@@ -71,7 +71,7 @@ def killed(config: Config, how: int) -> Iterator[None]:
     """A run that is killed while it has the GPU."""
     program = (
         f"import sys, time; sys.path.insert(0, {str(ROOT / 'scripts')!r})\n"
-        "from specialists.ground.config import load_config\nfrom specialists.serving.sharing import gpu\n"
+        "from specialists.config import load_config\nfrom specialists.serving.sharing import gpu\n"
         f"with gpu(load_config({str(config.path)!r})):\n    print('has it', flush=True); time.sleep(60)\n"
     )
     run = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import tiny_models
-from specialists.ground.config import Problem, Training
+from specialists.config import Problem, Training
 from specialists.learning.targets import lora_config, trainable_parameters, wanted_modules, wanted_ranks, wrap
 
 ROLES = ("attention", "linear_attention", "mlp")

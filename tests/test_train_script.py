@@ -16,8 +16,8 @@ import pytest
 import tiny_models
 from click.testing import CliRunner
 from conftest import ROOT
-from specialists.ground.config import Problem, load_config
-from specialists.ground.records import read_json, write_records
+from specialists.config import Problem, load_config
+from specialists.records import read_json, write_records
 from specialists.serving.adapters import AdapterFolder, training_fingerprint
 from test_training import weights
 
@@ -114,7 +114,7 @@ def test_early_stopping_keeps_the_best_and_does_not_train_on_what_it_watches(pro
 
 
 def test_what_is_watched_is_the_newest_tenth_in_whole_sessions() -> None:
-    from specialists.ground.config import Training
+    from specialists.config import Training
     from specialists.learning.training import _split
 
     rows = tiny_models.rows(21)

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 import tiny_models
-from specialists.ground.config import Base, Problem, Training
-from specialists.ground.records import make_record
+from specialists.config import Base, Problem, Training
+from specialists.records import make_record
 
 SETTINGS = dataclasses.replace(
     Training(),
@@ -162,7 +162,7 @@ def test_layers_that_would_stay_bare_and_dropout_on_experts_are_refused(bases: d
 
 
 def test_a_row_without_a_target_is_named(bases: dict[str, Base]) -> None:
-    from specialists.ground.chat import Chat
+    from specialists.chat import Chat
     from specialists.learning.training import encode_rows
 
     source = {"kind": "session", "time": "2026-01-01T00:00:00Z"}

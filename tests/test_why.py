@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from built_pipeline import examples, version, write
 from conftest import ROOT
-from specialists.ground.config import Config, Problem, load_config
-from specialists.ground.records import cluster_of, read_records
+from specialists.config import Config, Problem, load_config
 from specialists.pipeline import Unchanged
+from specialists.records import cluster_of, read_records
 from specialists.serving.why import expected_cost, training_change, why
 
 NAME = "20261123-091500-1a2b3c4d"

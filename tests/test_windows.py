@@ -8,10 +8,10 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from specialists.agent import CLEARED
+from specialists.chat import Estimate
+from specialists.config import Problem
 from specialists.data.windows import Packer, Unit, Window, clipped, step_unit, user_unit
-from specialists.ground.agent import CLEARED
-from specialists.ground.chat import Estimate
-from specialists.ground.config import Problem
 
 SYSTEM = "You are a test."
 

@@ -96,7 +96,7 @@ def save_base(folder: Path, architecture: str = "qwen3", shard: str = "5GB", **c
 
 def rows(count: int, language: str = "python") -> list[dict]:
     """Training rows with something to learn: every answer is the same edit call and the same closing line."""
-    from specialists.ground.records import make_record, tool_call
+    from specialists.records import make_record, tool_call
 
     made = []
     for number in range(count):
@@ -117,7 +117,7 @@ def save_adapter(folder: Path, base: Path, seed: int, scale: float = 0.5) -> Pat
     """A version whose adapter changes every Linear layer of a tiny dense base at random; `scale` is how much."""
     import numpy
     from safetensors.numpy import save_file
-    from specialists.ground.chat import Chat
+    from specialists.chat import Chat
     from specialists.serving.lora import base_shapes
 
     rng = numpy.random.default_rng(seed)

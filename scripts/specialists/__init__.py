@@ -1,1 +1,1 @@
-"""What the steps share. Ground floor first: config, records, chat, agent, secrets, cli; see docs/architecture.md."""
+"""What the steps share. What lies here is the ground; data, learning and serving stand on it: docs/architecture.md."""

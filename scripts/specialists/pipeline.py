@@ -16,11 +16,11 @@ from doit.control import TaskControl
 from doit.exceptions import TaskFailed
 from doit.loader import load_tasks
 
-from specialists.ground.config import PARTIAL, Config, Problem, fingerprint
-from specialists.ground.sources import skipped
+from specialists.config import PARTIAL, Config, Problem, fingerprint
+from specialists.sources import skipped
 
 SCRIPTS = Path(__file__).resolve().parents[1]
-_IMPORT = re.compile(r"^\s*from specialists\.(\w+)(?:\.(\w+) import|\s+import ([\w, ]+)$)", re.M)
+_IMPORT = re.compile(r"^\s*from specialists(?:\.([\w.]+))? import ([\w, ]*)", re.M)  # of a module, or of a folder
 
 
 def command(config: Config, script: str, *arguments: str | Path) -> list[str]:
@@ -45,11 +45,15 @@ def code(script: str) -> list[str]:
 
 @cache
 def _imports(path: Path) -> list[Path]:
-    return [
-        SCRIPTS / "specialists" / floor / f"{name.split()[0]}.py"
-        for floor, module, listed in _IMPORT.findall(path.read_text(encoding="utf-8"))
-        for name in (module or listed).split(",")
-    ]
+    found: list[Path] = []
+    for dotted, names in _IMPORT.findall(path.read_text(encoding="utf-8")):
+        place = SCRIPTS.joinpath("specialists", *dotted.split("."))
+        found += (
+            [place / f"{name.split()[0]}.py" for name in names.split(",")]
+            if place.is_dir()
+            else [place.with_suffix(".py")]
+        )
+    return found
 
 
 def run(arguments: list[str]) -> bool | TaskFailed:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import zlib
 
+from specialists.config import Language, fingerprint
 from specialists.data import commit_filter, grammars, syntax
 from specialists.data.commit_filter import Candidate, LeftOut
 from specialists.data.edits import FileChange, Hunk
 from specialists.data.git_source import Change, Contents
 from specialists.data.git_streams import is_blob
-from specialists.ground.config import Language, fingerprint
 
 LONG_LINE = 1000  # characters; a file with a longer line is minified or data
 HEAD_OF_FILE = 1000  # characters in which a generated file says that it is

@@ -9,7 +9,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from specialists.data import cache
-from specialists.ground.records import Record, canonical
+from specialists.records import Record, canonical
 
 
 @dataclass(slots=True)

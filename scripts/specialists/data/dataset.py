@@ -23,9 +23,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from specialists.config import Assembly, Problem, Unlearned
 from specialists.data.neighbours import Neighbours
-from specialists.ground.config import Assembly, Problem, Unlearned
-from specialists.ground.records import SOURCES, Record, cluster_of, is_target
+from specialists.records import SOURCES, Record, cluster_of, is_target
 
 KINDS = tuple(SOURCES)
 # what the owner did: it alone is held out, counted against `wanted`, and capped

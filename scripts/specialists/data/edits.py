@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from specialists.ground.agent import EDIT_DONE, WRITE_DONE, read_result
-from specialists.ground.records import tool_call
+from specialists.agent import EDIT_DONE, WRITE_DONE, read_result
+from specialists.records import tool_call
 
 NEAR = 3  # unchanged lines between two hunks that still become one edit
 WHOLE = 120  # lines of a file that is read whole

@@ -13,9 +13,9 @@ import urllib.request
 from hashlib import sha256
 from pathlib import Path
 
-from specialists.ground.config import Config, Problem
-from specialists.ground.records import read_json, write_json
-from specialists.ground.secrets import Rules, redact
+from specialists.config import Config, Problem
+from specialists.records import read_json, write_json
+from specialists.secrets import Rules, redact
 
 TIMEOUT = 60.0  # seconds for one answer
 KEPT = 20  # answers after which they are written down, for a run that is killed

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import PurePosixPath
 
+from specialists.config import Language
 from specialists.data.opencode_chat import Turn
 from specialists.data.opencode_tools import Call
 from specialists.data.shell import commands
-from specialists.ground.config import Language
 
 OTHER = "other"  # a programming language that the configuration does not have
 

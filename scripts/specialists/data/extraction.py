@@ -11,6 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from specialists.agent import system_prompt
+from specialists.chat import Chat, token_counter
+from specialists.config import Config, Language, fingerprint
 from specialists.data.evidence import Judge, Verdict
 from specialists.data.opencode_chat import Step, Turn, turns
 from specialists.data.opencode_db import Known, Session, Unreadable, read_sessions
@@ -19,11 +22,8 @@ from specialists.data.project_paths import ProjectPaths
 from specialists.data.session_cache import SessionCache
 from specialists.data.spool import Spool
 from specialists.data.windows import Packer, Unit, step_unit, user_unit
-from specialists.ground.agent import system_prompt
-from specialists.ground.chat import Chat, token_counter
-from specialists.ground.config import Config, Language, fingerprint
-from specialists.ground.records import iso, line_of, make_record, read_records, write_json
-from specialists.ground.secrets import SECRET, Rules, clean
+from specialists.records import iso, line_of, make_record, read_records, write_json
+from specialists.secrets import SECRET, Rules, clean
 
 COPY = "copy of another session"
 NO_LANGUAGE = "no language"

@@ -15,7 +15,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from specialists.ground.config import Problem
+from specialists.config import Problem
 
 MAX_LINE = 1 << 16  # bytes of HEAD, of a pointer, of a loose reference
 MAX_REFERENCES = 256 << 20  # bytes of packed-refs

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from specialists.ground.config import Problem
+from specialists.config import Problem
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser

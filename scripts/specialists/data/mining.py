@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from specialists.agent import system_prompt
+from specialists.chat import Estimate, token_counter
+from specialists.config import Config, Language, Problem, fingerprint
 from specialists.data import commit_filter, edits
 from specialists.data.commit_contents import added_lines, checksum, file_changes, patch_id, size
 from specialists.data.commit_filter import Candidate, CommitFilter, LeftOut
@@ -24,11 +27,8 @@ from specialists.data.git_layout import owner_emails
 from specialists.data.git_source import Contents, GitSource
 from specialists.data.intent import coauthors
 from specialists.data.opencode_tools import known_tools
-from specialists.ground.agent import system_prompt
-from specialists.ground.chat import Estimate, token_counter
-from specialists.ground.config import Config, Language, Problem, fingerprint
-from specialists.ground.records import Record, iso, make_record
-from specialists.ground.secrets import Rules, redact, scrub
+from specialists.records import Record, iso, make_record
+from specialists.secrets import Rules, redact, scrub
 
 SURE = 0.75  # of the limit: an estimate below needs no exact count
 
@@ -77,7 +77,7 @@ class Miner:
 
     def _key(self) -> str:
         """A fingerprint of everything but the commit that decides a verdict."""
-        code = [zlib.crc32(path.read_bytes()) for path in sorted(Path(__file__).parents[1].glob("*/*.py"))]
+        code = [zlib.crc32(path.read_bytes()) for path in sorted(Path(__file__).parents[1].rglob("*.py"))]
         plain = {**vars(self.language), "training": self.limit, "repositories": None, "wanted": None}
         counter = "estimate" if isinstance(self.counter, Estimate) else self.counter.fingerprint
         return fingerprint(code, plain, self.config.mining, self.config.secrets, self.tools, counter)

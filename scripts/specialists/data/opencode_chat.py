@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from typing import Any
 
+from specialists.agent import CLEARED
 from specialists.data.opencode_db import Message, Session
 from specialists.data.opencode_tools import Call, Files, present_calls, present_output
 from specialists.data.opencode_v2 import EXECUTED_BY_USER
 from specialists.data.project_paths import ProjectPaths
 from specialists.data.shell import commands
-from specialists.ground.agent import CLEARED
 
 INTERRUPTED = "[Tool execution was interrupted]"
 COMPACTION_REQUEST = "What did we do so far?"

@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from specialists.config import Problem
 from specialists.data.opencode_v2 import from_v2
-from specialists.ground.config import Problem
 
 BUSY_SECONDS = 5.0  # how long to wait for a database that somebody holds exclusively
 _DECODER = json.JSONDecoder(strict=False)

@@ -16,8 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from specialists.ground.config import Problem
-from specialists.ground.records import write_json
+from specialists.config import Problem
+from specialists.records import write_json
 
 MODEL = "scripted"
 SECONDS = 120  # one run; the first one of an installation unpacks itself

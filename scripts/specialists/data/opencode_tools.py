@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from specialists.ground.agent import EDIT_DONE, TOOLS, WRITE_DONE, read_result
-from specialists.ground.config import Config
-from specialists.ground.records import read_json
+from specialists.agent import EDIT_DONE, TOOLS, WRITE_DONE, read_result
+from specialists.config import Config
+from specialists.records import read_json
 
 PRESENT = {tool["function"]["name"]: tool["function"]["parameters"] for tool in TOOLS}
 RENAMED = {"shell": "bash", "subagent": "task", "todo_write": "todowrite", "web_fetch": "webfetch"}

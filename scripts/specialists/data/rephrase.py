@@ -16,7 +16,7 @@ from specialists.data.phrases import pick
 
 if TYPE_CHECKING:
     from specialists.data.synthetic import Candidate
-    from specialists.ground.records import Record
+    from specialists.records import Record
 
 LONGEST = 800  # characters of a request
 STYLES = (

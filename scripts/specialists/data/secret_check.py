@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from specialists.ground.config import Problem
-from specialists.ground.secrets import SECRET, Rules, SecretFinding, find_in
+from specialists.config import Problem
+from specialists.secrets import SECRET, Rules, SecretFinding, find_in
 
 WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".npz", ".npy"}  # numbers, and gigabytes of them
 _SHORT = 100  # characters up to which a text is rather looked at again than remembered

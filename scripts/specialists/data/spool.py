@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
-from specialists.ground.records import replace_file, written
+from specialists.records import replace_file, written
 
 
 class Spool:

@@ -16,6 +16,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from specialists.agent import system_prompt
+from specialists.chat import token_counter
+from specialists.config import Config, Language, Problem
 from specialists.data import commit_filter, edits, grammars, phrases, syntax
 from specialists.data.commit_contents import machine_made
 from specialists.data.edits import FileChange, NotExact
@@ -25,11 +28,8 @@ from specialists.data.opencode_tools import known_tools
 from specialists.data.operators import Mutation
 from specialists.data.phrases import Dealer, opening, pick
 from specialists.data.syntax import Function
-from specialists.ground.agent import system_prompt
-from specialists.ground.chat import token_counter
-from specialists.ground.config import Config, Language, Problem
-from specialists.ground.records import Record, iso, make_record
-from specialists.ground.secrets import Rules, scrub
+from specialists.records import Record, iso, make_record
+from specialists.secrets import Rules, scrub
 
 SEED = 17  # of what is chosen among all that could be made
 LARGEST = 200_000  # bytes; larger files are data or generated

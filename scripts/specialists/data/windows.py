@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Protocol
 
-from specialists.ground.agent import CLEARED
-from specialists.ground.config import Problem
-from specialists.ground.records import tool_call
+from specialists.agent import CLEARED
+from specialists.config import Problem
+from specialists.records import tool_call
 
 CONTEXT_SHARE = 0.25  # of the limit, for whole steps before a window's first target
 CLEARED_SHARE = 0.125  # of the limit, at least, for the steps before those with their outputs cleared
@@ -26,7 +26,7 @@ _PROBE = {"role": "user", "content": "x"}  # templates refuse conversations with
 
 
 class TokenCounter(Protocol):
-    """specialists.ground.chat.Chat or Estimate."""
+    """specialists.chat.Chat or Estimate."""
 
     def count(self, messages: list[dict], tools: list[dict] | None = None) -> int: ...
 

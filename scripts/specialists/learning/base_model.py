@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from specialists.ground.config import Base, Problem
+from specialists.config import Base, Problem
 
 
 def load_base(base: Base, quantization: str) -> Any:

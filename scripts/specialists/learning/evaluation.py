@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from specialists.ground.agent import NEW_CODE
-from specialists.ground.chat import IGNORED, Chat
-from specialists.ground.cli import progress
-from specialists.ground.config import Base, Training
-from specialists.ground.records import Record, cluster_of, is_target
+from specialists.agent import NEW_CODE
+from specialists.chat import IGNORED, Chat
+from specialists.cli import progress
+from specialists.config import Base, Training
 from specialists.learning.training import encode_rows
+from specialists.records import Record, cluster_of, is_target
 
 BASE = "base"  # the arm without an adapter
 PROMPT = "prompt"  # the base with the owner's instructions as well

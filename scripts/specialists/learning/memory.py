@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from specialists.ground.cli import duration, say, size
-from specialists.ground.config import Base, Problem, Training
+from specialists.cli import duration, say, size
+from specialists.config import Base, Problem, Training
 
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes a weight: code, 8-bit absmax per 64, its own scale per 256 of those
 OPTIMIZER_BYTES = {"adamw_8bit": 2.0, "paged_adamw_8bit": 2.0, "sgd": 0.0}  # per parameter; AdamW: two float32
@@ -102,7 +102,7 @@ def _weight_bytes(model: Any, quantization: str) -> Any:
     linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, Linear)}
     for name, parameter in model.named_parameters():
         packed = (name in linear and not any(part in name for part in UNPACKED)) or ".experts." in name
-        yield parameter.numel() * (NF4 if packed and quantization == "nf4" else parameter.elementsize())
+        yield parameter.numel() * (NF4 if packed and quantization == "nf4" else parameter.element_size())
 
 
 def _experts(config: Any) -> int:

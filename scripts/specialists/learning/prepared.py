@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from specialists.ground.cli import say, size
-from specialists.ground.config import Base, fingerprint
+from specialists.cli import say, size
+from specialists.config import Base, fingerprint
 
 _NAME, _BUILDING = "nf4-", ".nf4-"  # what this module made, and may remove, begins so
 _LIBRARIES = ("torch", "transformers", "bitsandbytes")

@@ -12,8 +12,8 @@ import re
 import warnings
 from typing import Any
 
-from specialists.ground.cli import say
-from specialists.ground.config import Problem, Training
+from specialists.cli import say
+from specialists.config import Problem, Training
 
 _QWEN3_NEXT = ("in_proj_qkvz", "in_proj_ba")
 _QWEN3_5 = ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a")

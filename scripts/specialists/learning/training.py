@@ -1,6 +1,6 @@
 """Training one adapter: rows in, a folder with adapter weights and what is known about the run out.
 
-TRL's SFTTrainer does the steps; the loss mask is ours (ground.chat) and handed over as labels, because TRL's own
+TRL's SFTTrainer does the steps; the loss mask is ours (chat) and handed over as labels, because TRL's own
 needs generation markers that the base model's template does not have. A run killed at any moment goes on from its last
 finished checkpoint and ends with the same bytes (same machine, one thread).
 """
@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from specialists.ground.chat import IGNORED, Chat
-from specialists.ground.config import Base, Problem, Training, fingerprint
-from specialists.ground.records import Record, canonical, cluster_of, read_json, write_json
+from specialists.chat import IGNORED, Chat
+from specialists.config import Base, Problem, Training, fingerprint
+from specialists.records import Record, canonical, cluster_of, read_json, write_json
 
 _VALIDATION = 0.1  # share of the examples, the newest, that early stopping watches instead of training on them
 _KEPT = ("adapter_model.safetensors", "adapter_config.json", "runs")  # runs: where TensorBoard's callback writes

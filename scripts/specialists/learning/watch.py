@@ -11,8 +11,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from specialists.ground.cli import say
-from specialists.ground.config import Problem
+from specialists.cli import say
+from specialists.config import Problem
 
 COMPLETE = "complete"  # written into a checkpoint after everything else
 

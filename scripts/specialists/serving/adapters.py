@@ -25,8 +25,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from specialists.ground.config import Config, Language, Problem, fingerprint
-from specialists.ground.records import iso, read_json, sha256_file, write_json
+from specialists.config import Config, Language, Problem, fingerprint
+from specialists.records import iso, read_json, sha256_file, write_json
 
 TRAINING_FORMAT = 1  # raise it when a change of the training code must retrain every adapter
 EVALUATION_FORMAT = 1  # raise it when a change of what is measured, or of the gate, must judge every adapter anew

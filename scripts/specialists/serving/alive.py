@@ -18,9 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from specialists.ground.chat import IGNORED, Chat
-from specialists.ground.config import Config, Language, Problem, fingerprint
-from specialists.ground.records import read_json, read_records, write_json
+from specialists.chat import IGNORED, Chat
+from specialists.config import Config, Language, Problem, fingerprint
+from specialists.records import read_json, read_records, write_json
 from specialists.serving.adapters import AdapterFolder, evaluation_of
 from specialists.serving.frozen import frozen_rows
 from specialists.serving.server import CANDIDATE, Refused, load_adapter, prompt_logprobs

@@ -11,7 +11,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Literal
 
-from specialists.ground.config import ROOT_CONFIG, Config
+from specialists.config import ROOT_CONFIG, Config
 from specialists.serving.adapters import adapter_folder, manifest_of
 
 ROOT = ROOT_CONFIG.parent

@@ -13,11 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from specialists.chat import Chat, token_counter
+from specialists.cli import duration
+from specialists.config import Config, Problem
 from specialists.data.opencode_db import overview
-from specialists.ground.chat import Chat, token_counter
-from specialists.ground.cli import duration
-from specialists.ground.config import Config, Problem
-from specialists.ground.records import read_json
+from specialists.records import read_json
 from specialists.serving import checks, jsonc
 from specialists.serving.adapters import adapter_folder, evaluation_of, manifest_of
 from specialists.serving.checks import Check

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from specialists.ground.records import Record, make_record
+from specialists.records import Record, make_record
 
 _FILE = Path(__file__).with_name("frozen.jsonl")
 

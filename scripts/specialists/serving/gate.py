@@ -13,7 +13,7 @@ import math
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
-from specialists.ground.config import Evaluation
+from specialists.config import Evaluation
 
 if TYPE_CHECKING:
     from specialists.learning.evaluation import Measurement

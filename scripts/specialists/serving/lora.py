@@ -13,9 +13,9 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from specialists.ground.chat import Chat
-from specialists.ground.config import Config, Problem
-from specialists.ground.records import read_json
+from specialists.chat import Chat
+from specialists.config import Config, Problem
+from specialists.records import read_json
 from specialists.serving.adapters import manifest_of
 
 _ROUTED = re.compile(r"\.experts(\.base_layer)?$")

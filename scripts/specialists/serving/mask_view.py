@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 import re
 
-from specialists.ground.chat import Chat
-from specialists.ground.config import Config, Problem
-from specialists.ground.records import SOURCES, Record, read_records
+from specialists.chat import Chat
+from specialists.config import Config, Problem
+from specialists.records import SOURCES, Record, read_records
 
 FOLDERS = ("train", "heldout", *SOURCES.values())  # where a row is looked for, in this order
 _GREEN, _RESET = "\x1b[30;42m", "\x1b[0m"

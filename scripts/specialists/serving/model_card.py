@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from specialists.ground.cli import size
+from specialists.cli import size
 
 _CARD = """\
 ---

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from specialists.ground.agent import system_prompt
-from specialists.ground.cli import say
-from specialists.ground.config import Config, Language, Problem
-from specialists.ground.records import replace_file
+from specialists.agent import system_prompt
+from specialists.cli import say
+from specialists.config import Config, Language, Problem
+from specialists.records import replace_file
 from specialists.serving import jsonc
 from specialists.serving.adapters import adapter_folder
 from specialists.serving.server import base_url

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from specialists.agent import system_prompt
+from specialists.chat import Chat, Estimate
+from specialists.config import Config, Language
 from specialists.data.opencode_tools import compact
-from specialists.ground.agent import system_prompt
-from specialists.ground.chat import Chat, Estimate
-from specialists.ground.config import Config, Language
 
 Schemas = dict[str, Any]  # by name of the tool
 

@@ -12,7 +12,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from specialists.ground.config import Config, Language, Problem
+from specialists.config import Config, Language, Problem
 from specialists.serving import alive
 from specialists.serving.adapters import (
     FORCED,

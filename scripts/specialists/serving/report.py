@@ -12,11 +12,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from specialists.ground.chat import Chat, Estimate, token_counter
-from specialists.ground.cli import duration
-from specialists.ground.config import Config, Language, Problem
-from specialists.ground.records import Record, is_target, read_json, write_if_changed, write_json
-from specialists.ground.sources import skipped
+from specialists.chat import Chat, Estimate, token_counter
+from specialists.cli import duration
+from specialists.config import Config, Language, Problem
+from specialists.records import Record, is_target, read_json, write_if_changed, write_json
 from specialists.serving import adapters, alive, figures
 from specialists.serving.mask_view import segments
 from specialists.serving.status import (
@@ -25,6 +24,7 @@ from specialists.serving.status import (
     cost,
     status,
 )
+from specialists.sources import skipped
 
 UNIT = "nats per token"
 _SHOWN = 20  # versions and decisions listed per language, the newest

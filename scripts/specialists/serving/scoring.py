@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from specialists.agent import NEW_CODE
+from specialists.chat import Chat, decoded
+from specialists.config import Problem
 from specialists.data.syntax import error_nodes
-from specialists.ground.agent import NEW_CODE
-from specialists.ground.chat import Chat, decoded
-from specialists.ground.config import Problem
-from specialists.ground.records import Record, is_target
-from specialists.ground.secrets import SECRET, Find, Rules, find, stand_ins
+from specialists.records import Record, is_target
+from specialists.secrets import SECRET, Find, Rules, find, stand_ins
 
 Call = tuple[str, Any]  # name, arguments as the parser left them
 Parse = Callable[[str], list[Call]]  # of a generated turn

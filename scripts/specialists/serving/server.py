@@ -15,7 +15,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from specialists.ground.config import Config, Problem
+from specialists.config import Config, Problem
 from specialists.learning.targets import ROLES
 from specialists.serving.adapters import adapter_folder
 from specialists.serving.lora import check_adapter

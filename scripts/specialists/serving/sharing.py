@@ -19,8 +19,8 @@ import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 
-from specialists.ground.cli import say
-from specialists.ground.config import Config, Problem
+from specialists.cli import say
+from specialists.config import Config, Problem
 from specialists.serving.adapters import AdapterFolder
 from specialists.serving.server import base_url, request, served_models
 

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from specialists.ground.cli import duration, size, table
-from specialists.ground.config import Config, Language, Problem
-from specialists.ground.records import SOURCES
+from specialists.cli import duration, size, table
+from specialists.config import Config, Language, Problem
+from specialists.records import SOURCES
 from specialists.serving import adapters
 from specialists.serving.server import base_url, served_models
 

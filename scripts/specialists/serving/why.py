@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from specialists.ground.config import Config, Language
-from specialists.ground.records import Record, cluster_of, read_records
+from specialists.config import Config, Language
+from specialists.records import Record, cluster_of, read_records
 from specialists.serving import adapters
 from specialists.serving.status import age, config_changes, cost
 

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from specialists.ground.agent import TOOLS
-from specialists.ground.cli import progress
-from specialists.ground.config import Config, Language
-from specialists.ground.records import Record, read_records
-from specialists.ground.secrets import Rules
+from specialists.agent import TOOLS
+from specialists.cli import progress
+from specialists.config import Config, Language
+from specialists.records import Record, read_records
+from specialists.secrets import Rules
 from specialists.serving.adapters import AdapterFolder
 from specialists.serving.lora import check_adapter
 from specialists.serving.scoring import Canary, Score, Task, canaries, score, tasks, vllm_parser

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from specialists.ground import fakes, personal, secret_places, secret_rules
-from specialists.ground.fakes import LEAST
-from specialists.ground.literals import Literals, Spots
-from specialists.ground.records import Record, canonical, is_target, record_id
-from specialists.ground.secret_rules import compiled, possible
-from specialists.ground.secret_values import case_changes, copies, is_placeholder, is_secret_value, name_kind
+from specialists import fakes, personal, secret_places, secret_rules
+from specialists.fakes import LEAST
+from specialists.literals import Literals, Spots
+from specialists.records import Record, canonical, is_target, record_id
+from specialists.secret_rules import compiled, possible
+from specialists.secret_values import case_changes, copies, is_placeholder, is_secret_value, name_kind
 
 if TYPE_CHECKING:
-    from specialists.ground.config import Config
+    from specialists.config import Config
 
 SECRET, PERSONAL = "secret", "personal"
 _ROUNDS = 5
@@ -77,7 +77,7 @@ class Rules:
         return re.compile("|".join(f"(?:{pattern})" for pattern in self.allow)) if self.allow else None
 
 
-def redact(text: str, rules: Rules) -> tuple[str, list[SecretFinding]]:
+def redact(text: str, rules: Rules = Rules()) -> tuple[str, list[SecretFinding]]:
     """The text with stable fakes for what is secret or personal, and what that was. Doing it again changes nothing."""
     return _replaced("", text, rules), [item.finding(text) for item in find(text, rules)]
 

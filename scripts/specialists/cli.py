@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from specialists.ground.config import PARTIAL, Config, Problem, load_config
+from specialists.config import PARTIAL, Config, Problem, load_config
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ import re
 from functools import cache
 from typing import NamedTuple
 
-from specialists.ground.literals import Spots
+from specialists.literals import Spots
 
 ALNUM, HEX, WORD, B64 = "[A-Za-z0-9]", "[a-f0-9]", "[A-Za-z0-9_-]", "[A-Za-z0-9+/]"
 LOWER, UPPER, BASE32 = "[a-z0-9]", "[A-Z0-9]", "[A-Z2-7]"

@@ -20,7 +20,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from specialists.ground.tables import (
+from specialists.tables import (
     Assembly,
     Base,
     Endpoint,
@@ -36,7 +36,7 @@ from specialists.ground.tables import (
 )
 
 PARTIAL = 3  # a step's exit code: finished, but something was named and skipped
-ROOT_CONFIG = Path(__file__).resolve().parents[3] / "specialists.toml"
+ROOT_CONFIG = Path(__file__).resolve().parents[2] / "specialists.toml"
 
 
 class Problem(Exception):

@@ -21,8 +21,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from specialists.ground.config import Problem
-from specialists.ground.records import Record, is_target
+from specialists.config import Problem
+from specialists.records import Record, is_target
 
 IGNORED = -100  # label of a token without loss, as torch's cross entropy and TRL know it
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from specialists.ground.config import Language
+from specialists.config import Language
 
 
 def system_prompt(language: Language) -> str:

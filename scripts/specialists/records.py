@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from specialists.ground.config import Problem
+from specialists.config import Problem
 
 Record = dict[str, Any]
 

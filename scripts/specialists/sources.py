@@ -6,8 +6,8 @@ import json
 import os
 from pathlib import Path
 
-from specialists.ground.config import Config, Language
-from specialists.ground.records import SOURCES
+from specialists.config import Config, Language
+from specialists.records import SOURCES
 
 
 def example_files(config: Config, language: Language) -> dict[str, Path]:
