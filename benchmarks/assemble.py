@@ -36,7 +36,7 @@ def record(rng: random.Random, number: int, target: list[str], width: int = 8) -
 
     lines = "\n".join(" ".join(target[start : start + width]) for start in range(0, len(target), width))
     call = tool_call(0, "edit", {"filePath": "a.rs", "oldString": "x", "newString": lines})
-    messages = [
+    messages: list[dict] = [
         {"role": "user", "content": " ".join(text(rng, 120))},
         {"role": "assistant", "content": "", "weight": 1, "tool_calls": [call]},
     ]

@@ -40,7 +40,7 @@ CODE = {
 def corpus(seeds: int) -> None:
     """Recall, look-alikes taken for secrets, and whether the second time changes nothing."""
     import secret_corpus
-    from specialists.secrets import find, redact
+    from specialists.secrets import Rules, find, redact
 
     secrets = missed = alarms = look_alikes = changed = 0
     for seed in range(1, seeds + 1):
@@ -51,7 +51,7 @@ def corpus(seeds: int) -> None:
             changed += redact(once)[0] != once
         lines = secret_corpus.look_alikes(seed)
         look_alikes += len(lines)
-        alarms += sum(bool(find(line)) for line in lines)
+        alarms += sum(bool(find(line, Rules())) for line in lines)
     kinds = len({sample.kind for sample in secret_corpus.secrets()})
     click.echo(f"{secrets} secrets of {kinds} kinds: {1 - missed / secrets:.2%} found whole; {changed} not stable")
     click.echo(f"{look_alikes} look-alikes: {alarms / look_alikes:.2%} false alarms")
@@ -59,14 +59,14 @@ def corpus(seeds: int) -> None:
 
 def real_code(files: list[Path]) -> None:
     """MB per CPU second, and files with an alarm."""
-    from specialists.secrets import SECRET, find
+    from specialists.secrets import SECRET, Rules, find
 
-    find("warm")
+    find("warm", Rules())
     size, cpu, alarms = 0, 0.0, []
     for path in files:
         text = path.read_text(encoding="utf-8", errors="replace")
         started = time.process_time()
-        finds = find(text)
+        finds = find(text, Rules())
         cpu += time.process_time() - started
         size += len(text.encode(errors="replace"))
         alarms += [(path, item) for item in finds if item.category == SECRET][:1]
@@ -80,7 +80,7 @@ def rows(files: list[Path], count: int) -> None:
     """Rows that pass `scrub` per CPU second."""
     from specialists.agent import TOOLS
     from specialists.records import make_record, tool_call
-    from specialists.secrets import scrub
+    from specialists.secrets import Rules, scrub
 
     texts = [path.read_text(encoding="utf-8", errors="replace")[:9_000] for path in files]
     texts = [text for text in texts if len(text) > 8_000]
@@ -89,11 +89,12 @@ def rows(files: list[Path], count: int) -> None:
     for number in range(count):
         read, old, new = (f"{number} {texts[(number * 3 + offset) % len(texts)]}" for offset in range(3))
         call = tool_call(0, "edit", {"filePath": "a.py", "oldString": old, "newString": new})
-        messages = [{"role": "user", "content": read}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+        messages: list[dict] = [{"role": "user", "content": read}]
+        messages.append({"role": "assistant", "content": "", "tool_calls": [call]})
         records.append(make_record("python", messages, TOOLS, source))
     size = sum(len(str(record["messages"])) for record in records)
     started = time.process_time()
-    kept = sum(scrub(record)[0] is not None for record in records)
+    kept = sum(scrub(record, Rules())[0] is not None for record in records)
     cpu = time.process_time() - started
     speed = f"{count / cpu:.0f} rows, {size / 1e6 / cpu:.1f} MB per CPU second"
     click.echo(f"{count} rows, {size / 1e6:.1f} MB: {speed}; {kept} kept")

@@ -81,7 +81,7 @@ def authors(source: GitSource) -> list[str]:
 
 def log_p(source: GitSource) -> int:
     """`git log -p` through the same shim, its output thrown away."""
-    command = ["git", "--no-pager", f"--git-dir={source.shim}", "log", "-p", "--no-merges", source.head]
+    command = ["git", "--no-pager", f"--git-dir={source.shim}", "log", "-p", "--no-merges", source.head or ""]
     subprocess.run(command, env=environment(source.shim), stdout=subprocess.DEVNULL, check=True)
     return 0
 
@@ -123,7 +123,7 @@ def measure(job: str, path: Path, extension: str, sample: int) -> dict:
         time.sleep(0.02)
     if process.returncode:
         sys.exit(f"{job} failed on {path}")
-    found = json.loads(process.stdout.read().splitlines()[-1])
+    found = json.loads(process.communicate()[0].splitlines()[-1])
     return {**found, "together": together // 1024, "held": held // 1024}
 
 
@@ -166,10 +166,12 @@ def make(folder: Path, commits: int) -> Path:
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(folder)], check=True)
-    chance, files = random.Random(1), {}
+    chance = random.Random(1)
+    files: dict[str, list[str]] = {}
     names = [f"src/part{n % 24}/module{n}.{chance.choice(['py', 'py', 'rs', 'md'])}" for n in range(240)]
     lock = [f"package-{n} 1.0.{n}\n" for n in range(2000)]
     process = subprocess.Popen(["git", f"--git-dir={folder}", "fast-import", "--quiet"], stdin=subprocess.PIPE)
+    assert process.stdin
     for number in range(commits):
         message = chance.choice(NOISE) if chance.random() < 0.4 else f"Fix the {' '.join(chance.choices(WORDS, k=4))}"
         who = f"Author {number % 5} <author{number % 5}@example.org> {1_600_000_000 + 600 * number} +0000"

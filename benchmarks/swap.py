@@ -70,7 +70,7 @@ class Load:
 
     def ask(self, model: str, tokens: int = 32) -> float:
         """Stream one whole answer; returns its first token's log-probability."""
-        parts = list(self.client.completions.create(
+        parts: list[Any] = list(self.client.completions.create(
             model=model, prompt=PROMPT, max_tokens=tokens, temperature=0, logprobs=0, stream=True,
             extra_body={"ignore_eos": True},
         ))  # fmt: skip

@@ -51,6 +51,7 @@ def ordinary(language: str) -> list[Session]:
     for number, function in enumerate(functions):
         change = partial(partial, work.change, function)
         explain = partial(work.explain, function)
+        tasks: list[list[Callable[[], Turn]]]
         if number % 2 == 0:
             fix = change("fixed", miss=number == 2, check_first=number == 4)
             tasks = [[fix, change("tested")], [change("renamed")], [explain]]

@@ -117,7 +117,8 @@ def source_of(function: Function, state: State) -> str:
     """The function's code in a state."""
     code = function.code
     if (function.name, "fixed") not in state:
-        code = _replaced(code, *function.fix, function)
+        before, after = function.fix
+        code = _replaced(code, before, after, function)
     if (function.name, "wider") in state:
         for before, after in zip(function.wider[::2], function.wider[1::2], strict=True):
             code = _replaced(code, before, after, function)

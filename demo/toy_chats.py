@@ -24,7 +24,7 @@ def functions(path: Path, shortest: int = 3, longest: int = 14) -> list[tuple[st
     text = path.read_text(encoding="utf-8")
     lines, found = text.splitlines(keepends=True), []
     for node in ast.parse(text).body:
-        if isinstance(node, ast.FunctionDef) and shortest <= node.end_lineno - node.lineno + 1 <= longest:
+        if isinstance(node, ast.FunctionDef) and shortest <= (node.end_lineno or 0) - node.lineno + 1 <= longest:
             doc = (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ")
             source = "".join(lines[node.lineno - 1 : node.end_lineno])
             if doc and '"""' in source:

@@ -101,7 +101,7 @@ def rows(count: int, language: str = "python") -> list[dict]:
     made = []
     for number in range(count):
         call = tool_call(0, "edit", {"filePath": f"f{number}.py", "oldString": "return x + 1", "newString": "return x"})
-        messages = [
+        messages: list[dict] = [
             {"role": "system", "content": "You are a coding agent."},
             {"role": "user", "content": f"Fix f{number}."},
             {"role": "assistant", "content": "", "weight": 1, "tool_calls": [call]},
