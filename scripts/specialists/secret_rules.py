@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from specialists.literals import Spots
 
-ALNUM, HEX, WORD, B64 = "[A-Za-z0-9]", "[a-f0-9]", "[A-Za-z0-9_-]", "[A-Za-z0-9+/]"
+ALNUM, HEX, WORD = "[A-Za-z0-9]", "[a-f0-9]", "[A-Za-z0-9_-]"
 LOWER, UPPER, BASE32 = "[a-z0-9]", "[A-Z0-9]", "[A-Z2-7]"
 _START = r"(?:(?<![A-Za-z0-9_])|(?<=\\[nrt])|(?<=%3[Dd])|(?<=\x1b\[[0-9]m)|(?<=\x1b\[[0-9][0-9]m))"  # of a word
 

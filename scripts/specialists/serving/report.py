@@ -18,12 +18,7 @@ from specialists.config import Config, Language, Problem
 from specialists.records import Record, is_target, read_json, write_if_changed, write_json
 from specialists.serving import adapters, alive, figures
 from specialists.serving.mask_view import segments
-from specialists.serving.status import (
-    SHOWN,
-    age,
-    cost,
-    status,
-)
+from specialists.serving.status import SHOWN, age, cost, status
 from specialists.sources import skipped
 
 UNIT = "nats per token"
