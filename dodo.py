@@ -18,9 +18,9 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from specialists import pipeline  # noqa: E402
 from specialists.config import Problem, load_config  # noqa: E402
-from specialists.pipeline import Unchanged, code, keys  # noqa: E402
+from specialists.pipeline import Unchanged, keys  # noqa: E402
 from specialists.serving import adapters  # noqa: E402
-from specialists.sources import database_state, example_files, file_state, repository_state  # noqa: E402
+from specialists.sources import code, database_state, example_files, file_state, repository_state  # noqa: E402
 
 try:
     CONFIG = load_config()

@@ -29,7 +29,7 @@ import tiny_models  # noqa: E402
 from specialists.config import Config, load_config  # noqa: E402
 from specialists.records import write_json  # noqa: E402
 from specialists.serving import promotion, server  # noqa: E402
-from specialists.serving.adapters import AdapterFolder, adapter_folder, promote  # noqa: E402
+from specialists.serving.adapters import AdapterFolder, adapter_folder, make_current  # noqa: E402
 
 CONFIG = """
 [base]
@@ -134,7 +134,7 @@ def main() -> None:
         (root / "specialists.toml").write_text(CONFIG.format(base=base, port=servers.free_port()))
         config = load_config(root / "specialists.toml")
         folder = adapter_folder(config, config.language("rust"))
-        promote(folder, make(config, folder, "v0", seed=0))
+        make_current(folder, make(config, folder, "v0", seed=0))
         with servers.started([*servers.SERVE, str(config.path)], config, root / "server.log"):
             load = Load(config, options.streams)
             for thread in load.threads:

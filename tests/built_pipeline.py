@@ -91,7 +91,7 @@ def decided(config: Config, path: Path, language: str) -> None:
     folder = adapters.adapter_folder(config, config.language(language))
     evaluation = json.loads((path / "evaluation.json").read_text())
     if evaluation["verdict"] == "promote":
-        adapters.promote(folder, path)
+        adapters.make_current(folder, path)
     decision = {
         "time": "2026-11-23T09:20:00Z",
         "version": path.name,

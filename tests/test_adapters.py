@@ -15,7 +15,7 @@ from specialists.serving.adapters import (
     base_fingerprint,
     is_trained,
     last_decision,
-    promote,
+    make_current,
     record_decision,
 )
 
@@ -51,10 +51,10 @@ def test_a_killed_training_is_found_again_and_one_of_other_inputs_is_removed(tmp
 def test_promotion_keeps_what_was_served_before(tmp_path: Path) -> None:
     folder = AdapterFolder(tmp_path)
     first, second = make_version(folder, "1"), make_version(folder, "2")
-    promote(folder, first)
+    make_current(folder, first)
     assert (folder.current, folder.previous) == (first, None)
-    promote(folder, second)
-    promote(folder, second)
+    make_current(folder, second)
+    make_current(folder, second)
     assert (folder.current, folder.previous) == (second, first)
     assert folder.incumbent(second) == first
     assert (folder.path / "current").readlink() == Path("2"), "relative, so that the folder can move"
@@ -71,7 +71,7 @@ def test_a_link_to_half_a_version_is_no_version(tmp_path: Path) -> None:
 
 def test_a_link_can_be_taken_back(tmp_path: Path) -> None:
     folder = AdapterFolder(tmp_path)
-    promote(folder, make_version(folder, "1"))
+    make_current(folder, make_version(folder, "1"))
     folder.point("current", None)
     assert folder.current is None
 

@@ -60,7 +60,7 @@ TABLE = {  # name: (adapter, base again, base beside the adapter, through PEFT, 
 @pytest.mark.parametrize("case", TABLE)
 def test_what_is_said_of_losses(case: str) -> None:
     adapter, again, beside, measured, said = TABLE[case]
-    found = alive.judge({"base": BASE, "again": again, "beside": beside, "adapter": adapter}, measured)
+    found = alive.compare({"base": BASE, "again": again, "beside": beside, "adapter": adapter}, measured)
     assert (said is None and found == []) or (said is not None and said in found[0]), found
 
 

@@ -15,7 +15,7 @@ from servers import SERVE, free_port, started
 from specialists.config import load_config
 from specialists.data.opencode_run import SECONDS, prepare
 from specialists.serving import doctor, jsonc
-from specialists.serving.adapters import promote
+from specialists.serving.adapters import make_current
 from test_opencode_real import opencode as program  # noqa: F401  (a fixture)
 from test_served import LANGUAGE, SERVER, Served
 
@@ -36,7 +36,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     text += "".join(LANGUAGE.format(name=name) for name in ("rust", "ts"))
     (root / "specialists.toml").write_text(f'[opencode]\nconfig = "{root}/home/config/opencode/opencode.jsonc"\n{text}')
     server = Served(load_config(root / "specialists.toml"), None, root / "server.log")
-    promote(server.folder("rust"), server.version("rust", "v1", 1))
+    make_current(server.folder("rust"), server.version("rust", "v1", 1))
     server.version("ts", "v1", 2, "hold")
     command, environment = [*SERVE, str(server.config.path)], {**os.environ, "HOME": str(root)}
     with started(command, server.config, server.log, env=environment) as server.process:

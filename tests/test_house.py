@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from specialists import pipeline
+from specialists import sources
 
 SCRIPTS = sorted(path for path in (ROOT / "scripts").glob("*.py"))
 PACKAGE = ROOT / "scripts" / "specialists"
@@ -130,7 +130,7 @@ def test_a_step_runs_again_when_any_module_that_it_imports_changes(script: str) 
         if module not in seen | {"cli", "config", "tables"}:
             seen.add(module)
             ahead |= imported(MODULES[module])
-    files = {Path(path) for path in pipeline.code(script)}
+    files = {Path(path) for path in sources.code(script)}
     assert files == {ROOT / "scripts" / f"{script}.py"} | {MODULES[module] for module in seen}
 
 

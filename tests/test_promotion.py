@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from specialists.config import Config, Language, Problem, load_config
 from specialists.records import write_json
 from specialists.serving import adapters, alive, promotion
-from specialists.serving.adapters import AdapterFolder, adapter_folder, last_decision, promote
+from specialists.serving.adapters import AdapterFolder, adapter_folder, last_decision, make_current
 from specialists.serving.server import Refused
 
 
@@ -303,7 +303,7 @@ def test_pruning_keeps_the_last_ones_and_those_in_use(config: Config, folder: Ad
     for number in range(1, 9):
         make(folder, str(number))
         if number in (1, 2):
-            promote(folder, folder.path / str(number))
+            make_current(folder, folder.path / str(number))
     (folder.path / ".removing-0").mkdir()
     config.path.write_text(config.path.read_text() + "\n[serving]\nkeep = 2\n")
     done = CliRunner().invoke(importlib.import_module("prune").main, ["--config", str(config.path)])
@@ -381,7 +381,7 @@ def test_killed_at_any_point_what_is_served_stays_whole(
         folder = AdapterFolder(config.paths.adapters / f"at-{point}")
         monkeypatch.setattr(promotion, "adapter_folder", lambda *_, folder=folder: folder)
         for name in ("0", "1", "2"):
-            promote(folder, make(folder, name))
+            make_current(folder, make(folder, name))
         try:
             with killed_at(point, monkeypatch):
                 act(config, folder)

@@ -29,7 +29,7 @@ from specialists.chat import Chat
 from specialists.config import Config, Evaluation, Problem, load_config
 from specialists.records import write_json
 from specialists.serving import alive, promotion, server, writing
-from specialists.serving.adapters import AdapterFolder, adapter_folder, last_decision, promote
+from specialists.serving.adapters import AdapterFolder, adapter_folder, last_decision, make_current
 from specialists.serving.frozen import frozen_rows
 from specialists.serving.server import api_key, base_url, load_adapter, prompt_logprobs, served_models, unload_adapter
 from specialists.serving.sharing import gpu
@@ -104,7 +104,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     config = load_config(root / "specialists.toml")
     server = Served(config, None, root / "server.log")
     for seed, name in enumerate(("rust", "ts", "python")):
-        promote(server.folder(name), server.version(name, "v1", seed))
+        make_current(server.folder(name), server.version(name, "v1", seed))
     (server.folder("python").path / "v1" / "adapter_model.safetensors").write_bytes(b"")
     with started(
         [*SERVE, str(config.path)], config, server.log, env={**os.environ, "HOME": str(root)}

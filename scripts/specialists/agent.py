@@ -6,6 +6,7 @@ types and required keys without the prose, which costs some 500 tokens instead o
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from specialists.config import Language
@@ -49,6 +50,14 @@ NEW_CODE = {"edit": "newString", "write": "content"}  # the argument of a tool t
 EDIT_DONE = "Edit applied successfully."
 WRITE_DONE = "Wrote file successfully."
 CLEARED = "[Old tool result content cleared]"  # what stands for outputs of long ago
+
+
+_LINE_NUMBER = re.compile(r"^\d+: ?", re.M)
+
+
+def without_line_numbers(text: str) -> str:
+    """What `read` answered, as the file has it."""
+    return _LINE_NUMBER.sub("", text)
 
 
 def read_result(path: str, text: str, first: int = 1, last: int | None = None) -> str:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,43 +15,12 @@ from doit.exceptions import TaskFailed
 from doit.loader import load_tasks
 
 from specialists.config import PARTIAL, Config, Problem, fingerprint
-from specialists.sources import skipped
-
-SCRIPTS = Path(__file__).resolve().parents[1]
-_IMPORT = re.compile(r"^\s*from specialists(?:\.([\w.]+))? import ([\w, ]*)", re.M)  # of a module, or of a folder
+from specialists.sources import SCRIPTS, skipped
 
 
 def command(config: Config, script: str, *arguments: str | Path) -> list[str]:
     """The command line of a script of ours, under a configuration."""
     return [sys.executable, str(SCRIPTS / f"{script}.py"), "--config", str(config.path), *map(str, arguments)]
-
-
-def code(script: str) -> list[str]:
-    """The files whose change makes a step run again: its script and every module of ours that it imports.
-
-    Not those of the command line and the configuration: its values are compared instead.
-    """
-    seen: set[Path] = set()
-    ahead = [SCRIPTS / f"{script}.py"]
-    while ahead:
-        path = ahead.pop()
-        if path not in seen and path.stem not in ("cli", "config", "tables"):
-            seen.add(path)
-            ahead += _imports(path)
-    return sorted(map(str, seen))
-
-
-@cache
-def _imports(path: Path) -> list[Path]:
-    found: list[Path] = []
-    for dotted, names in _IMPORT.findall(path.read_text(encoding="utf-8")):
-        place = SCRIPTS.joinpath("specialists", *dotted.split("."))
-        found += (
-            [place / f"{name.split()[0]}.py" for name in names.split(",")]
-            if place.is_dir()
-            else [place.with_suffix(".py")]
-        )
-    return found
 
 
 def run(arguments: list[str]) -> bool | TaskFailed:

@@ -1,13 +1,18 @@
-"""Where examples lie, and cheap figures that change when what they are made from changes: what dodo.py asks for."""
+"""Where examples lie, and what changes when what they are made from does: files, databases, repositories, our code."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+from functools import cache
 from pathlib import Path
 
 from specialists.config import Config, Language
 from specialists.records import SOURCES
+
+SCRIPTS = Path(__file__).resolve().parents[1]
+_IMPORT = re.compile(r"^\s*from specialists(?:\.([\w.]+))? import ([\w, ]*)", re.M)  # of a module, or of a folder
 
 
 def example_files(config: Config, language: Language) -> dict[str, Path]:
@@ -61,3 +66,31 @@ def repository_state(path: Path) -> list[str]:
         return [head, str(file_state(shared / "packed-refs")), str(file_state(shared / "reftable" / "tables.list"))]
     except (OSError, UnicodeDecodeError) as error:
         return [f"unreadable: {error}"]
+
+
+def code(script: str) -> list[str]:
+    """The files whose change makes a step run again: its script and every module of ours that it imports.
+
+    Not those of the command line and the configuration: its values are compared instead.
+    """
+    seen: set[Path] = set()
+    ahead = [SCRIPTS / f"{script}.py"]
+    while ahead:
+        path = ahead.pop()
+        if path not in seen and path.stem not in ("cli", "config", "tables"):
+            seen.add(path)
+            ahead += _imports(path)
+    return sorted(map(str, seen))
+
+
+@cache
+def _imports(path: Path) -> list[Path]:
+    found: list[Path] = []
+    for dotted, names in _IMPORT.findall(path.read_text(encoding="utf-8")):
+        place = SCRIPTS.joinpath("specialists", *dotted.split("."))
+        found += (
+            [place / f"{name.split()[0]}.py" for name in names.split(",")]
+            if place.is_dir()
+            else [place.with_suffix(".py")]
+        )
+    return found

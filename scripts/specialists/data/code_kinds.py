@@ -47,7 +47,7 @@ INDEXES = frozenset({"index_expression", "subscript_expression", "subscript", "e
 RETURNS = frozenset({"return_statement", "return", "control_transfer_statement"})
 AWAITS = frozenset({"await_expression", "await"})
 BODIES = _set(
-    "block statement_block body_statement then else do statements block_body function_body"
+    "block statement_block statement_list body_statement then else do statements block_body function_body"
 )  # nodes whose children are statements
 LABELLED = frozenset({"keyword_argument", "pair", "value_argument", "field_initializer", *ASSIGNMENTS})
 

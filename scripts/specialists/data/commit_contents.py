@@ -119,7 +119,7 @@ def size(change: FileChange) -> int:
     return sum(b - a + d - c for a, b, c, d in change.hunks) if change.hunks else change.after.count("\n") + 1
 
 
-def added_lines(change: FileChange) -> list[int]:
+def added_checksums(change: FileChange) -> list[int]:
     """Checksums of the lines that a change adds; lines that say little are left out."""
     lines = change.after.encode().split(b"\n")
     hunks = change.hunks or ((0, 0, 0, len(lines)),)

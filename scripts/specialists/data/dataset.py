@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable
@@ -23,6 +22,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from specialists.agent import NEW_CODE, without_line_numbers
 from specialists.config import Assembly, Problem, Unlearned
 from specialists.data.neighbours import Neighbours
 from specialists.records import SOURCES, Record, cluster_of, is_target
@@ -31,7 +31,6 @@ KINDS = tuple(SOURCES)
 # what the owner did: it alone is held out, counted against `wanted`, and capped
 WORK = tuple(kind for kind in SOURCES if kind not in ("synthetic", "replay"))
 SAME_CHANGE = 0.8  # share of a commit's added lines that one session wrote, from which on they are the same change
-_LINE_NUMBER = re.compile(r"^\d+: ", re.MULTILINE)
 _LINE = 12  # shorter lines ("}", "else:", "return") say nothing about where they come from
 
 
@@ -135,11 +134,9 @@ def added_lines(record: Record) -> frozenset[int]:
     added: set[int] = set()
     for message in record["messages"]:
         for call in message.get("tool_calls") or () if is_target(message) else ():
-            if call["function"]["name"] not in ("edit", "write"):
-                continue
-            arguments = json.loads(call["function"]["arguments"])
-            before = _lines(arguments.get("oldString"))
-            added |= _lines(arguments.get("newString") or arguments.get("content")) - before
+            if written := NEW_CODE.get(call["function"]["name"]):
+                arguments = json.loads(call["function"]["arguments"])
+                added |= _lines(arguments.get(written)) - _lines(arguments.get("oldString"))
     return frozenset(added)
 
 
@@ -236,7 +233,7 @@ def _without_held_code(rows: list[Row], heldout: list[Row], lost: Lost) -> list[
 
 def _shown_lines(record: Record) -> set[int]:
     """Hashes of the lines that a record shows or writes, the line numbers of `read` aside."""
-    return _lines(_LINE_NUMBER.sub("", "\n".join(texts(record))))
+    return _lines(without_line_numbers("\n".join(texts(record))))
 
 
 def _without_near(train: list[Row], heldout: list[Row], similarity: float, lost: Lost) -> list[Row]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from specialists.data.spool import Spool
 from specialists.data.windows import Packer, Unit, step_unit, user_unit
 from specialists.records import iso, line_of, make_record, read_records, write_json
 from specialists.secrets import SECRET, Rules, clean
+from specialists.sources import code
 
 COPY = "copy of another session"
 NO_LANGUAGE = "no language"
@@ -101,14 +101,13 @@ class Extractor:
 
     def _key(self) -> str:
         """A hash over everything but the session that decides what it gives."""
-        modules = [module.__file__ for name, module in sorted(sys.modules.items()) if name.startswith("specialists.")]
-        code = [Path(file).read_bytes() for file in modules if file]
+        ours = [Path(file).read_bytes() for file in code("extract-training-data")]
         counter = self._counter.fingerprint if isinstance(self._counter, Chat) else "estimate"
         languages = [
             {**vars(language), "training": language.training.max_length} for language in self.config.languages.values()
         ]
         wanted = self.names, self.config.opencode.agents, self.config.secrets, self.config.unlearned.sessions
-        return fingerprint(code, counter, languages, wanted, self._tools)
+        return fingerprint(ours, counter, languages, wanted, self._tools)
 
     def read(self, databases: list[Path]) -> Iterator[Session]:
         """The sessions of all databases that are to be added; unchanged ones count without being read again."""

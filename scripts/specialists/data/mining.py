@@ -19,7 +19,7 @@ from specialists.agent import system_prompt
 from specialists.chat import Estimate, token_counter
 from specialists.config import Config, Language, Problem, fingerprint
 from specialists.data import commit_filter, edits
-from specialists.data.commit_contents import added_lines, checksum, file_changes, patch_id, size
+from specialists.data.commit_contents import added_checksums, checksum, file_changes, patch_id, size
 from specialists.data.commit_filter import Candidate, CommitFilter, LeftOut
 from specialists.data.commit_store import Entry, Store, choose
 from specialists.data.edits import FileChange, NotExact
@@ -29,6 +29,7 @@ from specialists.data.intent import coauthors
 from specialists.data.opencode_tools import known_tools
 from specialists.records import Record, iso, make_record
 from specialists.secrets import Rules, redact, scrub
+from specialists.sources import code
 
 SURE = 0.75  # of the limit: an estimate below needs no exact count
 
@@ -77,10 +78,10 @@ class Miner:
 
     def _key(self) -> str:
         """A fingerprint of everything but the commit that decides a verdict."""
-        code = [zlib.crc32(path.read_bytes()) for path in sorted(Path(__file__).parents[1].rglob("*.py"))]
+        ours = [zlib.crc32(path.read_bytes()) for path in map(Path, code("mine-repos"))]
         plain = {**vars(self.language), "training": self.limit, "repositories": None, "wanted": None}
         counter = "estimate" if isinstance(self.counter, Estimate) else self.counter.fingerprint
-        return fingerprint(code, plain, self.config.mining, self.config.secrets, self.tools, counter)
+        return fingerprint(ours, plain, self.config.mining, self.config.secrets, self.tools, counter)
 
     def mine(self, path: Path, emails: Iterable[str], progress: Callable = lambda items, *_: items) -> None:
         """Read one repository; one that cannot be read is named among the problems."""
@@ -149,7 +150,7 @@ class Miner:
             return INEXACT, None, None
         row = Entry(
             candidate.commit.sha, name, candidate.commit.author_time, patch_id(changes), record["source"]["tests"],
-            len(candidate.intent.request.split()), {change.path: added_lines(change) for change in changes},
+            len(candidate.intent.request.split()), {change.path: added_checksums(change) for change in changes},
         )  # fmt: skip
         return None, record, row
 

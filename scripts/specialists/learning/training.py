@@ -27,7 +27,8 @@ Tokens = dict[str, list[int]]  # input_ids and labels of a row
 
 
 class Bases:
-    """Loads base models, one at a time, and keeps the last for whoever asks for the same again."""
+    """Loads base models, one at a time, and keeps the last for whoever asks for the same again: for
+    `train.py --language rust --language ts`; the nightly pipeline starts a process for each adapter."""
 
     def __init__(self) -> None:
         self.key: Any = None

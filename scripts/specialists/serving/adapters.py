@@ -266,7 +266,7 @@ def record_decision(folder: AdapterFolder, decision: dict[str, Any]) -> None:
         file.write("\n" * torn + json.dumps(line) + "\n")
 
 
-def promote(folder: AdapterFolder, version: Path) -> None:
+def make_current(folder: AdapterFolder, version: Path) -> None:
     """Make a version the current one; what was served before it, if only the base, becomes `previous`."""
     incumbent = folder.current
     if incumbent == version:
@@ -275,7 +275,7 @@ def promote(folder: AdapterFolder, version: Path) -> None:
     folder.point("current", version)
 
 
-def rollback(folder: AdapterFolder) -> None:
+def swap_back(folder: AdapterFolder) -> None:
     """Serve what was served before, the base when there was nothing; a second rollback takes it back."""
     current, previous = folder.current, folder.previous
     if current == previous:

@@ -40,7 +40,7 @@ def check_alive(config: Config, language: Language, version: Path) -> list[str]:
     measured = [text["measured"] for text in texts]
     try:
         served = _served_losses(config, version, texts)
-        faults = judge(served, measured)
+        faults = compare(served, measured)
     except Refused as refused:
         faults = [str(refused)]
     write_json(version / ALIVE, {"server": served_as(config), "faults": faults, "served": served, "measured": measured})
@@ -61,7 +61,7 @@ def served_as(config: Config) -> str:
 
 
 def _served_losses(config: Config, version: Path, texts: list[dict[str, Any]]) -> dict[str, list[float]]:
-    """Losses on the texts as `judge` wants them. Raises Refused when the server does not load the version."""
+    """Losses on the texts as `compare` wants them. Raises Refused when the server does not load the version."""
     with AdapterFolder(config.paths.adapters / CANDIDATE).lock(), ThreadPoolExecutor() as pool:
         load_adapter(config, CANDIDATE, version)
 
@@ -80,7 +80,7 @@ def answers(config: Config, language: Language, version: Path) -> list[str]:
     return [] if effect else [f"after the swap {language.adapter} answers as the base does"]
 
 
-def judge(served: dict[str, list[float]], measured: list[tuple[float, float] | None]) -> list[str]:
+def compare(served: dict[str, list[float]], measured: list[tuple[float, float] | None]) -> list[str]:
     """Compare losses of the same texts.
 
     `served` are the server's: "base", the base "again", the base "beside" the adapter, "adapter". `measured` are

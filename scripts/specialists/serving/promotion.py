@@ -23,9 +23,9 @@ from specialists.serving.adapters import (
     evaluation_hash,
     evaluation_of,
     last_decision,
-    promote,
+    make_current,
     record_decision,
-    rollback,
+    swap_back,
     withdrawn,
 )
 from specialists.serving.lora import check_adapter
@@ -76,7 +76,7 @@ def go_back(config: Config, language: Language, reason: str) -> Decision:
         left = folder.current
         if left is None and folder.previous is None:
             raise Problem(f"{language.adapter}: nothing was promoted yet, so there is nothing to go back to")
-        rollback(folder)
+        swap_back(folder)
         _tell(config, language.adapter, folder.current)
         return _record(folder, left, ROLLBACK, reason)
 
@@ -119,7 +119,7 @@ def _serve(config: Config, language: Language, folder: AdapterFolder, version: P
         return faults
     current, previous = folder.current, folder.previous
     try:
-        promote(folder, version)
+        make_current(folder, version)
         if running:
             load_adapter(config, language.adapter, version)
             faults = alive.answers(config, language, version)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from specialists.agent import NEW_CODE
+from specialists.agent import NEW_CODE, without_line_numbers
 from specialists.chat import Chat, decoded
 from specialists.config import Problem
 from specialists.data.syntax import error_nodes
@@ -27,7 +27,6 @@ Parse = Callable[[str], list[Call]]  # of a generated turn
 Score = dict[str, Any]
 
 _ATTEMPT = re.compile(r"<tool_call|<function=")
-_LINE = re.compile(r"^\d+: ?", re.MULTILINE)
 _TELLING = 12  # characters of a fake that nobody writes by chance
 
 
@@ -98,7 +97,7 @@ def _task(row: Record, chat: Chat) -> Task:
     before, function = row["messages"][:number], row["messages"][number]["tool_calls"][0]["function"]
     text = chat.render(decoded(before), row.get("tools"), generation_prompt=True)
     answers = (message["content"] or "" for message in before if message["role"] == "tool")
-    shown = "\n".join(_LINE.sub("", answer) for answer in answers if answer.startswith("<path>"))
+    shown = "\n".join(without_line_numbers(answer) for answer in answers if answer.startswith("<path>"))
     return Task(
         id=row["id"],
         prompt=chat.tokenizer.encode(text, add_special_tokens=False).ids,
