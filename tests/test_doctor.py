@@ -257,6 +257,20 @@ def test_a_newer_opencode_than_the_captured_one(well: Config) -> None:
     assert check.fix == "doit tools"
 
 
+def test_the_newest_session_of_all_histories_tells_which_opencode_is_used(well: Config, tmp_path: Path) -> None:
+    captured(well)
+    (old,) = well.databases()
+    new = History(tmp_path / "new.db")
+    new.session("ses_2")
+    for path, version, milliseconds in ((old, "1.17.0", 1), (new.path, "1.19.2", 2)):
+        with sqlite3.connect(path) as database:
+            database.execute("UPDATE session SET version = ?, time_created = ?, time_updated = ?",
+                             [version, milliseconds, milliseconds])  # fmt: skip
+    edit(well, '"./opencode.db"', '"./new.db", "./opencode.db"')
+    (check,) = of(load_config(well.path), "what opencode sends")
+    assert check.says.endswith("your newest session is of 1.19.2")
+
+
 def test_what_opencode_itself_says_must_fit_into_the_context(well: Config) -> None:
     edit(well, "port = 9\n", "port = 9\nmax_model_len = 8192\noutput_tokens = 4096\n")
     assert "context" not in failed(load_config(well.path))

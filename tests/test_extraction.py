@@ -221,6 +221,19 @@ def test_the_cache_of_an_older_version_is_no_obstacle(tmp_path: Path) -> None:
         cache.close()
 
 
+def test_a_broken_page_makes_a_new_cache(tmp_path: Path) -> None:
+    path = tmp_path / "cache"
+    cache = SessionCache(path, "a")
+    for number in range(100):
+        cache.put(f"ses_{number}", "s", {}, LINES * 20)
+    cache.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:8192] + b"\xff" * 4096 + whole[12288:])
+    cache = SessionCache(path, "a")
+    assert {cache.get(f"ses_{number}", "s") for number in range(100)} == {None}
+    cache.close()
+
+
 def test_another_configuration_or_what_left_the_history_empties_the_cache(tmp_path: Path) -> None:
     path = tmp_path / "cache"
     for key, expected in (("a", [None, None]), ("a", [({"x": 1}, LINES), None]), ("b", [None, None])):

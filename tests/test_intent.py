@@ -54,6 +54,8 @@ UNDERSTOOD = [
     ("Underscores are now replaced by dashes in commands", "Underscores are now replaced by dashes in commands.",
      "Done: underscores are now replaced by dashes in commands.", "other"),
     ("Keep lines to 79 columns. Grr.", "Keep lines to 79 columns.", "Kept lines to 79 columns.", "other"),
+    ("Prevent accidental deletion of user files", "Prevent accidental deletion of user files.",
+     "Prevented accidental deletion of user files.", "fix"),
     ("Use the time of the commit instead\nof the author's", "Use the time of the commit instead of the author's.",
      "Used the time of the commit instead of the author's.", "refactor"),
 ]  # fmt: skip

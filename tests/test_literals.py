@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from specialists import secret_places, secret_rules
 from specialists.literals import Literals
+from specialists.secrets import Rules, find
 
 LITERALS = ["a", "ab", "abc", "bc", "aa", "aaa", "ä", "|", "-----BEGIN"]
 
@@ -28,3 +31,10 @@ def test_a_literal_that_repeats_itself_costs_no_more_than_its_length() -> None:
 
 def test_case_counts_and_nothing_is_found_in_nothing() -> None:
     assert Literals(["sk-"]).find("SK-") == Literals(["sk-"]).find("") == {}
+
+
+@pytest.mark.parametrize("end", ["", "_x", "=", "-"])
+def test_a_long_run_behind_any_anchor_is_read_once(end: str) -> None:
+    for anchor in sorted(secret_rules.ANCHORS | secret_places.FOLDED_ANCHORS):  # one that backtracks would not end
+        find(anchor + "aB3x9Zq7" * 100 + end, Rules())
+        find(anchor + "a" * 800 + end, Rules())

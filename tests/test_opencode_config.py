@@ -262,13 +262,14 @@ def test_the_backup_is_always_the_file_without_us(config_file: Path, tmp_path: P
     assert run(config_file, target).exit_code == 0
     assert backup.read_bytes() == original
     built(config_file)  # Rust is promoted
+    target.chmod(0o600)
     assert run(config_file, target).exit_code == 0
-    assert backup.read_bytes() == original
+    assert (backup.read_bytes(), backup.stat().st_mode & 0o777) == (original, 0o600)
     target.write_text(target.read_text().replace('"dark"', '"light"'))
     config_file.write_text(config_file.read_text() + "\n[serving]\nport = 8001\n")
     assert run(config_file, target).exit_code == 0
     assert backup.read_bytes() == original.replace(b"dark", b"light")
-    assert target.stat().st_mode & 0o777 == backup.stat().st_mode & 0o777 == 0o640
+    assert target.stat().st_mode & 0o777 == backup.stat().st_mode & 0o777 == 0o600
     assert run(config_file, target, "--remove").exit_code == 0
     assert target.read_bytes() == original.replace(b"dark", b"light")
     assert not backup.exists()

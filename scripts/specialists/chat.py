@@ -74,7 +74,10 @@ class Chat:
     def tokenizer(self) -> Any:
         from tokenizers import Tokenizer
 
-        return Tokenizer.from_str(self.tokenizer_json)
+        tokenizer = Tokenizer.from_str(self.tokenizer_json)
+        tokenizer.no_truncation()  # some bases carry the settings of their last training
+        tokenizer.no_padding()
+        return tokenizer
 
     @cached_property
     def _compiled(self) -> Any:

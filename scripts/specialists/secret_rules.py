@@ -194,7 +194,7 @@ TOKENS = [
     Token("sendgrid key", "SG.", "[A-Za-z0-9_.=-]", 60),
     Token("mailgun key", "key-", HEX, 32),
     Token("brevo key", "xkeysib-", "[A-Za-z0-9-]", 70),
-    Token("resend key", "re_", r"(?:[A-Za-z0-9]{8}_[A-Za-z0-9]{20,})", 1),
+    Token("resend key", "re_", r"(?:[A-Za-z0-9]{8}_[A-Za-z0-9]{20,}+)", 1),
     # work and design
     Token("linear key", "lin_api_", ALNUM, 40),
     Token("linear token", "lin_oauth_", HEX, 64),
@@ -223,7 +223,7 @@ TOKENS = [
     Token("launchdarkly key", "sdk-", r"(?:[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12})", 1),
     Token("adafruit key", "aio_", ALNUM, 28),
     # any vendor's: a telling prefix, perhaps another word, letters and digits at random
-    *(Token("api key", prefix, r"(?:(?:[a-z]{2,6}_)?(?=[A-Za-z]*(?:\d+[A-Za-z]+){3})[A-Za-z0-9]{20,})", 1)
+    *(Token("api key", prefix, r"(?:(?:[a-z]{2,6}_)?(?=[A-Za-z]*(?:\d+[A-Za-z]+){3})[A-Za-z0-9]{20,}+)", 1)
       for prefix in ("sk_", "rk_", "live_", "secret_", "token_", "apikey_", "api_key_")),
     Token("clickup token", "pk_", r"(?:\d{5,9}_[A-Z0-9]{32})", 1),
     Token("bitcoin key", "xprv", ALNUM, 100),

@@ -12,7 +12,7 @@ from specialists.config import Config, Language
 from specialists.records import SOURCES
 
 SCRIPTS = Path(__file__).resolve().parents[1]
-_IMPORT = re.compile(r"^\s*from specialists(?:\.([\w.]+))? import ([\w, ]*)", re.M)  # of a module, or of a folder
+_IMPORT = re.compile(r"^\s*from specialists(?:\.([\w.]+))? import (\([^)]*|[\w, ]*)", re.M)
 
 
 def example_files(config: Config, language: Language) -> dict[str, Path]:
@@ -85,11 +85,11 @@ def code(script: str) -> list[str]:
 
 @cache
 def _imports(path: Path) -> list[Path]:
-    found: list[Path] = []
+    found: list[Path] = []  # a name of a folder is a module; one of a module stands in it
     for dotted, names in _IMPORT.findall(path.read_text(encoding="utf-8")):
         place = SCRIPTS.joinpath("specialists", *dotted.split("."))
         found += (
-            [place / f"{name.split()[0]}.py" for name in names.split(",")]
+            [place / f"{name.split()[0]}.py" for name in names.strip("(").split(",") if name.strip()]
             if place.is_dir()
             else [place.with_suffix(".py")]
         )

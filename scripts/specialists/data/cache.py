@@ -27,6 +27,8 @@ def _opened(path: Path | None, key: str, columns: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path or ":memory:", timeout=1, isolation_level=None)
     connection.execute("PRAGMA secure_delete = ON")
     connection.execute("BEGIN IMMEDIATE")
+    if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+        raise sqlite3.DatabaseError("a page is corrupt")
     tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     if "holds" not in tables or connection.execute("SELECT * FROM holds").fetchall() != [(key, columns)]:
         for table in tables:

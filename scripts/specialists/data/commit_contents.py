@@ -67,7 +67,7 @@ def _file_change(change: Change, contents: Contents, language: Language) -> File
     if any("\r" in text for text in texts):
         same = len({text.replace("\r\n", "\n") for text in texts}) < len(texts)
         return FORMATTING if same else RETURNS
-    if reason := machine_made(after) or machine_made(before):
+    if reason := machine_made(after) or (None if new else _too_long(before)):
         return reason
     if new:
         return FileChange(change.path, None, after)
@@ -91,6 +91,10 @@ def machine_made(text: str) -> str | None:
     """Why a file is not what a person writes; None when it is."""
     if _DO_NOT_EDIT.search(text[:HEAD_OF_FILE]):
         return GENERATED
+    return _too_long(text)
+
+
+def _too_long(text: str) -> str | None:
     return MINIFIED if any(len(line) > LONG_LINE for line in text.split("\n")) else None
 
 

@@ -104,7 +104,7 @@ NOISE = re.compile(
             r"\S+(?: \S+)? (?:now )?works?(?: now)?",
             r".*\b(?:a (?:bit|little) \w+er|a bit of|happy|happier)\b.*",
             r".*\bma[dk]e (?:[\w'-]+ ){1,6}(?:clearer|nicer|better|cleaner|prettier|more readable)",
-            r".*\b(?:accidental(?:ly)?|by (?:accident|mistake)|i (?:just |had )?(?:broke|forgot|missed|messed))\b.*",
+            r".*\b(?:accidental(?:ly)? \w+(?:ed|ke|ken|ft)\b|i (?:just |had )?(?:broke|forgot|missed|messed))\b.*",
             r"(?:do not|don't) (?:change|touch|alter) (?:[\w-]+ )*(?:code|structure|order|formatting)(?: of .*)?",
             r"(?:improv|chang|updat|fix)\w* .*\band some\b.*",
             r".* (?:for|of|in|with|to|and|or|from|by|see|about|as|on|at|via|per|the|a)",  # its end was a reference

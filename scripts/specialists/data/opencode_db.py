@@ -98,15 +98,16 @@ def _read_folder(folder: Path, problems: list[str], known: Known) -> Iterator[Se
         yield from _JsonStorage(storage, problems).sessions()
 
 
-def overview(path: Path) -> tuple[int, str]:
-    """How many sessions a database holds, and the version of opencode that made the newest; "" where it does not say.
+def overview(path: Path) -> tuple[int, int, str]:
+    """How many sessions a database holds, when the newest was made (ms) and by which opencode ("" if unsaid).
 
     Raises as read_sessions does.
     """
     database = _Database(path, [])
     with database.opened() as opened:
         rows = database.rows(*opened)
-    return len(rows), (rows[-1].get("version") or "") if rows else ""
+    newest = rows[-1] if rows else {}
+    return len(rows), _milliseconds(newest.get("time_created")), newest.get("version") or ""
 
 
 class _Database:
@@ -178,7 +179,7 @@ class _Database:
             for values in _rows(connection, f"SELECT {', '.join(columns)} FROM {table}"):
                 row = dict(zip(columns, values, strict=True))
                 rows[row["id"]] = max(rows.get(row["id"], row), row, key=lambda row: row.get("time_updated") or 0)
-        return sorted(rows.values(), key=lambda row: (row.get("time_created") or 0, row["id"]))
+        return sorted(rows.values(), key=lambda row: (_milliseconds(row.get("time_created")), str(row["id"])))
 
     def _session(self, connection: sqlite3.Connection, tables: set[str], row: dict[str, Any]) -> Session:
         extra = _load(row["data"]) if row.get("data") else {}
@@ -186,7 +187,7 @@ class _Database:
         session = Session(
             id=row["id"],
             directory=row.get("directory") or extra.get("directory") or "",
-            created=row.get("time_created") or 0,
+            created=_milliseconds(row.get("time_created")),
             parent=row.get("parent_id"),
             title=row.get("title") or "",
             version=row.get("version") or "",
@@ -347,6 +348,10 @@ def _mended(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _mended(item) for key, item in value.items()}
     return value
+
+
+def _milliseconds(value: Any) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _created(row: dict[str, Any]) -> int:

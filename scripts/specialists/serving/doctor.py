@@ -85,7 +85,7 @@ def _database(path: Path) -> Check:
     if path.is_dir():
         return Check(name, "ok", f"{path}: a folder, read by extract")
     try:
-        sessions, version = overview(path)
+        sessions, _time, version = overview(path)
     except Problem as problem:
         fix = "is it the right file, and may you read it? A copy, or opencode itself, opens it?"
         return Check(name, "fail", str(problem), fix)
@@ -249,12 +249,13 @@ def head(config: Config) -> list[Check]:
 
 
 def _opencode_of_newest_session(config: Config) -> str | None:
-    """Which opencode the owner uses now, as the first of his histories says; None when that cannot be told."""
+    """Which opencode the owner uses now, as his histories say; None when that cannot be told."""
+    found: list[tuple[int, str]] = []
     for path in config.databases():
         with contextlib.suppress(Problem):
-            if path.is_file() and (version := overview(path)[1]):
-                return version
-    return None
+            if path.is_file():
+                found.append(overview(path)[1:])
+    return max((pair for pair in found if pair[1]), default=(0, None))[1]
 
 
 def context(config: Config) -> Check:

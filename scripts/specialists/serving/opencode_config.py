@@ -240,7 +240,8 @@ class ConfigFile:
     def _replace(self, path: Path, text: str) -> None:
         """With the permissions of the configuration, which may hold keys."""
         mode = stat.S_IMODE(self.path.stat().st_mode) if self.path.exists() else 0o600
-        replace_file(path, lambda file: file.write(text.encode("utf-8")), mode)
+        if not replace_file(path, lambda file: file.write(text.encode("utf-8")), mode):
+            path.chmod(mode)
 
 
 def _read(path: Path) -> str | None:
