@@ -176,6 +176,22 @@ def measured(arguments: list[str]) -> Measured:
     return Measured(time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / unit)
 
 
+def figures(database: Path, output: Path, base: str | None) -> tuple[dict[str, Measured], int]:
+    """What each part takes, and how many examples the extraction made."""
+    settings = output / "specialists.toml"
+    text = (ROOT / "specialists.toml").read_text(encoding="utf-8")
+    settings.write_text(
+        text.replace('model = "Qwen/Qwen3-Coder-Next"', f'model = "{base or "none"}"'), encoding="utf-8"
+    )
+    me = [sys.executable, __file__, "--database", str(database), "--only"]
+    step = [sys.executable, str(ROOT / "scripts" / "extract-training-data.py"), "--config", str(settings),
+            "--database", str(database), "--output", str(output / "sessions")]  # fmt: skip
+    commands = {"floor: rows and json.loads": [*me, "floor"], "sessions read": [*me, "reading"], "extraction": step,
+                "extraction again": step}  # fmt: skip
+    rows = {label: measured(arguments) for label, arguments in commands.items()}
+    return rows, sum(1 for path in (output / "sessions").glob("*.jsonl") for _line in path.open("rb"))
+
+
 @click.command()
 @click.option("--scale", default=1, show_default=True, help="Times the owner's 64 sessions.")
 @click.option("--event-gb", default=0.0, show_default=True, help="Bloat of the event table.")
@@ -197,22 +213,11 @@ def main(
     if not database.exists():
         Maker(half := database.with_suffix(".half"), seed=1).fill(scale, event_gb)
         half.rename(database)
-    output = Path(tempfile.mkdtemp(dir=folder))
-    settings = output / "specialists.toml"
-    text = (ROOT / "specialists.toml").read_text(encoding="utf-8")
-    settings.write_text(
-        text.replace('model = "Qwen/Qwen3-Coder-Next"', f'model = "{base or "none"}"'), encoding="utf-8"
-    )
-    me = [sys.executable, __file__, "--database", str(database), "--only"]
-    step = [sys.executable, str(ROOT / "scripts" / "extract-training-data.py"), "--config", str(settings),
-            "--database", str(database), "--output", str(output / "sessions")]  # fmt: skip
     floor(database) if scale == 1 else None  # the pages are warm for everybody
-    commands = {"floor: rows and json.loads": [*me, "floor"], "sessions read": [*me, "reading"], "extraction": step,
-                "extraction again": step}  # fmt: skip
-    rows = {label: measured(arguments) for label, arguments in commands.items()}
+    with tempfile.TemporaryDirectory(dir=folder) as output:
+        rows, examples = figures(database, Path(output), base)
     least = rows["floor: rows and json.loads"]
     size = database.stat().st_size / 1e6
-    examples = sum(1 for path in (output / "sessions").glob("*.jsonl") for _line in path.open("rb"))
     click.echo(f"{SESSIONS * scale} sessions, {MESSAGES * scale} messages, {size:,.0f} MB; {examples} examples")
     click.echo(f"{'':28}{'seconds':>10}{'x floor':>9}{'CPU':>8}{'x floor':>9}{'MB':>7}")
     for label, row in rows.items():
