@@ -105,10 +105,12 @@ NOISE = re.compile(
             r".*\b(?:a (?:bit|little) \w+er|a bit of|happy|happier)\b.*",
             r".*\bma[dk]e (?:[\w'-]+ ){1,6}(?:clearer|nicer|better|cleaner|prettier|more readable)",
             r".*\b(?:accidental(?:ly)? \w+(?:ed|ke|ken|ft)\b|i (?:just |had )?(?:broke|forgot|missed|messed))\b.*",
-            r"(?:do not|don't) (?:change|touch|alter) (?:[\w-]+ )*(?:code|structure|order|formatting)(?: of .*)?",
+            r"(?:do not|don't) (?:change|touch|alter|rename|refactor|reformat) (?:[\w-]+ )*"
+            r"(?:code|structure|order|formatting|names?)(?: of .*| unnecessarily)?",
             r"(?:improv|chang|updat|fix)\w* .*\band some\b.*",
             r".* (?:for|of|in|with|to|and|or|from|by|see|about|as|on|at|via|per|the|a)",  # its end was a reference
-            r".*\b(?:previous|last|prior|earlier|latest) (?:commit|pull|merge|change|pr|push)\b.*",
+            r".*\b(?:previous|last|prior|earlier|latest) (?:broken |bad )?(?:commit|pull|merge|change|pr|push)\b.*",
+            r".* in (?:other|more|some|several|a few) places",
             r".*\b(?:take|try|attempt) #?(?:2|3|two|three)\b.*",
             r"(?:reduce|revert|undo|drop|remove|avoid|minimi[sz]e)\w* (?:\w+ )?(?:changes|diffs?|noise|churn)",
             r"(?:correct|proper|better|real|actual|another|new|final)\w* (?:bug)?fix(?:es)? .*",
