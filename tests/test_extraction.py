@@ -227,8 +227,7 @@ def test_a_broken_page_makes_a_new_cache(tmp_path: Path) -> None:
     for number in range(100):
         cache.put(f"ses_{number}", "s", {}, LINES * 20)
     cache.close()
-    whole = path.read_bytes()
-    path.write_bytes(whole[:8192] + b"\xff" * 4096 + whole[12288:])
+    path.write_bytes((whole := path.read_bytes())[:8192] + b"\xff" * 4096 + whole[12288:])
     cache = SessionCache(path, "a")
     assert {cache.get(f"ses_{number}", "s") for number in range(100)} == {None}
     cache.close()
