@@ -19,6 +19,7 @@ from pathlib import Path
 import click
 from specialists.cli import command, finish, say
 from specialists.config import Config, Problem
+from specialists.serving.lora import served_chat
 from specialists.serving.server import (
     api_key,
     base_url,
@@ -47,6 +48,7 @@ def main(config: Config, as_json: bool, dry_run: bool) -> None:
         finish({"adapters": {name: str(path) for name, path in adapters.items()}, "command": arguments}, as_json)
     if served_models(config) is not None:
         raise Problem(f"{base_url(config)} is served already; stop that server first, or change serving.port")
+    served_chat(config)  # a Problem where vLLM would ask the Hub, and end in a traceback
     for fault in faults:
         say(f"warning: {fault}")
     say(f"serving {', '.join([config.serving.name, *adapters])} at {base_url(config)}/v1")

@@ -41,6 +41,8 @@ LANGUAGE_MISTAKES = [
     ("[training.rust]\nalpha = 'x'", "training.rust.alpha: expected a whole number, got 'x'"),
     ("[languages.rust.extra]\nx = 1", "languages.rust.extra: unknown key"),
     ("[languages.go]\nadapter = 'build-go'", "languages.go.extensions: missing"),
+    ("[languages.go]\nextensions = ['.go']", "languages.go.adapter: missing"),
+    ("[languages.go]\nadapter = ''\nextensions = ['.go']", "languages.go.adapter: ''"),
     ("[languages.go]\nadapter = 'build-rust'\nextensions = ['.go']", "'build-rust' is the adapter of rust too"),
     ("[languages.go]\nadapter = '../x'\nextensions = ['.go']", "letters, digits, - _ . only"),
     (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shlex
 import subprocess
 import sys
@@ -68,6 +69,15 @@ def test_a_dry_run_prints_what_a_shell_can_run(config_file: Path) -> None:
     done = subprocess.run(script, capture_output=True, text=True, check=True)
     words = shlex.split(done.stdout)
     assert "X=1 2" in words and words[-1] == "a b.jinja"
+
+
+def test_a_base_that_is_not_here_is_told_and_never_fetched(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "execve", lambda *_arguments: pytest.fail("vLLM was started"))
+    config = with_serving(config_file, "port = 9")
+    config.write_text(config.read_text().replace('model = "./base"', 'model = "some/where"'))
+    result = CliRunner().invoke(importlib.import_module("serve").main, ["--config", str(config)])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "some/where: no tokenizer_config.json; download the base model first" in result.stderr
 
 
 def test_a_bad_adapter_is_left_out_and_named(config_file: Path, tmp_path: Path) -> None:

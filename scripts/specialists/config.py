@@ -298,8 +298,11 @@ class _Reader:
 
     def _duplicate_adapters(self, languages: dict[str, Language]) -> None:
         seen: dict[str, str] = {}
+        told = {finding.key for finding in self.findings}
         for name, language in languages.items():
             adapter = language.adapter
+            if f"languages.{name}.adapter" in told:
+                continue
             if not adapter or any(char not in "abcdefghijklmnopqrstuvwxyz0123456789-_." for char in adapter.lower()):
                 self._complain(f"languages.{name}.adapter", f"{adapter!r}: letters, digits, - _ . only", name)
             if adapter in seen:

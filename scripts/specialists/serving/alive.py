@@ -18,11 +18,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from specialists.chat import IGNORED, Chat
+from specialists.chat import IGNORED
 from specialists.config import Config, Language, Problem, fingerprint
 from specialists.records import read_json, read_records, write_json
 from specialists.serving.adapters import AdapterFolder, evaluation_of
 from specialists.serving.frozen import frozen_rows
+from specialists.serving.lora import served_chat
 from specialists.serving.server import CANDIDATE, Refused, load_adapter, prompt_logprobs
 
 ALIVE = "alive.json"
@@ -117,7 +118,7 @@ def probes(config: Config, language: Language, version: Path) -> list[dict[str, 
 
     Those of the evaluated rows that the adapter changed most; without an evaluation, some of the frozen set.
     """
-    chat = Chat.load(config.serving.model or config.base.model, None if config.serving.model else config.base.revision)
+    chat = served_chat(config)
     measured = evaluation_of(version).get("measurements", [])
     effects = {row["id"]: (row["nll"]["adapter"] - row["nll"]["base"]) / row["tokens"] for row in measured}
     losses = {row["id"]: tuple(row["nll"][arm] / row["tokens"] for arm in ("base", "adapter")) for row in measured}

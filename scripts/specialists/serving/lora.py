@@ -116,11 +116,17 @@ def _bad_numbers(path: Path) -> list[str]:
 
 def _other_template(version: Path, config: Config) -> list[str]:
     trained_with = manifest_of(version).get("base", {}).get("template")
-    model = config.serving.model or config.base.model
     try:
-        served_with = Chat.load(model, None if config.serving.model else config.base.revision).fingerprint
+        served_with = served_chat(config).fingerprint
     except Problem:
-        return []  # nothing to compare with; serving itself will say that the base is not there
+        return []  # nothing to compare with; serve.py itself says that the base is not there
     if trained_with and trained_with != served_with:
+        model = config.serving.model or config.base.model
         return [f"trained with chat template or tokenizer {trained_with}, {model} has {served_with}"]
     return []
+
+
+def served_chat(config: Config) -> Chat:
+    """Template and tokenizer of the model that vLLM serves. Raises Problem when it is not on this machine."""
+    model = config.serving.model
+    return Chat.load(model or config.base.model, None if model else config.base.revision)
