@@ -16,11 +16,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from specialists import pipeline  # noqa: E402
-from specialists.config import Problem, load_config  # noqa: E402
-from specialists.pipeline import Unchanged, keys  # noqa: E402
-from specialists.serving import adapters  # noqa: E402
-from specialists.sources import code, database_state, example_files, file_state, repository_state  # noqa: E402
+from specialists import pipeline
+from specialists.config import Problem, load_config
+from specialists.pipeline import Unchanged, keys
+from specialists.serving import adapters
+from specialists.sources import code, database_state, example_files, file_state, repository_state
 
 try:
     CONFIG = load_config()

@@ -31,8 +31,8 @@ import click
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from specialists.data.git_layout import environment  # noqa: E402
-from specialists.data.git_source import REGULAR, GitSource  # noqa: E402
+from specialists.data.git_layout import environment
+from specialists.data.git_source import REGULAR, GitSource
 
 NOISE = ["wip", "fix tests", "Bump the version to 1.2", "Address review comments", "The parser", "oops", "More work"]
 WORDS = "parser reader writer cache value list table when empty missing large first second".split()  # noqa: SIM905

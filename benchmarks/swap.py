@@ -24,12 +24,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 
-import servers  # noqa: E402
-import tiny_models  # noqa: E402
-from specialists.config import Config, load_config  # noqa: E402
-from specialists.records import write_json  # noqa: E402
-from specialists.serving import promotion, server  # noqa: E402
-from specialists.serving.adapters import AdapterFolder, adapter_folder, make_current  # noqa: E402
+import servers
+import tiny_models
+from specialists.config import Config, load_config
+from specialists.records import write_json
+from specialists.serving import promotion, server
+from specialists.serving.adapters import AdapterFolder, adapter_folder, make_current
 
 CONFIG = """
 [base]

@@ -20,13 +20,13 @@ OUT = DEMO / "out"
 CONFIG = DEMO / "specialists.toml"
 sys.path[:0] = [str(DEMO), str(ROOT / "scripts")]
 
-import make_base  # noqa: E402
-import make_history  # noqa: E402
-import make_repositories  # noqa: E402
-from specialists.cli import say, table  # noqa: E402
-from specialists.config import Config, Language, load_config  # noqa: E402
-from specialists.records import read_json  # noqa: E402
-from specialists.serving.adapters import (  # noqa: E402
+import make_base
+import make_history
+import make_repositories
+from specialists.cli import say, table
+from specialists.config import Config, Language, load_config
+from specialists.records import read_json
+from specialists.serving.adapters import (
     adapter_folder,
     evaluation_of,
     manifest_of,

@@ -15,7 +15,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from specialists import config, tables  # noqa: E402
+from specialists import config, tables
 
 TARGET = ROOT / "docs" / "configuration.md"
 HEAD = """\
