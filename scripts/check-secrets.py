@@ -21,8 +21,8 @@ from specialists.config import Config, Problem
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
 def main(config: Config, as_json: bool, paths: tuple[Path, ...]) -> None:
     """Look for secrets in everything that was built, and in PATHS."""
-    from specialists.data.secret_check import Check, built_files
     from specialists.secrets import Rules
+    from specialists.secrets.check import Check, built_files
 
     check, unread = Check(Rules.of(config)), []
     files = list(built_files([config.paths.data, config.paths.adapters, config.paths.reports, *paths]))

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import secret_corpus
 from click.testing import CliRunner
-from specialists.data.secret_check import texts
 from specialists.secrets import Rules, redact
+from specialists.secrets.check import texts
 
 TOKEN = "ghp" + "_" + secret_corpus.Maker(5)(36)
 PASSWORD = "Wr7" + "kQz2m" + "Bx9"

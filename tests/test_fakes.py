@@ -7,7 +7,7 @@ import string
 import secret_corpus
 from hypothesis import given
 from hypothesis import strategies as st
-from specialists import fakes
+from specialists.secrets import fakes
 
 
 @given(st.text(min_size=6, max_size=60))

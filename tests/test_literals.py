@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from specialists import secret_places, secret_rules
-from specialists.literals import Literals
 from specialists.secrets import Rules, find
+from specialists.secrets import places as secret_places
+from specialists.secrets import rules as secret_rules
+from specialists.secrets.literals import Literals
 
 LITERALS = ["a", "ab", "abc", "bc", "aa", "aaa", "ä", "|", "-----BEGIN"]
 

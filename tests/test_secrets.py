@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from specialists.agent import TOOLS
 from specialists.config import ConfigError, load_config
 from specialists.records import make_record, record_id, tool_call
-from specialists.secret_values import is_password, is_token, name_kind
 from specialists.secrets import PERSONAL, SECRET, Rules, find, redact, scrub
+from specialists.secrets.values import is_password, is_token, name_kind
 
 SECRETS, LOOK_ALIKES = secret_corpus.secrets(), secret_corpus.look_alikes()
 TOKEN = "ghp" + "_" + secret_corpus.Maker(5)(36)

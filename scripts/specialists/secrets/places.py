@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
-from specialists.fakes import is_fake
-from specialists.literals import Spots
-from specialists.secret_values import (
+from specialists.secrets.fakes import is_fake
+from specialists.secrets.literals import Spots
+from specialists.secrets.values import (
     is_expression,
     is_login,
     is_password,

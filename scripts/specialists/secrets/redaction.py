@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from specialists import fakes, personal, secret_places, secret_rules
-from specialists.fakes import LEAST
-from specialists.literals import Literals, Spots
 from specialists.records import Record, canonical, is_target, record_id
-from specialists.secret_rules import compiled, possible
-from specialists.secret_values import case_changes, copies, is_placeholder, is_secret_value, name_kind
+from specialists.secrets import fakes, personal
+from specialists.secrets import places as secret_places
+from specialists.secrets import rules as secret_rules
+from specialists.secrets.fakes import LEAST
+from specialists.secrets.literals import Literals, Spots
+from specialists.secrets.rules import compiled, possible
+from specialists.secrets.values import case_changes, copies, is_placeholder, is_secret_value, name_kind
 
 if TYPE_CHECKING:
     from specialists.config import Config

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from specialists import fakes
-from specialists.literals import Spots
+from specialists.secrets import fakes
+from specialists.secrets.literals import Spots
 
 EMAIL, USER, PHONE, HOST = "e-mail address", "user name", "phone number", "host name"
 

@@ -10,7 +10,7 @@ import re
 from functools import cache
 from typing import NamedTuple
 
-from specialists.literals import Spots
+from specialists.secrets.literals import Spots
 
 ALNUM, HEX, WORD = "[A-Za-z0-9]", "[a-f0-9]", "[A-Za-z0-9_-]"
 LOWER, UPPER, BASE32 = "[a-z0-9]", "[A-Z0-9]", "[A-Z2-7]"
