@@ -16,9 +16,10 @@ from click.testing import CliRunner
 from code_samples import FILES, GRAMMARS, SAMPLES
 from conftest import ROOT
 from specialists.agent import TOOLS, system_prompt
+from specialists.code import syntax
+from specialists.code.edits import replay
 from specialists.config import load_config
-from specialists.data import phrases, syntax
-from specialists.data.edits import replay
+from specialists.data import phrases
 from specialists.data.operators import OPERATORS
 from specialists.data.synthetic import FUNCTION_LINES, LARGEST
 

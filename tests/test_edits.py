@@ -7,8 +7,8 @@ import difflib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from specialists.data import edits
-from specialists.data.edits import (
+from specialists.code import edits
+from specialists.code.edits import (
     FileChange,
     NotExact,
     apply_diff,

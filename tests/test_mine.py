@@ -17,7 +17,8 @@ from click.testing import CliRunner, Result
 from conftest import ROOT
 from git_repositories import HISTORY, ME, Made, git, loose, module
 from specialists.agent import TOOLS
-from specialists.data import edits, mining
+from specialists.code import edits
+from specialists.data import mining
 from specialists.data.commit_store import Entry, choose
 from specialists.records import read_records
 

@@ -6,7 +6,8 @@ import pytest
 from code_samples import SAMPLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from specialists.data import phrases, syntax
+from specialists.code import syntax
+from specialists.data import phrases
 from specialists.data.mutations import holds, mutations
 from specialists.data.operators import OPERATORS, Mutation
 

@@ -6,8 +6,8 @@ import pytest
 from code_samples import SAMPLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from specialists.code import grammars, syntax
 from specialists.config import Problem
-from specialists.data import grammars, syntax
 
 RUST, TS, PYTHON, RUBY, SWIFT = SAMPLES
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import zlib
 
+from specialists.code import grammars, syntax
+from specialists.code.edits import FileChange, Hunk
 from specialists.config import Language, fingerprint
-from specialists.data import commit_filter, grammars, syntax
+from specialists.data import commit_filter
 from specialists.data.commit_filter import Candidate, LeftOut
-from specialists.data.edits import FileChange, Hunk
 from specialists.data.git_source import Change, Contents
 from specialists.data.git_streams import is_blob
 

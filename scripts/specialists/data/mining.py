@@ -17,12 +17,13 @@ from typing import Any
 
 from specialists.agent import system_prompt
 from specialists.chat import Estimate, token_counter
+from specialists.code import edits
+from specialists.code.edits import FileChange, NotExact
 from specialists.config import Config, Language, Problem, fingerprint
-from specialists.data import commit_filter, edits
+from specialists.data import commit_filter
 from specialists.data.commit_contents import added_checksums, checksum, file_changes, patch_id, size
 from specialists.data.commit_filter import Candidate, CommitFilter, LeftOut
 from specialists.data.commit_store import Entry, Store, choose
-from specialists.data.edits import FileChange, NotExact
 from specialists.data.git_layout import owner_emails
 from specialists.data.git_source import Contents, GitSource
 from specialists.data.intent import coauthors

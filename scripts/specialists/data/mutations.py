@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from specialists.data import syntax
+from specialists.code import syntax
+from specialists.code.syntax import Function
 from specialists.data.code_kinds import CALLS, TALK, callee
 from specialists.data.operators import OPERATORS, Mutation
-from specialists.data.syntax import Function
 
 if TYPE_CHECKING:
     from tree_sitter import Node

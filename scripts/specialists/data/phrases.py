@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
 
-from specialists.data.grammars import grammar_of
+from specialists.code.grammars import grammar_of
 from specialists.data.operators import Words
 
 FIX: tuple[str, ...] = (  # {f} function, {p} its file, {s} what it does wrong ("stops too early")

@@ -18,16 +18,17 @@ from typing import Any
 
 from specialists.agent import system_prompt
 from specialists.chat import token_counter
+from specialists.code import edits, grammars, syntax
+from specialists.code.edits import FileChange, NotExact
+from specialists.code.syntax import Function
 from specialists.config import Config, Language, Problem
-from specialists.data import commit_filter, edits, grammars, phrases, syntax
+from specialists.data import commit_filter, phrases
 from specialists.data.commit_contents import machine_made
-from specialists.data.edits import FileChange, NotExact
 from specialists.data.git_source import REGULAR, Change, GitSource
 from specialists.data.mutations import holds, mutations
 from specialists.data.opencode_tools import known_tools
 from specialists.data.operators import Mutation
 from specialists.data.phrases import Dealer, opening, pick
-from specialists.data.syntax import Function
 from specialists.records import Record, iso, make_record
 from specialists.secrets import Rules, scrub
 

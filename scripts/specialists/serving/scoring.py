@@ -17,8 +17,8 @@ from typing import Any
 
 from specialists.agent import NEW_CODE, without_line_numbers
 from specialists.chat import Chat, decoded
+from specialists.code.syntax import error_nodes
 from specialists.config import Problem
-from specialists.data.syntax import error_nodes
 from specialists.records import Record, is_target
 from specialists.secrets import SECRET, Find, Rules, find, stand_ins
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from specialists.data.grammars import Grammar, grammar_of, parser
+from specialists.code.grammars import Grammar, grammar_of, parser
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Tree

@@ -1,0 +1,1 @@
+"""Source code: grammars, syntax, and edits as tool calls."""
