@@ -16,10 +16,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from specialists import pipeline
+from specialists import adapters, pipeline
 from specialists.config import Problem, load_config
 from specialists.pipeline import Unchanged, keys
-from specialists.serving import adapters
 from specialists.sources import code, database_state, example_files, file_state, repository_state
 
 try:
@@ -117,7 +116,7 @@ def task_replay():
         yield {
             "name": name,
             "actions": script("replay", "--language", name),
-            "file_dep": [*code("replay"), str(ROOT / "scripts/specialists/data/general_prompts.txt")],
+            "file_dep": [*code("replay"), str(ROOT / "scripts/specialists/general_prompts.txt")],
             "targets": [CONFIG.rows("replay", name)],
             "uptodate": [Unchanged(lambda: keys(CONFIG.endpoint, "endpoint"))],
         }

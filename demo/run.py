@@ -23,16 +23,16 @@ sys.path[:0] = [str(DEMO), str(ROOT / "scripts")]
 import make_base
 import make_history
 import make_repositories
-from specialists.cli import say, table
-from specialists.config import Config, Language, load_config
-from specialists.records import read_json
-from specialists.serving.adapters import (
+from specialists.adapters import (
     adapter_folder,
     evaluation_of,
     manifest_of,
     promoted_versions,
     train_summary,
 )
+from specialists.cli import say, table
+from specialists.config import Config, Language, load_config
+from specialists.records import read_json
 
 
 def main() -> int:

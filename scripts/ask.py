@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+from specialists.adapters import promoted_versions
 from specialists.agent import TOOLS, system_prompt
 from specialists.cli import command, finish, progress, say, table
 from specialists.config import Config, Language, Problem
 from specialists.records import read_json, write_json
-from specialists.serving.adapters import promoted_versions
 from specialists.serving.promotion import verify
 from specialists.serving.server import api_key, base_url, served_models
 

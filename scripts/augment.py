@@ -42,9 +42,9 @@ def main(
     model: str | None,
 ) -> None:
     """Synthetic examples of a language from your own code."""
-    from specialists.data.endpoint import Endpoint
     from specialists.data.rephrase import Rephraser
     from specialists.data.synthetic import Augmenter
+    from specialists.endpoint import Endpoint
     from specialists.records import write_json, write_records
 
     chosen = config.language(language)

@@ -27,8 +27,8 @@ def main(config: Config, as_json: bool, program: str) -> None:
     """Store the tool schemas of the installed opencode."""
     from specialists.data.opencode_db import read_sessions
     from specialists.data.opencode_run import ScriptedModel, run_opencode
-    from specialists.data.opencode_tools import compact
     from specialists.records import write_json
+    from specialists.tools import compact
 
     with tempfile.TemporaryDirectory() as folder, ScriptedModel().serving() as model:
         project = Path(folder, "project")

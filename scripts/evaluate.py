@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from specialists.adapters import EVALUATION, adapter_folder, evaluation_inputs, evaluation_of, manifest_of
 from specialists.cli import command, finish, language_option, say
 from specialists.config import Config, Language, Problem
 from specialists.records import Record, read_records, write_json
-from specialists.serving.adapters import EVALUATION, adapter_folder, evaluation_inputs, evaluation_of, manifest_of
 from specialists.serving.frozen import frozen_rows
 from specialists.serving.scoring import summary
 from specialists.serving.sharing import gpu

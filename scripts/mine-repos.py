@@ -38,9 +38,9 @@ def main(
     output: Path | None,
 ) -> None:
     """Examples of a language from your own commits."""
-    from specialists.data.endpoint import Endpoint
     from specialists.data.mining import Miner
     from specialists.data.rephrase import Rephraser
+    from specialists.endpoint import Endpoint
 
     chosen = config.language(language)
     output = output or config.rows("commits", language)

@@ -7,9 +7,9 @@ The newest, the promoted and the previous version always stay.
 
 from __future__ import annotations
 
+from specialists.adapters import adapter_folder, prune
 from specialists.cli import command, finish, say
 from specialists.config import Config
-from specialists.serving.adapters import adapter_folder, prune
 
 
 @command

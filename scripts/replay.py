@@ -2,7 +2,7 @@
 
     python scripts/replay.py --language rust
 
-Writes data/replay/L.jsonl, at most one row for each of the prompts in specialists/data/general_prompts.txt; how many of
+Writes data/replay/L.jsonl, at most one row for each of the prompts in specialists/general_prompts.txt; how many of
 them are used, `[assembly] replay` says. Asks the model of `[endpoint]`, which should be the base; each prompt once.
 """
 
@@ -28,7 +28,7 @@ def main(
     config: Config, as_json: bool, language: str, output: Path | None, endpoint: str | None, model: str | None
 ) -> None:
     """Answers of the base model to general prompts, against forgetting."""
-    from specialists.data.endpoint import Endpoint
+    from specialists.endpoint import Endpoint
     from specialists.records import make_record, read_records, write_json, write_records
     from specialists.secrets import Rules
 

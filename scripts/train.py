@@ -23,6 +23,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import click
+from specialists.adapters import AdapterFolder, adapter_folder, training_fingerprint
 from specialists.cli import command, finish, say
 from specialists.config import Config, Language, Problem, fingerprint
 from specialists.records import (
@@ -34,7 +35,6 @@ from specialists.records import (
     write_if_changed,
     write_json,
 )
-from specialists.serving.adapters import AdapterFolder, adapter_folder, training_fingerprint
 from specialists.serving.model_card import model_card
 from specialists.serving.sharing import gpu
 

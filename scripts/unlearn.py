@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from specialists.adapters import AdapterFolder, adapter_folder, manifest_of
 from specialists.cli import command, finish, progress, say
 from specialists.config import Config, Problem, Unlearned
 from specialists.records import Record, cluster_of, read_records, source_of, write_json, write_records
-from specialists.serving.adapters import AdapterFolder, adapter_folder, manifest_of
 from specialists.serving.opencode_config import follow
 from specialists.serving.server import load_adapter, served_models, unload_adapter
 

@@ -13,9 +13,9 @@ import os
 import time
 
 import click
+from specialists.adapters import promoted_versions
 from specialists.cli import command, finish, say
 from specialists.config import Config, Problem
-from specialists.serving.adapters import promoted_versions
 from specialists.serving.opencode_config import follow
 from specialists.serving.promotion import verify
 from specialists.serving.server import served_models

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from specialists import adapters
 from specialists.config import Config, load_config
 from specialists.records import Record, make_record, tool_call, write_records
-from specialists.serving import adapters
 
 
 def write(path: Path, value: Any) -> None:

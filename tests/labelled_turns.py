@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from specialists.data.opencode_chat import Step, Turn
-from specialists.data.opencode_tools import Call
+from specialists.tools import Call
 
 
 def edit(path: str) -> Call:

@@ -7,10 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from specialists.config import Problem, load_config
-from specialists.records import write_json
-from specialists.serving import adapters
-from specialists.serving.adapters import (
+from specialists import adapters
+from specialists.adapters import (
     AdapterFolder,
     base_fingerprint,
     is_trained,
@@ -18,6 +16,8 @@ from specialists.serving.adapters import (
     make_current,
     record_decision,
 )
+from specialists.config import Problem, load_config
+from specialists.records import write_json
 
 
 def make_version(folder: AdapterFolder, name: str) -> Path:

@@ -20,12 +20,12 @@ from click.testing import CliRunner
 from conftest import ROOT
 from opencode_rows import History
 from servers import answering, models_answer
+from specialists.adapters import adapter_folder
 from specialists.agent import TOOLS, system_prompt
 from specialists.chat import Chat
 from specialists.config import Config, load_config
 from specialists.records import make_record, write_records
 from specialists.serving import checks, doctor
-from specialists.serving.adapters import adapter_folder
 from specialists.serving.checks import Check
 from specialists.serving.parity import parity
 from test_server import with_serving

@@ -11,7 +11,7 @@ import git_repositories
 import pytest
 from click.testing import CliRunner
 from servers import answering
-from specialists.data.endpoint import Endpoint
+from specialists.endpoint import Endpoint
 from specialists.records import read_json, read_records
 from specialists.secrets import Rules
 from test_augment import CANARY, augment, make_repository, many_functions, run, wanting
@@ -194,7 +194,7 @@ def test_an_endpoint_that_fails_loses_nothing(config_file, tmp_path, sums, endpo
 
 
 def test_answers_are_kept_while_it_goes_on(tmp_path, endpoint, monkeypatch) -> None:
-    monkeypatch.setattr("specialists.data.endpoint.KEPT", 2)
+    monkeypatch.setattr("specialists.endpoint.KEPT", 2)
     endpoint.answer = str.upper
     asked = Endpoint(endpoint.url, "base", tmp_path / "answers.json", Rules())
     kept = []

@@ -11,11 +11,11 @@ import pytest
 import tiny_models
 from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
+from specialists.adapters import adapter_folder, is_evaluated
 from specialists.config import Base, Config, Training, load_config
 from specialists.records import read_json, write_json, write_records
 from specialists.secrets import Rules, redact
 from specialists.serving import writing
-from specialists.serving.adapters import adapter_folder, is_evaluated
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from specialists.agent import TOOLS
-from specialists.data.opencode_tools import (
+from specialists.tools import (
     Call,
     Files,
     agent_tools,

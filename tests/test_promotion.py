@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from specialists import adapters
+from specialists.adapters import AdapterFolder, adapter_folder, last_decision, make_current
 from specialists.config import Config, Language, Problem, load_config
 from specialists.records import write_json
-from specialists.serving import adapters, alive, promotion
-from specialists.serving.adapters import AdapterFolder, adapter_folder, last_decision, make_current
+from specialists.serving import alive, promotion
 from specialists.serving.server import Refused
 
 

@@ -16,10 +16,10 @@ from built_pipeline import built, decided, evaluated, version
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from specialists.adapters import adapter_folder
 from specialists.config import load_config
 from specialists.records import write_json
 from specialists.serving import alive, figures, gate
-from specialists.serving.adapters import adapter_folder
 from specialists.serving.report import write_report
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}

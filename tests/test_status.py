@@ -12,8 +12,8 @@ from built_pipeline import built, decided, evaluated, examples, version
 from click.testing import CliRunner
 from conftest import ROOT
 from servers import answering, models_answer
+from specialists import adapters
 from specialists.config import Config, load_config
-from specialists.serving import adapters
 from specialists.serving.status import Server, age, as_text, cost, duration, server_state, stale, status
 from test_server import with_serving
 

@@ -16,9 +16,9 @@ import pytest
 import tiny_models
 from click.testing import CliRunner
 from conftest import ROOT
+from specialists.adapters import AdapterFolder, training_fingerprint
 from specialists.config import Problem, load_config
 from specialists.records import read_json, write_records
-from specialists.serving.adapters import AdapterFolder, training_fingerprint
 from test_training import weights
 
 TRAINING = """

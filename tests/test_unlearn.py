@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from specialists.adapters import AdapterFolder, adapter_folder
 from specialists.config import Config, Problem, load_config
 from specialists.records import make_record, read_records, write_records
-from specialists.serving.adapters import AdapterFolder, adapter_folder
 
 SHA = "1a2b3c4d" * 5
 

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from specialists.data import cache
+from specialists import cache
 from specialists.records import Record, canonical
 
 

@@ -17,8 +17,8 @@ from pathlib import PurePosixPath
 
 from specialists.config import Language
 from specialists.data.opencode_chat import Turn
-from specialists.data.opencode_tools import Call
 from specialists.data.shell import commands
+from specialists.tools import Call
 
 OTHER = "other"  # a programming language that the configuration does not have
 

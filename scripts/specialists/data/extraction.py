@@ -16,7 +16,6 @@ from specialists.config import Config, Language, fingerprint
 from specialists.data.evidence import Judge, Verdict
 from specialists.data.opencode_chat import Step, Turn, turns
 from specialists.data.opencode_db import Known, Session, Unreadable, read_sessions
-from specialists.data.opencode_tools import infer_schemas, known_tools
 from specialists.data.project_paths import ProjectPaths
 from specialists.data.session_cache import SessionCache
 from specialists.data.spool import Spool
@@ -24,6 +23,7 @@ from specialists.data.windows import Packer, Unit, step_unit, user_unit
 from specialists.records import iso, line_of, make_record, read_records, write_json
 from specialists.secrets import SECRET, Rules, clean
 from specialists.sources import code
+from specialists.tools import infer_schemas, known_tools
 
 COPY = "copy of another session"
 NO_LANGUAGE = "no language"

@@ -27,10 +27,10 @@ from specialists.data.commit_store import Entry, Store, choose
 from specialists.data.git_layout import owner_emails
 from specialists.data.git_source import Contents, GitSource
 from specialists.data.intent import coauthors
-from specialists.data.opencode_tools import known_tools
 from specialists.records import Record, iso, make_record
 from specialists.secrets import Rules, redact, scrub
 from specialists.sources import code
+from specialists.tools import known_tools
 
 SURE = 0.75  # of the limit: an estimate below needs no exact count
 

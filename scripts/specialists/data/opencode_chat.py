@@ -16,10 +16,10 @@ from typing import Any
 
 from specialists.agent import CLEARED
 from specialists.data.opencode_db import Message, Session
-from specialists.data.opencode_tools import Call, Files, present_calls, present_output
 from specialists.data.opencode_v2 import EXECUTED_BY_USER
 from specialists.data.project_paths import ProjectPaths
 from specialists.data.shell import commands
+from specialists.tools import Call, Files, present_calls, present_output
 
 INTERRUPTED = "[Tool execution was interrupted]"
 COMPACTION_REQUEST = "What did we do so far?"

@@ -11,8 +11,8 @@ import difflib
 import json
 from typing import TYPE_CHECKING
 
-from specialists.data.endpoint import Endpoint
 from specialists.data.phrases import pick
+from specialists.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from specialists.data.synthetic import Candidate

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from specialists.data import cache
+from specialists import cache
 
 _COLUMNS = "session TEXT, state TEXT, about TEXT, lines BLOB, PRIMARY KEY (session, state)"
 

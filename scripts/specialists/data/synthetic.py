@@ -26,11 +26,11 @@ from specialists.data import commit_filter, phrases
 from specialists.data.commit_contents import machine_made
 from specialists.data.git_source import REGULAR, Change, GitSource
 from specialists.data.mutations import holds, mutations
-from specialists.data.opencode_tools import known_tools
 from specialists.data.operators import Mutation
 from specialists.data.phrases import Dealer, opening, pick
 from specialists.records import Record, iso, make_record
 from specialists.secrets import Rules, scrub
+from specialists.tools import known_tools
 
 SEED = 17  # of what is chosen among all that could be made
 LARGEST = 200_000  # bytes; larger files are data or generated

@@ -18,10 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from specialists.adapters import AdapterFolder, evaluation_of
 from specialists.chat import IGNORED
 from specialists.config import Config, Language, Problem, fingerprint
 from specialists.records import read_json, read_records, write_json
-from specialists.serving.adapters import AdapterFolder, evaluation_of
 from specialists.serving.frozen import frozen_rows
 from specialists.serving.lora import served_chat
 from specialists.serving.server import CANDIDATE, Refused, load_adapter, prompt_logprobs

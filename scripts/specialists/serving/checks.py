@@ -11,8 +11,8 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Literal
 
+from specialists.adapters import adapter_folder, manifest_of
 from specialists.config import ROOT_CONFIG, Config
-from specialists.serving.adapters import adapter_folder, manifest_of
 
 ROOT = ROOT_CONFIG.parent
 PYTHON = (3, 11)  # requires-python of pyproject.toml

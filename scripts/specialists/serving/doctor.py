@@ -13,13 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from specialists.adapters import adapter_folder, evaluation_of, manifest_of
 from specialists.chat import Chat, token_counter
 from specialists.cli import duration
 from specialists.config import Config, Problem
 from specialists.data.opencode_db import overview
 from specialists.records import read_json
 from specialists.serving import checks, jsonc
-from specialists.serving.adapters import adapter_folder, evaluation_of, manifest_of
 from specialists.serving.checks import Check
 from specialists.serving.lora import model_folder
 from specialists.serving.opencode_config import PROVIDER, ConfigFile, settings

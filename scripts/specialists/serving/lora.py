@@ -13,10 +13,10 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from specialists.adapters import manifest_of
 from specialists.chat import Chat
 from specialists.config import Config, Problem
 from specialists.records import read_json
-from specialists.serving.adapters import manifest_of
 
 _ROUTED = re.compile(r"\.experts(\.base_layer)?$")
 _NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from specialists.adapters import adapter_folder
 from specialists.agent import system_prompt
 from specialists.cli import say
 from specialists.config import Config, Language, Problem
 from specialists.records import replace_file
 from specialists.serving import jsonc
-from specialists.serving.adapters import adapter_folder
 from specialists.serving.server import base_url
 
 SCHEMA = "https://opencode.ai/config.json"  # opencode rewrites a file that does not name it

@@ -13,7 +13,7 @@ from typing import Any
 from specialists.agent import system_prompt
 from specialists.chat import Chat, Estimate
 from specialists.config import Config, Language
-from specialists.data.opencode_tools import compact
+from specialists.tools import compact
 
 Schemas = dict[str, Any]  # by name of the tool
 

@@ -12,9 +12,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from specialists.config import Config, Language, Problem
-from specialists.serving import alive
-from specialists.serving.adapters import (
+from specialists.adapters import (
     FORCED,
     ROLLBACK,
     AdapterFolder,
@@ -28,6 +26,8 @@ from specialists.serving.adapters import (
     swap_back,
     withdrawn,
 )
+from specialists.config import Config, Language, Problem
+from specialists.serving import alive
 from specialists.serving.lora import check_adapter
 from specialists.serving.server import Refused, load_adapter, served_folders, served_models, unload_adapter
 

@@ -12,11 +12,12 @@ import math
 from pathlib import Path
 from typing import Any
 
+from specialists import adapters
 from specialists.chat import Chat, Estimate, token_counter
 from specialists.cli import duration
 from specialists.config import Config, Language, Problem
 from specialists.records import Record, is_target, read_json, write_if_changed, write_json
-from specialists.serving import adapters, alive, figures
+from specialists.serving import alive, figures
 from specialists.serving.mask_view import segments
 from specialists.serving.status import SHOWN, age, cost, status
 from specialists.sources import skipped

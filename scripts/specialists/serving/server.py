@@ -15,9 +15,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from specialists.adapters import adapter_folder
 from specialists.config import Config, Problem
 from specialists.learning.targets import ROLES
-from specialists.serving.adapters import adapter_folder
 from specialists.serving.lora import check_adapter
 
 CANDIDATE = ".candidate"  # the name under which a version is tried before it is promoted; no agent asks for it

@@ -19,9 +19,9 @@ import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 
+from specialists.adapters import AdapterFolder
 from specialists.cli import say
 from specialists.config import Config, Problem
-from specialists.serving.adapters import AdapterFolder
 from specialists.serving.server import base_url, request, served_models
 
 GONE = 120  # seconds for a stopped server to let go of its port

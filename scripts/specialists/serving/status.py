@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from specialists import adapters
 from specialists.cli import duration, size, table
 from specialists.config import Config, Language, Problem
 from specialists.records import SOURCES
-from specialists.serving import adapters
 from specialists.serving.server import base_url, served_models
 
 SHOWN = {kind: folder for kind, folder in SOURCES.items() if kind != "replay"}  # what comes from the owner

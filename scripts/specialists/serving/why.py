@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from specialists import adapters
 from specialists.config import Config, Language
 from specialists.records import Record, cluster_of, read_records
-from specialists.serving import adapters
 from specialists.serving.status import age, config_changes, cost
 
 _SHOWN = 8  # rows listed of those that came, and of those that went

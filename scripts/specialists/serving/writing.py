@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from specialists.adapters import AdapterFolder
 from specialists.agent import TOOLS
 from specialists.cli import progress
 from specialists.config import Config, Language
 from specialists.records import Record, read_records
 from specialists.secrets import Rules
-from specialists.serving.adapters import AdapterFolder
 from specialists.serving.lora import check_adapter
 from specialists.serving.scoring import Canary, Score, Task, canaries, score, tasks, vllm_parser
 from specialists.serving.server import CANDIDATE, complete, load_adapter, served_models
