@@ -150,7 +150,7 @@ def floor(database: Path) -> None:
 def reading(database: Path) -> None:
     """Sessions as the extraction sees them, nothing made of them."""
     sys.path.insert(0, str(ROOT / "scripts"))
-    from specialists.data.opencode_db import read_sessions
+    from specialists.sessions.database import read_sessions
 
     for _session in read_sessions(database, []):
         pass

@@ -25,9 +25,9 @@ PROMPT = "You are a specialist."  # stands first; what opencode adds comes after
 @click.option("--program", default="opencode", show_default=True, help="The opencode to run.")
 def main(config: Config, as_json: bool, program: str) -> None:
     """Store the tool schemas of the installed opencode."""
-    from specialists.data.opencode_db import read_sessions
-    from specialists.data.opencode_run import ScriptedModel, run_opencode
     from specialists.records import write_json
+    from specialists.sessions.capture import ScriptedModel, run_opencode
+    from specialists.sessions.database import read_sessions
     from specialists.tools import compact
 
     with tempfile.TemporaryDirectory() as folder, ScriptedModel().serving() as model:

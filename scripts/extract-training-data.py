@@ -20,8 +20,8 @@ from specialists.config import Config, Problem
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from specialists.data.extraction import Totals
-    from specialists.data.opencode_db import Session
+    from specialists.sessions.database import Session
+    from specialists.sessions.extraction import Totals
 
 
 @command
@@ -41,7 +41,7 @@ def main(
     explain: str | None,
 ) -> None:
     """Examples from your opencode history, per language."""
-    from specialists.data.extraction import Extractor, read_histories
+    from specialists.sessions.extraction import Extractor, read_histories
 
     databases = tuple(path.expanduser() for path in databases) or tuple(config.databases())
     languages = [config.language(name).name for name in names or config.languages]
@@ -70,8 +70,8 @@ def _table(result: Totals, languages: list[str]) -> str:
 
 def _explain(config: Config, sessions: Iterator[Session], wanted: str, problems: list[str]) -> None:
     """What was found in a session, turn by turn, and why each step counts or not."""
-    from specialists.data.evidence import Judge
-    from specialists.data.opencode_chat import turns
+    from specialists.sessions.chat import turns
+    from specialists.sessions.languages import Judge
 
     session = next((session for session in sessions if session.id.startswith(wanted)), None)
     if session is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from specialists.data.opencode_chat import Step, Turn
+from specialists.sessions.chat import Step, Turn
 from specialists.tools import Call
 
 

@@ -21,7 +21,7 @@ from developer import NOT_FOUND
 from hypothesis import given
 from hypothesis import strategies as st
 from specialists.config import load_config
-from specialists.data.opencode_db import Session, read_sessions
+from specialists.sessions.database import Session, read_sessions
 from stamps import make_once
 
 

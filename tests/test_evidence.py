@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from labelled_turns import SESSIONS, bash, edit, grep, read, turn
 from specialists.config import load_config
-from specialists.data.evidence import Judge
+from specialists.sessions.languages import Judge
 from specialists.tables import Language
 
 KNOWN_MISSES: set[str] = set()

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from opencode_rows import V1, V2, History, bash, edit, text, tool
 from specialists.chat import Chat
 from specialists.config import Unlearned, load_config
-from specialists.data.extraction import Extractor
-from specialists.data.session_cache import SessionCache
-from specialists.data.spool import Spool
 from specialists.records import line_of, read_records, write_records
+from specialists.sessions.extraction import Extractor
+from specialists.sessions.session_cache import SessionCache
+from specialists.sessions.spool import Spool
 from tiny_models import save_tokenizer
 
 SAMPLES = Path(__file__).parent / "samples"

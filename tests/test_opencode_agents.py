@@ -11,7 +11,7 @@ from built_pipeline import built
 from click.testing import CliRunner
 from specialists.agent import TOOLS, system_prompt
 from specialists.config import Config, load_config
-from specialists.data.opencode_run import SECONDS, ScriptedModel, prepare
+from specialists.sessions.capture import SECONDS, ScriptedModel, prepare
 from test_opencode_real import opencode as program  # noqa: F401  (a fixture)
 from test_server import with_serving
 

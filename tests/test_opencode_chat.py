@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from opencode_rows import History, bash, edit, text, tool
-from specialists.data.opencode_chat import Turn, live_messages, replay, turns, unquoted
-from specialists.data.opencode_db import Session, read_sessions
+from specialists.sessions.chat import Turn, live_messages, replay, turns, unquoted
+from specialists.sessions.database import Session, read_sessions
 
 AGENTS = ("build", "build-*")
 SAMPLES = Path(__file__).parent / "samples"

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from opencode_rows import V1, V2, History, text
 from specialists.config import Problem
-from specialists.data.opencode_chat import replay
-from specialists.data.opencode_db import Session, Unreadable, overview, read_sessions
+from specialists.sessions.chat import replay
+from specialists.sessions.database import Session, Unreadable, overview, read_sessions
 
 SAMPLES = Path(__file__).parent / "samples"
 
@@ -309,7 +309,7 @@ def test_a_20_mb_output(tmp_path: Path) -> None:
 
 
 def test_missing_locked_and_garbage_databases_are_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("specialists.data.opencode_db.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("specialists.sessions.database.BUSY_SECONDS", 0.05)
     with pytest.raises(Unreadable, match=r"gone\.db: no opencode history"):
         read(tmp_path / "gone.db")
     (tmp_path / "garbage.db").write_bytes(b"not a database at all" * 100)

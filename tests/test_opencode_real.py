@@ -19,11 +19,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from specialists.agent import EDIT_DONE, TOOLS, WRITE_DONE, read_result
-from specialists.data.opencode_chat import live_messages, replay
-from specialists.data.opencode_db import read_sessions
-from specialists.data.opencode_run import MODEL, ScriptedModel, prepare, run_opencode
-from specialists.data.project_paths import ProjectPaths
 from specialists.records import read_records
+from specialists.sessions.capture import MODEL, ScriptedModel, prepare, run_opencode
+from specialists.sessions.chat import live_messages, replay
+from specialists.sessions.database import read_sessions
+from specialists.sessions.paths import ProjectPaths
 
 VERSION = "1.18.33"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "coding-specialists"

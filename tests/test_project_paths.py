@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from specialists.data.project_paths import ProjectPaths
+from specialists.sessions.paths import ProjectPaths
 
 PROJECT = "/home/kim/src/demo"
 

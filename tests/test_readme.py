@@ -16,8 +16,8 @@ import pytest
 from conftest import ROOT
 from servers import started
 from specialists.config import load_config
-from specialists.data.opencode_run import SECONDS, prepare
 from specialists.serving import jsonc
+from specialists.sessions.capture import SECONDS, prepare
 from test_documented import commands, words_of
 from test_opencode_real import opencode as program  # noqa: F401  (a fixture)
 from test_served import free_port

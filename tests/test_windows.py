@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from specialists.agent import CLEARED
 from specialists.chat import Estimate
 from specialists.config import Problem
-from specialists.data.windows import Packer, Unit, Window, clipped, step_unit, user_unit
+from specialists.sessions.windows import Packer, Unit, Window, clipped, step_unit, user_unit
 
 SYSTEM = "You are a test."
 

@@ -17,7 +17,6 @@ from specialists.adapters import adapter_folder, evaluation_of, manifest_of
 from specialists.chat import Chat, token_counter
 from specialists.cli import duration
 from specialists.config import Config, Problem
-from specialists.data.opencode_db import overview
 from specialists.records import read_json
 from specialists.serving import checks, jsonc
 from specialists.serving.checks import Check
@@ -25,6 +24,7 @@ from specialists.serving.lora import model_folder
 from specialists.serving.opencode_config import PROVIDER, ConfigFile, settings
 from specialists.serving.parity import parity
 from specialists.serving.server import base_url, served_folders
+from specialists.sessions.database import overview
 
 LATE = 8 * 86400  # seconds without a run after which it is mentioned
 _MARKS = {"ok": "ok  ", "note": "note", "fail": "FAIL"}

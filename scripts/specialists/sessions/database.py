@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from specialists.config import Problem
-from specialists.data.opencode_v2 import from_v2
+from specialists.sessions.database_v2 import from_v2
 
 BUSY_SECONDS = 5.0  # how long to wait for a database that somebody holds exclusively
 _DECODER = json.JSONDecoder(strict=False)

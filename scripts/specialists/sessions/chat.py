@@ -15,10 +15,10 @@ from fnmatch import fnmatch
 from typing import Any
 
 from specialists.agent import CLEARED
-from specialists.data.opencode_db import Message, Session
-from specialists.data.opencode_v2 import EXECUTED_BY_USER
-from specialists.data.project_paths import ProjectPaths
-from specialists.data.shell import commands
+from specialists.sessions.database import Message, Session
+from specialists.sessions.database_v2 import EXECUTED_BY_USER
+from specialists.sessions.paths import ProjectPaths
+from specialists.sessions.shell import commands
 from specialists.tools import Call, Files, present_calls, present_output
 
 INTERRUPTED = "[Tool execution was interrupted]"

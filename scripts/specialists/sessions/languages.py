@@ -16,8 +16,8 @@ from functools import cached_property, lru_cache
 from pathlib import PurePosixPath
 
 from specialists.config import Language
-from specialists.data.opencode_chat import Turn
-from specialists.data.shell import commands
+from specialists.sessions.chat import Turn
+from specialists.sessions.shell import commands
 from specialists.tools import Call
 
 OTHER = "other"  # a programming language that the configuration does not have

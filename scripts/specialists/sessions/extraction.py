@@ -13,15 +13,15 @@ from typing import Any
 from specialists.agent import system_prompt
 from specialists.chat import Chat, token_counter
 from specialists.config import Config, Language, fingerprint
-from specialists.data.evidence import Judge, Verdict
-from specialists.data.opencode_chat import Step, Turn, turns
-from specialists.data.opencode_db import Known, Session, Unreadable, read_sessions
-from specialists.data.project_paths import ProjectPaths
-from specialists.data.session_cache import SessionCache
-from specialists.data.spool import Spool
-from specialists.data.windows import Packer, Unit, step_unit, user_unit
 from specialists.records import iso, line_of, make_record, read_records, write_json
 from specialists.secrets import SECRET, Rules, clean
+from specialists.sessions.chat import Step, Turn, turns
+from specialists.sessions.database import Known, Session, Unreadable, read_sessions
+from specialists.sessions.languages import Judge, Verdict
+from specialists.sessions.paths import ProjectPaths
+from specialists.sessions.session_cache import SessionCache
+from specialists.sessions.spool import Spool
+from specialists.sessions.windows import Packer, Unit, step_unit, user_unit
 from specialists.sources import code
 from specialists.tools import infer_schemas, known_tools
 

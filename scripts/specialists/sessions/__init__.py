@@ -1,0 +1,1 @@
+"""opencode's history, read faithfully: chats, languages, windows."""
