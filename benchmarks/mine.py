@@ -31,8 +31,8 @@ import click
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from specialists.data.git_layout import environment
-from specialists.data.git_source import REGULAR, GitSource
+from specialists.commits.git import REGULAR, GitSource
+from specialists.commits.layout import environment
 
 NOISE = ["wip", "fix tests", "Bump the version to 1.2", "Address review comments", "The parser", "oops", "More work"]
 WORDS = "parser reader writer cache value list table when empty missing large first second".split()  # noqa: SIM905
@@ -49,7 +49,7 @@ def every_text_file(source: GitSource) -> int:
 
 def one_language(source: GitSource, extension: str, emails: list[str]) -> int:
     """Reads what is left of one language; returns commits."""
-    from specialists.data.commit_filter import CommitFilter
+    from specialists.commits.filter import CommitFilter
 
     rules = CommitFilter(source, emails, [extension], 5)
     chosen = [found for commit in source.commits() if (found := rules.candidate(commit))]
@@ -58,8 +58,8 @@ def one_language(source: GitSource, extension: str, emails: list[str]) -> int:
 
 def examples(source: GitSource, extension: str, emails: list[str]) -> int:
     """Mines one language; returns examples."""
+    from specialists.commits.mining import Miner
     from specialists.config import load_config
-    from specialists.data.mining import Miner
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "specialists.toml"

@@ -18,7 +18,7 @@ from specialists.cli import command, finish, language_option, progress, reposito
 from specialists.config import Config, Language, expand_repositories
 
 if TYPE_CHECKING:
-    from specialists.data.mining import Mined
+    from specialists.commits.mining import Mined
 
 
 @command
@@ -38,7 +38,7 @@ def main(
     output: Path | None,
 ) -> None:
     """Examples of a language from your own commits."""
-    from specialists.data.mining import Miner
+    from specialists.commits.mining import Miner
     from specialists.data.rephrase import Rephraser
     from specialists.endpoint import Endpoint
 

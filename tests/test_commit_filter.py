@@ -7,8 +7,8 @@ from pathlib import Path
 import git_repositories as repositories
 import pytest
 from git_repositories import ME, Made, git, module
-from specialists.data.commit_filter import CommitFilter, is_docs, is_test
-from specialists.data.git_source import GitSource
+from specialists.commits.filter import CommitFilter, is_docs, is_test
+from specialists.commits.git import GitSource
 
 BASE = Made("Add the modules", {"sums.py": module("Sums"), "other.py": module("Other"), "README.md": "#\n"})
 WORDS = "Fix the sum of one number"

@@ -11,10 +11,10 @@ from typing import Any
 import git_repositories as repositories
 import pytest
 from git_repositories import HISTORY, ME, Made, git, loose
-from specialists.data import git_layout
-from specialists.data.git_layout import Unreadable, owner_emails
-from specialists.data.git_source import GitSource
-from specialists.data.git_streams import MAX_BLOB, is_blob
+from specialists.commits import layout as git_layout
+from specialists.commits.git import GitSource
+from specialists.commits.layout import Unreadable, owner_emails
+from specialists.commits.streams import MAX_BLOB, is_blob
 
 
 def shas(folder: Path) -> list[str]:
@@ -155,7 +155,7 @@ def test_other_users_repository(plain: Path, monkeypatch: pytest.MonkeyPatch) ->
     foreign = {"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1"}
     assert git(plain, "log", check=False, env=foreign) == "", "a plain git refuses"
     clean = git_layout.environment
-    monkeypatch.setattr("specialists.data.git_source.environment", lambda home: clean(home) | foreign)
+    monkeypatch.setattr("specialists.commits.git.environment", lambda home: clean(home) | foreign)
     assert len(shas(plain)) == 3
 
 
@@ -253,7 +253,7 @@ def test_large_blob_is_not_compared(tmp_path: Path) -> None:
 
 def test_part_by_part_and_one_process_at_a_time(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = contents(plain)
-    monkeypatch.setattr("specialists.data.git_source.PART", 2)
+    monkeypatch.setattr("specialists.commits.git.PART", 2)
     started: list[subprocess.Popen] = []
     start = GitSource.start
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import git_repositories as repositories
 import pytest
 from git_repositories import HISTORY, ME, git
+from specialists.commits.layout import owner_emails
+from specialists.commits.mining import Miner
 from specialists.config import load_config
-from specialists.data.git_layout import owner_emails
-from specialists.data.mining import Miner
 from specialists.records import canonical
 
 CANARY = "canary-4711"

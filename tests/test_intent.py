@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from specialists.data.intent import NO_VERB, RELEASE, VAGUE, NoIntent, coauthors, understand
+from specialists.commits.message import NO_VERB, RELEASE, VAGUE, NoIntent, coauthors, understand
 
 UNDERSTOOD = [
     # message, request, closing line, kind

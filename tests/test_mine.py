@@ -18,8 +18,8 @@ from conftest import ROOT
 from git_repositories import HISTORY, ME, Made, git, loose, module
 from specialists.agent import TOOLS
 from specialists.code import edits
-from specialists.data import mining
-from specialists.data.commit_store import Entry, choose
+from specialists.commits import mining
+from specialists.commits.store import Entry, choose
 from specialists.records import read_records
 
 mine_repos = importlib.import_module("mine-repos")

@@ -21,10 +21,11 @@ from specialists.chat import token_counter
 from specialists.code import edits, grammars, syntax
 from specialists.code.edits import FileChange, NotExact
 from specialists.code.syntax import Function
+from specialists.commits import filter as commit_filter
+from specialists.commits.contents import machine_made
+from specialists.commits.git import REGULAR, Change, GitSource
 from specialists.config import Config, Language, Problem
-from specialists.data import commit_filter, phrases
-from specialists.data.commit_contents import machine_made
-from specialists.data.git_source import REGULAR, Change, GitSource
+from specialists.data import phrases
 from specialists.data.mutations import holds, mutations
 from specialists.data.operators import Mutation
 from specialists.data.phrases import Dealer, opening, pick

@@ -13,8 +13,8 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Protocol, TypeVar
 
-from specialists.data.git_source import REGULAR, SUBMODULE, SYMLINK, Change, Commit, GitSource
-from specialists.data.intent import Intent, NoIntent, understand
+from specialists.commits.git import REGULAR, SUBMODULE, SYMLINK, Change, Commit, GitSource
+from specialists.commits.message import Intent, NoIntent, understand
 
 
 class _Changed(Protocol):

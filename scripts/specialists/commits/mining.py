@@ -19,14 +19,14 @@ from specialists.agent import system_prompt
 from specialists.chat import Estimate, token_counter
 from specialists.code import edits
 from specialists.code.edits import FileChange, NotExact
+from specialists.commits import filter as commit_filter
+from specialists.commits.contents import added_checksums, checksum, file_changes, patch_id, size
+from specialists.commits.filter import Candidate, CommitFilter, LeftOut
+from specialists.commits.git import Contents, GitSource
+from specialists.commits.layout import owner_emails
+from specialists.commits.message import coauthors
+from specialists.commits.store import Entry, Store, choose
 from specialists.config import Config, Language, Problem, fingerprint
-from specialists.data import commit_filter
-from specialists.data.commit_contents import added_checksums, checksum, file_changes, patch_id, size
-from specialists.data.commit_filter import Candidate, CommitFilter, LeftOut
-from specialists.data.commit_store import Entry, Store, choose
-from specialists.data.git_layout import owner_emails
-from specialists.data.git_source import Contents, GitSource
-from specialists.data.intent import coauthors
 from specialists.records import Record, iso, make_record
 from specialists.secrets import Rules, redact, scrub
 from specialists.sources import code

@@ -7,11 +7,11 @@ import zlib
 
 from specialists.code import grammars, syntax
 from specialists.code.edits import FileChange, Hunk
+from specialists.commits import filter as commit_filter
+from specialists.commits.filter import Candidate, LeftOut
+from specialists.commits.git import Change, Contents
+from specialists.commits.streams import is_blob
 from specialists.config import Language, fingerprint
-from specialists.data import commit_filter
-from specialists.data.commit_filter import Candidate, LeftOut
-from specialists.data.git_source import Change, Contents
-from specialists.data.git_streams import is_blob
 
 LONG_LINE = 1000  # characters; a file with a longer line is minified or data
 HEAD_OF_FILE = 1000  # characters in which a generated file says that it is

@@ -26,7 +26,7 @@ from pathlib import Path
 from sys import intern
 from typing import IO, NamedTuple, cast
 
-from specialists.data.git_layout import (
+from specialists.commits.layout import (
     MAX_REFERENCES,
     OBJECT_ID,
     Layout,
@@ -36,7 +36,7 @@ from specialists.data.git_layout import (
     run_git,
     text,
 )
-from specialists.data.git_streams import CHUNK, MAX_BLOB, Blobs, Diffs, Hunk, Patient, end, hunk, is_blob
+from specialists.commits.streams import CHUNK, MAX_BLOB, Blobs, Diffs, Hunk, Patient, end, hunk, is_blob
 
 REGULAR = ("100644", "100755")
 SYMLINK, SUBMODULE = "120000", "160000"

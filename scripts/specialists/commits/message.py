@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from specialists.data import intent_words as words
+from specialists.commits import message_words as words
 
 LEAST_WORDS = 3  # of a subject that stands alone (CommitPackFT asks for four); two with a body, a scope or code
 BODY = 1000  # characters of a body that are kept, whole paragraphs

@@ -1,0 +1,1 @@
+"""Git history: the owner's commits as agent turns."""
