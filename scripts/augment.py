@@ -19,7 +19,7 @@ from specialists.cli import command, finish, language_option, progress, reposito
 from specialists.config import Config, Language
 
 if TYPE_CHECKING:
-    from specialists.data.synthetic import Augmented
+    from specialists.synthetic.tasks import Augmented
 
 
 @command
@@ -42,10 +42,10 @@ def main(
     model: str | None,
 ) -> None:
     """Synthetic examples of a language from your own code."""
-    from specialists.data.rephrase import Rephraser
-    from specialists.data.synthetic import Augmenter
     from specialists.endpoint import Endpoint
     from specialists.records import write_json, write_records
+    from specialists.synthetic.rephrase import Rephraser
+    from specialists.synthetic.tasks import Augmenter
 
     chosen = config.language(language)
     output = output or config.rows("synthetic", language)

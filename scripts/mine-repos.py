@@ -39,8 +39,8 @@ def main(
 ) -> None:
     """Examples of a language from your own commits."""
     from specialists.commits.mining import Miner
-    from specialists.data.rephrase import Rephraser
     from specialists.endpoint import Endpoint
+    from specialists.synthetic.rephrase import Rephraser
 
     chosen = config.language(language)
     output = output or config.rows("commits", language)

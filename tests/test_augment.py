@@ -19,9 +19,9 @@ from specialists.agent import TOOLS, system_prompt
 from specialists.code import syntax
 from specialists.code.edits import replay
 from specialists.config import load_config
-from specialists.data import phrases
-from specialists.data.operators import OPERATORS
-from specialists.data.synthetic import FUNCTION_LINES, LARGEST
+from specialists.synthetic import phrases
+from specialists.synthetic.operators import OPERATORS
+from specialists.synthetic.tasks import FUNCTION_LINES, LARGEST
 
 augment = importlib.import_module("augment")
 NAMES = ("least", "most", "count", "width", "depth", "offset", "height", "length", "total", "index")

@@ -7,9 +7,9 @@ from code_samples import SAMPLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from specialists.code import syntax
-from specialists.data import phrases
-from specialists.data.mutations import holds, mutations
-from specialists.data.operators import OPERATORS, Mutation
+from specialists.synthetic import phrases
+from specialists.synthetic.mutations import holds, mutations
+from specialists.synthetic.operators import OPERATORS, Mutation
 
 RUST, TS, PYTHON, RUBY, SWIFT = SAMPLES
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 from specialists.code.grammars import grammar_of
-from specialists.data.operators import Words
+from specialists.synthetic.operators import Words
 
 FIX: tuple[str, ...] = (  # {f} function, {p} its file, {s} what it does wrong ("stops too early")
     "`{f}` in {p} {s}. Please fix it.",

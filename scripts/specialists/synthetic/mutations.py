@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from specialists.code import syntax
 from specialists.code.syntax import Function
-from specialists.data.code_kinds import CALLS, TALK, callee
-from specialists.data.operators import OPERATORS, Mutation
+from specialists.synthetic.code_kinds import CALLS, TALK, callee
+from specialists.synthetic.operators import OPERATORS, Mutation
 
 if TYPE_CHECKING:
     from tree_sitter import Node

@@ -11,12 +11,12 @@ import difflib
 import json
 from typing import TYPE_CHECKING
 
-from specialists.data.phrases import pick
 from specialists.endpoint import Endpoint
+from specialists.synthetic.phrases import pick
 
 if TYPE_CHECKING:
-    from specialists.data.synthetic import Candidate
     from specialists.records import Record
+    from specialists.synthetic.tasks import Candidate
 
 LONGEST = 800  # characters of a request
 STYLES = (

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from specialists.data import code_kinds as kinds
+from specialists.synthetic import code_kinds as kinds
 
 if TYPE_CHECKING:
     from tree_sitter import Node

@@ -25,12 +25,12 @@ from specialists.commits import filter as commit_filter
 from specialists.commits.contents import machine_made
 from specialists.commits.git import REGULAR, Change, GitSource
 from specialists.config import Config, Language, Problem
-from specialists.data import phrases
-from specialists.data.mutations import holds, mutations
-from specialists.data.operators import Mutation
-from specialists.data.phrases import Dealer, opening, pick
 from specialists.records import Record, iso, make_record
 from specialists.secrets import Rules, scrub
+from specialists.synthetic import phrases
+from specialists.synthetic.mutations import holds, mutations
+from specialists.synthetic.operators import Mutation
+from specialists.synthetic.phrases import Dealer, opening, pick
 from specialists.tools import known_tools
 
 SEED = 17  # of what is chosen among all that could be made

@@ -1,1 +1,0 @@
-"""From histories, repositories and code to rows: no torch."""
