@@ -68,7 +68,7 @@ def make(path: Path, rows: int) -> int:
 def measure(path: Path) -> None:
     """Assemble a file of rows; print time, peak MB and what was left out, as JSON. Runs in a process of its own."""
     from specialists.config import Assembly
-    from specialists.data.dataset import assemble, read_rows
+    from specialists.dataset.assembly import assemble, read_rows
 
     started = time.perf_counter()
     rows = read_rows(path, "rust")

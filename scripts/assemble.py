@@ -21,7 +21,7 @@ from specialists.records import Record, sha256_file, write_if_changed, write_jso
 from specialists.sources import example_files
 
 if TYPE_CHECKING:
-    from specialists.data.dataset import Dataset, Row
+    from specialists.dataset.assembly import Dataset, Row
 
 
 _FILE = click.Path(path_type=Path)
@@ -53,7 +53,7 @@ def main(
 
 
 def _assembled(config: Config, language: Language, sources: dict[str, Path], heldout: Path) -> Dataset:
-    from specialists.data.dataset import assemble, known_ledger, read_rows
+    from specialists.dataset.assembly import assemble, known_ledger, read_rows
 
     files = progress(sources.values(), "read")
     rows = [row for path in files for row in read_rows(path, language.name, config.unlearned)]
@@ -98,7 +98,7 @@ def _explained(dataset: Dataset, wanted: str) -> str:
 def _summary(
     config: Config, language: Language, dataset: Dataset, records: list[Record], train: Path
 ) -> dict[str, Any]:
-    from specialists.data.dataset import KINDS, span
+    from specialists.dataset.assembly import KINDS, span
 
     def by_kind(some: list[Row]) -> dict[str, int]:
         counts = Counter(row.kind for row in some)

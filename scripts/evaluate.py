@@ -15,8 +15,8 @@ import click
 from specialists.adapters import EVALUATION, adapter_folder, evaluation_inputs, evaluation_of, manifest_of
 from specialists.cli import command, finish, language_option, say
 from specialists.config import Config, Language, Problem
+from specialists.dataset.frozen import frozen_rows
 from specialists.records import Record, read_records, write_json
-from specialists.serving.frozen import frozen_rows
 from specialists.serving.scoring import summary
 from specialists.serving.sharing import gpu
 from specialists.serving.writing import write_answers

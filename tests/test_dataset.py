@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from specialists.agent import TOOLS
 from specialists.config import Assembly, Problem, Unlearned
-from specialists.data.dataset import Dataset, assemble, read_rows, split
-from specialists.data.neighbours import jaccard, shingles
+from specialists.dataset.assembly import Dataset, assemble, read_rows, split
+from specialists.dataset.duplicates import jaccard, shingles
 from specialists.records import Record, make_record, read_records, tool_call, write_records
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "xi"]

@@ -10,10 +10,10 @@ import pytest
 import tiny_models
 from specialists.agent import TOOLS, read_result
 from specialists.chat import IGNORED, Chat
+from specialists.dataset.frozen import frozen_rows
 from specialists.learning.evaluation import token_parts, with_instructions
 from specialists.records import Record, make_record, tool_call
 from specialists.secrets import Rules, redact
-from specialists.serving.frozen import frozen_rows
 from specialists.serving.scoring import Call, canaries, score, similarity, summary, tasks
 
 SOURCE = {"kind": "session", "time": "2026-01-01T00:00:00Z", "session": "s"}

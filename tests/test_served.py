@@ -28,9 +28,9 @@ from servers import SERVE, free_port, started
 from specialists.adapters import AdapterFolder, adapter_folder, last_decision, make_current
 from specialists.chat import Chat
 from specialists.config import Config, Evaluation, Problem, load_config
+from specialists.dataset.frozen import frozen_rows
 from specialists.records import write_json
 from specialists.serving import alive, promotion, server, writing
-from specialists.serving.frozen import frozen_rows
 from specialists.serving.server import api_key, base_url, load_adapter, prompt_logprobs, served_models, unload_adapter
 from specialists.serving.sharing import gpu
 

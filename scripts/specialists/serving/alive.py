@@ -21,8 +21,8 @@ from typing import Any
 from specialists.adapters import AdapterFolder, evaluation_of
 from specialists.chat import IGNORED
 from specialists.config import Config, Language, Problem, fingerprint
+from specialists.dataset.frozen import frozen_rows
 from specialists.records import read_json, read_records, write_json
-from specialists.serving.frozen import frozen_rows
 from specialists.serving.lora import served_chat
 from specialists.serving.server import CANDIDATE, Refused, load_adapter, prompt_logprobs
 

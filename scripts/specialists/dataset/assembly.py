@@ -24,7 +24,7 @@ from typing import Any
 
 from specialists.agent import NEW_CODE, without_line_numbers
 from specialists.config import Assembly, Problem, Unlearned
-from specialists.data.neighbours import Neighbours
+from specialists.dataset.duplicates import Neighbours
 from specialists.records import SOURCES, Record, cluster_of, is_target
 
 KINDS = tuple(SOURCES)

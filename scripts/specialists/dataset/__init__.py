@@ -1,0 +1,1 @@
+"""Rows joined: duplicates, split, shares, assembly."""
