@@ -46,7 +46,7 @@ class Random:
 def load(config: Any, device: str, dtype: Any) -> Any:
     """A model of that configuration in NF4, its weights random, never whole in 16 bits."""
     import torch
-    from specialists.learning.nf4 import Nf4Config
+    from specialists.training.nf4 import Nf4Config
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
@@ -67,8 +67,8 @@ def steps(model: Any, tokens: int, count: int, gpu: bool) -> tuple[float, int]:
     import torch
     from datasets import Dataset
     from specialists.config import Training
-    from specialists.learning.targets import trainable_parameters, wrap
-    from specialists.learning.training import _trainer
+    from specialists.training.targets import trainable_parameters, wrap
+    from specialists.training.trainer import _trainer
     from transformers import AutoTokenizer, TrainerCallback
 
     class Clock(TrainerCallback):

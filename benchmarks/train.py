@@ -87,8 +87,8 @@ def prepare(folder: Path) -> None:
     """Base, rows, and the rows as TRL takes them without preparing anything."""
     import tiny_models
     from specialists.chat import Chat
-    from specialists.learning.training import encode_rows
     from specialists.records import make_record, write_records
+    from specialists.training.trainer import encode_rows
 
     tiny_models.save_base(folder / "base", "qwen3", **SIZES)
     rows = []

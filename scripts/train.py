@@ -35,11 +35,11 @@ from specialists.records import (
     write_if_changed,
     write_json,
 )
-from specialists.serving.model_card import model_card
 from specialists.serving.sharing import gpu
+from specialists.training.model_card import model_card
 
 if TYPE_CHECKING:
-    from specialists.learning.training import Bases
+    from specialists.training.trainer import Bases
 
 _FULL = 1 << 20  # bytes free under which a disk counts as full
 RUN = "run.json"  # what the processes of a launcher hand back
@@ -68,7 +68,7 @@ def main(
     if into and rows_file:
         train_as_one_of_many(config, chosen[0], rows_file, into)
         return
-    from specialists.learning.training import Bases
+    from specialists.training.trainer import Bases
 
     bases, summaries, problems = Bases(), [], []
     with gpu(config):
@@ -105,7 +105,7 @@ def train(config: Config, language: Language, rows_file: Path, folder: AdapterFo
     if language.training.launcher:
         run = launch(config, language, rows_file, building)
     else:
-        from specialists.learning.training import train_adapter
+        from specialists.training.trainer import train_adapter
 
         with disk_full_named(building):
             run = train_adapter(rows, config.base, language.training, building, bases)
@@ -174,7 +174,7 @@ def launch(config: Config, language: Language, rows_file: Path, building: Path) 
 
 def train_as_one_of_many(config: Config, language: Language, rows_file: Path, building: Path) -> None:
     """One process of a launcher: train together with the others; the first writes down what is known of the run."""
-    from specialists.learning.training import train_adapter
+    from specialists.training.trainer import train_adapter
 
     rows = list(read_records(rows_file))
     settings = dataclasses.replace(language.training, launcher=())

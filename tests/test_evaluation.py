@@ -37,7 +37,7 @@ forgetting = 0.5
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny base and an adapter trained on it."""
-    from specialists.learning.training import train_adapter
+    from specialists.training.trainer import train_adapter
 
     folder = tmp_path_factory.mktemp("trained")
     tiny_models.save_base(folder / "base")
@@ -136,7 +136,7 @@ def test_an_adapter_that_learned_a_secret_by_heart_is_blocked(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its fake stands in a training row; had it been the secret, the adapter would give it away."""
-    from specialists.learning.training import train_adapter
+    from specialists.training.trainer import train_adapter
 
     fake = redact("ghp_" + "aB3dE5fG7hJ9kL1mN2pQ4rS6tU8vW0xY1zA2", Rules())[0]
     rows = tiny_models.rows(24)[:12]

@@ -33,7 +33,7 @@ def loss(model: object) -> float:
 
 
 def test_experts_and_linear_layers_are_held_in_4_bits_and_the_rest_is_not(base: Base) -> None:
-    from specialists.learning.base_model import load_base
+    from specialists.training.base_model import load_base
 
     full, packed = load_base(base, "none"), load_base(base, "nf4")
     sizes = {name: parameter.numel() for name, parameter in full.named_parameters()}
@@ -52,7 +52,7 @@ def test_experts_and_linear_layers_are_held_in_4_bits_and_the_rest_is_not(base: 
 @pytest.mark.slow
 def test_an_adapter_trained_on_4_bits_helps_the_16_bit_base_as_well(base: Base, tmp_path: Path) -> None:
     from specialists.learning.evaluation import BASE, Arms
-    from specialists.learning.training import Bases, train_adapter
+    from specialists.training.trainer import Bases, train_adapter
 
     asked, bases = dataclasses.replace(NF4, max_steps=3), Bases()
     for name in ("first", "second"):
@@ -66,7 +66,7 @@ def test_an_adapter_trained_on_4_bits_helps_the_16_bit_base_as_well(base: Base, 
 
 
 def test_a_base_that_is_quantised_already(base: Base, tmp_path: Path) -> None:
-    from specialists.learning.base_model import load_base
+    from specialists.training.base_model import load_base
 
     config = tmp_path / "config.json"
     settings = (Path(base.model) / "config.json").read_text().rstrip().removesuffix("}")
@@ -78,8 +78,8 @@ def test_a_base_that_is_quantised_already(base: Base, tmp_path: Path) -> None:
 def test_a_base_stored_in_fp8_is_widened_and_trained_on(tmp_path: Path) -> None:
     import torch
     from safetensors.torch import load_file, save_file
-    from specialists.learning.base_model import load_base
-    from specialists.learning.training import train_adapter
+    from specialists.training.base_model import load_base
+    from specialists.training.trainer import train_adapter
 
     folder = tiny_models.save_base(tmp_path, "qwen3")
     full = loss(load_base(Base(model=str(folder), dtype="float32"), "none"))
@@ -105,8 +105,8 @@ def test_a_base_stored_in_fp8_is_widened_and_trained_on(tmp_path: Path) -> None:
 
 
 def test_the_prediction_counts_the_weights_as_they_are(base: Base) -> None:
-    from specialists.learning.base_model import load_base
-    from specialists.learning.memory import predict
+    from specialists.training.base_model import load_base
+    from specialists.training.memory import predict
 
     for quantization in ("none", "nf4"):
         needs = predict(base, Training(r=16, quantization=quantization, optimizer="adamw_torch"), [100, 200])
@@ -119,7 +119,7 @@ def test_the_prediction_counts_the_weights_as_they_are(base: Base) -> None:
 
 
 def test_weights_that_cannot_fit_are_refused() -> None:
-    from specialists.learning.memory import Needs
+    from specialists.training.memory import Needs
 
     needs = Needs(weights=9 << 30, state=1e9, activations=1e9, parameters=10, seconds=3, free=8 << 30)
     with pytest.raises(Problem, match=r"its weights need 9\.0 GiB and 8\.0 GiB are free"):
@@ -130,7 +130,7 @@ def test_weights_that_cannot_fit_are_refused() -> None:
 PEAK = """
 import ctypes, re, sys, threading, time
 sys.path.insert(0, sys.argv[2])
-from specialists.learning.base_model import load_base
+from specialists.training.base_model import load_base
 from specialists.config import Base
 
 def anonymous():

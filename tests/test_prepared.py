@@ -21,7 +21,7 @@ def base(tmp_path: Path) -> Base:
 
 
 def load(base: Base) -> object:
-    from specialists.learning.base_model import load_base
+    from specialists.training.base_model import load_base
 
     return load_base(base, "nf4")
 
@@ -59,7 +59,7 @@ def test_what_was_kept_is_read_bit_for_bit_without_quantising(
 def test_an_adapter_trained_on_it_has_the_same_bytes(
     base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from specialists.learning.training import train_adapter
+    from specialists.training.trainer import train_adapter
 
     asked = dataclasses.replace(NF4, max_steps=2)
     for name in ("fresh", "again"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import tiny_models
 from specialists.config import Problem, Training
-from specialists.learning.targets import lora_config, trainable_parameters, wanted_modules, wanted_ranks, wrap
+from specialists.training.targets import lora_config, trainable_parameters, wanted_modules, wanted_ranks, wrap
 
 ROLES = ("attention", "linear_attention", "mlp")
 ATTENTION = [f"self_attn.{name}_proj" for name in "qkvo"]

@@ -115,7 +115,7 @@ def test_early_stopping_keeps_the_best_and_does_not_train_on_what_it_watches(pro
 
 def test_what_is_watched_is_the_newest_tenth_in_whole_sessions() -> None:
     from specialists.config import Training
-    from specialists.learning.training import _split
+    from specialists.training.trainer import _split
 
     rows = tiny_models.rows(21)
     for row in rows[-2:]:
@@ -164,7 +164,7 @@ def test_a_logger_that_is_not_installed_is_a_problem(project: Path) -> None:
 
 
 def test_sigterm_writes_a_checkpoint_from_which_the_run_ends_with_the_same_bytes(project: Path, monkeypatch) -> None:
-    from specialists.learning.watch import Watch
+    from specialists.training.watch import Watch
 
     train(project, "--language", "rust", "--output", str(project.parent / "undisturbed"))
     on_step_begin = Watch.on_step_begin

@@ -34,7 +34,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Base]:
 
 
 def train(base: Base, folder: Path, settings: Training = SETTINGS, count: int = 8) -> dict:
-    from specialists.learning.training import train_adapter
+    from specialists.training.trainer import train_adapter
 
     folder.mkdir(exist_ok=True)
     return train_adapter(tiny_models.rows(count), base, settings, folder)
@@ -77,8 +77,8 @@ def test_what_was_trained_is_what_is_loaded(
     bases: dict[str, Base], architecture: str, settings: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
-    from specialists.learning import targets
     from specialists.learning.evaluation import BASE, Arms
+    from specialists.training import targets
 
     ids, trained, count = torch.arange(3, 67).reshape(2, 32), [], targets.trainable_parameters
 
@@ -101,7 +101,7 @@ def test_what_was_trained_is_what_is_loaded(
 
 
 def test_a_base_is_clean_for_the_next_adapter(bases: dict[str, Base], tmp_path: Path) -> None:
-    from specialists.learning.training import Bases, train_adapter
+    from specialists.training.trainer import Bases, train_adapter
 
     held = Bases()
     for name in ("first", "second"):
@@ -115,7 +115,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
     bases: dict[str, Base], architecture: str, settings: Training, tmp_path: Path
 ) -> None:
     import specialists.learning.training as training
-    from specialists.learning.watch import COMPLETE
+    from specialists.training.watch import COMPLETE
 
     train(bases[architecture], tmp_path / "undisturbed", settings)
     stopped = tmp_path / "stopped"
@@ -163,7 +163,7 @@ def test_layers_that_would_stay_bare_and_dropout_on_experts_are_refused(bases: d
 
 def test_a_row_without_a_target_is_named(bases: dict[str, Base]) -> None:
     from specialists.chat import Chat
-    from specialists.learning.training import encode_rows
+    from specialists.training.trainer import encode_rows
 
     source = {"kind": "session", "time": "2026-01-01T00:00:00Z"}
     messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y", "weight": 0}]
@@ -180,7 +180,7 @@ def test_a_base_that_is_not_there(tmp_path: Path) -> None:
 def test_rows_of_like_length_share_a_batch_and_padding_is_not_learned(
     bases: dict[str, Base], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from specialists.learning.training import train_adapter
+    from specialists.training.trainer import train_adapter
     from trl import SFTTrainer
 
     seen, compute = [], SFTTrainer.compute_loss
@@ -208,7 +208,7 @@ def test_neftune_changes_what_is_trained(bases: dict[str, Base], tmp_path: Path)
 
 @pytest.mark.parametrize(("quiet", "ago", "lines"), [(True, 61, 1), (True, 59, 0), (False, 61, 0)])
 def test_a_line_a_minute_without_a_terminal(quiet: bool, ago: int, lines: int, capsys: pytest.CaptureFixture) -> None:
-    from specialists.learning.watch import Watch
+    from specialists.training.watch import Watch
 
     watch = Watch(quiet)
     watch.said -= ago

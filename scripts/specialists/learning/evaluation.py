@@ -13,8 +13,8 @@ from specialists.agent import NEW_CODE
 from specialists.chat import IGNORED, Chat
 from specialists.cli import progress
 from specialists.config import Base, Training
-from specialists.learning.training import encode_rows
 from specialists.records import Record, cluster_of, is_target
+from specialists.training.trainer import encode_rows
 
 BASE = "base"  # the arm without an adapter
 PROMPT = "prompt"  # the base with the owner's instructions as well
@@ -33,7 +33,7 @@ class Arms:
     def __init__(self, base: Base, settings: Training, adapters: dict[str, Path]):
         from peft import PeftModel
 
-        from specialists.learning.base_model import load_base
+        from specialists.training.base_model import load_base
 
         self.chat, self.limit = Chat.load(base.model, base.revision), settings.max_length
         self.names = [*adapters, BASE]

@@ -17,8 +17,8 @@ from typing import Any
 
 from specialists.adapters import adapter_folder
 from specialists.config import Config, Problem
-from specialists.learning.targets import ROLES
 from specialists.serving.lora import check_adapter
+from specialists.training.targets import ROLES
 
 CANDIDATE = ".candidate"  # the name under which a version is tried before it is promoted; no agent asks for it
 

@@ -42,7 +42,7 @@ def load(base: Base, config: Any, options: dict[str, Any]) -> Any | None:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    from specialists.learning.nf4 import METHOD
+    from specialists.training.nf4 import METHOD
 
     folder = folder_of(base)
     if not folder or not folder.is_dir():

@@ -49,8 +49,8 @@ def load_base(base: Base, quantization: str) -> Any:
 def _in_4_bits(base: Base, options: dict[str, Any]) -> Any:
     from transformers import AutoModelForCausalLM
 
-    from specialists.learning import prepared
-    from specialists.learning.nf4 import Nf4Config
+    from specialists.training import prepared
+    from specialists.training.nf4 import Nf4Config
 
     if kept := prepared.load(base, base_config(base), options):
         return kept

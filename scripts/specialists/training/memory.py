@@ -38,7 +38,7 @@ class Needs:
 
         Raises Problem when the weights alone cannot fit, unless a launcher spreads them.
         """
-        from specialists.learning.base_model import sharded
+        from specialists.training.base_model import sharded
 
         needed = self.memory - (self.weights if loaded else 0)
         say(
@@ -57,8 +57,8 @@ class Needs:
 
 def predict(base: Base, settings: Training, lengths: list[int]) -> Needs:
     """What training on rows of these lengths (tokens) will take. Raises Problem when the base is not here."""
-    from specialists.learning.base_model import skeleton
-    from specialists.learning.targets import wanted_ranks
+    from specialists.training.base_model import skeleton
+    from specialists.training.targets import wanted_ranks
 
     model = skeleton(base)
     parameters = sum(rank * _lora_width(model, name) for name, rank in wanted_ranks(model, settings).items())
@@ -83,7 +83,7 @@ def predict(base: Base, settings: Training, lengths: list[int]) -> Needs:
 
 def _lora_width(model: Any, name: str) -> int:
     """Parameters of one rank of LoRA on a Linear layer, or on a fused parameter of several experts."""
-    from specialists.learning.targets import EXPERTS
+    from specialists.training.targets import EXPERTS
 
     owner, _, leaf = name.rpartition(".")
     if leaf in EXPERTS and owner.endswith(".experts"):
@@ -97,7 +97,7 @@ def _weight_bytes(model: Any, quantization: str) -> Any:
     """Bytes of each parameter on the device."""
     from torch.nn import Linear
 
-    from specialists.learning.targets import UNPACKED
+    from specialists.training.targets import UNPACKED
 
     linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, Linear)}
     for name, parameter in model.named_parameters():

@@ -19,7 +19,7 @@ from transformers.integrations.bitsandbytes import Bnb4bitQuantize
 from transformers.quantizers import register_quantization_config, register_quantizer
 from transformers.quantizers.quantizer_bnb_4bit import Bnb4BitHfQuantizer
 
-from specialists.learning.targets import EXPERTS, UNPACKED, routed_experts
+from specialists.training.targets import EXPERTS, UNPACKED, routed_experts
 
 METHOD = "bitsandbytes_with_experts"
 _FUSED = tuple(f"mlp.experts.{name}" for name in EXPERTS)

@@ -36,7 +36,7 @@ class Bases:
 
     def load(self, base: Base, quantization: str) -> Any:
         """The base model without any adapter. Raises Problem as base_model.load_base does."""
-        from specialists.learning.base_model import load_base
+        from specialists.training.base_model import load_base
 
         if self.key != (base, quantization):
             self.key = self.model = None  # two bases at a time would not fit
@@ -82,8 +82,8 @@ def train_adapter(
         from datasets import Dataset
         from transformers import AutoTokenizer, set_seed
 
-        from specialists.learning.memory import predict
-        from specialists.learning.targets import trainable_parameters, wrap
+        from specialists.training.memory import predict
+        from specialists.training.targets import trainable_parameters, wrap
 
     with _timed(parts, "encode"):
         chat = Chat.load(base.model, base.revision)
@@ -125,7 +125,7 @@ def train_adapter(
 
 def _fit(trainer: Any, watch: Any, folder: Path, parts: dict[str, float]) -> None:
     """Train from the last checkpoint on, and leave the adapter in the folder."""
-    from specialists.learning.watch import last_checkpoint
+    from specialists.training.watch import last_checkpoint
 
     with _timed(parts, "train"):
         _run(trainer, watch, last_checkpoint(folder))
@@ -187,7 +187,7 @@ def _trainer(
     from transformers import EarlyStoppingCallback, PrinterCallback
     from trl import SFTTrainer
 
-    from specialists.learning.watch import Watch
+    from specialists.training.watch import Watch
 
     watch = Watch(quiet=not sys.stderr.isatty())
     callbacks = [watch, *([EarlyStoppingCallback(settings.early_stopping)] if heldout else [])]
