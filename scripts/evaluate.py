@@ -16,10 +16,10 @@ from specialists.adapters import EVALUATION, adapter_folder, evaluation_inputs, 
 from specialists.cli import command, finish, language_option, say
 from specialists.config import Config, Language, Problem
 from specialists.dataset.frozen import frozen_rows
+from specialists.evaluation.scoring import summary
+from specialists.evaluation.writing import write_answers
 from specialists.records import Record, read_records, write_json
-from specialists.serving.scoring import summary
 from specialists.serving.sharing import gpu
-from specialists.serving.writing import write_answers
 
 EVIDENCE = ("measurements", "frozen", "answers")  # of evaluation.json: a line for each row, not for a summary
 
@@ -51,7 +51,7 @@ def evaluate(
     known = evaluation_of(candidate)
     if known.get("inputs") == inputs:
         return known
-    from specialists.serving.gate import verdict
+    from specialists.evaluation.gate import verdict
 
     rows = list(read_records(heldout))
     arms = {"adapter": candidate}
@@ -71,7 +71,7 @@ def evaluate(
 
 def measure(config: Config, language: Language, rows: list[Record], versions: dict[str, Path]) -> dict[str, Any]:
     """The evidence: what evaluation.json holds of the rows, of the frozen set, and of turns that the arms wrote."""
-    from specialists.learning.evaluation import Arms
+    from specialists.evaluation.losses import Arms
 
     arms = Arms(config.base, language.training, versions)
     return {

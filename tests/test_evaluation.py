@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 from specialists.adapters import adapter_folder, is_evaluated
 from specialists.config import Base, Config, Training, load_config
+from specialists.evaluation import writing
 from specialists.records import read_json, write_json, write_records
 from specialists.secrets import Rules, redact
-from specialists.serving import writing
 
 pytestmark = pytest.mark.slow
 

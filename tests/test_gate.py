@@ -6,7 +6,7 @@ import random
 
 import pytest
 from specialists.config import Evaluation
-from specialists.serving.gate import by_part, compare, expanded_tail, sign_test, verdict
+from specialists.evaluation.gate import by_part, compare, expanded_tail, sign_test, verdict
 
 SETTINGS = Evaluation(resamples=1000)
 

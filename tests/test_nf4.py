@@ -51,7 +51,7 @@ def test_experts_and_linear_layers_are_held_in_4_bits_and_the_rest_is_not(base: 
 
 @pytest.mark.slow
 def test_an_adapter_trained_on_4_bits_helps_the_16_bit_base_as_well(base: Base, tmp_path: Path) -> None:
-    from specialists.learning.evaluation import BASE, Arms
+    from specialists.evaluation.losses import BASE, Arms
     from specialists.training.trainer import Bases, train_adapter
 
     asked, bases = dataclasses.replace(NF4, max_steps=3), Bases()

@@ -18,8 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from specialists.adapters import adapter_folder
 from specialists.config import load_config
+from specialists.evaluation import gate
 from specialists.records import write_json
-from specialists.serving import alive, figures, gate
+from specialists.serving import alive, figures
 from specialists.serving.report import write_report
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}

@@ -11,10 +11,10 @@ import tiny_models
 from specialists.agent import TOOLS, read_result
 from specialists.chat import IGNORED, Chat
 from specialists.dataset.frozen import frozen_rows
-from specialists.learning.evaluation import token_parts, with_instructions
+from specialists.evaluation.losses import token_parts, with_instructions
+from specialists.evaluation.scoring import Call, canaries, score, similarity, summary, tasks
 from specialists.records import Record, make_record, tool_call
 from specialists.secrets import Rules, redact
-from specialists.serving.scoring import Call, canaries, score, similarity, summary, tasks
 
 SOURCE = {"kind": "session", "time": "2026-01-01T00:00:00Z", "session": "s"}
 FILE = "def f(x):\n    return x + 1\n"
@@ -189,7 +189,7 @@ def test_the_frozen_set_is_what_it_always_was() -> None:
 @pytest.mark.slow
 def test_vllm_s_own_parser(tmp_path: Path) -> None:
     from specialists.config import Problem
-    from specialists.serving.scoring import vllm_parser
+    from specialists.evaluation.scoring import vllm_parser
 
     tiny_models.save_tokenizer(tmp_path)
     parse = vllm_parser("qwen3_coder", str(tmp_path), TOOLS)

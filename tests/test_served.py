@@ -29,8 +29,9 @@ from specialists.adapters import AdapterFolder, adapter_folder, last_decision, m
 from specialists.chat import Chat
 from specialists.config import Config, Evaluation, Problem, load_config
 from specialists.dataset.frozen import frozen_rows
+from specialists.evaluation import writing
 from specialists.records import write_json
-from specialists.serving import alive, promotion, server, writing
+from specialists.serving import alive, promotion, server
 from specialists.serving.server import api_key, base_url, load_adapter, prompt_logprobs, served_models, unload_adapter
 from specialists.serving.sharing import gpu
 
@@ -292,7 +293,7 @@ def test_a_version_that_the_server_refuses_puts_everything_back(
 
 def test_an_adapter_that_answers_otherwise_than_through_peft_is_refused(served: Served) -> None:
     """The same weights under another alpha: as a server that mis-applies them."""
-    from specialists.learning.evaluation import Arms
+    from specialists.evaluation.losses import Arms
 
     rows = frozen_rows()
     version = served.version("ruby", "v1", 7)

@@ -105,7 +105,7 @@ def test_early_stopping_keeps_the_best_and_does_not_train_on_what_it_watches(pro
     best = heldout.index(min(heldout))
     assert len(heldout) == best + 3 < 8  # two without a better one
     assert not list(version.glob("checkpoint-*"))
-    from specialists.learning.evaluation import Arms
+    from specialists.evaluation.losses import Arms
 
     config = load_config(project)
     newest = tiny_models.rows(8, "rust")[-1:]
@@ -233,7 +233,7 @@ def test_two_processes_of_a_launcher_give_a_working_adapter(project: Path, optio
         "README.md", "adapter_config.json", "adapter_model.safetensors", "manifest.json",
     ]  # fmt: skip
     config = load_config(project)
-    from specialists.learning.evaluation import BASE, Arms
+    from specialists.evaluation.losses import BASE, Arms
     from specialists.serving.lora import check_adapter
 
     assert check_adapter(version, config) == []

@@ -77,7 +77,7 @@ def test_what_was_trained_is_what_is_loaded(
     bases: dict[str, Base], architecture: str, settings: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
-    from specialists.learning.evaluation import BASE, Arms
+    from specialists.evaluation.losses import BASE, Arms
     from specialists.training import targets
 
     ids, trained, count = torch.arange(3, 67).reshape(2, 32), [], targets.trainable_parameters

@@ -16,14 +16,14 @@ from specialists.adapters import AdapterFolder
 from specialists.agent import TOOLS
 from specialists.cli import progress
 from specialists.config import Config, Language
+from specialists.evaluation.scoring import Canary, Score, Task, canaries, score, tasks, vllm_parser
 from specialists.records import Record, read_records
 from specialists.secrets import Rules
 from specialists.serving.lora import check_adapter
-from specialists.serving.scoring import Canary, Score, Task, canaries, score, tasks, vllm_parser
 from specialists.serving.server import CANDIDATE, complete, load_adapter, served_models
 
 if TYPE_CHECKING:
-    from specialists.learning.evaluation import Arms
+    from specialists.evaluation.losses import Arms
 
 ADAPTER, BASE = "adapter", "base"  # the arms that write
 STREAMS = 8  # turns under way at once in a server

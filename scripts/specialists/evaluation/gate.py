@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from specialists.config import Evaluation
 
 if TYPE_CHECKING:
-    from specialists.learning.evaluation import Measurement
+    from specialists.evaluation.losses import Measurement
 
 Generated = dict[str, dict[str, Any]]  # arm -> scoring.summary()
 Decision = tuple[str, str]  # verdict, reason

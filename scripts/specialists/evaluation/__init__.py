@@ -1,0 +1,1 @@
+"""Losses, generated turns and the gate."""

@@ -1,1 +1,0 @@
-"""From rows to an adapter and its measurement: no database, no git."""
