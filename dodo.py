@@ -249,7 +249,7 @@ def task_why():
     """Say what makes a task run, and what a training will cost: `doit why train:rust`; no name: all tasks."""
 
     def why(names: list[str]):
-        from specialists.serving import why
+        from specialists.reporting import why
 
         asked = names or DEFAULT
         return pipeline.tell(lambda: why.why(CONFIG, pipeline.reasons(globals(), asked), asked))

@@ -17,7 +17,7 @@ from specialists.config import Config
 @command
 def main(config: Config, as_json: bool) -> None:
     """Check everything that has to work, a line each, with what to do where it does not."""
-    from specialists.serving.doctor import as_data, as_text, diagnose
+    from specialists.reporting.doctor import as_data, as_text, diagnose
 
     found = diagnose(config)
     say(as_text(found))

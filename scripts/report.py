@@ -14,7 +14,7 @@ from specialists.config import Config
 @command
 def main(config: Config, as_json: bool) -> None:
     """Write reports/index.html, the page that shows what the nights produced."""
-    from specialists.serving.report import write_report
+    from specialists.reporting.report import write_report
 
     summary = write_report(config)
     say(f"{summary['report']}: {'written' if summary['changed'] else 'unchanged'}")

@@ -14,7 +14,7 @@ import click
 from specialists.chat import Chat
 from specialists.cli import command, finish, say
 from specialists.config import Config
-from specialists.serving.mask_view import as_html, find_row, segments, terminal
+from specialists.reporting.mask_view import as_html, find_row, segments, terminal
 
 
 @command

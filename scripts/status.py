@@ -15,7 +15,7 @@ from specialists.config import Config
 @command
 def main(config: Config, as_json: bool) -> None:
     """Show examples against wanted, what is stale and why, what is promoted and served."""
-    from specialists.serving.status import as_text, server_state, status
+    from specialists.reporting.status import as_text, server_state, status
 
     state = status(config, server_state(config))
     say(as_text(state))

@@ -25,9 +25,9 @@ from specialists.agent import TOOLS, system_prompt
 from specialists.chat import Chat
 from specialists.config import Config, load_config
 from specialists.records import make_record, write_records
-from specialists.serving import checks, doctor
-from specialists.serving.checks import Check
-from specialists.serving.parity import parity
+from specialists.reporting import checks, doctor
+from specialists.reporting.checks import Check
+from specialists.reporting.parity import parity
 from test_server import with_serving
 
 NAME = "20261123-091500-1a2b3c4d"

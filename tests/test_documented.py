@@ -17,9 +17,9 @@ from conftest import ROOT
 from labelled_turns import bash, edit, turn
 from specialists.agent import system_prompt
 from specialists.config import load_config
-from specialists.serving import checks
+from specialists.reporting import checks
+from specialists.reporting.status import as_text, status
 from specialists.serving.opencode_config import settings
-from specialists.serving.status import as_text, status
 from specialists.sessions.languages import Judge
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

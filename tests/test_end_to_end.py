@@ -14,7 +14,8 @@ from click.testing import CliRunner
 from servers import SERVE, free_port, started
 from specialists.adapters import make_current
 from specialists.config import load_config
-from specialists.serving import doctor, jsonc
+from specialists.reporting import doctor
+from specialists.serving import jsonc
 from specialists.sessions.capture import SECONDS, prepare
 from test_opencode_real import opencode as program  # noqa: F401  (a fixture)
 from test_served import LANGUAGE, SERVER, Served

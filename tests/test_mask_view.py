@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from conftest import ROOT
 from specialists.chat import Chat
 from specialists.records import make_record, write_records
-from specialists.serving.mask_view import as_html, segments, terminal
+from specialists.reporting.mask_view import as_html, segments, terminal
 
 
 @pytest.fixture

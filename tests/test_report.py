@@ -20,8 +20,9 @@ from specialists.adapters import adapter_folder
 from specialists.config import load_config
 from specialists.evaluation import gate
 from specialists.records import write_json
-from specialists.serving import alive, figures
-from specialists.serving.report import write_report
+from specialists.reporting import figures
+from specialists.reporting.report import write_report
+from specialists.serving import alive
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 

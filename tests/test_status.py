@@ -14,7 +14,7 @@ from conftest import ROOT
 from servers import answering, models_answer
 from specialists import adapters
 from specialists.config import Config, load_config
-from specialists.serving.status import Server, age, as_text, cost, duration, server_state, stale, status
+from specialists.reporting.status import Server, age, as_text, cost, duration, server_state, stale, status
 from test_server import with_serving
 
 NAME = "20261123-091500-1a2b3c4d"

@@ -15,7 +15,7 @@ from conftest import ROOT
 from specialists.config import Config, Problem, load_config
 from specialists.pipeline import Unchanged
 from specialists.records import cluster_of, read_records
-from specialists.serving.why import expected_cost, training_change, why
+from specialists.reporting.why import expected_cost, training_change, why
 
 NAME = "20261123-091500-1a2b3c4d"
 clusters = importlib.import_module("train").clusters

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from specialists import adapters
 from specialists.config import Config, Language
 from specialists.records import Record, cluster_of, read_records
-from specialists.serving.status import age, config_changes, cost
+from specialists.reporting.status import age, config_changes, cost
 
 _SHOWN = 8  # rows listed of those that came, and of those that went
 

@@ -17,9 +17,10 @@ from specialists.chat import Chat, Estimate, token_counter
 from specialists.cli import duration
 from specialists.config import Config, Language, Problem
 from specialists.records import Record, is_target, read_json, write_if_changed, write_json
-from specialists.serving import alive, figures
-from specialists.serving.mask_view import segments
-from specialists.serving.status import SHOWN, age, cost, status
+from specialists.reporting import figures
+from specialists.reporting.mask_view import segments
+from specialists.reporting.status import SHOWN, age, cost, status
+from specialists.serving import alive
 from specialists.sources import skipped
 
 UNIT = "nats per token"

@@ -18,11 +18,12 @@ from specialists.chat import Chat, token_counter
 from specialists.cli import duration
 from specialists.config import Config, Problem
 from specialists.records import read_json
-from specialists.serving import checks, jsonc
-from specialists.serving.checks import Check
+from specialists.reporting import checks
+from specialists.reporting.checks import Check
+from specialists.reporting.parity import parity
+from specialists.serving import jsonc
 from specialists.serving.lora import model_folder
 from specialists.serving.opencode_config import PROVIDER, ConfigFile, settings
-from specialists.serving.parity import parity
 from specialists.serving.server import base_url, served_folders
 from specialists.sessions.database import overview
 
