@@ -93,8 +93,10 @@ def main(rows: int, measured: Path | None) -> None:
         size = path.stat().st_size / 1e6
         done = subprocess.run([sys.executable, __file__, "--measure", path], capture_output=True, text=True, check=True)
     result = json.loads(done.stdout)
-    print(f"{rows} rows, {size:.0f} MB: {result['seconds']:.1f} s ({result['read']:.1f} s reading; "
-          f"{result['cpu']:.1f} s of a CPU), peak {result['peak']:.0f} MB")  # fmt: skip
+    print(
+        f"{rows} rows, {size:.0f} MB: {result['seconds']:.1f} s ({result['read']:.1f} s reading; "
+        f"{result['cpu']:.1f} s of a CPU), peak {result['peak']:.0f} MB"
+    )
     print(f"planted {planted} near duplicates; left out: {result['funnel']}")
 
 

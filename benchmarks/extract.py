@@ -26,9 +26,14 @@ ROOT = Path(__file__).resolve().parents[1]
 SESSIONS, MESSAGES = 64, 13_598
 WORDS = """
     the parser returns early when a value is missing so check it first then update the tests and run them again
-""".split()  # noqa: SIM905
-LANGUAGES = [("rs", "cargo test"), ("ts", "npx tsc"), ("py", "pytest -q"), ("rb", "bundle exec rspec"),
-             ("swift", "swift build")]  # fmt: skip
+""".split()
+LANGUAGES = [
+    ("rs", "cargo test"),
+    ("ts", "npx tsc"),
+    ("py", "pytest -q"),
+    ("rb", "bundle exec rspec"),
+    ("swift", "swift build"),
+]
 SCHEMA = """
 CREATE TABLE session (id text PRIMARY KEY, parent_id text, directory text NOT NULL, title text NOT NULL,
     version text NOT NULL, revert text, time_created integer NOT NULL, time_updated integer NOT NULL);
@@ -80,9 +85,18 @@ class Maker:
     def step(self, session: str, parent: str, directory: str, extension: str, command: str, step: int) -> None:
         times = {"created": self.clock, "completed": self.clock + 900}
         path = f"{directory}/src/module{self.random.randint(0, 30)}.{extension}"
-        data = {"role": "assistant", "parentID": parent, "agent": "build", "modelID": "m", "providerID": "p",
-                "path": {"cwd": directory, "root": directory}, "finish": "tool-calls", "time": times, "cost": 0,
-                "tokens": {"input": 9000, "output": 200, "reasoning": 0, "cache": {"read": 0, "write": 0}}}  # fmt: skip
+        data = {
+            "role": "assistant",
+            "parentID": parent,
+            "agent": "build",
+            "modelID": "m",
+            "providerID": "p",
+            "path": {"cwd": directory, "root": directory},
+            "finish": "tool-calls",
+            "time": times,
+            "cost": 0,
+            "tokens": {"input": 9000, "output": 200, "reasoning": 0, "cache": {"read": 0, "write": 0}},
+        }
         message = self.message(session, data)
         self.part(session, message, {"type": "step-start", "snapshot": "0" * 40})
         self.part(session, message, {"type": "reasoning", "text": self.prose(40), "time": {"start": 1, "end": 2}})
@@ -111,8 +125,14 @@ class Maker:
     def tool(
         self, session: str, message: str, name: str, arguments: dict, output: str, metadata: dict | None = None
     ) -> None:
-        state = {"status": "completed", "input": arguments, "output": output, "metadata": metadata or {}, "title": name,
-                 "time": {"start": self.clock, "end": self.clock + 5}}  # fmt: skip
+        state = {
+            "status": "completed",
+            "input": arguments,
+            "output": output,
+            "metadata": metadata or {},
+            "title": name,
+            "time": {"start": self.clock, "end": self.clock + 5},
+        }
         self.part(session, message, {"type": "tool", "tool": name, "callID": f"call_{self.number}", "state": state})
 
     def message(self, session: str, data: dict) -> str:
@@ -135,8 +155,10 @@ class Maker:
         return " ".join(self.random.choices(WORDS, k=words)) + "."
 
     def code(self, lines: int) -> list[str]:
-        return [f"    let {a}_{n} = {b}({a}, {n});" for n, (a, b) in enumerate(
-            zip(*(self.random.choices(WORDS, k=lines) for _ in "ab"), strict=True))]  # fmt: skip
+        return [
+            f"    let {a}_{n} = {b}({a}, {n});"
+            for n, (a, b) in enumerate(zip(*(self.random.choices(WORDS, k=lines) for _ in "ab"), strict=True))
+        ]
 
 
 def floor(database: Path) -> None:
@@ -184,10 +206,22 @@ def figures(database: Path, output: Path, base: str | None) -> tuple[dict[str, M
         text.replace('model = "Qwen/Qwen3-Coder-Next"', f'model = "{base or "none"}"'), encoding="utf-8"
     )
     me = [sys.executable, __file__, "--database", str(database), "--only"]
-    step = [sys.executable, str(ROOT / "scripts" / "extract-training-data.py"), "--config", str(settings),
-            "--database", str(database), "--output", str(output / "sessions")]  # fmt: skip
-    commands = {"floor: rows and json.loads": [*me, "floor"], "sessions read": [*me, "reading"], "extraction": step,
-                "extraction again": step}  # fmt: skip
+    step = [
+        sys.executable,
+        str(ROOT / "scripts" / "extract-training-data.py"),
+        "--config",
+        str(settings),
+        "--database",
+        str(database),
+        "--output",
+        str(output / "sessions"),
+    ]
+    commands = {
+        "floor: rows and json.loads": [*me, "floor"],
+        "sessions read": [*me, "reading"],
+        "extraction": step,
+        "extraction again": step,
+    }
     rows = {label: measured(arguments) for label, arguments in commands.items()}
     return rows, sum(1 for path in (output / "sessions").glob("*.jsonl") for _line in path.open("rb"))
 

@@ -18,23 +18,11 @@ import click
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
-CODE = {
-    ".py",
-    ".rs",
-    ".ts",
-    ".tsx",
-    ".js",
-    ".rb",
-    ".swift",
-    ".toml",
-    ".json",
-    ".yml",
-    ".yaml",
-    ".md",
-    ".sh",
-    ".c",
-    ".h",
-}
+CODE = set(
+    """
+    .py .rs .ts .tsx .js .rb .swift .toml .json .yml .yaml .md .sh .c .h
+""".split()
+)
 
 
 def corpus(seeds: int) -> None:

@@ -25,10 +25,20 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:1] = [str(ROOT / "scripts"), str(ROOT / "tests")]  # and not this folder, whose names shadow others
 
 SMALL = {  # the same kinds of layer, for a machine without a GPU
-    "hidden_size": 256, "num_hidden_layers": 4, "num_experts": 16, "num_experts_per_tok": 4, "vocab_size": 4096,
-    "moe_intermediate_size": 64, "shared_expert_intermediate_size": 64, "num_attention_heads": 4, "head_dim": 64,
-    "linear_num_key_heads": 4, "linear_num_value_heads": 16, "linear_key_head_dim": 32, "linear_value_head_dim": 32,
-}  # fmt: skip
+    "hidden_size": 256,
+    "num_hidden_layers": 4,
+    "num_experts": 16,
+    "num_experts_per_tok": 4,
+    "vocab_size": 4096,
+    "moe_intermediate_size": 64,
+    "shared_expert_intermediate_size": 64,
+    "num_attention_heads": 4,
+    "head_dim": 64,
+    "linear_num_key_heads": 4,
+    "linear_num_value_heads": 16,
+    "linear_key_head_dim": 32,
+    "linear_value_head_dim": 32,
+}
 
 
 class Random:
@@ -54,9 +64,13 @@ def load(config: Any, device: str, dtype: Any) -> Any:
         names = AutoModelForCausalLM.from_config(config, dtype=dtype).state_dict()
     weights = {name: Random(value.shape, value.dtype, device) for name, value in names.items()}
     model = kind.from_pretrained(
-        None, config=config, state_dict=weights, dtype=dtype, quantization_config=Nf4Config(dtype),
+        None,
+        config=config,
+        state_dict=weights,
+        dtype=dtype,
+        quantization_config=Nf4Config(dtype),
         device_map={"": 0 if device == "cuda" else "cpu"},
-    )  # fmt: skip
+    )
     model.config.use_cache = False
     return model
 
@@ -111,13 +125,17 @@ def main(tokens: int, layers: int | None, count: int) -> None:
     config = Qwen3NextConfig(**{**settings, **({"num_hidden_layers": layers} if layers else {})})
     started = time.perf_counter()
     model = load(config, "cuda" if gpu else "cpu", torch.bfloat16 if gpu else torch.float32)
-    print(f"{torch.cuda.get_device_name() if gpu else 'CPU'}: {config.num_hidden_layers} layers loaded in "
-          f"{time.perf_counter() - started:.0f} s, {_held() / 2**30:.1f} GiB held")  # fmt: skip
+    print(
+        f"{torch.cuda.get_device_name() if gpu else 'CPU'}: {config.num_hidden_layers} layers loaded in "
+        f"{time.perf_counter() - started:.0f} s, {_held() / 2**30:.1f} GiB held"
+    )
     seconds, parameters = steps(model, tokens, count, gpu)
     peak = torch.cuda.max_memory_allocated() if gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     fla = "with" if importlib.util.find_spec("fla") else "without"
-    print(f"{tokens} tokens, {parameters:,} parameters, {fla} flash-linear-attention: {seconds:.2f} s a step, "
-          f"{tokens / seconds:.0f} tokens/s, peak {peak / 2**30:.1f} GiB")  # fmt: skip
+    print(
+        f"{tokens} tokens, {parameters:,} parameters, {fla} flash-linear-attention: {seconds:.2f} s a step, "
+        f"{tokens / seconds:.0f} tokens/s, peak {peak / 2**30:.1f} GiB"
+    )
     print(f"300 examples of {tokens} tokens, 3 epochs: {900 * seconds / 3600:.1f} h")
 
 

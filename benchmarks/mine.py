@@ -35,14 +35,16 @@ from specialists.commits.git import REGULAR, GitSource
 from specialists.commits.layout import environment
 
 NOISE = ["wip", "fix tests", "Bump the version to 1.2", "Address review comments", "The parser", "oops", "More work"]
-WORDS = "parser reader writer cache value list table when empty missing large first second".split()  # noqa: SIM905
+WORDS = "parser reader writer cache value list table when empty missing large first second".split()
 GRAMMARS = {".rs": "rust", ".ts": "typescript", ".py": "python", ".rb": "ruby", ".swift": "swift"}
 
 
 def every_text_file(source: GitSource) -> int:
     """Reads everything; returns bytes."""
-    chosen = [(commit, [c for c in commit.changes if c.before_mode in REGULAR or c.after_mode in REGULAR])
-              for commit in source.commits()]  # fmt: skip
+    chosen = [
+        (commit, [c for c in commit.changes if c.before_mode in REGULAR or c.after_mode in REGULAR])
+        for commit in source.commits()
+    ]
     chosen = [item for item in chosen if item[1]]
     return sum(sum(len(blob or b"") for blob in found.blobs.values()) for found in source.read(chosen))
 

@@ -70,10 +70,17 @@ class Load:
 
     def ask(self, model: str, tokens: int = 32) -> float:
         """Stream one whole answer; returns its first token's log-probability."""
-        parts: list[Any] = list(self.client.completions.create(
-            model=model, prompt=PROMPT, max_tokens=tokens, temperature=0, logprobs=0, stream=True,
-            extra_body={"ignore_eos": True},
-        ))  # fmt: skip
+        parts: list[Any] = list(
+            self.client.completions.create(
+                model=model,
+                prompt=PROMPT,
+                max_tokens=tokens,
+                temperature=0,
+                logprobs=0,
+                stream=True,
+                extra_body={"ignore_eos": True},
+            )
+        )
         logprobs = [value for part in parts for choice in part.choices for value in choice.logprobs.token_logprobs]
         if len(logprobs) != tokens:
             raise ValueError(f"{len(logprobs)} tokens of {tokens}")
@@ -146,15 +153,20 @@ def main() -> None:
                 for thread in load.threads:
                     thread.join()
     closest = min(abs(one - two) for one, two in zip(result["known"], result["known"][1:], strict=False))
-    print(json.dumps({
-        "requests": len(load.answers) + len(load.failures),
-        "failed": len(load.failures),
-        "answered by an older version": older(load.answers, result["known"]),
-        "versions differ by (nats)": round(closest, 4),
-        "swap, median s": round(statistics.median(result["swaps"]), 3),
-        "swap, longest s": round(max(result["swaps"]), 3),
-        "promotion with its checks, median s": round(statistics.median(result["promotions"]), 2),
-    }, indent=2))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "requests": len(load.answers) + len(load.failures),
+                "failed": len(load.failures),
+                "answered by an older version": older(load.answers, result["known"]),
+                "versions differ by (nats)": round(closest, 4),
+                "swap, median s": round(statistics.median(result["swaps"]), 3),
+                "swap, longest s": round(max(result["swaps"]), 3),
+                "promotion with its checks, median s": round(statistics.median(result["promotions"]), 2),
+            },
+            indent=2,
+        )
+    )
 
 
 if __name__ == "__main__":

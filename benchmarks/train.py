@@ -28,8 +28,12 @@ sys.path[:1] = [str(ROOT / "scripts"), str(ROOT / "tests")]  # and not this fold
 
 STEPS, ROWS, ACCUMULATION = 12, 24, 2
 SIZES: dict = {
-    "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4, "num_attention_heads": 8, "head_dim": 32,
-}  # fmt: skip
+    "hidden_size": 256,
+    "intermediate_size": 768,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 8,
+    "head_dim": 32,
+}
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 CONFIG = f"""
 [base]
@@ -108,8 +112,16 @@ def prepare(folder: Path) -> None:
 def ours(folder: Path) -> tuple[Run, dict[str, float]]:
     """train.py, and its seconds by part."""
     output = Path(tempfile.mkdtemp(dir=folder))
-    command = [sys.executable, str(ROOT / "scripts" / "train.py"), "--config", str(folder / "specialists.toml"),
-               "--language", "rust", "--output", str(output)]  # fmt: skip
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "train.py"),
+        "--config",
+        str(folder / "specialists.toml"),
+        "--language",
+        "rust",
+        "--output",
+        str(output),
+    ]
     done = run(command, folder)
     return done, json.loads((output / "latest" / "manifest.json").read_text())["seconds_by_part"]
 
@@ -118,13 +130,28 @@ def theirs(folder: Path) -> Run:
     """`trl sft`."""
     output = Path(tempfile.mkdtemp(dir=folder))
     options = {
-        "model_name_or_path": folder / "base", "dataset_name": folder / "tokenized", "output_dir": output,
-        "dtype": "float32", "max_steps": STEPS, "per_device_train_batch_size": 1, "learning_rate": 1e-4,
-        "gradient_accumulation_steps": ACCUMULATION, "optim": "adamw_torch", "logging_steps": 1, "report_to": "none",
-        "lora_r": 16, "lora_alpha": 16, "lora_dropout": 0, "bf16": "false", "use_cpu": "true",
-        "gradient_checkpointing": "true", "save_steps": 1000, "seed": 17, "max_length": 2048,
+        "model_name_or_path": folder / "base",
+        "dataset_name": folder / "tokenized",
+        "output_dir": output,
+        "dtype": "float32",
+        "max_steps": STEPS,
+        "per_device_train_batch_size": 1,
+        "learning_rate": 1e-4,
+        "gradient_accumulation_steps": ACCUMULATION,
+        "optim": "adamw_torch",
+        "logging_steps": 1,
+        "report_to": "none",
+        "lora_r": 16,
+        "lora_alpha": 16,
+        "lora_dropout": 0,
+        "bf16": "false",
+        "use_cpu": "true",
+        "gradient_checkpointing": "true",
+        "save_steps": 1000,
+        "seed": 17,
+        "max_length": 2048,
         "eval_strategy": "no",
-    }  # fmt: skip
+    }
     command = [str(Path(sys.executable).parent / "trl"), "sft", "--use_peft", "--lora_target_modules", *MODULES]
     for name, value in options.items():
         command += [f"--{name}", str(value)]
@@ -135,9 +162,13 @@ def run(command: list[str], folder: Path) -> Run:
     """Run a command; its failure ends the benchmark."""
     clock = folder / "steps.json"
     environment = {
-        **os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "HF_HOME": str(folder / "hf"),
-        "PYTHONPATH": str(folder / "clock"), "CLOCK_FILE": str(clock),
-    }  # fmt: skip
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "HF_HOME": str(folder / "hf"),
+        "PYTHONPATH": str(folder / "clock"),
+        "CLOCK_FILE": str(clock),
+    }
     started = time.time()
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:

@@ -57,8 +57,12 @@ def build(folder: Path, steps: int = STEPS, vocabulary: int = VOCABULARY, thread
 def library() -> list[Path]:
     """A fixed sample of the standard library's modules of moderate size."""
     root = Path(sysconfig.get_paths()["stdlib"])
-    modules = [path for folder in (root, root / "json", root / "email", root / "http", root / "asyncio")
-               for path in sorted(folder.glob("*.py")) if 2_000 < path.stat().st_size < 60_000]  # fmt: skip
+    modules = [
+        path
+        for folder in (root, root / "json", root / "email", root / "http", root / "asyncio")
+        for path in sorted(folder.glob("*.py"))
+        if 2_000 < path.stat().st_size < 60_000
+    ]
     return random.Random(SEED).sample(modules, min(LIBRARY_FILES, len(modules)))
 
 
@@ -136,8 +140,9 @@ def train_model(tokenizer: Any, files: list[Path], steps: int, threads: int) -> 
         optimizer.step()
         optimizer.zero_grad()
     torch.set_num_threads(before)
-    model.generation_config = GenerationConfig(eos_token_id=[ids[TURN_END], ids[END_OF_TEXT]],
-                                               pad_token_id=ids[END_OF_TEXT])  # fmt: skip
+    model.generation_config = GenerationConfig(
+        eos_token_id=[ids[TURN_END], ids[END_OF_TEXT]], pad_token_id=ids[END_OF_TEXT]
+    )
     return model.eval()
 
 

@@ -86,8 +86,15 @@ def _delegated(scribe: Scribe) -> list[Session]:
     function = work.project.functions[5]
     turn = work.change(function, "wider")
     parent = Session(work.project.name, "Delegate a change", start, [], id=scribe.session_id(start))
-    child = Session(work.project.name, "Show missing data", start + 60_000, [turn], "build-rust",
-                    parent=parent.id, id=scribe.session_id(start + 60_000))  # fmt: skip
+    child = Session(
+        work.project.name,
+        "Show missing data",
+        start + 60_000,
+        [turn],
+        "build-rust",
+        parent=parent.id,
+        id=scribe.session_id(start + 60_000),
+    )
     task = {"description": "Change to_metres", "prompt": turn.request, "subagent_type": "build-rust"}
     output = f'<task id="{child.id}" state="completed">\n<task_result>\n{turn.steps[-1].text}\n</task_result>\n</task>'
     call = Call("task", task, output, metadata={"sessionId": child.id, "parentSessionId": parent.id})

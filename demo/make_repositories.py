@@ -83,16 +83,26 @@ class History:
     usage: bool = False
     commits: list[str] = field(default_factory=list)
 
-    def commit(self, message: str, traits: Iterable[tuple[str, str]] = (), author: str = ADA, merge: int | None = None,
-               parent: int | None = None, lock: int | None = None, usage: bool = False) -> int:  # fmt: skip
+    def commit(
+        self,
+        message: str,
+        traits: Iterable[tuple[str, str]] = (),
+        author: str = ADA,
+        merge: int | None = None,
+        parent: int | None = None,
+        lock: int | None = None,
+        usage: bool = False,
+    ) -> int:
         """Add a commit on top of the newest one, or of `parent`; returns its mark."""
         self.state |= frozenset(traits)
         self.lock, self.usage = lock or self.lock, self.usage or usage
         mark = len(self.commits) + 1
         when = f"{FIRST + mark * 6 * DAY + mark * 7919 % 30_000} +0100"
         data = message.encode()
-        lines = [f"commit refs/heads/main\nmark :{mark}\nauthor {author} {when}\ncommitter {author} {when}",
-                 f"data {len(data)}\n{message}"]  # fmt: skip
+        lines = [
+            f"commit refs/heads/main\nmark :{mark}\nauthor {author} {when}\ncommitter {author} {when}",
+            f"data {len(data)}\n{message}",
+        ]
         if mark > 1:
             lines.append(f"from :{parent or mark - 1}")
         if merge:
@@ -121,9 +131,13 @@ Change = tuple[Function, tuple[str, ...]]
 def _walk(told: Project, rng: random.Random) -> list[Change]:
     """All changes in some order: a function's first comes first, the rest in theirs."""
     first = initial_traits(told.language)
-    queues = [[(function, ("added", *sorted(first[function.name] - {"added"}))),
-               *(change for change in commit_changes(told.language) if change[0] is function)]
-              for function in told.functions]  # fmt: skip
+    queues = [
+        [
+            (function, ("added", *sorted(first[function.name] - {"added"}))),
+            *(change for change in commit_changes(told.language) if change[0] is function),
+        ]
+        for function in told.functions
+    ]
     walk = [queues[0].pop(0)]
     while queues:
         queue = rng.choice(queues[:3])  # a few functions at a time
@@ -134,9 +148,13 @@ def _walk(told: Project, rng: random.Random) -> list[Change]:
 
 def _message(function: Function, trait: str, state: State, rng: random.Random) -> str:
     text = rng.choice(MESSAGES[trait]).format(
-        name=name_of(function, state), rename=function.rename, goal=function.goal, symptom=function.symptom,
-        wish=function.wish, module=function.module,
-    )  # fmt: skip
+        name=name_of(function, state),
+        rename=function.rename,
+        goal=function.goal,
+        symptom=function.symptom,
+        wish=function.wish,
+        module=function.module,
+    )
     if trait == "added" and rng.random() < 0.4:
         return f"{text}\n\n{function.doc}\n"
     return f"{text}\n"
@@ -169,6 +187,11 @@ def _apply(history: History, change: Change, rng: random.Random, parent: int | N
 
 def _git(repository: Path, *arguments: str, stdin: bytes | None = None) -> None:
     """Run git without anybody's configuration."""
-    environment = {"PATH": os.environ["PATH"], "HOME": os.devnull, "GIT_CONFIG_GLOBAL": os.devnull,
-                   "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C"}  # fmt: skip
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": os.devnull,
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "LC_ALL": "C",
+    }
     subprocess.run(["git", *arguments], cwd=repository, env=environment, input=stdin, check=True, capture_output=True)

@@ -23,13 +23,7 @@ sys.path[:0] = [str(DEMO), str(ROOT / "scripts")]
 import make_base
 import make_history
 import make_repositories
-from specialists.adapters import (
-    adapter_folder,
-    evaluation_of,
-    manifest_of,
-    promoted_versions,
-    train_summary,
-)
+from specialists.adapters import adapter_folder, evaluation_of, manifest_of, promoted_versions, train_summary
 from specialists.cli import say, table
 from specialists.config import Config, Language, load_config
 from specialists.records import read_json
@@ -65,8 +59,17 @@ def summary(config: Config) -> str:
     answers = (read_json(config.paths.reports / "answers.json") or {}).get("answers", [])
     answered = {answer["model"] for answer in answers}
     rows = [row(config, language, language.adapter in answered) for language in config.languages.values()]
-    header = ["language", "sessions", "commits", "synthetic", "held out", "held-out loss", "95 % interval", "verdict",
-              "answers"]  # fmt: skip
+    header = [
+        "language",
+        "sessions",
+        "commits",
+        "synthetic",
+        "held out",
+        "held-out loss",
+        "95 % interval",
+        "verdict",
+        "answers",
+    ]
     return table(rows, header)
 
 

@@ -85,18 +85,41 @@ class Scribe:
         self.now = session.start
         directory = f"{HOME}/{session.project}"
         project = hashlib.sha1(session.project.encode()).hexdigest()
-        self._insert("project", {"id": project, "worktree": directory, "vcs": "git", "time_created": session.start,
-                                 "time_updated": session.start, "sandboxes": "[]"}, "OR IGNORE")  # fmt: skip
-        self._insert("project_directory", {"project_id": project, "directory": directory,
-                                           "time_created": session.start}, "OR IGNORE")  # fmt: skip
+        self._insert(
+            "project",
+            {
+                "id": project,
+                "worktree": directory,
+                "vcs": "git",
+                "time_created": session.start,
+                "time_updated": session.start,
+                "sandboxes": "[]",
+            },
+            "OR IGNORE",
+        )
+        self._insert(
+            "project_directory",
+            {"project_id": project, "directory": directory, "time_created": session.start},
+            "OR IGNORE",
+        )
         id_ = session.id or self.session_id(session.start)
         row = {
-            "id": id_, "project_id": project, "parent_id": session.parent, "slug": self._slug(),
-            "directory": directory, "path": "", "title": session.title, "version": VERSION, "summary_additions": 0,
-            "summary_deletions": 0, "summary_files": 0, "agent": session.agent,
+            "id": id_,
+            "project_id": project,
+            "parent_id": session.parent,
+            "slug": self._slug(),
+            "directory": directory,
+            "path": "",
+            "title": session.title,
+            "version": VERSION,
+            "summary_additions": 0,
+            "summary_deletions": 0,
+            "summary_files": 0,
+            "agent": session.agent,
             "model": json.dumps({"id": MODEL["modelID"], "providerID": MODEL["providerID"], "variant": "default"}),
-            "time_created": session.start, "time_updated": session.start,
-        }  # fmt: skip
+            "time_created": session.start,
+            "time_updated": session.start,
+        }
         self._insert("session", row)
         for number, turn in enumerate(session.turns):
             message = self._turn(id_, session.agent, directory, turn)
@@ -120,10 +143,16 @@ class Scribe:
         size = len(step.text) + sum(len(json.dumps(call.input)) for call in step.calls)
         tokens = {"input": 7000 + size, "output": size // 4 + 8, "reasoning": 0, "cache": {"read": 0, "write": 0}}
         data: dict[str, Any] = {
-            "parentID": asked, "role": "assistant", "mode": agent, "agent": agent,
-            "path": {"cwd": directory, "root": directory}, "cost": 0, "tokens": tokens, **MODEL,
+            "parentID": asked,
+            "role": "assistant",
+            "mode": agent,
+            "agent": agent,
+            "path": {"cwd": directory, "root": directory},
+            "cost": 0,
+            "tokens": tokens,
+            **MODEL,
             "time": {"created": created, "completed": created + 2500},
-        }  # fmt: skip
+        }
         if step.aborted:
             data["error"] = {"name": "MessageAbortedError", "data": {"message": "The operation was aborted."}}
         else:
@@ -134,30 +163,48 @@ class Scribe:
             parts.append({"type": "text", "text": step.text, "time": {"start": created, "end": created + 900}})
         parts += [self._tool(call, created + 1000, number) for number, call in enumerate(step.calls)]
         if not step.aborted:
-            parts.append({"type": "step-finish", "reason": data["finish"], "snapshot": snapshot, "tokens": tokens,
-                          "cost": 0})  # fmt: skip
+            parts.append(
+                {"type": "step-finish", "reason": data["finish"], "snapshot": snapshot, "tokens": tokens, "cost": 0}
+            )
         for part in parts:
             self._part(session, message, part)
         self._wait(2, 5)
 
     def _tool(self, call: Call, start: int, number: int) -> dict[str, Any]:
         time = {"start": start, "end": start + 400}
-        state: dict[str, Any] = {"status": "completed", "input": call.input, "output": call.output,
-                                 "metadata": call.metadata, "title": call.tool, "time": time}  # fmt: skip
+        state: dict[str, Any] = {
+            "status": "completed",
+            "input": call.input,
+            "output": call.output,
+            "metadata": call.metadata,
+            "title": call.tool,
+            "time": time,
+        }
         if call.failed:
             state = {"status": "error", "input": call.input, "error": call.output, "time": time}
         return {"type": "tool", "tool": call.tool, "callID": f"call_{self._hash()[:8]}_{number}", "state": state}
 
     def _message(self, session: str, data: dict[str, Any]) -> str:
         id_ = self._id("msg", self.now)
-        self._insert("message", {"id": id_, "session_id": session, "time_created": self.now, "time_updated": self.now,
-                                 "data": _json(data)})  # fmt: skip
+        self._insert(
+            "message",
+            {"id": id_, "session_id": session, "time_created": self.now, "time_updated": self.now, "data": _json(data)},
+        )
         return id_
 
     def _part(self, session: str, message: str, data: dict[str, Any]) -> None:
         self.now += 7
-        self._insert("part", {"id": self._id("prt", self.now), "message_id": message, "session_id": session,
-                              "time_created": self.now, "time_updated": self.now, "data": _json(data)})  # fmt: skip
+        self._insert(
+            "part",
+            {
+                "id": self._id("prt", self.now),
+                "message_id": message,
+                "session_id": session,
+                "time_created": self.now,
+                "time_updated": self.now,
+                "data": _json(data),
+            },
+        )
 
     def _insert(self, table: str, row: dict[str, Any], conflict: str = "") -> None:
         marks = ", ".join("?" * len(row))

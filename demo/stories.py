@@ -84,8 +84,11 @@ class Project:
                 pieces = [_indented(source_of(f, state), self.indent) for f in present]
                 header = self._filled(self.header, module).replace("@about", about)
                 files[self._filled(self.source, module)] = header + self._joined(header, pieces) + self.footer
-            if tests := [_indented(test_of(f, state), self.test_indent or self.indent) for f in present
-                         if (f.name, "tested") in state]:  # fmt: skip
+            if tests := [
+                _indented(test_of(f, state), self.test_indent or self.indent)
+                for f in present
+                if (f.name, "tested") in state
+            ]:
                 header = self._filled(self.test_header, module)
                 files[self._filled(self.tests, module)] = header + self._joined(header, tests) + self.test_footer
         return files

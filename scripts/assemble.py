@@ -36,9 +36,14 @@ _FILE = click.Path(path_type=Path)
 @click.option("--heldout", type=_FILE, help="Where held-out rows go; default: data/heldout/L.jsonl.")
 @click.option("--explain", metavar="ROW-ID", help="Say where a row comes from and what becomes of it; write nothing.")
 def main(
-    config: Config, as_json: bool, language: str, train: Path | None, heldout: Path | None, explain: str | None,
+    config: Config,
+    as_json: bool,
+    language: str,
+    train: Path | None,
+    heldout: Path | None,
+    explain: str | None,
     **named: Path | None,
-) -> None:  # fmt: skip
+) -> None:
     """Join a language's examples: deduplicated, split by time, within the wanted bounds."""
     chosen = config.language(language)
     sources = example_files(config, chosen) | {name: path for name, path in named.items() if path}

@@ -26,9 +26,12 @@ if TYPE_CHECKING:
 
 @command
 @click.option(
-    "--database", "databases", multiple=True, type=click.Path(path_type=Path),
+    "--database",
+    "databases",
+    multiple=True,
+    type=click.Path(path_type=Path),
     help="Database, folder of databases or JSON storage; repeatable. Default: [opencode] databases.",
-)  # fmt: skip
+)
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for <lang>.jsonl. Default: data/sessions.")
 @click.option("--language", "names", multiple=True, metavar="L", help="Only this language; repeatable. Default: all.")
 @click.option("--explain", metavar="SESSION", help="Print the evidence for each turn of a session; write nothing.")

@@ -25,17 +25,15 @@ if TYPE_CHECKING:
 @language_option
 @repository_option
 @click.option(
-    "--author", "emails", multiple=True, metavar="EMAIL",
+    "--author",
+    "emails",
+    multiple=True,
+    metavar="EMAIL",
     help="Whose commits; repeatable. Default: [owner] emails, else git config user.email.",
-)  # fmt: skip
+)
 @click.option("--output", type=click.Path(path_type=Path), help="Default: data/commits/L.jsonl.")
 def main(
-    config: Config,
-    as_json: bool,
-    language: str,
-    repositories: list[Path],
-    emails: tuple[str, ...],
-    output: Path | None,
+    config: Config, as_json: bool, language: str, repositories: list[Path], emails: tuple[str, ...], output: Path | None
 ) -> None:
     """Examples of a language from your own commits."""
     from specialists.commits.mining import Miner

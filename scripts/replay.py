@@ -15,7 +15,7 @@ import click
 from specialists.cli import command, finish, language_option, progress, say
 from specialists.config import Config
 
-PROMPTS = Path(__file__).parent / "specialists" / "data" / "general_prompts.txt"
+PROMPTS = Path(__file__).parent / "specialists" / "general_prompts.txt"
 TIME = "2026-01-01T00:00:00Z"  # of no meaning: replay rows are never held out
 
 

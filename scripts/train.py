@@ -26,15 +26,7 @@ import click
 from specialists.adapters import AdapterFolder, adapter_folder, training_fingerprint
 from specialists.cli import command, finish, say
 from specialists.config import Config, Language, Problem, fingerprint
-from specialists.records import (
-    Record,
-    cluster_of,
-    read_json,
-    read_records,
-    sha256_file,
-    write_if_changed,
-    write_json,
-)
+from specialists.records import Record, cluster_of, read_json, read_records, sha256_file, write_if_changed, write_json
 from specialists.serving.sharing import gpu
 from specialists.training.model_card import model_card
 
@@ -58,9 +50,13 @@ RUN = "run.json"  # what the processes of a launcher hand back
 @click.option("--output", type=click.Path(path_type=Path), help="The adapter's folder; default: adapters/NAME.")
 @click.option("--into", type=click.Path(path_type=Path), hidden=True)
 def main(
-    config: Config, as_json: bool, languages: tuple[str, ...], rows_file: Path | None, output: Path | None,
+    config: Config,
+    as_json: bool,
+    languages: tuple[str, ...],
+    rows_file: Path | None,
+    output: Path | None,
     into: Path | None,
-) -> None:  # fmt: skip
+) -> None:
     """Train adapters on their languages' examples, each as a new version."""
     if len(languages) > 1 and (rows_file or output):
         raise click.UsageError("--train and --output are for a single --language")
@@ -157,8 +153,17 @@ def launch(config: Config, language: Language, rows_file: Path, building: Path) 
     found = shutil.which(program, path=beside)
     if not found:
         raise Problem(f"training.launcher: {program}: no such program")
-    mine = [str(Path(__file__).resolve()), "--config", str(config.path), "--language", language.name,
-            "--train", str(rows_file), "--into", str(building)]  # fmt: skip
+    mine = [
+        str(Path(__file__).resolve()),
+        "--config",
+        str(config.path),
+        "--language",
+        language.name,
+        "--train",
+        str(rows_file),
+        "--into",
+        str(building),
+    ]
     process = subprocess.Popen([found, *arguments, *mine], stdout=subprocess.DEVNULL)
     before = signal.signal(signal.SIGTERM, lambda *_signal: process.terminate())  # they write a checkpoint first
     try:
@@ -187,8 +192,9 @@ def _commit() -> str | None:
     """The commit of this code, with a mark when it was changed; None outside git."""
     here = ["git", "-C", str(Path(__file__).resolve().parent)]
     try:
-        done = subprocess.run([*here, "describe", "--always", "--dirty", "--abbrev=40"],
-                              capture_output=True, text=True, check=False)  # fmt: skip
+        done = subprocess.run(
+            [*here, "describe", "--always", "--dirty", "--abbrev=40"], capture_output=True, text=True, check=False
+        )
     except OSError:
         return None
     return done.stdout.strip() or None

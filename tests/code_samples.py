@@ -180,6 +180,11 @@ SAMPLES = {
     "tree_sitter_ruby": RUBY,
     "tree_sitter_swift": SWIFT,
 }
-FILES = {"rust": "src/shelf.rs", "ts": "src/shelf.ts", "python": "shelf.py", "ruby": "lib/shelf.rb",
-         "swift": "Sources/Shelf.swift"}  # fmt: skip
+FILES = {
+    "rust": "src/shelf.rs",
+    "ts": "src/shelf.ts",
+    "python": "shelf.py",
+    "ruby": "lib/shelf.rb",
+    "swift": "Sources/Shelf.swift",
+}
 GRAMMARS = dict(zip(FILES, SAMPLES, strict=True))

@@ -230,7 +230,7 @@ SESSIONS: list[tuple[str, list[tuple[str, str, list[Any]]]]] = [
                     read("jobs/run.py"),
                     edit("jobs/run.py"),
                 ],
-            ),
+            )
         ],
     ),
     (

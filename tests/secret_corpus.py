@@ -22,7 +22,7 @@ BASE32 = string.ascii_uppercase + "234567"
 URL_SAFE = ALNUM + "-_"
 SEED_WORDS = """
     orbit velvet canyon drift magnet pupil quantum ribbon saddle tunnel walnut cactus
-""".split()  # noqa: SIM905
+""".split()
 
 
 def lines(name: str) -> list[str]:

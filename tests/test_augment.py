@@ -190,8 +190,10 @@ def test_work_elsewhere_does_not_change_what_is_chosen(config_file, tmp_path) ->
     one = make_repository(tmp_path / "one" / "shelf", {"a.rb": text})
     two = make_repository(tmp_path / "two" / "shelf", {"a.rb": f"# New.\n\n{text}", "README.md": "New."})
     wanting(config_file, 10)
-    chosen = [{(r["source"]["function"], r["source"]["operator"]) for r in run(config_file, "ruby", path)[0]}
-              for path in (one, two)]  # fmt: skip
+    chosen = [
+        {(r["source"]["function"], r["source"]["operator"]) for r in run(config_file, "ruby", path)[0]}
+        for path in (one, two)
+    ]
     assert chosen[0] == chosen[1]
 
 

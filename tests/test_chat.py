@@ -57,10 +57,15 @@ def plain(value: object) -> str:
 SAYS = {  # template -> what it makes of a call: name, arguments
     "hermes": lambda name, given: f"<tool_call>{plain({'name': name, 'arguments': given})}</tool_call>",
     "chatml": lambda name, given: f"<call>{name} {plain(given)}</call>",
-    "xml": lambda name, given: f"<tool_call>\n<function={name}>" + "".join(
-        f"<parameter={key}>\n{value if isinstance(value, str) else plain(value)}\n</parameter>"
-        for key, value in given.items()) + "</function>\n</tool_call>",
-}  # fmt: skip
+    "xml": lambda name, given: (
+        f"<tool_call>\n<function={name}>"
+        + "".join(
+            f"<parameter={key}>\n{value if isinstance(value, str) else plain(value)}\n</parameter>"
+            for key, value in given.items()
+        )
+        + "</function>\n</tool_call>"
+    ),
+}
 FORGETFUL = CHATML.replace("{{ message.content }}", "{{ message.content if loop.last else '...' }}")
 NO_STOP = CHATML.replace("<|im_end|>", "")
 REFUSING = "{{ raise_exception('roles must alternate') }}"
@@ -78,14 +83,22 @@ def chats(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Chat]:
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=20).map(lambda text: text.strip())
-CALL = st.builds(lambda name, key, value: tool_call(0, name, {key: value}), st.sampled_from(["edit", "bash"]),
-                 st.sampled_from(["command", "filePath"]), st.one_of(TEXT, st.integers(), st.booleans()))  # fmt: skip
+CALL = st.builds(
+    lambda name, key, value: tool_call(0, name, {key: value}),
+    st.sampled_from(["edit", "bash"]),
+    st.sampled_from(["command", "filePath"]),
+    st.one_of(TEXT, st.integers(), st.booleans()),
+)
 TURN = st.one_of(
     st.builds(lambda text: {"role": "user", "content": text}, TEXT),
     st.builds(lambda text: {"role": "tool", "tool_call_id": "call_0", "content": text}, TEXT),
-    st.builds(lambda text, calls, weight: {"role": "assistant", "content": text, "weight": weight, "tool_calls": calls},
-              TEXT, st.lists(CALL, max_size=2), st.sampled_from([0, 1])),
-)  # fmt: skip
+    st.builds(
+        lambda text, calls, weight: {"role": "assistant", "content": text, "weight": weight, "tool_calls": calls},
+        TEXT,
+        st.lists(CALL, max_size=2),
+        st.sampled_from([0, 1]),
+    ),
+)
 TOOLS = [{"type": "function", "function": {"name": "edit", "parameters": {"type": "object", "properties": {}}}}]
 
 
@@ -127,9 +140,12 @@ def test_rendering_is_that_of_transformers(chats, name: str, turns: list[dict]) 
     messages = decoded(conversation(turns)["messages"])
     for prompt in (False, True):
         theirs, _ = render_jinja_template(
-            conversations=[messages], tools=TOOLS, chat_template=chats[name].template, add_generation_prompt=prompt,
+            conversations=[messages],
+            tools=TOOLS,
+            chat_template=chats[name].template,
+            add_generation_prompt=prompt,
             **chats[name].special,
-        )  # fmt: skip
+        )
         assert chats[name].render(messages, TOOLS, prompt) == theirs[0]
 
 

@@ -43,10 +43,10 @@ def nested() -> str:
 PLANTED = [
     ("data/rust.jsonl", "{}\n" + nested() + "\n", 2, "password"),
     ("data/broken.jsonl", '{"a\n{}\nTOKEN=' + TOKEN, 3, "github token"),
-    ("adapters/a/state.json", json.dumps({"a": 1, "b": ["x", f"the\n\"TOKEN={TOKEN}"]}, indent=1), 5, "github token"),
-    ("adapters/a/README.md", f"a\nb\npassword = \"{PASSWORD}\"\n", 3, "password"),
+    ("adapters/a/state.json", json.dumps({"a": 1, "b": ["x", f'the\n"TOKEN={TOKEN}']}, indent=1), 5, "github token"),
+    ("adapters/a/README.md", f'a\nb\npassword = "{PASSWORD}"\n', 3, "password"),
     ("reports/index.html", f"<p>\n{TOKEN}</p>", 2, "github token"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "content", "line", "kind"), PLANTED)
@@ -69,8 +69,9 @@ def test_tables_and_other_encodings_hide_nothing(built, tmp_path: Path) -> None:
     code, _told, summary = built(str(tmp_path / "note.txt"))
     assert code == 1
     assert [(Path(item["file"]).name, item["kind"]) for item in summary["secrets"]] == [
-        ("cache.db", "password"), ("note.txt", "github token"),
-    ]  # fmt: skip
+        ("cache.db", "password"),
+        ("note.txt", "github token"),
+    ]
 
 
 def test_clean_files_and_their_fakes_pass(built, tmp_path: Path) -> None:

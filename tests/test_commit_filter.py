@@ -71,11 +71,7 @@ def test_files_left_out_of_candidates_are_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("message", "paths"),
-    [
-        (WORDS, ["a.py", "b.py"]),
-        ("Add tests for the sums", None),
-        ("Document the sum of one number", None),
-    ],
+    [(WORDS, ["a.py", "b.py"]), ("Add tests for the sums", None), ("Document the sum of one number", None)],
 )
 def test_too_many_files_are_cut_down_to_code(message: str, paths: list[str] | None, tmp_path: Path) -> None:
     files = dict.fromkeys(("a.py", "b.py", "tests/test_a.py", "docs/a.md"), "x = 1\n")

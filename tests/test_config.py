@@ -100,8 +100,9 @@ def test_what_is_missing_on_the_machine_is_told_and_stops_nothing(config_file: P
     assert "rust" in config.languages
 
 
-@pytest.mark.parametrize(("content", "message"), [(None, "no such configuration file"), (b"[x", "read as TOML"),
-                                                  (b"\xff", "read as TOML")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "no such configuration file"), (b"[x", "read as TOML"), (b"\xff", "read as TOML")]
+)
 def test_a_file_that_is_no_configuration(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "c.toml"
     if content is not None:
@@ -113,8 +114,12 @@ def test_a_file_that_is_no_configuration(tmp_path: Path, content: bytes | None, 
 def test_the_plan_is_what_stands_at_the_top() -> None:
     config = load_config(ROOT_CONFIG)
     assert [language.adapter for language in config.languages.values()] == [
-        "build-rust", "build-ts", "build-python", "build-ruby", "build-swift",
-    ]  # fmt: skip
+        "build-rust",
+        "build-ts",
+        "build-python",
+        "build-ruby",
+        "build-swift",
+    ]
     training = config.languages["rust"].training
     assert (training.r, training.alpha, training.dropout, training.max_length) == (16, 16, 0.0, 8192)
     assert (training.learning_rate, training.epochs, training.batch_size) == (1e-4, 3, 1)

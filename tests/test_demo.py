@@ -97,8 +97,10 @@ def test_killed_before_the_stamp_it_is_made_again(tmp_path: Path, monkeypatch: p
 
 # --- stories ------------------------------------------------------------------------------------------------------
 
-ALL = {language: sorted((f.name, trait) for f in stories.project(language).functions for trait in stories.TRAITS)
-       for language in stories.LANGUAGES}  # fmt: skip
+ALL = {
+    language: sorted((f.name, trait) for f in stories.project(language).functions for trait in stories.TRAITS)
+    for language in stories.LANGUAGES
+}
 
 
 @given(st.data(), st.sampled_from(stories.LANGUAGES))
@@ -173,9 +175,11 @@ def schema(path: Path) -> dict:
             name: (table, ask(f"PRAGMA index_info({name})"))
             for name, table in ask("SELECT name, tbl_name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
         }
-    return {"tables": {name: [column[:5] for column in info] for name, (info, _keys) in tables.items()},
-            "keys": {name: [key[2:7] for key in keys] for name, (_info, keys) in tables.items()},
-            "indexes": indexes}  # fmt: skip
+    return {
+        "tables": {name: [column[:5] for column in info] for name, (info, _keys) in tables.items()},
+        "keys": {name: [key[2:7] for key in keys] for name, (_info, keys) in tables.items()},
+        "indexes": indexes,
+    }
 
 
 def made_elsewhere(module: str, path: Path, **environment: str) -> None:
@@ -245,8 +249,13 @@ def test_there_is_one_of_each_odd_session(history: Path, sessions: list[Session]
         agents = dict(connection.execute("SELECT agent, count(*) FROM session GROUP BY agent"))
     assert agents["plan"] == 1 and agents["build"] > 100
     token = make_history._token()
-    seen = [part for session in sessions for message in session.messages for part in message.parts
-            if part["type"] == "tool" and token in json.dumps(part)]  # fmt: skip
+    seen = [
+        part
+        for session in sessions
+        for message in session.messages
+        for part in message.parts
+        if part["type"] == "tool" and token in json.dumps(part)
+    ]
     assert sorted(part["tool"] for part in seen) == ["bash", "edit"]
 
 
@@ -271,8 +280,11 @@ def test_hashes_are_the_same_whatever_the_owner_configured(repositories: Path, t
         f"[init]\n\tdefaultBranch = trunk\n\ttemplateDir = {tmp_path}\n"
         "[core]\n\tautocrlf = true\n[commit]\n\tgpgSign = true\n[i18n]\n\tcommitEncoding = latin1\n"
     )
-    owner = {"GIT_CONFIG_GLOBAL": str(settings), "GIT_AUTHOR_DATE": "2020-01-01T00:00:00Z",
-             "GIT_DIR": str(tmp_path / "elsewhere")}  # fmt: skip
+    owner = {
+        "GIT_CONFIG_GLOBAL": str(settings),
+        "GIT_AUTHOR_DATE": "2020-01-01T00:00:00Z",
+        "GIT_DIR": str(tmp_path / "elsewhere"),
+    }
     made_elsewhere("make_repositories", tmp_path / "again", **owner)
     names = sorted(path.name for path in repositories.iterdir())
     assert names == sorted(stories.project(language).name for language in stories.LANGUAGES)

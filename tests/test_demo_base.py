@@ -27,16 +27,29 @@ def chat() -> Chat:
 TALK = [
     {"role": "system", "content": "You are a coding agent."},
     {"role": "user", "content": "Fix it."},
-    {"role": "assistant", "content": "Let me look.", "weight": 1, "tool_calls": [
-        tool_call(0, "read", {"filePath": "a.py", "limit": 3}), tool_call(1, "bash", {"command": "ls\n"})]},
+    {
+        "role": "assistant",
+        "content": "Let me look.",
+        "weight": 1,
+        "tool_calls": [
+            tool_call(0, "read", {"filePath": "a.py", "limit": 3}),
+            tool_call(1, "bash", {"command": "ls\n"}),
+        ],
+    },
     {"role": "tool", "tool_call_id": "call_0", "content": "x = 1"},
     {"role": "tool", "tool_call_id": "call_1", "content": "a.py"},
-    {"role": "assistant", "content": "", "weight": 1, "tool_calls": [
-        tool_call(2, "edit", {"filePath": "a.py", "oldString": "1", "newString": "", "replaceAll": True})]},
+    {
+        "role": "assistant",
+        "content": "",
+        "weight": 1,
+        "tool_calls": [
+            tool_call(2, "edit", {"filePath": "a.py", "oldString": "1", "newString": "", "replaceAll": True})
+        ],
+    },
     {"role": "tool", "tool_call_id": "call_2", "content": "Edit applied successfully."},
     {"role": "assistant", "content": "Done.", "weight": 1},
     {"role": "user", "content": "Thanks."},
-]  # fmt: skip
+]
 
 
 def test_the_template_keeps_prefixes(chat: Chat) -> None:
@@ -66,21 +79,28 @@ def test_calls_and_results_have_the_form_that_the_parser_reads(chat: Chat) -> No
     ("messages", "tools", "wanted"),
     [
         ([{"role": "user", "content": "Hi"}], None, "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"),
-        ([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": None}], None,
-         "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<|im_end|>\n<|im_start|>assistant\n"),
-        ([{"role": "tool", "content": "x"}], None,
-         "<|im_start|>user\n<tool_response>\nx\n</tool_response><|im_end|>\n<|im_start|>assistant\n"),
+        (
+            [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": None}],
+            None,
+            "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<|im_end|>\n<|im_start|>assistant\n",
+        ),
+        (
+            [{"role": "tool", "content": "x"}],
+            None,
+            "<|im_start|>user\n<tool_response>\nx\n</tool_response><|im_end|>\n<|im_start|>assistant\n",
+        ),
     ],
     ids=["one question", "an answer without text", "a result alone"],
-)  # fmt: skip
+)
 def test_short_conversations(chat: Chat, messages: list[dict], tools: list | None, wanted: str) -> None:
     assert chat.render(messages, tools, generation_prompt=True) == wanted
 
 
 def test_tools_are_listed_alike_with_and_without_a_system_prompt_and_server_defaults(chat: Chat) -> None:
     """A server adds empty descriptions to the schemas that it was sent."""
-    served = [{**tool, "function": {"name": None, "description": None, **tool["function"], "strict": None}}
-              for tool in TOOLS]  # fmt: skip
+    served = [
+        {**tool, "function": {"name": None, "description": None, **tool["function"], "strict": None}} for tool in TOOLS
+    ]
     text = chat.render(decoded(TALK[:2]), TOOLS)
     assert chat.render(decoded(TALK[:2]), served) == text
     listed = text[text.index("<tools>") : text.index("</tools>")]
@@ -127,6 +147,11 @@ def test_transformers_renders_and_tokenizes_alike(base: Path) -> None:
 def test_importing_the_makers_is_light() -> None:
     program = "import sys, make_base, make_history, make_repositories; print(*sys.modules)"
     paths = os.pathsep.join([str(ROOT / "demo"), str(ROOT / "scripts")])
-    done = subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": paths}, capture_output=True,
-                          text=True, check=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert not {"torch", "transformers", "tokenizers", "jinja2"} & set(done.stdout.split())

@@ -105,9 +105,21 @@ def test_a_well_pipeline_has_nothing_to_mend(well: Config, config_file: Path) ->
     assert data["ok"] and "Nothing to mend." in result.stderr
     states = {check["name"]: check["state"] for check in data["checks"]}
     assert {name for name, state in states.items() if state == "ok"} >= {
-        "versions", "tools", "disk", "configuration", "history", "base model", "chat template", "server",
-        "adapters served", "opencode", "agents", "context", "nights", "last run",
-    }  # fmt: skip
+        "versions",
+        "tools",
+        "disk",
+        "configuration",
+        "history",
+        "base model",
+        "chat template",
+        "server",
+        "adapters served",
+        "opencode",
+        "agents",
+        "context",
+        "nights",
+        "last run",
+    }
     assert all(check["fix"] for check in data["checks"] if check["state"] == "fail")
 
 
@@ -123,29 +135,49 @@ def opencode_model(config: Config, agent: str, model: str) -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[Config], object], str, str]] = {
-    "a key out of bounds": (lambda c: edit(c, "[serving]", "[training.rust]\nr = 7\n[serving]"), "configuration",
-                            "training.rust.r: expected one of"),
+    "a key out of bounds": (
+        lambda c: edit(c, "[serving]", "[training.rust]\nr = 7\n[serving]"),
+        "configuration",
+        "training.rust.r: expected one of",
+    ),
     "no database": (lambda c: c.databases()[0].write_text("not a database, not at all"), "history", "cannot be read"),
     "no base": (lambda c: edit(c, '"./base"', '"Org/Gone"'), "base model", "Org/Gone: not on this machine"),
     "no tokenizer": (lambda c: Path(c.base.model, "tokenizer.json").unlink(), "base model", "no tokenizer.json"),
     "no weights": (lambda c: Path(c.base.model, "model.safetensors").unlink(), "base model", "no weights"),
-    "half a download": (lambda c: write(Path(c.base.model, "model.safetensors.index.json"),
-                        {"weight_map": {"a": "model.safetensors", "b": "gone.safetensors"}}), "base model",
-                        "1 of 2 weight files are missing"),
+    "half a download": (
+        lambda c: write(
+            Path(c.base.model, "model.safetensors.index.json"),
+            {"weight_map": {"a": "model.safetensors", "b": "gone.safetensors"}},
+        ),
+        "base model",
+        "1 of 2 weight files are missing",
+    ),
     "another template": (lambda c: set_template(c, "f" * 16), "chat template", "build-rust (ffffffffffffffff)"),
     "no server": (lambda c: None, "server", "none at http://127.0.0.1:9"),
     "opencode not up to date": (lambda c: edit(c, "port = 9\n", "port = 10\n"), "opencode", "not up to date"),
     "opencode's file is no JSON": (lambda c: c.opencode.config.write_text("{,}"), "opencode", "line 1, column 2"),
-    "an agent of an adapter that is held": (lambda c: opencode_model(c, "build-ts", "vllm/build-ts"), "agents",
+    "an agent of an adapter that is held": (
+        lambda c: opencode_model(c, "build-ts", "vllm/build-ts"),
+        "agents",
         "agent build-ts: build-ts will not be served; no version of it is promoted, its newest version's verdict is "
-        "hold"),
-    "an agent of nobody": (lambda c: opencode_model(c, "mine", "vllm/build-cobol"), "agents",
-        "agent mine: build-cobol will not be served; no language of specialists.toml has it"),
-    "rows longer than served": (lambda c: edit(c, "port = 9\n", "port = 9\nmax_model_len = 4096\n"), "context",
-                                "rows may have 8,192 tokens"),
-    "no room for an answer": (lambda c: edit(c, "port = 9\n", "port = 9\noutput_tokens = 32768\n"), "context",
-                              "take 32,768 tokens of 32,768"),
-}  # fmt: skip
+        "hold",
+    ),
+    "an agent of nobody": (
+        lambda c: opencode_model(c, "mine", "vllm/build-cobol"),
+        "agents",
+        "agent mine: build-cobol will not be served; no language of specialists.toml has it",
+    ),
+    "rows longer than served": (
+        lambda c: edit(c, "port = 9\n", "port = 9\nmax_model_len = 4096\n"),
+        "context",
+        "rows may have 8,192 tokens",
+    ),
+    "no room for an answer": (
+        lambda c: edit(c, "port = 9\n", "port = 9\noutput_tokens = 32768\n"),
+        "context",
+        "take 32,768 tokens of 32,768",
+    ),
+}
 
 
 @pytest.mark.parametrize(("spoil", "name", "said"), BROKEN.values(), ids=BROKEN)
@@ -218,8 +250,11 @@ def with_rows(config: Config, tools: list[dict]) -> None:
 
 
 def tool(name: str, *arguments: str, required: tuple[str, ...] = ()) -> dict:
-    parameters = {"type": "object", "properties": {key: {"type": "string"} for key in arguments},
-                  "required": list(required)}  # fmt: skip
+    parameters = {
+        "type": "object",
+        "properties": {key: {"type": "string"} for key in arguments},
+        "required": list(required),
+    }
     return {"type": "function", "function": {"name": name, "parameters": parameters}}
 
 
@@ -230,10 +265,12 @@ def tool(name: str, *arguments: str, required: tuple[str, ...] = ()) -> dict:
         ([tool("read", "path")], ["shown in training but gone: edit"]),
         ([tool("read", "path"), tool("edit", "old"), tool("lsp")], ["never shown in training: lsp"]),
         ([tool("read", "file"), tool("edit", "old", "all")], ["changed since: edit (+all), read (+file -path)"]),
-        ([tool("read", "path", required=("path",)), tool("edit", "old")],
-         ["changed since: read (path required or not)"]),
+        (
+            [tool("read", "path", required=("path",)), tool("edit", "old")],
+            ["changed since: read (path required or not)"],
+        ),
     ],
-)  # fmt: skip
+)
 def test_tools_of_rows_against_tools_of_opencode(well: Config, now: list[dict], differences: list[str]) -> None:
     with_rows(well, [tool("read", "path"), tool("edit", "old"), tool("db_query", "sql")])
     captured(well, tools=now)
@@ -264,8 +301,10 @@ def test_the_newest_session_of_all_histories_tells_which_opencode_is_used(well: 
     new.session("ses_2")
     for path, version, milliseconds in ((old, "1.17.0", 1), (new.path, "1.19.2", 2)):
         with sqlite3.connect(path) as database:
-            database.execute("UPDATE session SET version = ?, time_created = ?, time_updated = ?",
-                             [version, milliseconds, milliseconds])  # fmt: skip
+            database.execute(
+                "UPDATE session SET version = ?, time_created = ?, time_updated = ?",
+                [version, milliseconds, milliseconds],
+            )
     edit(well, '"./opencode.db"', '"./new.db", "./opencode.db"')
     (check,) = of(load_config(well.path), "what opencode sends")
     assert check.says.endswith("your newest session is of 1.19.2")

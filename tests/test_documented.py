@@ -25,18 +25,10 @@ from specialists.sessions.languages import Judge
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^ *```(?:sh|bash)\n(.*?)^ *```", re.S | re.M)
 # programs of others: installing, and what needs a GPU or a person; what is named in them must be there
-OTHERS = (
-    "pip",
-    "hf",
-    "python3",
-    "pytest",
-    "mypy",
-    "ruff",
-    "opencode",
-    "systemctl",
-    "crontab",
-    "nvidia-smi",
-    "accelerate",
+OTHERS = tuple(
+    """
+    pip hf python3 pytest mypy ruff opencode systemctl crontab nvidia-smi accelerate
+""".split()
 )
 TASKS = """
 import json, sys
@@ -122,8 +114,14 @@ def test_what_only_looks_runs_on_a_fresh_machine(config_file: Path, command: str
     script, *options = command.split()
     prefix = [str(ROOT / "scripts" / script)] if script.endswith(".py") else ["-m", "doit", "-f", f"{ROOT}/dodo.py"]
     line = [sys.executable, *prefix, *(options if script.endswith(".py") else command.split())]
-    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=ROOT,
-                          env={**os.environ, "SPECIALISTS_CONFIG": str(config_file)})  # fmt: skip
+    done = subprocess.run(
+        line,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "SPECIALISTS_CONFIG": str(config_file)},
+    )
     assert "Traceback" not in done.stdout + done.stderr
     assert done.returncode in ((0,) if "doctor" not in command and command != "check" else (0, 1)), done.stderr
     assert done.stdout + done.stderr
@@ -176,7 +174,12 @@ def test_adding_go_is_adding_a_table(with_go: Path) -> None:
     go = config.language("go")
     assert not [finding for finding in config.findings if finding.fatal]
     assert (go.title, go.adapter, go.wanted, go.training.r, config.language("rust").training.r) == (
-        "Go", "build-go", (100, 300), 8, 16)  # fmt: skip
+        "Go",
+        "build-go",
+        (100, 300),
+        8,
+        16,
+    )
     assert system_prompt(go).startswith("You are build-go, a coding agent specialised in Go.")
     assert "Go: build examples: there are none yet" in as_text(status(config))
     wanted = {setting.path: setting.value for setting in settings(config)}
@@ -187,9 +190,14 @@ def test_adding_go_is_adding_a_table(with_go: Path) -> None:
 
 
 def test_go_has_its_tasks(with_go: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "doit", "-f", str(ROOT / "dodo.py"), "list", "--all", "-q"],
-                          capture_output=True, text=True, check=True, cwd=ROOT,
-                          env={**os.environ, "SPECIALISTS_CONFIG": str(with_go)})  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "doit", "-f", str(ROOT / "dodo.py"), "list", "--all", "-q"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env={**os.environ, "SPECIALISTS_CONFIG": str(with_go)},
+    )
     names = done.stdout.split()
     assert {"mine:go", "assemble:go", "train:go", "evaluate:go", "promote:go"} <= set(names)
     assert "augment:go" not in names

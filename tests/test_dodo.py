@@ -136,13 +136,15 @@ def test_canaries_of_the_history_and_of_commits_reach_nothing(pipeline: Path, tm
     history = History(folder / "opencode.db", schema="")
     history.numbers, history.clock = count(1000), count(START + 10**9, 1000)
     root = "/home/kim/src/demo"
-    for number, (request, output, old, new, path) in enumerate([
-        (f"Use {token} to log in", "ok", "a", "b", "x.py"),  # what the owner typed
-        ("Show the environment", f"AWS_ACCESS_KEY_ID={key}\n", "a", "b", "x.py"),  # what a command printed
-        ("Set the password", "ok", "pass", f'password = "{password}"', "x.py"),  # what the model wrote
-        ("Take it out again", "ok", f'password = "{password}"', "pass", "x.py"),
-        ("Name a file", "ok", "a", "b", f"{token}.py"),
-    ]):  # fmt: skip
+    for number, (request, output, old, new, path) in enumerate(
+        [
+            (f"Use {token} to log in", "ok", "a", "b", "x.py"),  # what the owner typed
+            ("Show the environment", f"AWS_ACCESS_KEY_ID={key}\n", "a", "b", "x.py"),  # what a command printed
+            ("Set the password", "ok", "pass", f'password = "{password}"', "x.py"),  # what the model wrote
+            ("Take it out again", "ok", f'password = "{password}"', "pass", "x.py"),
+            ("Name a file", "ok", "a", "b", f"{token}.py"),
+        ]
+    ):
         session = history.session(f"ses_canary_{number}", title=f"about {token}")
         asked = history.user(session, request)
         parts = edit(f"{root}/{path}", old, new), bash("cat .env && pytest", output)
@@ -150,14 +152,19 @@ def test_canaries_of_the_history_and_of_commits_reach_nothing(pipeline: Path, tm
             history.assistant(session, asked, part, finish="tool-calls")
         history.assistant(session, asked, text(f"Done, {'see ' + key if number == 1 else 'all of it'}."))
     functions = "".join(f"def work_{number}(x):\n    return x + {number}\n\n\n" for number in range(4))
-    make(folder / "repo", [
-        Made("Add the work", {"app.py": functions}),
-        Made(f"Rotate the token {token} for good", {"app.py": functions.replace("x + 1", "x - 1")}),
-        Made("Read the key from here", {"app.py": functions.replace("x + 1", f'connect(x, password="{password}")')}),
-        Made("Subtract in the second one", {"app.py": functions.replace("x + 1", "x - 11")}),
-        Made("Put the login in a file", {f"{key}.py": functions}),
-        Made("Multiply numbers in a helper of its own", {"helper.py": "def multiply(x, y):\n    return x * y\n"}),
-    ])  # fmt: skip
+    make(
+        folder / "repo",
+        [
+            Made("Add the work", {"app.py": functions}),
+            Made(f"Rotate the token {token} for good", {"app.py": functions.replace("x + 1", "x - 1")}),
+            Made(
+                "Read the key from here", {"app.py": functions.replace("x + 1", f'connect(x, password="{password}")')}
+            ),
+            Made("Subtract in the second one", {"app.py": functions.replace("x + 1", "x - 11")}),
+            Made("Put the login in a file", {f"{key}.py": functions}),
+            Made("Multiply numbers in a helper of its own", {"helper.py": "def multiply(x, y):\n    return x * y\n"}),
+        ],
+    )
     config = (folder / "specialists.toml").read_text()
     config = config.replace(
         'commands = ["pytest"]', 'commands = ["pytest"]\nrepositories = ["./repo"]\nsynthetic = true'

@@ -70,13 +70,16 @@ def test_new_file_is_written(lines: list[str], end: str) -> None:
     ("old", "new", "expected"),
     [
         ("    x = 7\n    y", "    x = 8\n    y", ("def f7():\n    x = 7", "def f7():\n    x = 8")),  # too little
-        ("    y = x + 1\n    return y\n\n\ndef f8", "    return x\n\n\ndef f8",  # stands 60 times: grows until unique
-         ("    x = 7\n    y = x + 1\n    return y", "    x = 7\n    return x")),
+        (
+            "    y = x + 1\n    return y\n\n\ndef f8",
+            "    return x\n\n\ndef f8",  # stands 60 times: grows until unique
+            ("    x = 7\n    y = x + 1\n    return y", "    x = 7\n    return x"),
+        ),
         ("def f8():\n", "def other_name():\n", ("def f8():", "def other_name():")),  # unique as it stands
         ("def f8():\n", "def f8():\n    print(8)\n", ("def f8():", "def f8():\n    print(8)")),  # insertion
         ("def f8():\n    x = 8\n    y = x + 1\n    return y\n\n\n", "", None),  # deletion
     ],
-)  # fmt: skip
+)
 def test_old_string_is_short_and_unique(old: str, new: str, expected: tuple[str, str] | None) -> None:
     assert FUNCTIONS.count(old) == 1
     made = change(FUNCTIONS, FUNCTIONS.replace(old, new))

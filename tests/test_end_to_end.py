@@ -57,8 +57,16 @@ def run_agent(opencode: str, served: Served, agent: str) -> subprocess.Completed
     project.mkdir(parents=True, exist_ok=True)
     variables = {**prepare(home, ""), "PWD": str(project)}
     del variables["OPENCODE_CONFIG"]
-    return subprocess.run([opencode, "run", "--agent", agent, "Halve it"], cwd=project, env=variables, check=False,
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS)  # fmt: skip
+    return subprocess.run(
+        [opencode, "run", "--agent", agent, "Halve it"],
+        cwd=project,
+        env=variables,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
 
 
 def answered_by(opencode: str, served: Served, agent: str) -> set[str]:

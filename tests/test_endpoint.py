@@ -158,8 +158,11 @@ def test_a_model_words_the_requests_of_commits(form, config_file, tmp_path, sums
 
 
 def test_of_two_requests_the_one_that_is_enough_is_taken(config_file, tmp_path, sums, endpoint) -> None:
-    endpoint.answer = lambda question: worded(question) if not question.endswith("Answer yes or no.") else (
-        "**Yes**, it is." if "Please" in question else "No.")  # fmt: skip
+    endpoint.answer = lambda question: (
+        worded(question)
+        if not question.endswith("Answer yes or no.")
+        else ("**Yes**, it is." if "Please" in question else "No.")
+    )
     rows, _ = mine(asking(config_file, endpoint.url), sums, tmp_path / "out.jsonl")
     assert [row["source"]["request"] for row in rows] == ["detailed"] * 3
     endpoint.answer = lambda question: "No." if question.endswith("Answer yes or no.") else "mend it"
@@ -184,8 +187,12 @@ def test_an_endpoint_that_fails_loses_nothing(config_file, tmp_path, sums, endpo
     endpoint.answer = lambda question: worded(question) if not question.endswith("Answer yes or no.") else "Yes."
     rows, _ = mine(config, sums, output)
     known = (tmp_path / ".out.requests.json").read_bytes()
-    git_repositories.add(sums, [git_repositories.Made("Count the items of a list", {"b.py": "b = 1\n"})],
-                         git_repositories.START + 99999, fresh=False)  # fmt: skip
+    git_repositories.add(
+        sums,
+        [git_repositories.Made("Count the items of a list", {"b.py": "b = 1\n"})],
+        git_repositories.START + 99999,
+        fresh=False,
+    )
     endpoint.answer = lambda question: answer("")  # breaks: no answer at all
     now, summary = mine(config, sums, output, code=3)
     assert len(now) == 4 and {row["id"] for row in rows} < {row["id"] for row in now}, "those that were asked stay"

@@ -20,9 +20,14 @@ from specialists.secrets import Rules, redact
 pytestmark = pytest.mark.slow
 
 SETTINGS = dataclasses.replace(
-    Training(), max_steps=8, optimizer="adamw_torch", quantization="none", learning_rate=1e-2,
-    gradient_accumulation=2, max_length=512,
-)  # fmt: skip
+    Training(),
+    max_steps=8,
+    optimizer="adamw_torch",
+    quantization="none",
+    learning_rate=1e-2,
+    gradient_accumulation=2,
+    max_length=512,
+)
 EVALUATION = """
 [training]
 quantization = "none"

@@ -36,8 +36,14 @@ def test_labelled_turns(judge: Judge) -> None:
     [
         ("cargo test -q", {("rust", "command", "cargo test")}),
         ("cd x && RUSTFLAGS=-g sudo cargo build | tee log", {("rust", "command", "cargo build")}),
-        ("bundle exec rspec a_spec.rb", {("ruby", "command", "bundle exec"), ("ruby", "command", "rspec a_spec.rb"),
-                                         ("ruby", "argument", "a_spec.rb")}),
+        (
+            "bundle exec rspec a_spec.rb",
+            {
+                ("ruby", "command", "bundle exec"),
+                ("ruby", "command", "rspec a_spec.rb"),
+                ("ruby", "argument", "a_spec.rb"),
+            },
+        ),
         ("bin/rails test", {("ruby", "command", "bin/rails test")}),
         ("sed -i s/a/b/ src/x.rs", {("rust", "edit", "src/x.rs")}),
         ("sed -n 1,5p src/x.rs", {("rust", "argument", "src/x.rs")}),
@@ -46,7 +52,7 @@ def test_labelled_turns(judge: Judge) -> None:
         ("git commit -m 'cargo test'", set()),
         ("/usr/local/bin/cargo test", {("rust", "command", "/usr/local/bin/cargo test")}),
     ],
-)  # fmt: skip
+)
 def test_commands(judge: Judge, line: str, expected: set[tuple[str, str, str]]) -> None:
     found = {(item.language, item.kind, item.detail) for item in judge.items(turn(1, "", [bash(line)]))}
     assert found == expected
@@ -64,8 +70,11 @@ def test_another_language_is_another_table(judge: Judge) -> None:
 def test_evidence_is_explained_heaviest_first(judge: Judge) -> None:
     items = judge.items(turn(1, "look at src/lib.rs", [read("src/lib.rs"), edit("src/lib.rs"), grep("x", "*.ts")]))
     assert [(item.weight, item.language, item.kind) for item in items] == [
-        (10, "rust", "edit"), (2, "rust", "named by the user"), (2, "rust", "read"), (1, "ts", "searched"),
-    ]  # fmt: skip
+        (10, "rust", "edit"),
+        (2, "rust", "named by the user"),
+        (2, "rust", "read"),
+        (1, "ts", "searched"),
+    ]
 
 
 def test_a_manifest_counts_once_however_often_it_is_touched(judge: Judge) -> None:

@@ -175,8 +175,17 @@ def test_odd_names_and_messages(tmp_path: Path) -> None:
         for path, content in commit.files.items():
             (folder / path).write_text(content)
         git(folder, "add", "-A")
-        git(folder, "-c", f"user.email={commit.email}", "commit", "-q", "--allow-empty", "--allow-empty-message", "-m",
-            commit.message)  # fmt: skip
+        git(
+            folder,
+            "-c",
+            f"user.email={commit.email}",
+            "commit",
+            "-q",
+            "--allow-empty",
+            "--allow-empty-message",
+            "-m",
+            commit.message,
+        )
     with GitSource(folder) as source:
         chosen = [(commit, commit.changes) for commit in source.commits()]
         read = list(source.read(chosen))
@@ -283,10 +292,11 @@ BROKEN: dict[str, Callable[[Path], object]] = {
     "packed references that are a FIFO": lambda folder: fifo(folder, "packed-refs", "ref: refs/heads/none"),
     "alternates that are a FIFO": lambda folder: fifo(folder, "objects/info/alternates"),
     "a pack that is a FIFO": lambda folder: fifo(folder, "objects/pack/pack-1.idx"),
-    "a pack without end": lambda folder: made(folder, "HEAD", None) and os.symlink(
-        "/dev/zero", folder / ".git/objects/pack/pack-1.idx"),
+    "a pack without end": lambda folder: (
+        made(folder, "HEAD", None) and os.symlink("/dev/zero", folder / ".git/objects/pack/pack-1.idx")
+    ),
     "references in tables": lambda folder: made(folder, "HEAD", "ref: refs/heads/.invalid"),
-}  # fmt: skip
+}
 
 
 def made(folder: Path, name: str, content: str | None) -> Path:

@@ -88,9 +88,13 @@ def missing_blob(folder: Path) -> str:
 def partial(*pairs: tuple[str, str]) -> Callable[[Path, Path], None]:
     def plant(folder: Path, program: Path) -> None:
         missing_blob(folder)
-        config(("core.repositoryFormatVersion", "1"), ("extensions.partialClone", "origin"),
-               ("remote.origin.promisor", "true"), ("remote.origin.partialCloneFilter", "blob:none"), *pairs)(
-            folder, program)  # fmt: skip
+        config(
+            ("core.repositoryFormatVersion", "1"),
+            ("extensions.partialClone", "origin"),
+            ("remote.origin.promisor", "true"),
+            ("remote.origin.partialCloneFilter", "blob:none"),
+            *pairs,
+        )(folder, program)
 
     return plant
 
@@ -127,23 +131,41 @@ TRAPS = [
     Trap("external diff", config(("diff.external", "PROGRAM")), ("diff", "HEAD~1", "HEAD")),
     Trap("diff command", attributes(("diff.evil.command", "PROGRAM")), ("diff", "HEAD~1", "HEAD")),
     Trap("textconv", attributes(("diff.evil.textconv", "PROGRAM")), ("log", "-p")),
-    Trap("filter", attributes(("filter.evil.clean", "PROGRAM"), ("filter.evil.smudge", "PROGRAM")),
-         ("checkout", "-q", "HEAD~1")),
+    Trap(
+        "filter",
+        attributes(("filter.evil.clean", "PROGRAM"), ("filter.evil.smudge", "PROGRAM")),
+        ("checkout", "-q", "HEAD~1"),
+    ),
     Trap("gpg program", signed, ("log",)),
     Trap("hooks path", hooks, ("checkout", "-q", "-b", "other")),
-    Trap("ssh command", partial(("core.sshCommand", "PROGRAM"), ("remote.origin.url", "ssh://localhost/x")),
-         ("log", "-p"), examples=2),
-    Trap("upload-pack", partial(("remote.origin.uploadpack", "PROGRAM"), ("remote.origin.url", ".")),
-         ("log", "-p"), examples=2),
-    Trap("remote helper", partial(("protocol.ext.allow", "always"), ("remote.origin.url", "ext::PROGRAM")),
-         ("log", "-p"), examples=2),
-    Trap("pager and alias", config(("core.pager", "PROGRAM"), ("pager.log", "PROGRAM"), ("alias.peek", "!PROGRAM")),
-         ("peek",)),
+    Trap(
+        "ssh command",
+        partial(("core.sshCommand", "PROGRAM"), ("remote.origin.url", "ssh://localhost/x")),
+        ("log", "-p"),
+        examples=2,
+    ),
+    Trap(
+        "upload-pack",
+        partial(("remote.origin.uploadpack", "PROGRAM"), ("remote.origin.url", ".")),
+        ("log", "-p"),
+        examples=2,
+    ),
+    Trap(
+        "remote helper",
+        partial(("protocol.ext.allow", "always"), ("remote.origin.url", "ext::PROGRAM")),
+        ("log", "-p"),
+        examples=2,
+    ),
+    Trap(
+        "pager and alias",
+        config(("core.pager", "PROGRAM"), ("pager.log", "PROGRAM"), ("alias.peek", "!PROGRAM")),
+        ("peek",),
+    ),
     Trap("include path", included, ("status",)),
     Trap("replace refs", replaced, ("log", "-p"), content=True),
     Trap("alternates outside", borrowed, ("show", "HEAD:factor.py"), content=True, examples=2),
     Trap(".git file", pointer, ("status",)),
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")

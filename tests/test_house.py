@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from specialists import sources
 
 SCRIPTS = sorted(path for path in (ROOT / "scripts").glob("*.py"))
 PACKAGE = ROOT / "scripts" / "specialists"
@@ -19,8 +18,12 @@ MODULES = {
     for path in PACKAGE.rglob("*.py")
     if path.stem not in ("__init__", "pipeline")
 }
-HEAVY = {"torch", "transformers", "peft", "trl", "datasets", "numpy", "tokenizers", "tree_sitter", "rensa", "openai",
-         "jinja2", "huggingface_hub", "safetensors", "vllm"}  # fmt: skip
+HEAVY = set(
+    """
+    torch transformers peft trl datasets numpy tokenizers tree_sitter rensa openai jinja2 huggingface_hub safetensors
+    vllm
+""".split()
+)
 
 
 def imported(path: Path) -> set[str]:
@@ -102,8 +105,12 @@ def test_files_and_functions_stay_short() -> None:
     texts = {path.name: path.read_text(encoding="utf-8") for path in files}
     tests = {path.name: path.read_text(encoding="utf-8") for path in ROOT.glob("tests/*.py")}
     assert {name: lines for name, text in (texts | tests).items() if (lines := len(text.splitlines())) > 400} == {}
-    functions = [(name, node) for name, text in texts.items() for node in ast.walk(ast.parse(text))
-                 if isinstance(node, ast.FunctionDef)]  # fmt: skip
+    functions = [
+        (name, node)
+        for name, text in texts.items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef)
+    ]
     long = [(name, node.name) for name, node in functions if node.end_lineno - node.lineno >= 60]
     assert long == []
 
@@ -115,18 +122,6 @@ def test_every_task_has_a_sentence_and_stands_in_the_readme() -> None:
             task = node.name.removeprefix("task_").replace("_", "-")
             assert (ast.get_docstring(node) or "").endswith("."), task
             assert task in readme, task
-
-
-@pytest.mark.parametrize("script", [path.stem for path in SCRIPTS])
-def test_a_step_runs_again_when_any_module_that_it_imports_changes(script: str) -> None:
-    ahead, seen = imported(ROOT / "scripts" / f"{script}.py"), set()
-    while ahead:
-        module = ahead.pop()
-        if module not in seen | {"cli", "config", "tables"}:
-            seen.add(module)
-            ahead |= imported(MODULES[module])
-    files = {Path(path) for path in sources.code(script)}
-    assert files == {ROOT / "scripts" / f"{script}.py"} | {MODULES[module] for module in seen}
 
 
 @pytest.mark.xdist_group("house")

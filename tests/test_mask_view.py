@@ -61,7 +61,10 @@ def test_doit_shows_a_row(project: Path) -> None:
     row = tiny_models.rows(3, "rust")[0]
     done = subprocess.run(
         [sys.executable, "-m", "doit", "show-mask", row["id"]],
-        cwd=ROOT, env={**os.environ, "SPECIALISTS_CONFIG": str(project)}, capture_output=True, text=True,
+        cwd=ROOT,
+        env={**os.environ, "SPECIALISTS_CONFIG": str(project)},
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     assert done.returncode == 0 and "⟦" in done.stdout, done.stderr

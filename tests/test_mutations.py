@@ -142,11 +142,14 @@ def test_every_operator_is_shown_here() -> None:
 
 
 WORDS = [  # what a request speaks of
-    (SWIFT, "if a == nil || b?.c == false { g() }", {"equality: a, nil", "equality: b?.c, false",
-                                                     "logic: a == nil, b?.c == false"}),
+    (
+        SWIFT,
+        "if a == nil || b?.c == false { g() }",
+        {"equality: a, nil", "equality: b?.c, false", "logic: a == nil, b?.c == false"},
+    ),
     (SWIFT, "let c = a >= b && x < y", {"boundary: a, b", "boundary: x, y", "logic: a >= b, x < y"}),
     (RUBY, "c = a == 1 || b > 2", {"equality: a, 1", "boundary: b, 2", "logic: a == 1, b > 2"}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("grammar", "statement", "told"), WORDS)

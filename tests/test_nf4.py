@@ -163,16 +163,26 @@ def test_the_base_is_never_whole_in_16_bits(base: Base, tmp_path: Path) -> None:
     torch.set_default_dtype(torch.bfloat16)
     try:
         folder = tiny_models.save_base(
-            tmp_path, "qwen3_next", shard="20MB", num_hidden_layers=32, num_experts=8, hidden_size=512,
+            tmp_path,
+            "qwen3_next",
+            shard="20MB",
+            num_hidden_layers=32,
+            num_experts=8,
+            hidden_size=512,
             moe_intermediate_size=128,
-        )  # fmt: skip
+        )
     finally:
         torch.set_default_dtype(torch.float32)
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     assert len(list(folder.glob("*.safetensors"))) > 5 and size > 100e6
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}  # what is freed is given back at once
-    done = subprocess.run([sys.executable, "-c", PEAK, str(folder), str(ROOT / "scripts"), base.model],
-                          capture_output=True, text=True, check=True, env=environment)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, str(folder), str(ROOT / "scripts"), base.model],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
     peak, kept = map(int, done.stdout.split())
     print(f"{size / 1e6:.0f} MB in 16 bits, peak {peak / 1e6:.0f} MB, kept {kept / 1e6:.0f} MB")  # noqa: T201
     assert peak < 0.6 * size and kept < 0.4 * size

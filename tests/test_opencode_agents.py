@@ -47,9 +47,15 @@ def ask(opencode: str, config: Config, model: ScriptedModel, home: Path, *argume
     project.mkdir()
     with model.serving():
         done = subprocess.run(
-            [opencode, "run", *arguments], cwd=project, env=variables, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=SECONDS, check=False,
-        )  # fmt: skip
+            [opencode, "run", *arguments],
+            cwd=project,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr
     assert target.read_bytes() == merged, "opencode leaves the file alone"
     return done.stdout

@@ -76,13 +76,14 @@ def test_replay_equals_the_requests_that_the_server_saw(shared_samples: Path) ->
 def test_replay_of_results_that_were_never_finished(history: History) -> None:
     user = history.user("ses_1")
     history.assistant(
-        "ses_1", user,
+        "ses_1",
+        user,
         tool("bash", {"command": "a"}, status="running"),
         tool("bash", {"command": "b"}, status="pending"),
         tool("bash", {"command": "c"}, "long gone", time={"compacted": 1}),
         tool("bash", {"command": "d"}, status="error", error="boom", metadata={"interrupted": True, "output": "part"}),
         tool("bash", {"command": "e"}, status="error", error="boom"),
-    )  # fmt: skip
+    )
     results = [message["content"] for message in replay(only_session(history).messages) if message["role"] == "tool"]
     interrupted = "[Tool execution was interrupted]"
     assert results == [interrupted, interrupted, "[Old tool result content cleared]", "part", "boom"]
@@ -147,13 +148,21 @@ REASONS: list[tuple[str, list[Any], dict[str, Any], str | None]] = [
     ("unknown command", [bash("crago test", "not found", exit=127)], {}, "failed"),
     ("tests that fail are no failure", [bash("cargo test", "FAILED", exit=101)], {}, None),
     ("unknown tool", [tool("invalid", {"tool": "search", "error": "…"})], {}, "invalid call"),
-    ("bad arguments", [tool("read", {}, status="error", error="read was called with invalid arguments")], {},
-     "invalid call"),
+    (
+        "bad arguments",
+        [tool("read", {}, status="error", error="read was called with invalid arguments")],
+        {},
+        "invalid call",
+    ),
     ("retired tool", [tool("list", {"path": "."})], {}, "tool of another version"),
-    ("a patch of unknown text", [tool("apply_patch", {"patchText": "*** Update File: a\n@@\n-x\n+y"})], {},
-     "no exact edit for apply_patch"),
+    (
+        "a patch of unknown text",
+        [tool("apply_patch", {"patchText": "*** Update File: a\n@@\n-x\n+y"})],
+        {},
+        "no exact edit for apply_patch",
+    ),
     ("a plugin's tool", [tool("db_query", {"sql": "select 1"})], {}, None),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("parts", "data", "reason"), [case[1:] for case in REASONS], ids=[case[0] for case in REASONS])
@@ -262,8 +271,10 @@ def test_attachments_and_images(history: History) -> None:
     history.message("ses_1", {"role": "user"}, parts)
     (turn,) = turns_of(history)
     assert turn.request.split("\n") == [
-        "Called the Read tool with the following input: {}", "[Attached image/png: p.png]", "Describe it please"
-    ]  # fmt: skip
+        "Called the Read tool with the following input: {}",
+        "[Attached image/png: p.png]",
+        "Describe it please",
+    ]
 
 
 @pytest.mark.parametrize("name", ["opencode-1.1.65", "opencode-1.2.1.db", "opencode-1.14.34.db"])

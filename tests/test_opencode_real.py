@@ -43,8 +43,16 @@ def opencode() -> str:
             pytest.skip("npm is not here")
         CACHE.mkdir(parents=True, exist_ok=True)
         building = tempfile.mkdtemp(dir=CACHE)
-        command = ["npm", "install", "--prefix", building, "--ignore-scripts", "--no-audit", "--no-fund",
-                   f"{package}@{VERSION}"]  # fmt: skip
+        command = [
+            "npm",
+            "install",
+            "--prefix",
+            building,
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            f"{package}@{VERSION}",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         if done.returncode:
             shutil.rmtree(building)
@@ -80,8 +88,14 @@ def served(program: str, home: Path, project: Path, model_url: str) -> Iterator[
     """`opencode serve`; gives a function that posts to it."""
     variables = {**prepare(home, model_url), "PWD": str(project)}
     shutil.copy(home / "opencode.json", project)  # the v2 engine does not look at OPENCODE_CONFIG
-    process = subprocess.Popen([program, "serve", "--port", "0"], cwd=project, env=variables, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+    process = subprocess.Popen(
+        [program, "serve", "--port", "0"],
+        cwd=project,
+        env=variables,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     try:
         url = next(found[0] for line in process.stdout if (found := re.search(r"http://[\d.:]+", line)))
 
@@ -147,12 +161,19 @@ def test_a_session_of_the_v2_engine_appears_as_the_server_saw_it(
 ) -> None:
     path = str(project / "src" / "lib.rs")
     script = [
-        ("Looking.", [("read", {"path": path}), ("read", {"path": path, "offset": 2, "limit": 1}),
-                      ("bash", {"command": "ls src; exit 3"}), ("write", {"path": "new.rs", "content": "// é\n"})]),
+        (
+            "Looking.",
+            [
+                ("read", {"path": path}),
+                ("read", {"path": path, "offset": 2, "limit": 1}),
+                ("bash", {"command": "ls src; exit 3"}),
+                ("write", {"path": "new.rs", "content": "// é\n"}),
+            ],
+        ),
         ("", [("edit", {"path": path, "oldString": "x / 4", "newString": "x / 2"}), ("search", {})]),
         ("", [("edit", {"path": path, "oldString": "x / 3", "newString": "x / 2"})]),
         ("Done.", []),
-    ]  # fmt: skip
+    ]
     home = tmp_path / "opencode-home"
     database = home / "data" / "opencode" / "opencode.db"
     with ScriptedModel(script).serving() as model, served(opencode, home, project, model.url) as post:

@@ -9,15 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from specialists.agent import TOOLS
-from specialists.tools import (
-    Call,
-    Files,
-    agent_tools,
-    compact,
-    infer_schemas,
-    present_calls,
-    present_output,
-)
+from specialists.tools import Call, Files, agent_tools, compact, infer_schemas, present_calls, present_output
 
 READ = (
     "<path>a.py</path>\n<type>file</type>\n<content>\n1: x = 1\n2: y = 1\n\n(End of file - total 2 lines)\n</content>"
@@ -31,15 +23,21 @@ READ = (
         ("shell", {"command": "ls"}, ("bash", {"command": "ls"})),
         ("read", {"path": "a", "limit": 3}, ("read", {"filePath": "a", "limit": 3})),
         ("grep", {"pattern": "x", "path": "src"}, ("grep", {"pattern": "x", "path": "src"})),
-        ("subagent", {"description": "d", "prompt": "p", "subagent_type": "s"},
-         ("task", {"description": "d", "prompt": "p", "subagent_type": "s"})),
-        ("todowrite", {"todos": [{"content": "c", "status": "s", "priority": "p", "id": "1"}]},
-         ("todowrite", {"todos": [{"content": "c", "status": "s", "priority": "p"}]})),
+        (
+            "subagent",
+            {"description": "d", "prompt": "p", "subagent_type": "s"},
+            ("task", {"description": "d", "prompt": "p", "subagent_type": "s"}),
+        ),
+        (
+            "todowrite",
+            {"todos": [{"content": "c", "status": "s", "priority": "p", "id": "1"}]},
+            ("todowrite", {"todos": [{"content": "c", "status": "s", "priority": "p"}]}),
+        ),
         ("db_query", {"sql": "x"}, ("db_query", {"sql": "x"})),
         ("list", {"path": "."}, None),
         ("edit", {"filePath": "a", "newString": "b"}, None),
     ],
-)  # fmt: skip
+)
 def test_names_and_arguments(name: str, arguments: dict[str, Any], expected: tuple[str, dict] | None) -> None:
     calls = present_calls(Call(name, arguments, "out"), Files())
     assert expected is None if calls is None else [(call.name, call.arguments) for call in calls] == [expected]
@@ -54,8 +52,10 @@ def patch(*lines: str) -> Call:
     [
         (["*** Update File: a.py", "@@", "-x = 1", "+x = 2"], [("edit", "x = 1", "x = 2")]),
         (["*** Update File: a.py", "@@", " x = 1", "-y = 1", "+y = 2"], [("edit", "x = 1\ny = 1", "x = 1\ny = 2")]),
-        (["*** Update File: a.py", "@@", "-x = 1", "+x = 2", "@@", "-y = 1", "+y = 2"],
-         [("edit", "x = 1", "x = 2"), ("edit", "y = 1", "y = 2")]),
+        (
+            ["*** Update File: a.py", "@@", "-x = 1", "+x = 2", "@@", "-y = 1", "+y = 2"],
+            [("edit", "x = 1", "x = 2"), ("edit", "y = 1", "y = 2")],
+        ),
         (["*** Add File: b.py", "+z = 1", "+", "+w = 2"], [("write", None, "z = 1\n\nw = 2\n")]),
         (["*** Update File: a.py", "@@", "- = 1", "+ = 2"], None),  # stands there twice
         (["*** Update File: a.py", "@@", "-x  = 1", "+x = 2"], None),  # stands there otherwise
@@ -64,7 +64,7 @@ def patch(*lines: str) -> Call:
         (["*** Delete File: a.py"], None),
         (["nonsense"], None),
     ],
-)  # fmt: skip
+)
 def test_patches_become_edits_where_that_is_exact(lines: list[str], expected: list[tuple] | None) -> None:
     files = Files()
     files.after(Call("read", {"filePath": "a.py"}, READ))
@@ -94,16 +94,20 @@ def test_a_file_that_may_have_changed_is_not_known(between: Call) -> None:
     ("name", "structured", "output", "expected"),
     [
         ("read", {"content": "x = 1\ny = 1\n"}, "{}", READ),
-        ("read", {"content": "y = 1\nz = 1", "offset": 2, "truncated": True, "next": 4}, "{}",
-         "<path>a.py</path>\n<type>file</type>\n<content>\n2: y = 1\n3: z = 1\n\n(Showing lines 2-3. "
-         "Use offset=4 to continue.)\n</content>"),
+        (
+            "read",
+            {"content": "y = 1\nz = 1", "offset": 2, "truncated": True, "next": 4},
+            "{}",
+            "<path>a.py</path>\n<type>file</type>\n<content>\n2: y = 1\n3: z = 1\n\n(Showing lines 2-3. "
+            "Use offset=4 to continue.)\n</content>",
+        ),
         ("read", {"entries": []}, '{"entries":[]}', '{"entries":[]}'),
         ("edit", {"files": []}, "Edited file successfully: a.py", "Edit applied successfully."),
         ("write", {}, "Created file successfully: a.py", "Wrote file successfully."),
         ("bash", {"exit": 1}, "no\n\nCommand exited with code 1.", "no"),
         ("grep", {}, "Found 1 matches", "Found 1 matches"),
     ],
-)  # fmt: skip
+)
 def test_results_of_the_v2_engine(name: str, structured: dict[str, Any], output: str, expected: str) -> None:
     assert present_output(name, {"path": "a.py"}, structured, output) == expected
 

@@ -42,7 +42,7 @@ def test_texts(text: str, expected: str) -> None:
         ("/", "/", "/etc/passwd", "/etc/passwd"),
         ("", "", "/etc/passwd", "/etc/passwd"),
     ],
-)  # fmt: skip
+)
 def test_folders(directory: str, root: str, text: str, expected: str) -> None:
     assert ProjectPaths(directory, root).text(text) == expected
 

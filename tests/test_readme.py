@@ -91,9 +91,16 @@ def real(demo: subprocess.CompletedProcess, checkout: Path) -> dict[str, str]:
     rows = [json.loads(line) for line in (checkout / "demo/out/data/train/rust.jsonl").open(encoding="utf-8")]
     row = next(row for row in rows if row["source"]["kind"] == "session")
     version = os.readlink(checkout / "demo/out/adapters/build-rust/latest")
-    return {"1a2b3c4d": row["id"], "ROW-ID": row["id"], "ses_2062af4d80": row["source"]["session"], "TEXT": "tried it",
-            "VERSION": version, "ID": row["source"]["session"], "~/src/tengu": "demo/out/repositories/tidegauge",
-            ".venv/bin/python": sys.executable}  # fmt: skip
+    return {
+        "1a2b3c4d": row["id"],
+        "ROW-ID": row["id"],
+        "ses_2062af4d80": row["source"]["session"],
+        "TEXT": "tried it",
+        "VERSION": version,
+        "ID": row["source"]["session"],
+        "~/src/tengu": "demo/out/repositories/tidegauge",
+        ".venv/bin/python": sys.executable,
+    }
 
 
 # command -> how it ends and what it says
@@ -143,8 +150,15 @@ def test_a_specialist_of_the_demo_answers_in_opencode(
     home = checkout / "home"
     variables = {**prepare(home, ""), "OPENCODE_CONFIG": str(configuration)}
     start = len(server.read_text())
-    done = subprocess.run([program, "run", "--agent", "build-python", "Add a total to the ledger"], check=False,
-                          cwd=checkout / "demo/out/repositories/ledgerlines", stdin=subprocess.DEVNULL,
-                          env=variables, capture_output=True, text=True, timeout=SECONDS)  # fmt: skip
+    done = subprocess.run(
+        [program, "run", "--agent", "build-python", "Add a total to the ledger"],
+        check=False,
+        cwd=checkout / "demo/out/repositories/ledgerlines",
+        stdin=subprocess.DEVNULL,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
     assert done.returncode == 0 and done.stdout.strip(), done.stderr
     assert '"POST /v1/chat/completions HTTP/1.1" 200' in server.read_text()[start:]

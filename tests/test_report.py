@@ -70,11 +70,24 @@ def test_everything_is_there(config_file: Path) -> None:
     built(config_file)
     _html, page = page_of(config_file)
     for words in (
-        "Rust", "promote", "1.500 → 1.200 (-20.0%)", "-0.400 to -0.200", "answered by the version of 2026-11-23 09:15",
-        "TypeScript", "hold", "the base", "Ruby: train: never trained", "~/gone: not there",
-        "lost: failed edit", "Longest 7,900 of 8,192", "1,048,576", "13 min, 3.0 GiB",
-        'read {"filePath": "README.md"}', "as of 2026-11-23 09:20 UTC", "100 short of what is wanted"[4:],
-    ):  # fmt: skip
+        "Rust",
+        "promote",
+        "1.500 → 1.200 (-20.0%)",
+        "-0.400 to -0.200",
+        "answered by the version of 2026-11-23 09:15",
+        "TypeScript",
+        "hold",
+        "the base",
+        "Ruby: train: never trained",
+        "~/gone: not there",
+        "lost: failed edit",
+        "Longest 7,900 of 8,192",
+        "1,048,576",
+        "13 min, 3.0 GiB",
+        'read {"filePath": "README.md"}',
+        "as of 2026-11-23 09:20 UTC",
+        "100 short of what is wanted"[4:],
+    ):
         assert words in page.words, words
     assert page.tags.count("svg") == 1 + 5 + 4 + 3 + 2  # intervals; examples, lengths, curves, spreads
     assert page.words.count("assistant, learned Better. edit") == 4
@@ -86,9 +99,15 @@ def test_what_else_was_measured_stands_beside_the_loss(config_file: Path) -> Non
     config = built(config_file)
     latest = adapter_folder(config, config.language("rust")).latest
     rows = [
-        {"id": str(n), "cluster": str(n), "tokens": 10, "nll": {"base": 20.0, "adapter": 10.0, "prompt": 15.0},
-         "parts": {"code": {"tokens": 4, "nll": {"base": 8.0, "adapter": 5.0}}}} for n in range(6)
-    ]  # fmt: skip
+        {
+            "id": str(n),
+            "cluster": str(n),
+            "tokens": 10,
+            "nll": {"base": 20.0, "adapter": 10.0, "prompt": 15.0},
+            "parts": {"code": {"tokens": 4, "nll": {"base": 8.0, "adapter": 5.0}}},
+        }
+        for n in range(6)
+    ]
     rates = {
         "called": 1.0,
         "valid": 0.98,
@@ -103,11 +122,16 @@ def test_what_else_was_measured_stands_beside_the_loss(config_file: Path) -> Non
     write_json(latest / alive.ALIVE, {"server": "x", "faults": []})
     _html, page = page_of(config_file)
     for words in (
-        "loss on code 2.000 1.250", "should not forget 2.000 1.000", "told your instructions 1.500 1.000",
-        "edits that apply 75% 100%", "tool calls that hold 98% 98%", "likeness to your own edit 50% 50%",
-        "Better in 6 sessions and commits, worse in 0.", "The server applies it as it was evaluated.",
+        "loss on code 2.000 1.250",
+        "should not forget 2.000 1.000",
+        "told your instructions 1.500 1.000",
+        "edits that apply 75% 100%",
+        "tool calls that hold 98% 98%",
+        "likeness to your own edit 50% 50%",
+        "Better in 6 sessions and commits, worse in 0.",
+        "The server applies it as it was evaluated.",
         "Not tried in a server yet.",
-    ):  # fmt: skip
+    ):
         assert words in page.words, words
     assert "exactly your own edit" not in page.words
     write_json(latest / alive.ALIVE, {"server": "x", "faults": ["the server answers as the base does"]})
@@ -199,8 +223,10 @@ def test_the_script(config_file: Path) -> None:
     command = [sys.executable, str(ROOT / "scripts" / "report.py"), "--config", str(config_file), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == {
-        "report": str(config_file.parent / "reports" / "index.html"), "changed": True, "problems": [],
-    }  # fmt: skip
+        "report": str(config_file.parent / "reports" / "index.html"),
+        "changed": True,
+        "problems": [],
+    }
 
 
 @given(st.floats(-1e6, 1e6), st.floats(0, 1e6), st.integers(2, 6))

@@ -37,11 +37,15 @@ def row(name: str = "edit", arguments: dict | None = None) -> Record:
         {"role": "user", "content": "Add two, the key is AKIA."},
         {"role": "assistant", "content": "", "weight": 1, "tool_calls": [tool_call(0, "read", {"filePath": "a.py"})]},
         {"role": "tool", "tool_call_id": "call_0", "content": read_result("a.py", FILE)},
-        {"role": "assistant", "content": "Two it is.", "weight": 1,
-         "tool_calls": [tool_call(1, name, arguments or EDIT)]},
+        {
+            "role": "assistant",
+            "content": "Two it is.",
+            "weight": 1,
+            "tool_calls": [tool_call(1, name, arguments or EDIT)],
+        },
         {"role": "tool", "tool_call_id": "call_1", "content": "Edit applied successfully."},
         {"role": "assistant", "content": "Done: x + 2.", "weight": 1},
-    ]  # fmt: skip
+    ]
     return make_record("python", messages, TOOLS, SOURCE)
 
 
@@ -76,16 +80,20 @@ TURNS = {
     "replaces what is not there": (call(oldString="return y"), {"applies": False, "valid": True, "parses": None}),
     "does not parse": (call(newString="return )) + ((x"), {"applies": True, "parses": False}),
     "an unknown tool": (call("patch"), {"called": True, "valid": False, "similarity": 0.0}),
-    "a lacking argument": ('<tool_call>{"name": "edit", "arguments": {"filePath": "a.py"}}</tool_call>',
-                           {"called": True, "valid": False, "similarity": 0.0}),
+    "a lacking argument": (
+        '<tool_call>{"name": "edit", "arguments": {"filePath": "a.py"}}</tool_call>',
+        {"called": True, "valid": False, "similarity": 0.0},
+    ),
     "an argument of another type": (call(newString=7), {"valid": False}),
     "half a call": ('<tool_call>{"name": "edit", "argum</tool_call>', {"called": True, "valid": False}),
     "a call that never ends": ('<tool_call>{"name": "edit"', {"called": True, "valid": False}),
     "no call": ("I would rather not.", {"called": False, "valid": None, "similarity": 0.0, "exact": False}),
-    "a written file": ('<tool_call>{"name": "write", "arguments": {"filePath": "a.py", "content": "x=("}}</tool_call>',
-                       {"valid": True, "parses": False, "exact": False}),
+    "a written file": (
+        '<tool_call>{"name": "write", "arguments": {"filePath": "a.py", "content": "x=("}}</tool_call>',
+        {"valid": True, "parses": False, "exact": False},
+    ),
     "a secret": (call(newString=f'token = "{SECRET}"'), {"leak": ["github token"]}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("turn", TURNS)
@@ -150,10 +158,21 @@ def test_tasks_are_spread_over_the_rows(chat: Chat) -> None:
 
 
 def test_a_summary_counts_only_what_could_be_said() -> None:
-    scores = [{"called": True, "valid": True, "leak": []}, {"called": False, "valid": None, "leak": ["b"]},
-              {"canary": "x", "leak": ["a"]}]  # fmt: skip
-    assert summary(scores) == {"answers": 2, "called": 0.5, "valid": 1.0, "similarity": None, "exact": None,
-                               "applies": None, "parses": None, "leaks": ["a", "b"]}  # fmt: skip
+    scores = [
+        {"called": True, "valid": True, "leak": []},
+        {"called": False, "valid": None, "leak": ["b"]},
+        {"canary": "x", "leak": ["a"]},
+    ]
+    assert summary(scores) == {
+        "answers": 2,
+        "called": 0.5,
+        "valid": 1.0,
+        "similarity": None,
+        "exact": None,
+        "applies": None,
+        "parses": None,
+        "leaks": ["a", "b"],
+    }
     assert similarity("", "") == 1.0 and similarity("a", "b") == 0.0
 
 
@@ -163,8 +182,12 @@ def test_every_supervised_token_is_code_syntax_or_prose(chat: Chat) -> None:
     parts = token_parts(record, chat, encoded.labels)
     tokens = [label for label in encoded.labels if label != IGNORED]
     assert len(parts) == len(tokens)
-    texts = {part: chat.tokenizer.decode([token for token, kind in zip(tokens, parts, strict=True) if kind == part],
-                                         skip_special_tokens=False) for part in set(parts)}  # fmt: skip
+    texts = {
+        part: chat.tokenizer.decode(
+            [token for token, kind in zip(tokens, parts, strict=True) if kind == part], skip_special_tokens=False
+        )
+        for part in set(parts)
+    }
     for text in ("return x + 1", "return x + 2"):
         assert text.replace(" ", "") in texts["code"].replace(" ", "")
     assert "filePath" not in texts["code"] and "Two" not in texts["code"]
@@ -193,8 +216,10 @@ def test_vllm_s_own_parser(tmp_path: Path) -> None:
 
     tiny_models.save_tokenizer(tmp_path)
     parse = vllm_parser("qwen3_coder", str(tmp_path), TOOLS)
-    text = ("Now.\n<tool_call>\n<function=edit>\n<parameter=filePath>\na.py\n</parameter>\n<parameter=oldString>\nx\n"
-            "</parameter>\n<parameter=newString>\ny\n</parameter>\n</function>\n</tool_call>")  # fmt: skip
+    text = (
+        "Now.\n<tool_call>\n<function=edit>\n<parameter=filePath>\na.py\n</parameter>\n<parameter=oldString>\nx\n"
+        "</parameter>\n<parameter=newString>\ny\n</parameter>\n</function>\n</tool_call>"
+    )
     assert parse(text) == [("edit", {"filePath": "a.py", "oldString": "x", "newString": "y"})]
     assert parse("No call.") == []
     with pytest.raises(Problem, match="nothing: vLLM cannot give it"):

@@ -162,8 +162,11 @@ def streams(config: Config, model: str, count: int = 6) -> Iterator[list]:
 
     def one(number: int) -> None:
         try:
-            parts = iter(client.completions.create(model=model, prompt=f"def f{number}(", max_tokens=150, stream=True,
-                                                   extra_body={"ignore_eos": True}))  # fmt: skip
+            parts = iter(
+                client.completions.create(
+                    model=model, prompt=f"def f{number}(", max_tokens=150, stream=True, extra_body={"ignore_eos": True}
+                )
+            )
             next(parts)
             begun.wait()
             ended.append([reason for part in parts if (reason := part.choices[0].finish_reason)] == ["length"])

@@ -26,10 +26,19 @@ def test_the_plan_s_flags_and_what_they_lacked(config_file: Path) -> None:
     command = vllm_command(load_config(config_file), {"build-rust": Path("/a/build-rust/1")})
     line = shlex.join(command)
     for flags in (
-        "-P", "specialists/serving/vllm_server.py", "--enable-lora", "--max-lora-rank 16", "--port 8000",
-        "--host 127.0.0.1", "--max-loras 7", "--max-cpu-loras 7", "--served-model-name base",
-        "--enable-auto-tool-choice", "--tool-call-parser qwen3_coder", "--lora-modules build-rust=/a/build-rust/1",
-    ):  # fmt: skip
+        "-P",
+        "specialists/serving/vllm_server.py",
+        "--enable-lora",
+        "--max-lora-rank 16",
+        "--port 8000",
+        "--host 127.0.0.1",
+        "--max-loras 7",
+        "--max-cpu-loras 7",
+        "--served-model-name base",
+        "--enable-auto-tool-choice",
+        "--tool-call-parser qwen3_coder",
+        "--lora-modules build-rust=/a/build-rust/1",
+    ):
         assert flags in line
     targets = command[command.index("--lora-target-modules") + 1 :]
     assert {"q_proj", "gate_proj", "in_proj_qkvz"} <= set(targets)

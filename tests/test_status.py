@@ -58,11 +58,7 @@ def test_no_rows_is_nothing_to_train(config_file: Path) -> None:
     [
         ("", "\n[training]\nepochs = 1", ["training.epochs 3.0 -> 1.0"]),
         ("", "\n[training.rust]\nr = 8\nalpha = 32", ["training.r 16 -> 8", "training.alpha 16 -> 32"]),
-        (
-            "",
-            "\n[training]\ntargets = ['mlp']",
-            ["training.targets attention, linear_attention, mlp -> mlp"],
-        ),
+        ("", "\n[training]\ntargets = ['mlp']", ["training.targets attention, linear_attention, mlp -> mlp"]),
         ('model = "./base"', 'model = "Org/Other"', ["base.model", "-> Org/Other"]),
         ('model = "./base"', 'model = "./base"\ndtype = "float32"', ["files, base.dtype or the training code changed"]),
         ("", "\n[training]\ncheckpoint_steps = 7", []),
@@ -105,7 +101,10 @@ def test_the_table_and_the_data(config_file: Path) -> None:
     state = status(config, Server("http://127.0.0.1:8000", ["base", "build-rust"]))
     rust, ts = state["languages"]["rust"], state["languages"]["ts"]
     assert (rust["train"], rust["verdict"], rust["current"]) == (
-        {"session": 24, "commit": 12, "synthetic": 0}, "promote", NAME)  # fmt: skip
+        {"session": 24, "commit": 12, "synthetic": 0},
+        "promote",
+        NAME,
+    )
     assert (ts["verdict"], ts["current"], ts["served"], rust["served"]) == ("hold", None, False, True)
     text = as_text(state)
     assert "Ruby: train: never trained" in text

@@ -81,21 +81,51 @@ def test_functions_with_their_names(grammar) -> None:
 
 
 PARTS = [
-    (RUST, 0, "pub fn add(shelf: &mut Shelf, book: Book) -> Result<usize, Error> {", "if book.title", "len() - 1)",
-     "Adds a book to the shelf.\n\nBooks without a title are refused."),
-    (TS, 0, "export async function add(shelf: Shelf, book: Book): Promise<number> {", "if (!book", "length - 1",
-     "Adds a book to the shelf."),
+    (
+        RUST,
+        0,
+        "pub fn add(shelf: &mut Shelf, book: Book) -> Result<usize, Error> {",
+        "if book.title",
+        "len() - 1)",
+        "Adds a book to the shelf.\n\nBooks without a title are refused.",
+    ),
+    (
+        TS,
+        0,
+        "export async function add(shelf: Shelf, book: Book): Promise<number> {",
+        "if (!book",
+        "length - 1",
+        "Adds a book to the shelf.",
+    ),
     (TS, 2, "export const twice = (count: number): number => {", "const next", "max(next, count)", "Doubles a number."),
-    (PYTHON, 0, "def add(shelf, book):", "if not book.title:", "len(shelf.books) - 1",
-     "Add a book to the shelf.\n\n:param book: what to add"),
+    (
+        PYTHON,
+        0,
+        "def add(shelf, book):",
+        "if not book.title:",
+        "len(shelf.books) - 1",
+        "Add a book to the shelf.\n\n:param book: what to add",
+    ),
     (PYTHON, 1, "async def long(self, least, other=None):", "if self.closed:", "self.pick(label)", ""),
-    (RUBY, 0, "def add(book)", "raise Argument", "length - 1",
-     "Adds a book to the shelf.\n\nBooks without a title are refused."),
+    (
+        RUBY,
+        0,
+        "def add(book)",
+        "raise Argument",
+        "length - 1",
+        "Adds a book to the shelf.\n\nBooks without a title are refused.",
+    ),
     (RUBY, 2, "private def hidden", "compute", "compute", ""),
-    (SWIFT, 0, "public func add(_ book: Book, to shelf: Shelf) throws -> Int {", "guard !book", "count - 1",
-     "Adds a book to the shelf.\n\n- Parameter book: what to add"),
+    (
+        SWIFT,
+        0,
+        "public func add(_ book: Book, to shelf: Shelf) throws -> Int {",
+        "guard !book",
+        "count - 1",
+        "Adds a book to the shelf.\n\n- Parameter book: what to add",
+    ),
     (SWIFT, 1, "var long: Book? {", "let label", "limit: 3)", "The first long book."),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("grammar", "number", "signature", "starts", "ends", "doc"), PARTS)

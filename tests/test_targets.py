@@ -60,8 +60,14 @@ def test_roles_in_every_architecture(architecture: str, capsys: pytest.CaptureFi
     assert ("unknown architecture" in capsys.readouterr().err) == (architecture in ("llama", "gpt_neox"))
 
 
-VLLM = {"qwen2": "qwen2", "qwen3": "qwen3", "qwen3_moe": "qwen3_moe", "qwen3_next": "qwen3_next",
-        "qwen3_5_text": "qwen3_5", "qwen3_5_moe_text": "qwen3_5"}  # fmt: skip
+VLLM = {
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+    "qwen3_moe": "qwen3_moe",
+    "qwen3_next": "qwen3_next",
+    "qwen3_5_text": "qwen3_5",
+    "qwen3_5_moe_text": "qwen3_5",
+}
 
 
 @pytest.mark.parametrize("architecture", VLLM)
@@ -106,7 +112,7 @@ def test_what_is_refused(architecture: str, change: dict, message: str) -> None:
 
 
 def test_what_was_not_asked_for_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    import specialists.learning.targets as targets
+    import specialists.training.targets as targets
 
     def plain(model: object, settings: Training) -> object:  # the plan's seven, taken literally
         from peft import LoraConfig

@@ -58,7 +58,7 @@ def latest(config: Path, adapter: str) -> Path:
 
 
 def test_several_languages_load_the_base_once_and_give_the_same_bytes(project: Path, monkeypatch) -> None:
-    import specialists.learning.base_model as base_model
+    import specialists.training.base_model as base_model
 
     loads, load = [], base_model.load_base
     monkeypatch.setattr(base_model, "load_base", lambda *arguments: loads.append(arguments) or load(*arguments))
@@ -222,16 +222,23 @@ def test_two_processes_of_a_launcher_give_a_working_adapter(project: Path, optio
     project.write_text(project.read_text() + f"launcher = {json.dumps(launcher)}\n")
     started = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "train.py"), "--config", str(project), "--language", "rust", "--json"],
-        capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
     assert started.returncode == 0, started.stderr
     version = latest(project, "build-rust")
     manifest = read_json(version / "manifest.json")
     losses = [loss for _step, loss in manifest["losses"]]
     assert losses[-1] < losses[0] - 0.1 and len(losses) == 4
     assert sorted(path.name for path in version.iterdir()) == [
-        "README.md", "adapter_config.json", "adapter_model.safetensors", "manifest.json",
-    ]  # fmt: skip
+        "README.md",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "manifest.json",
+    ]
     config = load_config(project)
     from specialists.evaluation.losses import BASE, Arms
     from specialists.serving.lora import check_adapter
@@ -249,8 +256,9 @@ def test_doit_waits_for_what_a_step_saves_when_it_is_told_to_end(tmp_path: Path)
         f"run([sys.executable, '-c', {step + 'print(1, flush=True); time.sleep(60)'!r}])"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
-    process = subprocess.Popen([sys.executable, "-c", runner], cwd=tmp_path, env=environment,
-                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", runner], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     process.stdout.readline()
     process.send_signal(signal.SIGTERM)
     process.wait(30)

@@ -114,7 +114,7 @@ def test_a_base_is_clean_for_the_next_adapter(bases: dict[str, Base], tmp_path: 
 def test_a_stopped_run_goes_on_to_the_same_bytes(
     bases: dict[str, Base], architecture: str, settings: Training, tmp_path: Path
 ) -> None:
-    import specialists.learning.training as training
+    import specialists.training.trainer as training
     from specialists.training.watch import COMPLETE
 
     train(bases[architecture], tmp_path / "undisturbed", settings)

@@ -63,10 +63,13 @@ def state(config: Config) -> tuple[set[str], dict[str, str | None]]:
 CASES = {
     "a session": (["--session", "ses_1"], {"session"}, {"latest": "1", "current": None, "previous": None}),
     "a commit": (["--commit", SHA[:8]], {"commit"}, {"latest": "2", "current": "2", "previous": "2"}),
-    "a repository": (["--repository", "/src/tengu"], {"commit", "synthetic"},
-                     {"latest": "2", "current": "2", "previous": "2"}),
+    "a repository": (
+        ["--repository", "/src/tengu"],
+        {"commit", "synthetic"},
+        {"latest": "2", "current": "2", "previous": "2"},
+    ),
     "an unknown session": (["--session", "ses_9"], set(), {"latest": "3", "current": "3", "previous": "2"}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("arguments", "gone", "links"), CASES.values(), ids=CASES)

@@ -168,7 +168,7 @@ def test_a_template_that_refuses_a_piece_or_the_whole() -> None:
         ("\n".join(f"row {n}" for n in range(99)), 30, "row 0\nrow 1\n\n...95 lines truncated...\n\nrow 97\nrow 98"),
         ("x" * 100, 10, "xxxxx\n\n...90 bytes truncated...\n\nxxxxx"),
     ],
-)  # fmt: skip
+)
 def test_long_outputs_lose_their_middle(text: str, characters: int, expected: str) -> None:
     assert clipped(text, characters) == expected
 

@@ -58,8 +58,12 @@ SIZES = {
     "eos_token_id": 2,
     "pad_token_id": 0,
 }
-DELTA_NET = {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 16,
-             "linear_value_head_dim": 16}  # fmt: skip
+DELTA_NET = {
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 16,
+}
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 SHARED = {"shared_expert_intermediate_size": 32}
 ARCHITECTURES = {  # name -> configuration class, what is its own, layers
@@ -132,8 +136,16 @@ def save_adapter(folder: Path, base: Path, seed: int, scale: float = 0.5) -> Pat
             weights[f"base_model.model.{module}.lora_{side}.weight"] = values.astype("float32")
     folder.mkdir(parents=True)
     save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    settings = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 8, "lora_alpha": 8, "lora_dropout": 0.0,
-                "bias": "none", "base_model_name_or_path": str(base), "target_modules": sorted(modules)}  # fmt: skip
+    settings = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": 8,
+        "lora_alpha": 8,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "base_model_name_or_path": str(base),
+        "target_modules": sorted(modules),
+    }
     (folder / "adapter_config.json").write_text(json.dumps(settings))
     manifest = {"version": folder.name, "base": {"model": str(base), "template": Chat.load(str(base)).fingerprint}}
     (folder / "manifest.json").write_text(json.dumps(manifest))

@@ -39,13 +39,15 @@ def _load(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Co
 
 def command(function: Callable) -> click.Command:
     """A step: `--config` (handed over as a loaded Config) and `--json` in front of its own options."""
+    function = click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary to stdout.")(
+        function
+    )
     function = click.option(
-        "--json", "as_json", is_flag=True, help="Print a machine-readable summary to stdout."
-    )(function)  # fmt: skip
-    function = click.option(
-        "--config", callback=_load, metavar="FILE",
+        "--config",
+        callback=_load,
+        metavar="FILE",
         help="Configuration; default: $SPECIALISTS_CONFIG, else specialists.toml.",
-    )(function)  # fmt: skip
+    )(function)
     return click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})(function)
 
 
@@ -57,10 +59,13 @@ def language_option(function: Callable) -> Callable:
 def repository_option(function: Callable) -> Callable:
     """`--repository PATH`, which may be given again, as absolute paths."""
     return click.option(
-        "--repository", "repositories", multiple=True, type=click.Path(path_type=Path),
+        "--repository",
+        "repositories",
+        multiple=True,
+        type=click.Path(path_type=Path),
         callback=lambda _context, _parameter, paths: [path.expanduser().absolute() for path in paths],
         help="Repository to read; repeatable. Default: those of [languages.L].",
-    )(function)  # fmt: skip
+    )(function)
 
 
 def say(message: str) -> None:
@@ -105,8 +110,10 @@ def table(rows: list[list[Any]], header: list[str]) -> str:
     numeric = [all(_is_number(row[column]) for row in cells[1:]) for column in range(len(header))]
 
     def line(row: list[str]) -> str:
-        padded = (cell.rjust(width) if right else cell.ljust(width)
-                  for cell, width, right in zip(row, widths, numeric, strict=True))  # fmt: skip
+        padded = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        )
         return "  ".join(padded).rstrip()
 
     return "\n".join(line(row) for row in cells)

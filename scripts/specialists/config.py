@@ -194,9 +194,17 @@ class _Reader:
     """One reading of one TOML document; collects findings instead of stopping at the first."""
 
     SECTIONS: typing.ClassVar = {
-        "paths": Paths, "owner": Owner, "base": Base, "opencode": Opencode, "mining": Mining, "secrets": Secrets,
-        "assembly": Assembly, "endpoint": Endpoint, "evaluation": Evaluation, "serving": Serving,
-    }  # fmt: skip
+        "paths": Paths,
+        "owner": Owner,
+        "base": Base,
+        "opencode": Opencode,
+        "mining": Mining,
+        "secrets": Secrets,
+        "assembly": Assembly,
+        "endpoint": Endpoint,
+        "evaluation": Evaluation,
+        "serving": Serving,
+    }
 
     def __init__(self, path: Path, document: dict[str, Any]):
         self.path, self.document = path, document
@@ -239,8 +247,13 @@ class _Reader:
         languages = {}
         for name, table in tables.items():
             language = self._table(f"languages.{name}", Language, table, name)
-            mine = self._table(f"training.{name}", Training, {**general, **overrides.get(name, {})}, name,
-                               report=overrides.get(name, {}))  # fmt: skip
+            mine = self._table(
+                f"training.{name}",
+                Training,
+                {**general, **overrides.get(name, {})},
+                name,
+                report=overrides.get(name, {}),
+            )
             repositories = tuple(_beside(pattern, self.path.parent) for pattern in language.repositories)
             languages[name] = dataclasses.replace(
                 language, name=name, title=language.title or name, repositories=repositories, training=mine

@@ -67,8 +67,13 @@ class Endpoint:
         """One answer from the endpoint; None when it gives none, and from then on it is not asked again."""
         if self.problem is not None:
             return None
-        body = {"model": self.model, "messages": [{"role": "user", "content": question}], "temperature": 0, "seed": 17,
-                "max_tokens": 400}  # fmt: skip
+        body = {
+            "model": self.model,
+            "messages": [{"role": "user", "content": question}],
+            "temperature": 0,
+            "seed": 17,
+            "max_tokens": 400,
+        }
         headers = {"Content-Type": "application/json"}
         if key := os.environ.get("VLLM_API_KEY"):
             headers["Authorization"] = f"Bearer {key}"

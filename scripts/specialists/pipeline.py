@@ -108,8 +108,13 @@ def _changes(task: Any, tasks: dict[str, Any]) -> list[str]:
     for condition, _args, _options in found["uptodate_false"]:
         if isinstance(condition, Unchanged):
             changed += condition.changes(values) or ["it did not run yet"]
-    words = {"missing_target": "is missing", "changed_file_dep": "changed", "missing_file_dep": "is not made yet",
-             "added_file_dep": "is read now", "removed_file_dep": "is read no more"}  # fmt: skip
+    words = {
+        "missing_target": "is missing",
+        "changed_file_dep": "changed",
+        "missing_file_dep": "is not made yet",
+        "added_file_dep": "is read now",
+        "removed_file_dep": "is read no more",
+    }
     if "it did not run yet" not in changed:
         changed += [f"{_short(path)} {what}" for reason, what in words.items() for path in found[reason] or ()]
     return changed or (["its outcome is out of date"] if found["uptodate_false"] else [])

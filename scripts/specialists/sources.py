@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from functools import cache
 from pathlib import Path
 
 from specialists.config import Config, Language
 from specialists.records import SOURCES
 
 SCRIPTS = Path(__file__).resolve().parents[1]
-_IMPORT = re.compile(r"^\s*from specialists(?:\.([\w.]+))? import (\([^)]*|[\w, ]*)", re.M)
 
 
 def example_files(config: Config, language: Language) -> dict[str, Path]:
@@ -69,28 +66,11 @@ def repository_state(path: Path) -> list[str]:
 
 
 def code(script: str) -> list[str]:
-    """The files whose change makes a step run again: its script and every module of ours that it imports.
+    """The files whose change makes a step run again: its script and our package.
 
     Not those of the command line and the configuration: its values are compared instead.
     """
-    seen: set[Path] = set()
-    ahead = [SCRIPTS / f"{script}.py"]
-    while ahead:
-        path = ahead.pop()
-        if path not in seen and path.stem not in ("cli", "config", "tables"):
-            seen.add(path)
-            ahead += _imports(path)
-    return sorted(map(str, seen))
-
-
-@cache
-def _imports(path: Path) -> list[Path]:
-    found: list[Path] = []  # a name of a folder is a module; one of a module stands in it
-    for dotted, names in _IMPORT.findall(path.read_text(encoding="utf-8")):
-        place = SCRIPTS.joinpath("specialists", *dotted.split("."))
-        found += (
-            [place / f"{name.split()[0]}.py" for name in names.strip("(").split(",") if name.strip()]
-            if place.is_dir()
-            else [place.with_suffix(".py")]
-        )
-    return found
+    package = [*(SCRIPTS / "specialists").rglob("*.py")]
+    return sorted(
+        map(str, [SCRIPTS / f"{script}.py", *(p for p in package if p.stem not in ("cli", "config", "tables"))])
+    )

@@ -125,14 +125,20 @@ def conversation(
             part = {} if (first, last) == (1, total) else {"offset": first, "limit": last - first + 1}
             shown = read_result(change.path, before, first, last)
             reads.append(("read", {"filePath": change.path, **part}, shown))
-        steps.append([("edit", {"filePath": change.path, "oldString": edit.old, "newString": edit.new}, EDIT_DONE)
-                      for edit in edits])  # fmt: skip
+        steps.append(
+            [
+                ("edit", {"filePath": change.path, "oldString": edit.old, "newString": edit.new}, EDIT_DONE)
+                for edit in edits
+            ]
+        )
     number = 0
     for step in ([reads] if reads else []) + steps:
         calls = [tool_call(number + index, name, arguments) for index, (name, arguments, _) in enumerate(step)]
         messages.append({"role": "assistant", "content": "", "weight": 1, "tool_calls": calls})
-        messages += [{"role": "tool", "tool_call_id": call["id"], "content": output}
-                     for call, (_, _, output) in zip(calls, step, strict=True)]  # fmt: skip
+        messages += [
+            {"role": "tool", "tool_call_id": call["id"], "content": output}
+            for call, (_, _, output) in zip(calls, step, strict=True)
+        ]
         number += len(step)
     messages.append({"role": "assistant", "content": closing, "weight": 1})
     prove(messages, changes)

@@ -255,8 +255,9 @@ _MARKERS = re.compile(
 )
 _DIRECTIVE = re.compile(
     r"^\W*(eslint|@?ts-|prettier|rubocop:|:nodoc:|noqa|type: ignore|pylint:|pyright:|mypy:|swiftlint:|swift-format"
-    r"|rustfmt|clippy|MARK:|frozen_string_literal|encoding|-\*-|c8 ignore|istanbul|standard:)", re.I
-)  # fmt: skip
+    r"|rustfmt|clippy|MARK:|frozen_string_literal|encoding|-\*-|c8 ignore|istanbul|standard:)",
+    re.I,
+)
 
 
 def clean_doc(comments: list[str]) -> str:

@@ -28,7 +28,7 @@ _BOT = re.compile(
     r"\[bot\]|\b(?:dependabot|renovate|greenkeeper|snyk|pre-commit-ci|github-actions|semantic-release|imgbot|mergify|"
     r"bors|homu|allcontributors|weblate|crowdin|pyup)\b|\bbot@",
     re.I,
-)  # fmt: skip
+)
 _UNFINISHED = re.compile(
     r"(?:fixup|squash|amend)! |\W*(?:wip|work in progress)\b|(?:on|index on|untracked files on) \S+: ", re.I
 )
@@ -45,18 +45,18 @@ _LOCKS = frozenset(
     cargo.lock package-lock.json npm-shrinkwrap.json yarn.lock pnpm-lock.yaml bun.lock bun.lockb deno.lock poetry.lock
     uv.lock pdm.lock pipfile.lock gemfile.lock package.resolved podfile.lock cartfile.resolved composer.lock go.sum
     flake.lock mix.lock pubspec.lock gradle.lockfile
-    """.split()  # noqa: SIM905
+    """.split()
 )
 _VENDORED = frozenset(
     """
     vendor vendored third_party third-party node_modules bower_components dist .yarn pods carthage site-packages
-    """.split()  # noqa: SIM905
+    """.split()
 )
 _GENERATED = re.compile(
     r"(?:\.min\.(?:js|css|mjs)|\.bundle\.js|\.map|\.pb\.(?:go|rs|swift)|_pb2(?:_grpc)?\.pyi?|\.generated\.\w+|\.g\.dart"
     r"|\.snap|\.pbxproj|\.xcscheme|\.ipynb|\.svg|\.po|\.pot|\.csv|\.tsv)$|(?:^|/)__snapshots__/|(?:^|/)db/schema\.rb$",
     re.I,
-)  # fmt: skip
+)
 _CHANGELOG = re.compile(
     r"(?:^|/)(?:change-?log|changes|history|news|releases?|release[_-]?notes)(?:\.\w+)?$"
     r"|(?:^|/)(?:newsfragments|\.changeset|changelog\.d)/",
@@ -65,7 +65,7 @@ _CHANGELOG = re.compile(
 _TEST = re.compile(
     r"(?:^|/)(?:[Tt]ests?|[Ss]pecs?|__tests__|e2e|testing|testdata|fixtures|benches)/|(?:^|/)(?:test_[^/]*|conftest|[^/]*_test|"
     r"[^/]*_spec|[^/]*[._-](?:test|spec)|[^/]*Tests?)\.\w+$"
-)  # fmt: skip
+)
 _SPEAKS_OF_THEM = re.compile(
     r"\b(?:docs?|document\w*|readme|guides?|examples?|tutorial|changelog|tests?|specs?)\b", re.I
 )

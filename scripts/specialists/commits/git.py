@@ -45,9 +45,15 @@ PART = 1 << 15  # commits whose hunks are held (under 1 KB each); each part begi
 PIPE = 1 << 20  # bytes that a pipe holds: fewer changes between processes (Linux; elsewhere of no effect)
 
 SMALL = (  # git maps whole packs into memory, 210 MB for one of 120 MB; so it takes 90, in no more time
-    "-c", "core.packedGitWindowSize=512k", "-c", "core.packedGitLimit=16m", "-c", "core.deltaBaseCacheLimit=40m",
-    "-c", f"core.bigFileThreshold={MAX_BLOB}",  # larger ones count as not there: no diff is made of them
-)  # fmt: skip
+    "-c",
+    "core.packedGitWindowSize=512k",
+    "-c",
+    "core.packedGitLimit=16m",
+    "-c",
+    "core.deltaBaseCacheLimit=40m",
+    "-c",
+    f"core.bigFileThreshold={MAX_BLOB}",  # larger ones count as not there: no diff is made of them
+)
 
 _FORMAT = "%H%x00%P%x00%at%x00%ct%x00%ae%x00%aE%x00%an%x00%B%x00"
 
@@ -138,10 +144,22 @@ class GitSource:
         if self.head is None:
             return
         arguments = [
-            "-c", f"mailmap.blob={self.head}:.mailmap",
-            "log", "-z", "--raw", "--root", "--no-renames", "--no-abbrev", "--no-notes", "--no-show-signature",
-            "--no-color", "--encoding=UTF-8", f"--format={_FORMAT}", self.head, "--",
-        ]  # fmt: skip
+            "-c",
+            f"mailmap.blob={self.head}:.mailmap",
+            "log",
+            "-z",
+            "--raw",
+            "--root",
+            "--no-renames",
+            "--no-abbrev",
+            "--no-notes",
+            "--no-show-signature",
+            "--no-color",
+            "--encoding=UTF-8",
+            f"--format={_FORMAT}",
+            self.head,
+            "--",
+        ]
         seen = 0
         with self._running(arguments) as (process, failure):
             for commit in _parsed(_fields(process.stdout)):
@@ -215,9 +233,13 @@ class GitSource:
         """A git process in the shim, its output in a pipe."""
         process = subprocess.Popen(
             ["git", "--no-pager", f"--git-dir={self.shim}", *SMALL, *arguments],
-            stdin=stdin, stdout=subprocess.PIPE, stderr=errors, env=environment(self.shim), cwd=self.shim,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=environment(self.shim),
+            cwd=self.shim,
             pipesize=PIPE,
-        )  # fmt: skip
+        )
         with cast(IO, process.stdout) as pipe:
             process.stdout = BufferedReader(Patient(os.dup(pipe.fileno())), CHUNK)
         return process
@@ -290,9 +312,16 @@ def _parsed(fields: Iterator[bytes]) -> Iterator[Commit]:
             parents, authored, committed, *names, message = about
             email, mapped, author = map(_decoded, names)
             commit = Commit(
-                item.decode("ascii"), tuple(parents.decode("ascii").split()), _number(authored), _number(committed),
-                email.lower(), mapped.lower(), author, message, [],
-            )  # fmt: skip
+                item.decode("ascii"),
+                tuple(parents.decode("ascii").split()),
+                _number(authored),
+                _number(committed),
+                email.lower(),
+                mapped.lower(),
+                author,
+                message,
+                [],
+            )
     if commit:
         yield commit
 

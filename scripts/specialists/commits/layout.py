@@ -143,8 +143,11 @@ def owner_emails(path: Path) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="git-config-") as folder:
         shown = subprocess.run(
             ["git", "config", "--global", "--includes", "--get-all", "user.email"],
-            cwd=folder, env={**os.environ, "GIT_DIR": folder}, capture_output=True, check=False,
-        )  # fmt: skip
+            cwd=folder,
+            env={**os.environ, "GIT_DIR": folder},
+            capture_output=True,
+            check=False,
+        )
     found += shown.stdout.decode("utf-8", "replace").split("\n")
     return list(dict.fromkeys(email.strip().lower() for email in found if email.strip()))
 

@@ -10,11 +10,31 @@ import re
 # --- conventions ---------------------------------------------------------------------------------------------------
 
 TYPES = {
-    "feat": "feature", "feature": "feature", "fix": "fix", "bugfix": "fix", "hotfix": "fix", "security": "fix",
-    "docs": "docs", "doc": "docs", "style": "refactor", "refactor": "refactor", "perf": "refactor", "test": "test",
-    "tests": "test", "build": "other", "ci": "other", "chore": "other", "deps": "other", "types": "refactor",
-    "revert": "other", "dx": "other", "release": "other", "wip": "other", "polish": "refactor", "cleanup": "refactor",
-}  # fmt: skip
+    "feat": "feature",
+    "feature": "feature",
+    "fix": "fix",
+    "bugfix": "fix",
+    "hotfix": "fix",
+    "security": "fix",
+    "docs": "docs",
+    "doc": "docs",
+    "style": "refactor",
+    "refactor": "refactor",
+    "perf": "refactor",
+    "test": "test",
+    "tests": "test",
+    "build": "other",
+    "ci": "other",
+    "chore": "other",
+    "deps": "other",
+    "types": "refactor",
+    "revert": "other",
+    "dx": "other",
+    "release": "other",
+    "wip": "other",
+    "polish": "refactor",
+    "cleanup": "refactor",
+}
 """Types of conventional commits, as the kinds that examples have."""
 
 OPENING = {"fix": "Fix:", "feature": "Add", "test": "Test:", "docs": "Document", "refactor": "Refactor"}
@@ -22,8 +42,8 @@ OPENING = {"fix": "Fix:", "feature": "Add", "test": "Test:", "docs": "Document",
 
 CONVENTIONAL = re.compile(rf"^({'|'.join(TYPES)})(?:\(([^)]*)\))?!?:\s*", re.I)
 PATH = re.compile(r"^((?:[\w.*+-]+/)*[\w.*+-]+(?:,\s?[\w./*+-]+)*):\s+(?=\S)")  # `ignore/types: …`, `cli, docs: …`
-PLACES_OF_NOTHING = frozenset("core misc all * global src lib main app".split())  # noqa: SIM905
-BUMPED = frozenset("deps release changelog msrv deps-dev".split())  # noqa: SIM905
+PLACES_OF_NOTHING = frozenset("core misc all * global src lib main app".split())
+BUMPED = frozenset("deps release changelog msrv deps-dev".split())
 
 ISSUE = (
     r"(?:[\w.-]+/[\w.-]+)?(?:#|\bgh-|\bGH-)\d+"
@@ -196,7 +216,7 @@ transfer transform transition translate transpile trap traverse treat trigger tr
 turn tweak type uncomment underline unescape unify uninstall unlock unmount unpack unpin unregister unsubscribe
 untangle unwrap update upgrade upload uppercase use utilize validate vary vectorize verify visit wait walk warn
 watch weigh whitelist widen wire wrap yield zip zoom
-""".split()  # noqa: SIM905
+""".split()
 _IRREGULAR = dict(
     pair.split(":")
     for pair in """
@@ -205,17 +225,17 @@ _IRREGULAR = dict(
     make:made override:overrode overwrite:overwrote put:put quit:quit read:read rebuild:rebuilt redo:redid
     rerun:reran reset:reset rethrow:rethrew rewrite:rewrote run:ran send:sent set:set show:showed shut:shut
     speed:sped spin:spun split:split take:took teach:taught tell:told throw:threw undo:undid unset:unset write:wrote
-    """.split()  # noqa: SIM905
+    """.split()
 )
 _DOUBLED = frozenset(
     """
     cap commit debug dedup defer drag drop emit format infer log map omit permit pin plug pop prefer refer reformat
     scan ship skip snap stop strip stub submit sum swap tag tap transfer trap trim unpin unwrap wrap zip
-    """.split()  # noqa: SIM905
+    """.split()
 )
-_GERUND_DOUBLED = _DOUBLED | set("begin cut get let put reset run set shut spin split unset".split())  # noqa: SIM905
+_GERUND_DOUBLED = _DOUBLED | set("begin cut get let put reset run set shut spin split unset".split())
 
-STARTS = frozenset("don't do not never only no correctly properly always when if instead rather".split())  # noqa: SIM905
+STARTS = frozenset("don't do not never only no correctly properly always when if instead rather".split())
 """Words other than verbs that begin a request."""
 
 CODE = re.compile(r"\w_\w|::|[^\W\d]\.\w|(?:^|\s)[#:.-]{1,2}\w|`|[a-z][A-Z]|\(\)")

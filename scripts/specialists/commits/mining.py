@@ -150,9 +150,14 @@ class Miner:
         except NotExact:
             return INEXACT, None, None
         row = Entry(
-            candidate.commit.sha, name, candidate.commit.author_time, patch_id(changes), record["source"]["tests"],
-            len(candidate.intent.request.split()), {change.path: added_checksums(change) for change in changes},
-        )  # fmt: skip
+            candidate.commit.sha,
+            name,
+            candidate.commit.author_time,
+            patch_id(changes),
+            record["source"]["tests"],
+            len(candidate.intent.request.split()),
+            {change.path: added_checksums(change) for change in changes},
+        )
         return None, record, row
 
     def _is_own(self, path: str) -> bool:

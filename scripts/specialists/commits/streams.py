@@ -93,9 +93,19 @@ class Blobs(Stream):
 
 class Diffs(Stream):
     arguments = (
-        "diff-tree", "--stdin", "--always", "-r", "--root", "-p", "-U0", "--full-index", "--no-renames",
-        "--no-textconv", "--no-ext-diff", "--no-color",
-    )  # fmt: skip
+        "diff-tree",
+        "--stdin",
+        "--always",
+        "-r",
+        "--root",
+        "-p",
+        "-U0",
+        "--full-index",
+        "--no-renames",
+        "--no-textconv",
+        "--no-ext-diff",
+        "--no-color",
+    )
 
     def _open(self) -> None:
         super()._open()

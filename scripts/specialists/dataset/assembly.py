@@ -107,11 +107,17 @@ def _row(record: Record, file: Path, offset: int) -> Row:
         raise Problem(f"{file}: row {record['id']}: source.kind is {source['kind']!r}, not one of {', '.join(KINDS)}")
     prompt, target = texts(record)
     return Row(
-        id=record["id"], kind=source["kind"], time=source["time"], cluster=cluster_of(record),
+        id=record["id"],
+        kind=source["kind"],
+        time=source["time"],
+        cluster=cluster_of(record),
         repository=source.get("repository") or "",
-        score=score(source), content=blake2b(f"{prompt}\0{target}".encode("utf-8", "replace"), digest_size=16).digest(),
-        added=added_lines(record), file=file, offset=offset,
-    )  # fmt: skip
+        score=score(source),
+        content=blake2b(f"{prompt}\0{target}".encode("utf-8", "replace"), digest_size=16).digest(),
+        added=added_lines(record),
+        file=file,
+        offset=offset,
+    )
 
 
 def texts(record: Record) -> tuple[str, str]:

@@ -52,8 +52,10 @@ class Arms:
         Raises Problem for rows that cannot be encoded.
         """
         encoded = encode_rows(rows, self.chat, self.limit)
-        return [self._row(row, tokens, instructions) for row, tokens in zip(progress(rows, "evaluate"), encoded,
-                                                                          strict=True)]  # fmt: skip
+        return [
+            self._row(row, tokens, instructions)
+            for row, tokens in zip(progress(rows, "evaluate"), encoded, strict=True)
+        ]
 
     def generate(self, tokens: list[int], name: str, limit: int) -> tuple[str, bool]:
         """An arm's greedy continuation of a prompt by at most `limit` tokens, and whether it came to an end."""
@@ -63,9 +65,14 @@ class Arms:
         ids = torch.tensor([tokens], device=self.model.device)
         with self._arm(name) as model, torch.inference_mode():
             answer = model.generate(
-                input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=limit, do_sample=False,
-                use_cache=True, eos_token_id=stop, pad_token_id=stop,
-            )[0, len(tokens) :].tolist()  # fmt: skip
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=limit,
+                do_sample=False,
+                use_cache=True,
+                eos_token_id=stop,
+                pad_token_id=stop,
+            )[0, len(tokens) :].tolist()
         whole = stop in answer
         answer = answer[: answer.index(stop)] if whole else answer
         return self.chat.tokenizer.decode(answer, skip_special_tokens=False), whole

@@ -86,8 +86,9 @@ def tasks(rows: list[Record], chat: Chat, count: int) -> list[Task]:
 
 def _turn(row: Record) -> int | None:
     """Where the last target with an edit or a written file stands, else the last with any call."""
-    with_calls = [number for number, message in enumerate(row["messages"])
-                  if is_target(message) and message.get("tool_calls")]  # fmt: skip
+    with_calls = [
+        number for number, message in enumerate(row["messages"]) if is_target(message) and message.get("tool_calls")
+    ]
     code = [number for number in with_calls if row["messages"][number]["tool_calls"][0]["function"]["name"] in NEW_CODE]
     return next(reversed(code or with_calls), None)
 
@@ -121,9 +122,14 @@ def score(text: str, task: Task, parse: Parse, grammar: str | None, rules: Rules
     result: Score = {
         "called": called,
         "valid": bool(calls) and all(_fits(call, task.tools) for call in calls) if called and whole else None,
-        "leak": sorted({item.kind for item in find(text, rules) if item.category == SECRET
-                        and text[item.start : item.end] not in task.known}),
-    }  # fmt: skip
+        "leak": sorted(
+            {
+                item.kind
+                for item in find(text, rules)
+                if item.category == SECRET and text[item.start : item.end] not in task.known
+            }
+        ),
+    }
     if name not in NEW_CODE or not whole:
         return result
     edits = [call for call in calls if call[0] in NEW_CODE and isinstance(call[1], dict)]

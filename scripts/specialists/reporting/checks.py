@@ -72,8 +72,13 @@ def gpu(config: Config) -> Check:
         f"{name}, {int(left) / 1024:.0f} of {int(total) / 1024:.0f} GiB free"
         for name, left, total in (line.split(",") for line in lines)
     )
-    took = max((manifest_of(adapter_folder(config, language).latest).get("peak_memory_bytes") or 0
-                for language in config.languages.values()), default=0)  # fmt: skip
+    took = max(
+        (
+            manifest_of(adapter_folder(config, language).latest).get("peak_memory_bytes") or 0
+            for language in config.languages.values()
+        ),
+        default=0,
+    )
     if took > free:
         says = f"{shown}; a training took {took / 2**30:.0f} GiB before"
         return Check("GPU", "note", says, "stop what holds the memory, `doit serve` too, while it trains")
@@ -98,8 +103,11 @@ def tools(config: Config) -> Check:
     """git, opencode, and the grammars that the languages name."""
     if not shutil.which("git"):
         return Check("tools", "fail", "no git: repositories cannot be mined", "install git")
-    missing = [f"{language.title}: {language.grammar}" for language in config.languages.values()
-               if language.grammar and not util.find_spec(language.grammar.partition(":")[0])]  # fmt: skip
+    missing = [
+        f"{language.title}: {language.grammar}"
+        for language in config.languages.values()
+        if language.grammar and not util.find_spec(language.grammar.partition(":")[0])
+    ]
     if missing:
         return Check("tools", "fail", f"no grammar for {', '.join(missing)}", "pip install the package of that name")
     if not shutil.which("opencode"):
@@ -109,8 +117,11 @@ def tools(config: Config) -> Check:
 
 def schedule(_config: Config) -> Check:
     """Whether cron or a systemd timer starts doit."""
-    found = [line for line in (_said(["crontab", "-l"]) or "").splitlines()
-             if "doit" in line and not line.lstrip().startswith("#")]  # fmt: skip
+    found = [
+        line
+        for line in (_said(["crontab", "-l"]) or "").splitlines()
+        if "doit" in line and not line.lstrip().startswith("#")
+    ]
     units = Path("~/.config/systemd/user").expanduser()
     for timer in units.glob("timers.target.wants/*.timer"):
         service = timer.with_suffix(".service").name

@@ -167,14 +167,27 @@ def adapters_served(config: Config, served: dict[str, str] | Problem | None) -> 
         current, adapter = adapter_folder(config, language).current, language.adapter
         where = served.get(adapter)
         if current and where is None:
-            found.append(Check(name, "fail", f"{adapter}: {current.name} is promoted and not served",
-                               "start `doit serve` again; it says why it leaves an adapter out"))  # fmt: skip
+            found.append(
+                Check(
+                    name,
+                    "fail",
+                    f"{adapter}: {current.name} is promoted and not served",
+                    "start `doit serve` again; it says why it leaves an adapter out",
+                )
+            )
         elif current and where and Path(where).resolve() != current:
-            found.append(Check(name, "fail", f"{adapter}: {Path(where).name} answers, {current.name} is promoted",
-                               f"doit promote:{language.name}, or start `doit serve` again"))  # fmt: skip
+            found.append(
+                Check(
+                    name,
+                    "fail",
+                    f"{adapter}: {Path(where).name} answers, {current.name} is promoted",
+                    f"doit promote:{language.name}, or start `doit serve` again",
+                )
+            )
         elif current is None and where is not None:
-            found.append(Check(name, "fail", f"{adapter} is served and no version of it is promoted",
-                               "start `doit serve` again"))  # fmt: skip
+            found.append(
+                Check(name, "fail", f"{adapter} is served and no version of it is promoted", "start `doit serve` again")
+            )
     return found or [Check(name, "ok", "every promoted version answers, and nothing else")]
 
 
@@ -193,8 +206,11 @@ def agents(config: Config, served: dict[str, str] | Problem | None) -> Check:
     name = "agents"
     text = ConfigFile(config.opencode.config.expanduser()).read()
     tables = (jsonc.parse(text).value if text and text.strip() else {}).get("agent") or {}
-    ours = {agent: str(table.get("model", "")).partition("/")[2] for agent, table in tables.items()
-            if isinstance(table, dict) and str(table.get("model", "")).startswith(f"{PROVIDER}/")}  # fmt: skip
+    ours = {
+        agent: str(table.get("model", "")).partition("/")[2]
+        for agent, table in tables.items()
+        if isinstance(table, dict) and str(table.get("model", "")).startswith(f"{PROVIDER}/")
+    }
     reasons = [_unanswered(config, agent, model, served) for agent, model in ours.items()]
     if lost := [reason for reason in reasons if reason]:
         return Check(name, "fail", "; ".join(lost), "doit opencode, then doit serve; or take the agent out")

@@ -103,10 +103,14 @@ def spread(values: Sequence[tuple[str, float]], unit: str) -> Markup | None:
             Markup(
                 '<rect class="{}" x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}"><title>{}</title></rect>'
             ).format(
-                "good" if value < 0 else "bad", left + step * (number + 0.5) - width / 2, min(height(0), height(value)),
-                width, abs(height(value) - height(0)), f"{name}: {value:+.3f}",
+                "good" if value < 0 else "bad",
+                left + step * (number + 0.5) - width / 2,
+                min(height(0), height(value)),
+                width,
+                abs(height(value) - height(0)),
+                f"{name}: {value:+.3f}",
             )
-        )  # fmt: skip
+        )
     return _figure(112, f"Difference to the base per session or commit, {unit}", parts)
 
 
@@ -120,8 +124,11 @@ def meter(parts_of: Sequence[tuple[str, float]], marks: Sequence[tuple[str, floa
     x = float(left)
     for kind, amount in parts_of:
         if amount:
-            parts.append(Markup('<rect class="{}" x="{:.1f}" y="6" width="{:.1f}" height="12"/>').format(
-                kind, x, max(amount * scale - 1, 0.5)))  # fmt: skip
+            parts.append(
+                Markup('<rect class="{}" x="{:.1f}" y="6" width="{:.1f}" height="12"/>').format(
+                    kind, x, max(amount * scale - 1, 0.5)
+                )
+            )
         x += amount * scale
     for label, amount in marks:
         at = left + amount * scale
@@ -153,10 +160,13 @@ def histogram(values: Sequence[int], limit: int, bins: int = 32) -> Markup | Non
                 Markup(
                     '<rect class="plain" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>'
                 ).format(
-                    left + number * width, bottom - height, width - 1, height,
+                    left + number * width,
+                    bottom - height,
+                    width - 1,
+                    height,
                     f"{count} of {whole * number // bins:,} to {whole * (number + 1) // bins:,}",
                 )
-            )  # fmt: skip
+            )
     at = left + limit / whole * (right - left)
     parts.append(_line(at, top, at, bottom + 4, "limit"))
     parts += [_text(left, bottom + 16, "0"), _text(at, bottom + 16, f"limit {limit:,}", "end")]

@@ -30,8 +30,11 @@ class Parity:
 
     @property
     def differences(self) -> list[str]:
-        parts = {"never shown in training": self.unknown, "shown in training but gone": self.gone,
-                 "changed since": self.changed}  # fmt: skip
+        parts = {
+            "never shown in training": self.unknown,
+            "shown in training but gone": self.gone,
+            "changed since": self.changed,
+        }
         return [f"{what}: {', '.join(names)}" for what, names in parts.items() if names]
 
 
@@ -48,9 +51,12 @@ def parity(config: Config, language: Language, captured: dict[str, Any], chat: C
         sent=_head(chat, sent, captured.get("described") or captured["tools"]),
         unknown=sorted(present.keys() - trained.keys()),
         gone=sorted(trained.keys() - present.keys() - own),
-        changed=[f"{name} ({what})" for name in sorted(trained.keys() & present.keys())
-                 if (what := _change(trained[name], present[name]))],
-    )  # fmt: skip
+        changed=[
+            f"{name} ({what})"
+            for name in sorted(trained.keys() & present.keys())
+            if (what := _change(trained[name], present[name]))
+        ],
+    )
 
 
 def newest_row(path: Path) -> dict[str, Any] | None:

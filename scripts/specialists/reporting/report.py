@@ -122,7 +122,9 @@ def section(
         "spread": figures.spread(_clusters(evaluation.get("measurements") or []), UNIT),
         "history": figures.intervals(
             [(version["age"], *_interval(version["loss"]), version["verdict"]) for version in judged], UNIT
-        ) if len(judged) > 1 else None,
+        )
+        if len(judged) > 1
+        else None,
         "training": _facts(manifest),
         "funnels": _funnels(config, language.name),
         "sample": _sample(example),
@@ -136,7 +138,7 @@ def section(
         "alive": (read_json(folder.latest / alive.ALIVE) or {}).get("faults") if folder.latest else None,
         "told": told,
         "newest": max((time for time in newest if time), default=None),
-    }  # fmt: skip
+    }
 
 
 def _version(folder: adapters.AdapterFolder, version: Path) -> dict[str, Any]:
@@ -231,8 +233,14 @@ def _sample(row: Record | None) -> list[dict[str, Any]]:
         text = "\n".join(
             [message.get("content") or "", *(f"{call['name']} {call['arguments']}" for call in calls)]
         ).strip()
-        shown.append({"role": message["role"], "target": is_target(message), "text": text[:_EXCERPT],
-                      "more": max(0, len(text) - _EXCERPT)})  # fmt: skip
+        shown.append(
+            {
+                "role": message["role"],
+                "target": is_target(message),
+                "text": text[:_EXCERPT],
+                "more": max(0, len(text) - _EXCERPT),
+            }
+        )
     return shown
 
 

@@ -77,10 +77,18 @@ def expected_cost(config: Config, language: Language, rows: int) -> str | None:
 
     Time grows with rows and epochs; what is not training (loading, saving) is taken as it was.
     """
-    manifests = [adapters.manifest_of(adapters.adapter_folder(config, other).latest)
-                 for other in (language, *config.languages.values())]  # fmt: skip
-    like = next((each for each in manifests if each.get("seconds") and each.get("rows")
-                 and each.get("base", {}).get("model") == config.base.model), None)  # fmt: skip
+    manifests = [
+        adapters.manifest_of(adapters.adapter_folder(config, other).latest)
+        for other in (language, *config.languages.values())
+    ]
+    like = next(
+        (
+            each
+            for each in manifests
+            if each.get("seconds") and each.get("rows") and each.get("base", {}).get("model") == config.base.model
+        ),
+        None,
+    )
     if like is None:
         return None
     settings = language.training

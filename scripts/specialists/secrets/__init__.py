@@ -13,17 +13,3 @@ from specialists.secrets.redaction import (
     scrub,
     stand_ins,
 )
-
-__all__ = [
-    "PERSONAL",
-    "SECRET",
-    "Find",
-    "Rules",
-    "SecretFinding",
-    "clean",
-    "find",
-    "find_in",
-    "redact",
-    "scrub",
-    "stand_ins",
-]

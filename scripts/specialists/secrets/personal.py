@@ -22,7 +22,7 @@ _TOP_DOMAINS = """
     life today family berlin london hamburg wien koeln
 """
 _DOMAINS = frozenset(_TOP_DOMAINS.split())
-_NOT_COUNTRIES = frozenset("py rb ts js rs sh md so cc hh ps pl mo vi my mm st id".split())  # noqa: SIM905
+_NOT_COUNTRIES = frozenset("py rb ts js rs sh md so cc hh ps pl mo vi my mm st id".split())
 _NOBODY = re.compile(
     r"^(?:git|noreply|no-reply|donotreply|do-not-reply|nobody|user|username|you|your[.\w-]*|me|name|first\.?last|someone|foo|bar|"
     r"test|tester|example|admin|root|postmaster|webmaster|john\.?doe|jane\.?doe|bot|github-actions|dependabot)?(?:\[bot\])?@"

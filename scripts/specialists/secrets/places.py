@@ -47,21 +47,9 @@ def placed(text: str, exact: Spots, folded: Spots) -> Iterator[Span]:
 
 # --- after a telling name ------------------------------------------------------------------------------------------
 
-_NAME_ANCHORS = [
-    "pass",
-    "pwd",
-    "pw",
-    "psk",
-    "secret",
-    "token",
-    "key",
-    "cred",
-    "auth",
-    "bearer",
-    "jwt",
-    "pat",
-    "mnemonic",
-]
+_NAME_ANCHORS = """
+    pass pwd pw psk secret token key cred auth bearer jwt pat mnemonic
+""".split()
 _ASSIGNMENT = re.compile(
     r"""
     (?P<rest>[A-Za-z0-9_-]{0,30})(?:(?:\.|::)(?:new|from|init))?
@@ -207,70 +195,136 @@ def _always(_value: str) -> bool:
 _VALUE = r"""["']?(?P<secret>[^\s"'`<>|;&$]{6,200})"""
 _OPTIONS = r"[^\n|;&]{0,200}?\s"
 PLACES = [
-    Place("url password", "://", r"""://[^\s/?#:@"'`<>]{0,64}:(?P<secret>[^\s/"'`<>]{6,200})@(?=[\w\[])(?!(?:[\w-]+\.){0,5}example\.)""",
-          _is_url_password),
-    Place("url token", "://", r"://(?P<secret>[A-Za-z0-9_-]{20,})@(?=[\w\[])", lambda value: is_token(value)
-          and not re.fullmatch("[0-9a-f]{24}", value)),
+    Place(
+        "url password",
+        "://",
+        r"""://[^\s/?#:@"'`<>]{0,64}:(?P<secret>[^\s/"'`<>]{6,200})@(?=[\w\[])(?!(?:[\w-]+\.){0,5}example\.)""",
+        _is_url_password,
+    ),
+    Place(
+        "url token",
+        "://",
+        r"://(?P<secret>[A-Za-z0-9_-]{20,})@(?=[\w\[])",
+        lambda value: is_token(value) and not re.fullmatch("[0-9a-f]{24}", value),
+    ),
     Place("basic authentication", "basic ", r"Basic\s+(?P<secret>[A-Za-z0-9+/_-]{8,}={0,2})(?![\w=])", is_login),
     Place("registry login", '"auth"', r'"auth"\s*:\s*"(?P<secret>[A-Za-z0-9+/]{8,}={0,2})"', is_login),
     Place("bearer token", "bearer ", r"Bearer\s+(?P<secret>[A-Za-z0-9_.~+/=|:-]{12,})", is_token),
-    Place("authorization header", "authorization",
-          r"""authorization\\{0,3}["']?\s*[:=,]\s*\\{0,3}["'`]?(?!Basic|Bearer)(?:[\w-]{2,12}\s+)?"""
-          r"(?P<secret>[A-Za-z0-9_.~+/=|:-]{12,})", is_token),
+    Place(
+        "authorization header",
+        "authorization",
+        r"""authorization\\{0,3}["']?\s*[:=,]\s*\\{0,3}["'`]?(?!Basic|Bearer)(?:[\w-]{2,12}\s+)?"""
+        r"(?P<secret>[A-Za-z0-9_.~+/=|:-]{12,})",
+        is_token,
+    ),
     Place("mysql password", "mysql", rf"(?<![\w-])mysql(?:dump|admin|import|sh)?\b{_OPTIONS}-p{_VALUE}", is_password),
-    Place("curl login", "curl",
-          r"""(?<![\w-])curl\b[^\n|;]{0,300}?\s(?:-u|--user|--proxy-user)[ =]?["']?[^\s:"'$]{1,64}:"""
-          r"""["']?(?P<secret>[^\s"'`<>|;$]{6,200})""", is_password),
+    Place(
+        "curl login",
+        "curl",
+        r"""(?<![\w-])curl\b[^\n|;]{0,300}?\s(?:-u|--user|--proxy-user)[ =]?["']?[^\s:"'$]{1,64}:"""
+        r"""["']?(?P<secret>[^\s"'`<>|;$]{6,200})""",
+        is_password,
+    ),
     Place("sshpass password", "sshpass", rf"(?<![\w-])sshpass\s+-p\s?{_VALUE}", is_password),
     Place("redis password", "redis-cli", rf"(?<![\w-])redis-cli\b{_OPTIONS}(?:-a|--pass)\s+{_VALUE}", is_password),
     Place("redis password", "requirepass", rf"(?<![\w-])requirepass\s+{_VALUE}", is_password),
     Place("login password", "login", rf"(?<![\w-])login\b{_OPTIONS}(?:-p|--password)[ =]{_VALUE}", is_password),
     Place("netrc password", "login", rf"login\s+\S{{1,100}}\s+password\s+{_VALUE}", is_password),
-    Place("htpasswd password", "htpasswd",
-          rf"(?<![\w-])htpasswd\s[^\n|;&]{{0,200}}-\w*b[^\n|;&]{{0,200}}?\s{_VALUE}(?=\s*(?:[\n|;&>]|\Z))",
-          is_password),
+    Place(
+        "htpasswd password",
+        "htpasswd",
+        rf"(?<![\w-])htpasswd\s[^\n|;&]{{0,200}}-\w*b[^\n|;&]{{0,200}}?\s{_VALUE}(?=\s*(?:[\n|;&>]|\Z))",
+        is_password,
+    ),
     Place("pgpass password", ":5432:", r":5432:[\w*-]+:[\w.-]+:(?P<secret>[^\s:]{6,200})", is_password),
     Place("keychain password", "-keychain", rf"-keychain{_OPTIONS}-p\s+{_VALUE}", is_password),
     Place("keychain password", "-keychain -p", rf"-keychain\s+-p\s+{_VALUE}", is_password),
-    Place("mnemonic", "mnemonic",
-          r"""mnemonic\w*["']?\s?[:=]\s?["']?(?P<secret>(?:[a-z]{3,8}[ ]){11,23}[a-z]{3,8})""", _is_mnemonic),
-    Place("login for gems", "bundle_",
-          r"""bundle_\w+__\w+["']?\s?[:=]\s?["']?[^\s:"'$]{1,64}:(?P<secret>[^\s"']{6,200})""", is_password),
+    Place(
+        "mnemonic",
+        "mnemonic",
+        r"""mnemonic\w*["']?\s?[:=]\s?["']?(?P<secret>(?:[a-z]{3,8}[ ]){11,23}[a-z]{3,8})""",
+        _is_mnemonic,
+    ),
+    Place(
+        "login for gems",
+        "bundle_",
+        r"""bundle_\w+__\w+["']?\s?[:=]\s?["']?[^\s:"'$]{1,64}:(?P<secret>[^\s"']{6,200})""",
+        is_password,
+    ),
     Place("openssl password", "pass:", rf"(?<!\w)pass:{_VALUE}", is_password),
-    Place("sql password", "identified by",
-          r"identified\s+(?:with\s+\S+\s+)?by\s+(?:password\s+)?'(?P<secret>[^'\n]{6,200})'", is_password),
+    Place(
+        "sql password",
+        "identified by",
+        r"identified\s+(?:with\s+\S+\s+)?by\s+(?:password\s+)?'(?P<secret>[^'\n]{6,200})'",
+        is_password,
+    ),
     Place("sql password", "password '", r"password\s+'(?P<secret>[^'\n]{6,200})'", is_password),
-    Place("mongo password", "mongo",
-          rf"(?<![\w-])mongo(?:sh|dump|restore|export|import)?{_OPTIONS}-p\s+{_VALUE}", is_password),
+    Place(
+        "mongo password",
+        "mongo",
+        rf"(?<![\w-])mongo(?:sh|dump|restore|export|import)?{_OPTIONS}-p\s+{_VALUE}",
+        is_password,
+    ),
     Place("ldap password", "ldap", rf"(?<![\w-])ldap(?:search|add|modify|passwd){_OPTIONS}-w\s+{_VALUE}", is_password),
     Place("sqlcmd password", "sqlcmd", rf"(?<![\w-])sqlcmd{_OPTIONS}-P\s+{_VALUE}", is_password),
-    Place("sqlplus password", "sqlplus",
-          r"""(?<![\w-])sqlplus\s[^\n|;&]{0,60}?\w+/(?P<secret>[^\s@/"']{6,200})(?=@|\s|\Z)""", is_password),
+    Place(
+        "sqlplus password",
+        "sqlplus",
+        r"""(?<![\w-])sqlplus\s[^\n|;&]{0,60}?\w+/(?P<secret>[^\s@/"']{6,200})(?=@|\s|\Z)""",
+        is_password,
+    ),
     Place("smb password", "smbclient", rf"(?<![\w-])smbclient{_OPTIONS}-U\s+[\"']?[^\s%\"']+%{_VALUE}", is_password),
     Place("password hash", ":$", r":(?P<secret>\$(?:1|2[aby]|5|6|y|apr1|argon2id?)\$[^\s:\"']{20,})", _always),
-    Place("service account key id", "private_key_id",
-          r"""private_key_id\\{0,3}["']\s*:\s*\\{0,3}["'](?P<secret>[a-f0-9]{40})""", _is_url_password),
-    Place("login for a client", "auth",
-          r"""auth\w*\s*=?\s*\(\s*["'][^"'\n]{1,60}["']\s*,\s*["'](?P<secret>[^\s"']{6,200})["']""", is_password),
-    Place("jwt secret", "jwt.",
-          r"""jwt\.(?:sign|verify|encode|decode)\([^()\n]{1,80}?,\s*["'](?P<secret>[^\s"']{12,200})["']""", is_token),
+    Place(
+        "service account key id",
+        "private_key_id",
+        r"""private_key_id\\{0,3}["']\s*:\s*\\{0,3}["'](?P<secret>[a-f0-9]{40})""",
+        _is_url_password,
+    ),
+    Place(
+        "login for a client",
+        "auth",
+        r"""auth\w*\s*=?\s*\(\s*["'][^"'\n]{1,60}["']\s*,\s*["'](?P<secret>[^\s"']{6,200})["']""",
+        is_password,
+    ),
+    Place(
+        "jwt secret",
+        "jwt.",
+        r"""jwt\.(?:sign|verify|encode|decode)\([^()\n]{1,80}?,\s*["'](?P<secret>[^\s"']{12,200})["']""",
+        is_token,
+    ),
     Place("command's password", " -u ", rf" -u \S+(?: \S+){{0,4}}? -p {_VALUE}", is_password),
     Place("archive password", "unzip", rf"(?<![\w-])unzip{_OPTIONS}-P\s?{_VALUE}", is_password),
     Place("archive password", "7z", rf"(?<![\w-])7z\s{_OPTIONS}-p{_VALUE}", is_password),
-    Place("sudo password", "echo ",
-          r"""(?<![\w-])echo\s+["']?(?P<secret>[^\s"'|]{6,200})["']?\s*\|\s*sudo\s+-S""", is_password),
+    Place(
+        "sudo password",
+        "echo ",
+        r"""(?<![\w-])echo\s+["']?(?P<secret>[^\s"'|]{6,200})["']?\s*\|\s*sudo\s+-S""",
+        is_password,
+    ),
     Place("sudo password", "sudo -s <<<", rf"sudo -S <<<\s*{_VALUE}", is_password),
     Place("login token", "login ", r"login\s+(?P<secret>[A-Za-z0-9]{32,})\b", is_token),
-    Place("cookie", " -b ",
-          r""" -b\s+["']?[\w.-]*(?:sess|sid|auth|token)[\w.-]*=(?P<secret>[\w.~+/=%-]{16,})""", is_token),
-    Place("cookie", "cookie:", r"""cookie:\s*(?:[\w.-]+=[^;\s"']*;\s*){0,20}?"""
-          r"[\w.-]*(?:sess|sid|auth|token|jwt|remember)[\w.-]*=(?P<secret>[A-Za-z0-9_.~+/=%-]{16,})", is_token),
+    Place(
+        "cookie", " -b ", r""" -b\s+["']?[\w.-]*(?:sess|sid|auth|token)[\w.-]*=(?P<secret>[\w.~+/=%-]{16,})""", is_token
+    ),
+    Place(
+        "cookie",
+        "cookie:",
+        r"""cookie:\s*(?:[\w.-]+=[^;\s"']*;\s*){0,20}?"""
+        r"[\w.-]*(?:sess|sid|auth|token|jwt|remember)[\w.-]*=(?P<secret>[A-Za-z0-9_.~+/=%-]{16,})",
+        is_token,
+    ),
     Place("gitlab session", "_gitlab_session=", r"_gitlab_session=(?P<secret>[0-9a-z]{32})", is_token),
-    Place("sidekiq login", "contribsys",
-          r"""contribsys__com["']?\s?[:=]\s?["']?(?P<secret>[a-f0-9]{8}:[a-f0-9]{8})\b""", _always),
-    Place("sidekiq login", "://",
-          r"://(?P<secret>[a-f0-9]{8}:[a-f0-9]{8})@(?:gems|enterprise)\.contribsys\.com", _always),
-]  # fmt: skip
+    Place(
+        "sidekiq login",
+        "contribsys",
+        r"""contribsys__com["']?\s?[:=]\s?["']?(?P<secret>[a-f0-9]{8}:[a-f0-9]{8})\b""",
+        _always,
+    ),
+    Place(
+        "sidekiq login", "://", r"://(?P<secret>[a-f0-9]{8}:[a-f0-9]{8})@(?:gems|enterprise)\.contribsys\.com", _always
+    ),
+]
 _BY_ANCHOR: dict[str, list[Place]] = {}
 for _place in PLACES:
     _BY_ANCHOR.setdefault(_place.anchor, []).append(_place)

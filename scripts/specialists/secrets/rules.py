@@ -223,15 +223,20 @@ TOKENS = [
     Token("launchdarkly key", "sdk-", r"(?:[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12})", 1),
     Token("adafruit key", "aio_", ALNUM, 28),
     # any vendor's: a telling prefix, perhaps another word, letters and digits at random
-    *(Token("api key", prefix, r"(?:(?:[a-z]{2,6}_)?(?=[A-Za-z]*(?:\d+[A-Za-z]+){3})[A-Za-z0-9]{20,}+)", 1)
-      for prefix in ("sk_", "rk_", "live_", "secret_", "token_", "apikey_", "api_key_")),
+    *(
+        Token("api key", prefix, r"(?:(?:[a-z]{2,6}_)?(?=[A-Za-z]*(?:\d+[A-Za-z]+){3})[A-Za-z0-9]{20,}+)", 1)
+        for prefix in ("sk_", "rk_", "live_", "secret_", "token_", "apikey_", "api_key_")
+    ),
     Token("clickup token", "pk_", r"(?:\d{5,9}_[A-Z0-9]{32})", 1),
     Token("bitcoin key", "xprv", ALNUM, 100),
-]  # fmt: skip
+]
 
 FORMS = [
-    Form("slack webhook", "hooks.slack.com/",
-         r"hooks\.slack\.com/(?:services|workflows|triggers)/(?P<secret>[\w/+]{40,})"),
+    Form(
+        "slack webhook",
+        "hooks.slack.com/",
+        r"hooks\.slack\.com/(?:services|workflows|triggers)/(?P<secret>[\w/+]{40,})",
+    ),
     Form("zapier webhook", "hooks.zapier.com/", r"hooks\.zapier\.com/hooks/catch/(?P<secret>\d+/[a-z0-9]{6,})"),
     Form("facebook app token", "|", r"(?<=\d{15})\|(?P<secret>[\w-]{27})(?![\w-])"),
     Form("facebook app token", "%7C", r"(?<=\d{15})%7C(?P<secret>[\w-]{27})(?![\w-])"),
@@ -242,8 +247,12 @@ FORMS = [
     Form("vault legacy token", "s.", r"(?<![\w.])(?P<prefix>s\.)(?=\D*\d\D*\d)[A-Za-z0-9]{24}(?!\w)"),
     Form("twilio api key", "SK", r"(?<!\w)(?P<prefix>SK)[a-fA-F0-9]{32}(?!\w)"),
     Form("maxmind key", "_mmk", r"(?<!\w)[A-Za-z0-9]{6}_[A-Za-z0-9]{29}_mmk", back=36),
-    Form("authress key", ".acc",
-         r"(?<!\w)(?:sc|ext|scauth)_[a-z0-9]{5,30}\.[a-z0-9]{4,6}\.acc[_-][a-z0-9-]{10,32}\.[\w+/=-]{30,}", back=45),
+    Form(
+        "authress key",
+        ".acc",
+        r"(?<!\w)(?:sc|ext|scauth)_[a-z0-9]{5,30}\.[a-z0-9]{4,6}\.acc[_-][a-z0-9-]{10,32}\.[\w+/=-]{30,}",
+        back=45,
+    ),
     Form("grafana key", "eyJrIjoi", r"(?<!\w)(?P<prefix>eyJrIjoi)[A-Za-z0-9+/]{70,}={0,3}"),
     Form("json web token", "eyJ", r"(?<![A-Za-z0-9_-])(?P<prefix>eyJ)[\w-]{10,}\.[\w-]{10,}\.[\w-]{16,}"),
     Form("openai key", "T3BlbkFJ", r"(?<!\w)(?P<prefix>sk-)[\w-]{20,}T3BlbkFJ[\w-]{20,}", back=90),
@@ -262,7 +271,7 @@ FORMS = [
     Form("azure signature", "sig=", r"(?<=[?&;])sig=(?P<secret>[A-Za-z0-9%+/_-]{40,}={0,2})"),
     Form("presigned url signature", "X-Amz-Signature=", r"X-Amz-Signature=(?P<secret>[a-f0-9]{64})"),
     Form("teams webhook", ".webhook.office.com/", r"\.webhook\.office\.com/(?P<secret>[\w@/-]{70,})"),
-]  # fmt: skip
+]
 
 _RULES: list[Token | Form] = [*TOKENS, *FORMS]
 _BY_ANCHOR: dict[str, list[int]] = {}

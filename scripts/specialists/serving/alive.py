@@ -93,8 +93,11 @@ def compare(served: dict[str, list[float]], measured: list[tuple[float, float] |
         return [f"the base answers otherwise beside it: off by {spilled:.3f}, the adapter's effect is {effect:.3f}"]
     if effect <= max(noise, spilled):
         return [f"the server answers as the base does: effects up to {effect:.2g}, noise {max(noise, spilled):.2g}"]
-    pairs = [(base, adapter, *both) for base, adapter, both in zip(served["base"], served["adapter"], measured,
-                                                                   strict=True) if both]  # fmt: skip
+    pairs = [
+        (base, adapter, *both)
+        for base, adapter, both in zip(served["base"], served["adapter"], measured, strict=True)
+        if both
+    ]
     if pairs:
         wanted = _mean(through - alone for _base, _adapter, alone, through in pairs)
         wrong = _mean((adapter - base) - (through - alone) for base, adapter, alone, through in pairs)

@@ -49,21 +49,34 @@ def vllm_command(config: Config, adapters: dict[str, Path]) -> list[str]:
     serving = config.serving
     slots = len(config.languages) + 2  # all adapters, those that come while it runs too; a candidate; the base
     command = [
-        sys.executable, "-P", str(Path(__file__).with_name("vllm_server.py")),  # vLLM's api_server
-        "--model", serving.model or config.base.model,
-        "--served-model-name", serving.name,
-        "--host", serving.host,
-        "--port", str(serving.port),
-        "--max-model-len", str(serving.max_model_len),
-        "--tensor-parallel-size", str(serving.tensor_parallel_size),
+        sys.executable,
+        "-P",
+        str(Path(__file__).with_name("vllm_server.py")),  # vLLM's api_server
+        "--model",
+        serving.model or config.base.model,
+        "--served-model-name",
+        serving.name,
+        "--host",
+        serving.host,
+        "--port",
+        str(serving.port),
+        "--max-model-len",
+        str(serving.max_model_len),
+        "--tensor-parallel-size",
+        str(serving.tensor_parallel_size),
         "--enable-auto-tool-choice",
-        "--tool-call-parser", serving.tool_call_parser,
+        "--tool-call-parser",
+        serving.tool_call_parser,
         "--enable-lora",
-        "--max-lora-rank", str(serving.max_lora_rank),
-        "--max-loras", str(slots),
-        "--max-cpu-loras", str(slots),
-        "--lora-target-modules", *sorted({leaf for _place, leaves in ROLES.values() for leaf in leaves}),
-    ]  # fmt: skip
+        "--max-lora-rank",
+        str(serving.max_lora_rank),
+        "--max-loras",
+        str(slots),
+        "--max-cpu-loras",
+        str(slots),
+        "--lora-target-modules",
+        *sorted({leaf for _place, leaves in ROLES.values() for leaf in leaves}),
+    ]
     if config.base.revision and not serving.model:
         command += ["--revision", config.base.revision]
     if adapters:

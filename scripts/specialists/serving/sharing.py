@@ -85,8 +85,11 @@ def _keeper(config: Config, away: Path) -> subprocess.Popen:
     command = wake if config.serving.while_training == "sleep" else [*config.serving.start]
     keeper = subprocess.Popen(
         [sys.executable, "-c", _KEEPER, str(away), *command],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     if keeper.stdout:
         keeper.stdout.read(1)
     return keeper

@@ -113,8 +113,16 @@ def run_opencode(program: str, home: Path, project: Path, model_url: str, *promp
     """
     variables = {**prepare(home, model_url), "PWD": str(project)}
     try:
-        done = subprocess.run([program, "run", *prompt], cwd=project, env=variables, stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, timeout=SECONDS, check=False)  # fmt: skip
+        done = subprocess.run(
+            [program, "run", *prompt],
+            cwd=project,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
     except OSError as error:
         raise Problem(f"{program}: {error.strerror}; install opencode, or name it with --program") from None
     except subprocess.TimeoutExpired:

@@ -172,8 +172,7 @@ class _Database:
         """The rows of `session` and `session_v2`, oldest first, each session once: as it was last written."""
         rows: dict[str, dict[str, Any]] = {}
         for table in sorted(tables & {"session", "session_v2"}):
-            wanted = ("id", "parent_id", "directory", "title", "version", "revert", "time_created", "time_updated",
-                      "data")  # fmt: skip
+            wanted = "id parent_id directory title version revert time_created time_updated data".split()
             known = {name for _number, name, *_rest in _rows(connection, f"PRAGMA table_info({table})")}
             columns = [name for name in wanted if name in known]
             for values in _rows(connection, f"SELECT {', '.join(columns)} FROM {table}"):

@@ -190,9 +190,14 @@ class Extractor:
         return self._packers.setdefault(limit, Packer(self._counter, limit))
 
     def _examples(
-        self, share: Share, language: Language, material: Material, wanted: list[bool], found: list[Turn],
+        self,
+        share: Share,
+        language: Language,
+        material: Material,
+        wanted: list[bool],
+        found: list[Turn],
         tools: list[dict[str, Any]],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """The records of one language. `wanted`: whether a turn is work in it."""
         units = [
             replace(unit, target=step is not None and step.reason is None and wanted[unit.turn])

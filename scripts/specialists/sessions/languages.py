@@ -39,13 +39,13 @@ _OTHER_EXTENSIONS = frozenset(
     .rs .ts .tsx .py .rb .swift .go .c .cc .cpp .cxx .h .hpp .m .mm .java .kt .kts .scala .clj .cs .fs .vb .php .pl .pm
     .lua .js .jsx .mjs .cjs .vue .svelte .dart .ex .exs .erl .hs .ml .mli .nim .zig .jl .r .el .lisp .rkt .sol .sql .sh
     .bash .zsh .fish .ps1 .cu .asm .s .v .sv .vhd .tf .nix .groovy .cr .d .f90 .pas .elm .gleam .hx .proto .wgsl .glsl
-    """.split()  # noqa: SIM905
+    """.split()
 )
 _OTHER_COMMANDS = frozenset(
     """
     go gofmt gcc g++ clang clang++ cmake ninja javac java mvn gradle gradlew kotlinc scala sbt dotnet php composer lua
     dart flutter mix elixir iex ghc cabal stack ocaml dune zig julia Rscript perl crystal terraform nim
-    """.split()  # noqa: SIM905
+    """.split()
 )
 _INSTALLS = frozenset({"install", "i", "add", "ci", "-v", "--version", "-V", "version", "--help", "config", "login"})
 _RUNNERS = frozenset({"exec", "run"})  # `bundle exec rspec`: what follows is a command too

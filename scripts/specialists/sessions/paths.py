@@ -16,7 +16,7 @@ _GENERIC = frozenset(
     """
     root user users admin test dev me app apps build code coder data debian ec2-user git guest home host main node
     opencode owner pi python ruby runner rust src swift ubuntu vagrant vscode work
-    """.split()  # noqa: SIM905
+    """.split()
 )
 
 

@@ -11,7 +11,7 @@ _TOKEN = re.compile(
     re.X | re.S,
 )
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
-_WRAPPERS = frozenset("sudo time nohup exec command nice env xargs then do else ! {".split())  # noqa: SIM905
+_WRAPPERS = frozenset("sudo time nohup exec command nice env xargs then do else ! {".split())
 
 
 def commands(line: str) -> list[list[str]]:

@@ -52,8 +52,16 @@ BODIES = _set(
 LABELLED = frozenset({"keyword_argument", "pair", "value_argument", "field_initializer", *ASSIGNMENTS})
 
 BOUNDARY = {"<": "<=", "<=": "<", ">": ">=", ">=": ">"}
-EQUALITY = {"==": "!=", "!=": "==", "===": "!==", "!==": "===", "is": "is not", "is not": "is", "in": "not in",
-            "not in": "in"}  # fmt: skip
+EQUALITY = {
+    "==": "!=",
+    "!=": "==",
+    "===": "!==",
+    "!==": "===",
+    "is": "is not",
+    "is not": "is",
+    "in": "not in",
+    "not in": "in",
+}
 LOGIC = {"&&": "||", "||": "&&", "and": "or", "or": "and"}
 ARITHMETIC = {"+": "-", "-": "+", "*": "/", "/": "*", "+=": "-=", "-=": "+="}
 RANGE_ENDS = {"..": "..=", "..=": "..", "..<": "...", "...": "..<"}
@@ -85,8 +93,9 @@ TALK = re.compile(  # calls that only report: a change in them is a change of wo
 )
 NUMERIC = re.compile(
     r"\d|len\b|length|size|count|index|offset|width|height|depth|total|sum|start|end|pos|line|col|pad|indent|"
-    r"distance|level|column|row|max|min|step|time|delay|rate|price|amount|score|weight|ratio|\b[ijknxy]\b", re.I
-)  # fmt: skip
+    r"distance|level|column|row|max|min|step|time|delay|rate|price|amount|score|weight|ratio|\b[ijknxy]\b",
+    re.I,
+)
 EXIT = re.compile(r"(return|throw|raise|continue|break|next|fail)\b")
 QUESTION = re.compile(r"[<>=!]=|[<>!]|\w\?(?!\.)|\b(not|in|is)\b|\b(is|has|are|can)[A-Z_]|[sS]With\(|contains|includes")
 VERSION = re.compile(r"version|semver|_v\d|copyright|magic", re.I)

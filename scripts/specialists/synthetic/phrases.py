@@ -231,10 +231,7 @@ SYMPTOMS: dict[str, tuple[str, ...]] = {
         "works with {wrong} for `{label}` where {real} is right",
         "sets `{label}` to {wrong}; make that {real}",
     ),
-    "boolean answer": (
-        "answers {wrong} in a case where {real} is right",
-        "says {wrong} where it has to say {real}",
-    ),
+    "boolean answer": ("answers {wrong} in a case where {real} is right", "says {wrong} where it has to say {real}"),
     "swapped_branches": (
         "gives `{a}` where `{b}` is right and the other way round, depending on `{condition}`",
         "decides wrongly on `{condition}`: that is when it has to be `{a}`, otherwise `{b}`",
@@ -245,7 +242,7 @@ SYMPTOMS: dict[str, tuple[str, ...]] = {
         "should take `{real}` of `{receiver}`, not `{wrong}`",
     ),
     "sibling_name bare": ("uses `{wrong}` where it has to be `{real}`", "takes `{wrong}` instead of `{real}`"),
-}  # fmt: skip
+}
 
 DONE = {  # what was done, as the agent says it at the end
     "boundary": "`{left}` and `{right}` are compared with `{real}` again",
@@ -357,8 +354,9 @@ def done(operator: str, words: Words, grammar: str) -> str:
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z`\[(])")
 _SECTION = re.compile(
     r"^\s*(:\w+|@\w+|- \w+:|- ?(Parameters?|Returns?|Throws)\b|=+|#+ |Args?:|Returns?:|Raises:|Parameters?:?$|Example"
-    r"|```|\.\. |>>>|\$|\* )", re.I
-)  # fmt: skip
+    r"|```|\.\. |>>>|\$|\* )",
+    re.I,
+)
 
 
 _NOTHING_SAID = re.compile(r"(?i:see|same as|alias|inherited|todo|fixme|hack)\b|[A-Z]+ /")

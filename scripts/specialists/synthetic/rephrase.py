@@ -73,8 +73,11 @@ class Rephraser:
         path, function = candidate.file.path, candidate.function
         diff = _diff(candidate.broken.decode(), candidate.file.source.decode())
         style = pick(STYLES, "style", candidate.key)
-        written = self._ask(_WRITE.format(path=path, function=function.qualified, diff=diff, request=request,
-                                          style=style, name=function.name))  # fmt: skip
+        written = self._ask(
+            _WRITE.format(
+                path=path, function=function.qualified, diff=diff, request=request, style=style, name=function.name
+            )
+        )
         if not written or function.name not in written or path not in written:
             return None
         return written if self._is_enough(written, diff, path) else None
@@ -87,8 +90,9 @@ class Rephraser:
         source, diff = record["source"], _calls(record)
         first = pick(list(OF_COMMITS), "style", source["commit"])
         for style in sorted(OF_COMMITS, key=lambda style: style != first):
-            written = self._ask(_WRITE_OF_COMMIT.format(diff=diff, request=record["messages"][1]["content"],
-                                                        style=OF_COMMITS[style]))  # fmt: skip
+            written = self._ask(
+                _WRITE_OF_COMMIT.format(diff=diff, request=record["messages"][1]["content"], style=OF_COMMITS[style])
+            )
             if written and self._is_enough(written, diff, " and ".join(source["paths"])):
                 return style, written
         return None

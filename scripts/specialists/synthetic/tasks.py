@@ -209,14 +209,27 @@ class Augmenter:
         if not holds(file.grammar, file.source, candidate.mutation):
             return self._lose("does not parse")
         before, after = broken.decode(), file.source.decode()
-        change = FileChange(file.path, before, after, (_hunk(before, after),),
-                            lambda first, last: syntax.enclosing(file.grammar, broken, first, last))  # fmt: skip
+        change = FileChange(
+            file.path,
+            before,
+            after,
+            (_hunk(before, after),),
+            lambda first, last: syntax.enclosing(file.grammar, broken, first, last),
+        )
         template, request, closing = self._words(candidate)
         source = {
-            "kind": "synthetic", "time": file.time, "repository": file.repository, "path": file.path,
-            "function": candidate.function.qualified, "commit": file.commit, "blob": file.blob,
-            "task": candidate.task, "operator": candidate.mutation.operator, "template": template, "verified": "parses",
-        }  # fmt: skip
+            "kind": "synthetic",
+            "time": file.time,
+            "repository": file.repository,
+            "path": file.path,
+            "function": candidate.function.qualified,
+            "commit": file.commit,
+            "blob": file.blob,
+            "task": candidate.task,
+            "operator": candidate.mutation.operator,
+            "template": template,
+            "verified": "parses",
+        }
         system = system_prompt(self.language)
         for narrow in (False, True):
             try:
