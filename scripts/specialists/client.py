@@ -1,0 +1,55 @@
+"""The one HTTP client: JSON to and from a server that speaks OpenAI's API, be it our vLLM or an endpoint.
+
+No redirect is followed, so that a key goes to the server that it is meant for and to no other; what is on this machine
+is asked without a proxy. It stands on the ground floor because serving, evaluation and synthetic all ask a server.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import Any
+
+from specialists.config import Problem
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class Unreachable(Problem):
+    """Nothing answers there, or not in time."""
+
+
+class Refused(Problem):
+    """The server answers, and with an error; `status` is its HTTP status."""
+
+    def __init__(self, message: str, status: int):
+        super().__init__(message)
+        self.status = status
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_args: Any) -> None:
+        return None  # urllib then raises the redirect as the HTTPError that it is
+
+
+def request_json(url: str, body: Any = None, *, key: str | None = None, timeout: float = 10) -> Any:
+    """The JSON that a GET, or a POST of `body` as JSON, is answered with; None for an answer that is no JSON.
+
+    `key` is sent as a bearer token; `timeout` is in seconds. Raises Unreachable and Refused, both with the URL.
+    """
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    data = None if body is None else json.dumps(body).encode()
+    local = urllib.parse.urlsplit(url).hostname in LOOPBACK
+    opener = urllib.request.build_opener(_NoRedirect, *([urllib.request.ProxyHandler({})] if local else []))
+    try:
+        with opener.open(urllib.request.Request(url, data, headers), timeout=timeout) as response:
+            return json.loads(response.read())
+    except urllib.error.HTTPError as error:
+        reason = " ".join(error.read(300).decode(errors="replace").split())
+        raise Refused(f"{url}: {error.code} {reason}".rstrip(), error.code) from None
+    except ValueError:
+        return None
+    except OSError as error:  # URLError is one
+        raise Unreachable(f"{url}: {getattr(error, 'reason', None) or error}") from None
