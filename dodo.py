@@ -123,9 +123,10 @@ def task_replay():
 
 
 def task_assemble():
-    """Join a language's examples: deduplicated, split by time, within the wanted bounds."""
+    """Join a language's examples: deduplicated, split by time, between min_examples and max_examples."""
     for name, language in CONFIG.languages.items():
-        settings = {**keys(CONFIG.assembly, "assembly"), f"languages.{name}.wanted": language.wanted}
+        settings = {**keys(CONFIG.assembly, "assembly"), f"languages.{name}.max_examples": language.max_examples}
+        settings[f"languages.{name}.min_examples"] = language.min_examples
         yield {
             "name": name,
             "actions": script("assemble", "--language", name),

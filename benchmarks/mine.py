@@ -67,7 +67,7 @@ def examples(source: GitSource, extension: str, emails: list[str]) -> int:
         path = Path(folder) / "specialists.toml"
         path.write_text(
             f'[languages.it]\nadapter = "it"\nextensions = ["{extension}"]\n'
-            f'grammar = "tree_sitter_{GRAMMARS[extension]}"\nrepositories = []\nwanted = [100, 500]\n'
+            f'grammar = "tree_sitter_{GRAMMARS[extension]}"\nrepositories = []\n'
         )
         config = load_config(path)
         miner = Miner(config, config.language("it"), Path(folder) / "mined.sqlite")

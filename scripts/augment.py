@@ -5,7 +5,7 @@ have too few examples of real work.
     python scripts/augment.py --language swift --repository ~/src/madcat-apple --output data/synthetic/swift.jsonl
     python scripts/augment.py --language ruby --endpoint http://127.0.0.1:8000/v1 --model base
 
-Makes up to the lower bound of `wanted`; how many of them are used, assemble.py says. Reads HEAD only, tests and
+Makes up to the language's `min_examples`; how many of them are used, assemble.py says. Reads HEAD only, tests and
 generated code aside; nothing of a repository is executed.
 """
 
@@ -53,7 +53,7 @@ def main(
     augmenter = Augmenter(config, chosen, Rephraser(asked) if asked else None)
     for path in repositories or config.repositories(language):
         augmenter.read(path, path.name, progress)
-    result = augmenter.finish(chosen.wanted[0])
+    result = augmenter.finish(chosen.min_examples)
     if asked:
         asked.save()
         result.problems += [f"{asked.problem}; requests are from templates"] if asked.problem else []

@@ -47,7 +47,7 @@ def main(
     try:
         for path in repositories or config.repositories(language):
             miner.mine(path, emails or config.owner.emails, progress)
-        mined = miner.finish(chosen.wanted[1], Rephraser(asked).of_commit if asked else None, progress)
+        mined = miner.finish(chosen.max_examples, Rephraser(asked).of_commit if asked else None, progress)
     finally:
         miner.close()
     if asked:

@@ -61,7 +61,9 @@ def run(
 
 
 def wanting(config_file: Path, wanted: int, **keys: str) -> Path:
-    text = config_file.read_text().replace("wanted = [3, 50]", f"wanted = [{wanted}, {wanted * 2}]")
+    text = config_file.read_text().replace(
+        "min_examples = 3\nmax_examples = 50", f"min_examples = {wanted}\nmax_examples = {wanted * 2}"
+    )
     for key, value in keys.items():
         text = re.sub(rf"(?m)^{key} = .*$", f"{key} = {value}", text)
     config_file.write_text(text)

@@ -73,8 +73,8 @@ class Assembly:
     heldout_clusters: int = key(20, "Held-out clusters at least, where half of all allow it.", least=0)
     synthetic: float = key(0.5, "Synthetic examples at most, as a share of the training rows.", least=0)
     replay: float = key(0.0, "Answers of the base model to general prompts, as a share of the training rows.", least=0)
-    cluster: float = key(0.1, "Rows of one session or commit at most, as a share of the most that is wanted.", least=0)
-    repository: float = key(0.5, "Rows of one repository at most, as a share of the most that is wanted.", least=0)
+    cluster: float = key(0.1, "Rows of one session or commit at most, as a share of max_examples.", least=0)
+    repository: float = key(0.5, "Rows of one repository at most, as a share of max_examples.", least=0)
     similarity: float = key(0.7, "Jaccard index of five-token shingles from which on two rows are alike.", least=0.5)
 
 
@@ -177,7 +177,10 @@ class Language:
     output: tuple[str, ...] = key((), "Regular expressions over compiler and test output.", regex=True)
     grammar: str | None = key(None, "Python module of the tree-sitter grammar.")
     repositories: tuple[str, ...] = key((), "Repositories to mine; shell patterns are expanded to repositories.")
-    wanted: tuple[int, int] = key((100, 500), "Examples: the least that is worth training on, and the most.")
-    synthetic: bool = key(False, "Fill up to the lower bound with synthetic pairs.")
+    min_examples: int = key(
+        100, "Examples, held-out ones among them, under which the language is not trained.", least=1
+    )
+    max_examples: int = key(500, "Examples to train on at most; the best are taken.", least=1)
+    synthetic: bool = key(False, "Fill up to min_examples with synthetic pairs.")
     name: str = ""  # the table's name; not a key
     training: Training = Training()  # [training] with [training.<name>] over it; not a key

@@ -80,7 +80,13 @@ class Miner:
     def _key(self) -> str:
         """A fingerprint of everything but the commit that decides a verdict."""
         ours = [zlib.crc32(path.read_bytes()) for path in map(Path, code("mine-repos"))]
-        plain = {**vars(self.language), "training": self.limit, "repositories": None, "wanted": None}
+        plain = {
+            **vars(self.language),
+            "training": self.limit,
+            "repositories": None,
+            "min_examples": None,
+            "max_examples": None,
+        }
         counter = "estimate" if isinstance(self.counter, Estimate) else self.counter.fingerprint
         return fingerprint(ours, plain, self.config.mining, self.config.secrets, self.tools, counter)
 
