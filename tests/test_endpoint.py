@@ -138,9 +138,7 @@ def sums(tmp_path: Path) -> Path:
     return git_repositories.make(tmp_path / "sums", git_repositories.HISTORY)
 
 
-@pytest.mark.parametrize("form", ["agent", "diff"])
-def test_a_model_words_the_requests_of_commits(form, config_file, tmp_path, sums, endpoint) -> None:
-    config_file.write_text(config_file.read_text().replace("[base]", f'[mining]\nformat = "{form}"\n\n[base]'))
+def test_a_model_words_the_requests_of_commits(config_file, tmp_path, sums, endpoint) -> None:
     plain, summary = mine(config_file, sums, tmp_path / "plain.jsonl")
     assert summary["by model"] == 0 and endpoint.asked == []
     endpoint.answer = lambda question: "Yes." if question.endswith("Answer yes or no.") else worded(question)

@@ -7,6 +7,7 @@ it would touch every adapter. dodo.py imports this module at each start: it stay
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import glob
@@ -14,6 +15,7 @@ import hashlib
 import json
 import os
 import re
+import subprocess
 import tomllib
 import typing
 from dataclasses import dataclass, fields
@@ -26,7 +28,6 @@ from specialists.tables import (
     Endpoint,
     Evaluation,
     Language,
-    Mining,
     Opencode,
     Owner,
     Paths,
@@ -103,7 +104,6 @@ class Config:
     owner: Owner
     base: Base
     opencode: Opencode
-    mining: Mining
     secrets: Secrets
     assembly: Assembly
     endpoint: Endpoint
@@ -143,6 +143,15 @@ class Config:
     def databases(self) -> list[Path]:
         """opencode databases to read, whether they exist or not."""
         return list(self.opencode.databases) or [default_database()]
+
+
+def owner_emails(config: Config) -> tuple[str, ...]:
+    """Whose commits are mined: `[owner] emails`, else the owner's `git config user.email`; empty where neither is set."""
+    emails = list(config.owner.emails)
+    command = ["git", "config", "--global", "--includes", "--get-all", "user.email"]
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # without git there is nothing to mine either
+        emails = emails or subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.split()
+    return tuple(email.lower() for email in emails)
 
 
 def default_database() -> Path:
@@ -198,7 +207,6 @@ class _Reader:
         "owner": Owner,
         "base": Base,
         "opencode": Opencode,
-        "mining": Mining,
         "secrets": Secrets,
         "assembly": Assembly,
         "endpoint": Endpoint,

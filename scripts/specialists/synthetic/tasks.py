@@ -23,7 +23,7 @@ from specialists.code.edits import FileChange, NotExact
 from specialists.code.syntax import Function
 from specialists.commits import filter as commit_filter
 from specialists.commits.contents import machine_made
-from specialists.commits.git import REGULAR, Change, GitSource
+from specialists.commits.git import REGULAR, Change, GitSource, open_repository
 from specialists.config import Config, Language, Problem
 from specialists.records import Record, iso, make_record
 from specialists.secrets import Rules, scrub
@@ -132,7 +132,7 @@ class Augmenter:
     def read(self, path: Path, name: str, progress: Callable = lambda items, *_: items) -> None:
         """Find what can be made from a repository; one that cannot be read is named among the problems."""
         try:
-            with GitSource(path) as source:
+            with open_repository(path) as source:
                 for file in progress(list(self._files(source, name)), name):
                     self._add(file)
                 self.result.problems += source.problems
@@ -144,9 +144,9 @@ class Augmenter:
         newest = next(source.commits(), None)
         if newest is None:
             return
-        rules = commit_filter.CommitFilter(source, [], self.language.extensions, 0)
+        rules = commit_filter.CommitFilter(source, [], self.language.extensions)
         chosen = []
-        for path, (mode, sha) in source.tree().items():
+        for path, (mode, sha) in source.tree.items():
             if path.endswith(self.language.extensions) and mode in REGULAR:
                 change = Change("000000", mode, "0" * len(sha), sha, "A", path)
                 reason = rules.file_reason(change) or ("test" if commit_filter.is_test(path) else None)
