@@ -1,7 +1,6 @@
-"""Four kinds of small mistakes put into real functions, as splices of bytes that leave all else untouched.
+"""Five kinds of small mistakes put into real functions, as splices of bytes that leave all else untouched.
 
-They are found by tokens, fields and texts that the grammars share, so that one set of rules does for all of them.
-Taken is what a reader of the function can find; what is as good a guess as the code before it would teach guessing.
+They are found by tokens and fields that the grammars share, and are such that a reader of the function can find them.
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ class Mutation:
 
 
 _OPERATORS = {b"==": b"!=", b"===": b"!==", b"<": b">", b"<=": b">=", b"&&": b"||", b"and": b"or"}
+_OPERATORS |= {b"+": b"-", b"*": b"/", b"+=": b"-="}
 _OPERATORS |= {new: old for old, new in _OPERATORS.items()}
 _ATOM = rb"(?!(?:true|false|True|1)\b)[\w@$.:?!&]+(?:\([^()\n]*\))?[\w.?!]*"  # a condition that binds tighter than `!`
 _REPORTS = re.compile(  # calls in which a mistake would not show
@@ -62,12 +62,12 @@ def _code(root: Node) -> Iterator[Node]:
 
 
 def _operators(token: Node, source: bytes) -> Iterator[Mutation]:
-    """Comparisons the wrong way round, and `and` for `or`."""
+    """Comparisons the wrong way round, `and` for `or`, plus for minus."""
     left, right, text = token.prev_sibling, token.next_sibling, token.text or b""
     if text in _OPERATORS and left is not None and right is not None and left.text != right.text:
         start, end = token.start_byte, token.end_byte
         if source[start - 1 : start] == source[end : end + 1] == b" ":  # not `Bare<Value>.self`
-            kind = "logic" if text in (b"&&", b"||", b"and", b"or") else "comparison"
+            kind = "logic" if re.match(rb"[&|ao]", text) else "arithmetic" if text[0] in b"+-*/" else "comparison"
             yield Mutation(kind, start, end, _OPERATORS[text])
 
 

@@ -26,10 +26,10 @@ from specialists.synthetic.wording import opening, words
 from specialists.tools import known_tools
 
 FUNCTION_LINES = range(3, 101)  # of functions that are used, with comment and attributes
-BODY_LINES = range(2, 21)  # of bodies that are to be written
-LITERALS = 80  # characters of string literals in them: messages that nobody could guess
-ENOUGH = 12  # words of a comment that do for a body of any length; fewer have to be two for each of its lines
-PER_FUNCTION = 2  # mistakes at most that are made in one function
+BODY_LINES = range(1, 21)  # of bodies that are to be written
+LITERALS = 30  # characters of string literals in them: messages that nobody could guess
+ENOUGH = (5, 12)  # words of a comment that do for a body of one line, of any length; between them two for each line
+PER_FUNCTION = 3  # mistakes at most that are made in one function
 
 _NOT_CODE = re.compile(  # folders that show how something is used, or what is copied elsewhere
     r"(?i)(^|/)([^/]*\.(docc|playground)|docs?|documentation|snippets?|([\w-]*[-_ ])?(examples?|demos?|samples?)"
@@ -152,7 +152,7 @@ def _is_described(source: bytes, function: syntax.Function, names: list[tuple[in
         return False
     shown = set(re.findall(r"[@$]*\w+", rest))
     needed = {name for at, name in names if start <= at < end and name.lstrip(":") not in shown}
-    enough = opening(function.doc) and len(function.doc.split()) >= min(2 * lines, ENOUGH)
+    enough = opening(function.doc) and len(function.doc.split()) >= min(max(2 * lines, ENOUGH[0]), ENOUGH[1])
     return bool(enough) and not any(name in declared or re.match("[A-Z:@]", name) for name in needed)
 
 
