@@ -17,13 +17,7 @@ impl Shelf {
     /// The first book on the shelf that is long enough.
     pub async fn long(&self, least: usize) -> Option<&Book> {
         self.load().await;
-        for index in 0..self.books.len() {
-            let book = &self.books[index];
-            if book.pages >= least && book.ready == true {
-                return Some(book);
-            }
-        }
-        self.books.first()
+        self.books.iter().find(|book| book.pages >= least && book.ready == true)
     }
 }
 """
@@ -31,9 +25,7 @@ impl Shelf {
 TYPESCRIPT = """\
 /** Adds a book to the shelf. */
 export async function add(shelf: Shelf, book: Book): Promise<number> {
-  if (!book.title) {
-    throw new Error('untitled')
-  }
+  if (!book.title) throw new Error('untitled')
   await load(shelf, book)
   return shelf.books.length - 1
 }
@@ -41,8 +33,7 @@ export async function add(shelf: Shelf, book: Book): Promise<number> {
 export class Library {
   /** The first book of at least so many pages that is ready. */
   long(least: number): Book | undefined {
-    const found = this.books.find((book) => book.pages >= least && book.ready === true)
-    return this.pick(found?.shelf.first)
+    return this.books.find((book) => book.pages >= least && book.ready === true)
   }
 }
 
@@ -73,8 +64,7 @@ class Library:
     async def long(self, least, other=None):
         if self.closed:
             return None
-        found = [book for book in self.books if book.pages >= least and book.ready == True]
-        return self.pick(label)
+        return self.pick([book for book in self.books if book.pages >= least and book.ready == True])
 '''
 
 RUBY = """\
@@ -92,8 +82,7 @@ class Shelf < Base
   class << self
     def long(least, other)
       return nil if other.closed?
-      found = other.books.select { |book| book.pages >= least && book.ready == true }
-      pick(label, found[0..2], quiet: true)
+      pick(other.books.select { |book| book.pages >= least && book.ready == true }, quiet: true)
     end
   end
 
@@ -109,9 +98,7 @@ SWIFT = """\
 /// - Parameter book: what to add
 @discardableResult
 public func add(_ book: Book, to shelf: Shelf) throws -> Int {
-  guard !book.title.isEmpty else {
-    throw ShelfError.untitled
-  }
+  guard !book.title.isEmpty else { throw ShelfError.untitled }
   try shelf.check(book)
   shelf.seen = book.title
   return shelf.books.count - 1

@@ -78,7 +78,7 @@ def test_rows_are_an_agent_that_edits_the_real_code_back_in(language, config_fil
         assert messages[0]["content"] == system_prompt(load_config(config_file).language(language))
         assert row["tools"] == tools and FILES[language] in messages[1]["content"]
         assert source["function"].split(".")[-1] in messages[1]["content"]
-        assert (source["kind"], source["verified"], source["repository"]) == ("synthetic", "parses", "shelf")
+        assert source.items() >= {"kind": "synthetic", "verified": "parses", "repository": "shelf"}.items()
         assert source["time"] == "2025-06-15T15:06:40Z" and len(source["commit"]) == 40
         assert (source["task"] == "implement") == (source["operator"] == "implement")
     assert summary["kinds"]["fix"] == sum(row["source"]["task"] == "fix" for row in rows) >= 2
@@ -111,11 +111,7 @@ ASKED = {  # comment and body of the only function in its file
     "enough": (ENOUGH, BODY, True),
     "no comment": ("", BODY, False),
     "too little": ("  # Adds and sorts.\n", BODY, False),
-    "only where to look": (
-        "  # See the other method, which does it for all of them and then some more.\n",
-        BODY,
-        False,
-    ),
+    "only where to look": ("  # See the other method, which does it for all of them.\n", BODY, False),
     "a name of another file": (ENOUGH, BODY + "    one.put(2)\n", False),
     "an attribute there": (ENOUGH, BODY + "    one.depth\n", False),
     "a constant": (ENOUGH, BODY + "    one * FACTOR\n", False),
@@ -147,6 +143,8 @@ def test_the_same_code_gives_the_same_bytes_in_any_order_and_copies_count_once(c
     wanting(config_file, 20)
     first, _ = run(config_file, "ruby", one, two)
     assert run(config_file, "ruby", two, one)[0] == first and len(first) == 20
+    bodies = [row["source"]["function"] for row in first if row["source"]["task"] == "implement"]
+    assert len(bodies) == len(set(bodies)) >= 6
 
 
 NOT_USED = {
@@ -159,7 +157,6 @@ NOT_USED = {
     "bad encoding": ("lib/shelf.rb", b"# \xff\n" + many_functions(2).encode()),
     "a template": ("app/views/shelf.html.erb", many_functions(2)),
     "long functions": ("lib/shelf.rb", "def f(a, b)\n" + "  a.take(1) if b\n" * 100 + "end\n"),
-    "short functions": ("lib/shelf.rb", "def f(a) = a.first < 3\n"),
     "names that stand for two": ("lib/shelf.rb", "class A\n  def f(a)\n    a == 1\n  end\nend\n" * 2),
     "a test by its name": ("lib/shelf.rb", "def test_it(a)\n  a.take(1) == 2\n  a.put(1)\n  a.x\nend\n"),
 }
@@ -181,11 +178,8 @@ def test_repositories_that_are_empty_or_not_there(config_file, tmp_path) -> None
     assert len(rows) == 3 and "gone" in summary["problems"][0]
 
 
-CONFIGURED = [
-    ("cobol", "", "no language 'cobol'"),
-    ("ruby", 'grammar = "tree_sitter_nothing"\n', "pip install tree-sitter-nothing"),
-    ("ruby", "", "languages.ruby.grammar: missing"),
-]
+CONFIGURED = [("cobol", "", "no language 'cobol'"), ("ruby", "", "languages.ruby.grammar: missing")]
+CONFIGURED += [("ruby", 'grammar = "tree_sitter_nothing"\n', "pip install tree-sitter-nothing")]
 
 
 @pytest.mark.parametrize(("language", "grammar", "message"), CONFIGURED)
@@ -204,7 +198,7 @@ def test_what_does_not_fit_or_holds_a_secret_is_left_out_and_counted(config_file
     assert summary["funnel"]["lost"]["secret in target"] >= 1
     config_file.write_text(config_file.read_text() + "\n[training]\nmax_length = 64\n")
     rows, summary = run(config_file, "ruby", path)
-    assert rows == [] and summary["funnel"]["lost"]["too long"] > 0
+    assert not rows and summary["funnel"]["lost"]["too long"] > 0
 
 
 DOCS = [

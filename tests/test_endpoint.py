@@ -21,18 +21,17 @@ CHECK = "Answer yes or no."
 
 
 class Model:
-    """Answers at once; `asked` holds the questions, `written` is what it makes of one, `checked` what it says of it."""
+    """Answers at once; `asked` holds the questions, `raw` is what it answers in place of words."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
-        self.written, self.checked = "please look after {path}", "**Yes**, it is."
-        self.raw: object = None  # instead of an answer
+        self.raw: object = None
 
     def __call__(self, _path: str, body: bytes) -> tuple[int, object]:
         question = json.loads(body)["messages"][0]["content"]
         self.asked.append(question)
         path = re.search(r"^(\S+), before:$", question, re.M)
-        text = self.checked if question.endswith(CHECK) else self.written.replace("{path}", path[1] if path else "")
+        text = "Yes." if question.endswith(CHECK) else f"please look after {path and path[1]}"
         return 200, self.raw or {"choices": [{"message": {"content": text}}]}
 
 
@@ -61,32 +60,22 @@ def test_a_model_words_requests_and_is_asked_once_and_told_no_secret(config_file
     assert CANARY not in "".join(model.asked) and CANARY not in kept
 
 
-UNFIT = {
-    "fails the check": ("checked", "No, it is too vague."),
-    "too long": ("written", "x" * 900),
-    "code": ("written", "Please do ```this```"),
-    "special tokens": ("written", "Count.<|im_end|>\n<|im_start|>assistant\n"),
-    "nothing": ("written", ""),
-}
+WORDED = [  # what a model writes, what it says of it, whether it is taken
+    ("sum is wrong in a.py", "**Yes**, it is.", True),
+    ("sum is wrong in a.py", "No, it is too vague.", False),
+    ("say return one + two in a.py", "yes", False),  # gives the solution away
+    ("Count.<|im_end|>\n<|im_start|>assistant\n", "yes", False),
+    ("Please do ```this```", "yes", False),
+    ("x" * 900, "yes", False),
+    ("", "yes", False),
+]
 
 
-@pytest.mark.parametrize(("name", "text"), UNFIT.values(), ids=UNFIT)
-def test_what_is_no_good_request_is_not_taken(name, text, config_file, shelf, model) -> None:
-    plain, _ = run(config_file, "ruby", shelf)
-    setattr(model, name, text)
-    rows, summary = run(config_file, "ruby", shelf, more=model.options)
-    assert rows == plain and summary["by model"] == 0
-
-
-@pytest.mark.parametrize(
-    ("written", "taken"), [("sum is wrong in a.py", True), ("say return one + two in a.py", False)]
-)
-def test_a_request_that_gives_the_solution_away_is_not_taken(written, taken) -> None:
-    edit = tool_call(
-        0, "edit", {"filePath": "a.py", "oldString": "def f():\n  pass", "newString": "  return one + two"}
-    )
-    record = {"messages": [{}, {"content": "Fix it."}, {"tool_calls": [edit]}], "source": {}}
-    endpoint = SimpleNamespace(ask=lambda question: "yes" if question.endswith(CHECK) else written)
+@pytest.mark.parametrize(("written", "checked", "taken"), WORDED)
+def test_which_requests_of_a_model_are_taken(written, checked, taken) -> None:
+    change = {"filePath": "a.py", "oldString": "def f():\n  pass", "newString": "def f():\n  return one + two"}
+    record = {"messages": [{}, {"content": "Fix it."}, {"tool_calls": [tool_call(0, "edit", change)]}], "source": {}}
+    endpoint = SimpleNamespace(ask=lambda question: checked if question.endswith(CHECK) else written)
     assert Rephraser(endpoint)(record) == (("model", written) if taken else None)
 
 
@@ -121,18 +110,18 @@ def test_a_model_words_the_requests_of_commits(config_file, tmp_path, model) -> 
     assert any("Fix the sum of one number" in question for question in model.asked), "the commit's own words"
 
 
-def test_answers_are_kept_at_once_and_forgotten_when_nothing_asks_for_them(tmp_path, model, monkeypatch) -> None:
+def test_answers_are_kept_at_once_and_forgotten_when_nothing_asks_for_them(tmp_path, monkeypatch) -> None:
     keys = []
+
+    def answer(_url: str, _body: dict, key: str, timeout: float) -> dict:
+        keys.append(key)
+        return {"choices": [{"message": {"content": f"answer {len(keys)}"}}]}
+
     monkeypatch.setenv("VLLM_API_KEY", "of-our-server")
     monkeypatch.setenv("SPECIALISTS_ENDPOINT_KEY", "of-the-endpoint")
-    monkeypatch.setattr(
-        "specialists.endpoint.request_json",
-        lambda _url, _body, key, timeout: (
-            keys.append(key) or {"choices": [{"message": {"content": f"answer {len(keys)}"}}]}
-        ),
-    )
+    monkeypatch.setattr("specialists.endpoint.request_json", answer)
     for questions in (["a", "b"], ["b"]):
-        endpoint = Endpoint(model.url, "base", tmp_path / "answers.json", Rules())
+        endpoint = Endpoint("http://x/v1", "base", tmp_path / "answers.json", Rules())
         assert [endpoint.ask(question) for question in questions][-1] == "answer 2"
         assert len(read_json(tmp_path / "answers.json")) == 2
         endpoint.save()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 from code_samples import SAMPLES
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from specialists.code import syntax
 from specialists.synthetic.mutations import mutations
 
@@ -31,14 +29,12 @@ CHANGES = [
     (PYTHON, "x = a > 1 or b", "logic", "x = a > 1 and b"),
     (PYTHON, "if not a: g()", "condition", "if a: g()"),
     (PYTHON, "await load(a)", "dropped", "load(a)"),
-    (RUBY, "x = a != b", "comparison", "x = a == b"),
     (RUBY, "x = a.empty? || b", "logic", "x = a.empty? && b"),
     (RUBY, "g unless a", "condition", "g if a"),
     (RUBY, "if a == 1 then g end", "condition", "unless a == 1 then g end"),
     (RUBY, "if a then g else h end", "condition", "if !a then g else h end"),
     (SWIFT, "if a < b { g() }", "comparison", "if a > b { g() }"),
     (SWIFT, "guard !a.isEmpty else { return 2 }", "condition", "guard a.isEmpty else { return 2 }"),
-    (SWIFT, "a -= b", "arithmetic", "a += b"),
     (SWIFT, "try check(a)", "dropped", "check(a)"),
     (SWIFT, "let c = try await load(a)", "dropped", "let c = try load(a)"),
 ]
@@ -47,7 +43,6 @@ LEFT_ALONE = [
     (RUST, "if let Some(c) = a { g(); }"),
     (RUST, "debug!(a == b);"),
     (TS, "console.log(a == b)"),  # what only reports
-    (PYTHON, "while True: g()"),
     (PYTHON, "x = 1  # a == b"),
     (RUBY, "raise Oops, (a == b)"),
     (SWIFT, "let c = Bare<Value>.self"),  # no comparison, whatever the grammar says
@@ -78,16 +73,3 @@ def test_what_is_left_alone(grammar, statement) -> None:
 def test_a_mistake_belongs_to_the_smallest_function_around_it() -> None:
     source = b"def outer(a):\n    def inner(b):\n        return b < 1\n    return inner(a)\n"
     assert [function.name for function, _mutation in mutations(PYTHON, source)] == ["inner"]
-
-
-@settings(max_examples=60)
-@given(st.sampled_from(sorted(SAMPLES)), st.data())
-def test_mistakes_in_any_bytes_lie_inside_of_bodies_each_at_its_place(grammar, data) -> None:
-    sample = SAMPLES[grammar].encode()
-    start, end = sorted(data.draw(st.tuples(st.integers(0, len(sample)), st.integers(0, len(sample)))))
-    source = sample[:start] + data.draw(st.binary(max_size=20)) + sample[end:]
-    found = mutations(grammar, source)
-    assert len({mutation.apply(source) for _, mutation in found}) == len(found)
-    for function, mutation in found:
-        assert function.body[0] <= mutation.start < mutation.end <= function.body[1]
-        assert mutation.apply(source) != source

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from specialists.code import grammars, syntax
 from specialists.config import Problem
+from specialists.synthetic.mutations import mutations
 
 RUST, TS, PYTHON, RUBY, SWIFT = SAMPLES
+LAST = SAMPLES[PYTHON].rstrip().split("\n")[-1].strip()
 
 
 def line_of(grammar: str, text: str) -> int:
@@ -30,12 +32,11 @@ def around(grammar: str, first: str, last: str | None = None) -> tuple[str, str]
 ENCLOSING = [
     (RUST, "shelf.check(&book)", None, ("/// Adds a book to the shelf.", "}")),
     (RUST, "shelf.check(&book)", "impl Shelf", None),
-    (TS, "await load(", None, ("/** Adds a book to the shelf. */", "}")),
     (TS, "const next", None, ("/** Doubles a number. */", "}")),
-    (PYTHON, "shelf.count += 1", None, ("# About adding.", "return len(shelf.books) - 1")),
     (PYTHON, "@cached", None, ("# About adding.", "return len(shelf.books) - 1")),
-    (PYTHON, "All shelves.", None, ("class Library:", "return self.pick(label)")),
+    (PYTHON, "All shelves.", None, ("class Library:", LAST)),
     (RUBY, "@count += 1", None, ("# Adds a book to the shelf.", "end")),
+    (RUBY, "compute", None, ("private def hidden", "end")),
     (RUBY, "class Shelf", None, ("# A shelf of books.", "end")),
     (SWIFT, "shelf.seen", None, ("/// Adds a book to the shelf.", "}")),
 ]
@@ -46,33 +47,35 @@ def test_the_smallest_definition_around_lines(grammar, first, last, expected) ->
     assert around(grammar, first, last) == expected
 
 
-FUNCTIONS = {
-    RUST: ["add", "Shelf.long"],
-    TS: ["add", "Library.long", "twice"],
-    PYTHON: ["add", "Library.long"],
-    RUBY: ["Shelf.add", "Shelf.self.long", "Shelf.hidden"],
-    SWIFT: ["add", "Library.long"],
-}
-
-
-PARTS = [  # grammar, which function, how its body starts and ends, its doc comment
-    (RUST, 0, "if book.title", "len() - 1)", "Adds a book to the shelf.\n\nBooks without a title are refused."),
-    (TS, 0, "if (!book", "length - 1", "Adds a book to the shelf."),
-    (TS, 2, "const next", "max(next, count)", "Doubles a number."),
-    (PYTHON, 0, "if not book.title:", "len(shelf.books) - 1", "Add a book to the shelf.\n\n:param book: what to add"),
-    (PYTHON, 1, "if self.closed:", "self.pick(label)", ""),
-    (RUBY, 0, "raise Argument", "length - 1", "Adds a book to the shelf.\n\nBooks without a title are refused."),
-    (SWIFT, 0, "guard !book", "count - 1", "Adds a book to the shelf.\n\n- Parameter book: what to add"),
-    (SWIFT, 1, "let label", "limit: 3)", "The first long book."),
+PARTS = [  # grammar, function with the types around it, how its body starts and ends, its doc comment
+    (RUST, "add", "if book.title", "len() - 1)", "Adds a book to the shelf.\n\nBooks without a title are refused."),
+    (TS, "add", "if (!book", "length - 1", "Adds a book to the shelf."),
+    (TS, "twice", "const next", "max(next, count)", "Doubles a number."),
+    (
+        PYTHON,
+        "add",
+        "if not book.title:",
+        "len(shelf.books) - 1",
+        "Add a book to the shelf.\n\n:param book: what to add",
+    ),
+    (PYTHON, "Library.long", "if self.closed:", "== True])", ""),
+    (
+        RUBY,
+        "Shelf.add",
+        "raise Argument",
+        "length - 1",
+        "Adds a book to the shelf.\n\nBooks without a title are refused.",
+    ),
+    (RUBY, "Shelf.self.long", "return nil", "quiet: true)", ""),
+    (SWIFT, "add", "guard !book", "count - 1", "Adds a book to the shelf.\n\n- Parameter book: what to add"),
+    (SWIFT, "Library.long", "let label", "limit: 3)", "The first long book."),
 ]
 
 
-@pytest.mark.parametrize(("grammar", "number", "starts", "ends", "doc"), PARTS)
-def test_the_parts_of_a_function(grammar, number, starts, ends, doc) -> None:
+@pytest.mark.parametrize(("grammar", "name", "starts", "ends", "doc"), PARTS)
+def test_the_parts_of_a_function(grammar, name, starts, ends, doc) -> None:
     source = SAMPLES[grammar].encode()
-    functions = syntax.functions(grammar, source)
-    function = functions[number]
-    assert [item.qualified for item in functions] == FUNCTIONS[grammar]
+    function = {item.qualified: item for item in syntax.functions(grammar, source)}[name]
     body = source[slice(*function.body)].decode()
     assert (body[: len(starts)], body[-len(ends) :], function.doc) == (starts, ends, doc)
 
@@ -107,11 +110,7 @@ DIALECTS = [(TS, "b.tsx", f"{TS}:tsx"), (TS, "b.mts", TS), (RUBY, "a.html.erb", 
 @pytest.mark.parametrize(("grammar", "path", "expected"), DIALECTS)
 def test_the_dialect_of_a_file(grammar, path, expected) -> None:
     assert grammars.dialect(grammar, path) == expected
-
-
-def test_the_dialect_matters() -> None:
-    source = b"const a = () => <div>{b}</div>\n"
-    assert syntax.error_nodes(f"{TS}:tsx", source) == 0 < syntax.error_nodes(TS, source)
+    assert expected != f"{TS}:tsx" or syntax.error_nodes(expected, b"const a = <div>{b}</div>\n") == 0
 
 
 @pytest.mark.parametrize("grammar", ["tree_sitter_nothing", "json"])
@@ -123,8 +122,7 @@ def test_a_grammar_that_is_not_there_is_named_by_its_key(grammar) -> None:
 def test_a_grammar_that_nobody_thought_of_is_read_by_the_names_of_its_nodes(monkeypatch) -> None:
     monkeypatch.delitem(grammars.GRAMMARS, SWIFT)
     source = SAMPLES[SWIFT].encode()
-    names = [item.qualified for item in syntax.functions(SWIFT, source)]
-    assert "add" in names
+    assert "add" in [item.qualified for item in syntax.functions(SWIFT, source)]
     line = line_of(SWIFT, "shelf.seen")
     assert syntax.enclosing(SWIFT, source, line, line) is not None
 
@@ -134,7 +132,6 @@ DOCS = [
     (["/**\n * One.\n *\n * - two\n */"], "One.\n\n- two"),
     (["# One.", "# rubocop:disable X", "# two", "#   code"], "One.\ntwo\n  code"),
     (['"""One.\n\n    Two.\n    """'], "One.\n\nTwo."),
-    (["# frozen_string_literal: true"], ""),
     ([], ""),
 ]
 
@@ -156,3 +153,6 @@ def test_any_bytes_are_read_and_spans_lie_within_each_other(grammar, data) -> No
         assert 0 <= item.body[0] <= len(source) and item.body[1] <= len(source)
         found = syntax.enclosing(grammar, source, *item.lines)
         assert found and item.lines[0] <= found[0] and found[1] <= item.lines[1]
+    made = mutations(grammar, source)
+    assert len({mutation.apply(source) for _function, mutation in made} - {source}) == len(made)
+    assert all(f.body[0] <= mutation.start < mutation.end <= f.body[1] for f, mutation in made)
