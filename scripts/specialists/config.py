@@ -146,7 +146,7 @@ class Config:
 
 
 def owner_emails(config: Config) -> tuple[str, ...]:
-    """Whose commits are mined: `[owner] emails`, else the owner's `git config user.email`; empty where neither is set."""
+    """Whose commits are mined: `[owner] emails`, else git's `user.email` of the owner; empty where neither is set."""
     emails = list(config.owner.emails)
     command = ["git", "config", "--global", "--includes", "--get-all", "user.email"]
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # without git there is nothing to mine either

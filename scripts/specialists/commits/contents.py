@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -32,19 +31,7 @@ _DO_NOT_EDIT = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class SourceFile:
-    """A file at HEAD that a person wrote."""
-
-    repository: str  # the name of its folder
-    commit: str
-    time: str  # of the commit, ISO 8601 in UTC
-    path: str
-    blob: str
-    text: str
-
-
-def head_files(repository: Path, language: Language, lost: Counter[str]) -> Iterator[SourceFile]:
+def head_files(repository: Path, language: Language, lost: Counter[str]) -> Iterator[syntax.SourceFile]:
     """The files of a language at HEAD that a person wrote, tests aside; what is left out is counted by reason.
 
     Raises Unreadable for a repository that cannot be read, at the end for one of which a part could.
@@ -65,7 +52,7 @@ def head_files(repository: Path, language: Language, lost: Counter[str]) -> Iter
                 lost[str(left_out)] += 1
             else:
                 assert newest  # there is a tree
-                yield SourceFile(source.path.name, newest.sha, iso(newest.commit_time), path, files[path], text)
+                yield syntax.SourceFile(source.path.name, newest.sha, iso(newest.commit_time), path, text)
         if source.problems:
             raise Unreadable("\n".join(source.problems))
 
