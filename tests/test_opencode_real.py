@@ -18,10 +18,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from replayed_chat import replay
+from scripted_model import ScriptedModel
 from specialists.agent import EDIT_DONE, TOOLS, WRITE_DONE, read_result
 from specialists.records import read_records
-from specialists.sessions.capture import MODEL, ScriptedModel, prepare, run_opencode
-from specialists.sessions.chat import live_messages, replay
+from specialists.sessions.capture import MODEL, prepare, run_opencode
+from specialists.sessions.chat import live_messages
 from specialists.sessions.database import read_sessions
 from specialists.sessions.paths import ProjectPaths
 

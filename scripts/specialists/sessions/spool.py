@@ -1,4 +1,4 @@
-"""A file of records too many for memory: lines are written aside as they come, and put in order at the end.
+"""A file of records too many for memory: lines are written to a temporary file as they come, and sorted at the end.
 
 The result is what `records.write_records` makes of the same records, byte for byte.
 """
@@ -9,38 +9,36 @@ import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
-from specialists.records import replace_file, written
+from specialists.records import Record, line_of, replace_file, written
 
 
 class Spool:
-    """Collects the lines of one file of records, sorted by time and id, each id once."""
+    """Collects one file of records, sorted by time and id, each id once."""
 
     def __init__(self, path: Path):
         self.path = path
-        self._places: dict[str, tuple[str, int, int]] = {}  # id -> time, offset, length
-        self._size = 0
+        self._places: dict[str, tuple[str, str, int, int]] = {}  # id -> time, id, offset, length
         with written(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._aside: BinaryIO = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 (`finish` closes it)
+            self._lines = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 (`finish` closes it)
 
     def __len__(self) -> int:
         return len(self._places)
 
-    def add(self, time: str, id_: str, line: bytes) -> None:
-        """One record as a line; of equal ids the last counts."""
+    def add(self, record: Record) -> None:
+        """Of equal ids the last counts."""
+        line = line_of(record)
         with written(self.path):
-            self._aside.write(line)
-        self._places[id_] = (time, self._size, len(line))
-        self._size += len(line)
+            self._places[record["id"]] = record["source"]["time"], record["id"], self._lines.tell(), len(line)
+            self._lines.write(line)
 
-    def finish(self) -> bool:
-        """Put the file in place, whole, if it differs from the one that is there. Returns whether it did."""
-        order = sorted((time, id_, offset, length) for id_, (time, offset, length) in self._places.items())
+    def finish(self) -> None:
+        """Put the file in place, whole, if it differs from the one that is there."""
 
         def write(file: BinaryIO) -> None:
-            for _time, _id, offset, length in order:
-                self._aside.seek(offset)
-                file.write(self._aside.read(length))
+            for _time, _id, offset, length in sorted(self._places.values()):
+                self._lines.seek(offset)
+                file.write(self._lines.read(length))
 
-        with self._aside:
-            return replace_file(self.path, write)
+        with self._lines:
+            replace_file(self.path, write)

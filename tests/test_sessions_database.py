@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from opencode_rows import V1, V2, History, text
+from replayed_chat import replay
 from specialists.config import Problem
-from specialists.sessions.chat import replay
 from specialists.sessions.database import Session, Unreadable, overview, read_sessions
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -138,20 +138,6 @@ def test_tables_that_hold_tokens_or_events_are_never_read(tmp_path: Path, monkey
     assert tables == {"sqlite_master", "session", "message", "part", "session_message"}
 
 
-def test_a_session_that_is_known_is_not_read_and_its_state_tells_of_every_change(tmp_path: Path) -> None:
-    history = History(tmp_path / "a.db")
-    history.user(history.session(), "one")
-    states: set[str] = set()
-    changes = ("UPDATE session SET revert = '{}'", "UPDATE part SET time_updated = time_updated + 1",
-               "UPDATE message SET time_updated = time_updated + 1", "DELETE FROM part")  # fmt: skip
-    for change in changes:
-        found: list[Session] = []
-        assert list(read_sessions(history.path, [], lambda session, f=found: f.append(session) or True)) == []
-        assert found[0].messages == [] and found[0].state not in states
-        states.add(found[0].state)
-        history.connection.execute(change)
-
-
 @pytest.mark.parametrize("table", ["session", "session_v2"])
 def test_what_a_database_holds_at_a_glance(tmp_path: Path, table: str) -> None:
     history = History(tmp_path / "a.db", V1.replace("TABLE session ", f"TABLE {table} ") + V2)
@@ -182,15 +168,38 @@ def test_order_is_by_time_because_ids_wrapped(tmp_path: Path) -> None:
 def v2_assistant(**more: object) -> dict:
     calls = [
         {"type": "text", "id": "t", "text": "Looking."},
-        {"type": "tool", "id": "c1", "name": "bash", "time": {"created": 1, "pruned": 2},
-         "state": {"status": "completed", "input": {"command": "ls"}, "structured": {"exit": 0},
-                   "content": [{"type": "text", "text": "a.rs"}]}},
-        {"type": "tool", "id": "c2", "name": "read", "time": {"created": 1},
-         "state": {"status": "error", "input": {"filePath": "x"}, "content": [], "structured": {},
-                   "error": {"type": "unknown", "message": "File not found"}}},
-        {"type": "tool", "id": "c3", "name": "read",
-         "state": {"status": "completed", "input": {"path": "x"}, "content": [], "structured": {"content": "é"}}},
-    ]  # fmt: skip
+        {
+            "type": "tool",
+            "id": "c1",
+            "name": "bash",
+            "time": {"created": 1, "pruned": 2},
+            "state": {
+                "status": "completed",
+                "input": {"command": "ls"},
+                "structured": {"exit": 0},
+                "content": [{"type": "text", "text": "a.rs"}],
+            },
+        },
+        {
+            "type": "tool",
+            "id": "c2",
+            "name": "read",
+            "time": {"created": 1},
+            "state": {
+                "status": "error",
+                "input": {"filePath": "x"},
+                "content": [],
+                "structured": {},
+                "error": {"type": "unknown", "message": "File not found"},
+            },
+        },
+        {
+            "type": "tool",
+            "id": "c3",
+            "name": "read",
+            "state": {"status": "completed", "input": {"path": "x"}, "content": [], "structured": {"content": "é"}},
+        },
+    ]
     return {"agent": "build", "model": {"id": "m", "providerID": "p"}, "content": calls, "finish": "stop", **more}
 
 
@@ -222,8 +231,10 @@ def test_what_2_x_stores_otherwise(tmp_path: Path) -> None:
     """As its published source has it: skills, attachments in the row, running compactions, unfinished calls."""
     history = History(tmp_path / "a.db", V1.replace("TABLE session ", "TABLE session_v2 ") + V2)
     history.session(table="session_v2")
-    files = [{"mime": "text/plain", "name": "a.txt", "data": "w6k=", "source": {"type": "inline"}},
-             {"mime": "image/png", "name": "b.png", "data": "AAAA"}]  # fmt: skip
+    files = [
+        {"mime": "text/plain", "name": "a.txt", "data": "w6k=", "source": {"type": "inline"}},
+        {"mime": "image/png", "name": "b.png", "data": "AAAA"},
+    ]
     history.v2("ses_1", "user", {"text": "Look", "files": files})
     history.v2("ses_1", "skill", {"text": "How to look"})
     history.v2("ses_1", "shell", {"command": "make", "output": {"output": "done", "truncated": False}})
@@ -234,11 +245,14 @@ def test_what_2_x_stores_otherwise(tmp_path: Path) -> None:
     (session,), problems = read(history.path)
     assert problems == []
     sent = [(message["role"], message["content"]) for message in replay(session.messages)]
-    assert sent[0] == ("user", [
-        {"type": "text", "text": "Look"},
-        {"type": "text", "text": "\n\nAttached file: a.txt\n\né"},
-        {"type": "image_url", "image_url": {"url": ""}},
-    ])  # fmt: skip
+    assert sent[0] == (
+        "user",
+        [
+            {"type": "text", "text": "Look"},
+            {"type": "text", "text": "\n\nAttached file: a.txt\n\né"},
+            {"type": "image_url", "image_url": {"url": ""}},
+        ],
+    )
     assert sent[1] == ("user", "How to look") and ("tool", "done") in sent
     assert sent[-1] == ("tool", "[Tool execution was interrupted]")
     assert session.messages[-1].parts[0]["state"]["status"] == "pending", "so that it counts as interrupted"
@@ -260,8 +274,13 @@ def test_a_session_in_both_generations_counts_once(tmp_path: Path) -> None:
     history = History(tmp_path / "a.db", V1 + V2)
     history.session()
     old = history.user("ses_1", "old")
-    history.v2("ses_1", "user", {"text": "old"}, id=old, time_created=history.connection.execute(
-        "SELECT time_created FROM message").fetchone()[0])  # fmt: skip
+    history.v2(
+        "ses_1",
+        "user",
+        {"text": "old"},
+        id=old,
+        time_created=history.connection.execute("SELECT time_created FROM message").fetchone()[0],
+    )
     (session,), _ = read(history.path)
     assert [message.data.get("agent") for message in session.messages] == ["build"]  # the older rows know more
     history.v2("ses_1", "user", {"text": "new"})

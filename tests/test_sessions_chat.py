@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from opencode_rows import History, bash, edit, text, tool
-from specialists.sessions.chat import Turn, live_messages, replay, turns, unquoted
+from replayed_chat import replay
+from specialists.sessions.chat import Turn, live_messages, turns, unquoted
 from specialists.sessions.database import Session, read_sessions
 
 AGENTS = ("build", "build-*")

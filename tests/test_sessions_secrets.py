@@ -7,7 +7,7 @@ from pathlib import Path
 
 from opencode_rows import History, bash, edit, text
 from specialists.secrets import Rules, clean, scrub
-from test_extraction import extract, history, records, work  # noqa: F401  (history is a fixture)
+from test_sessions_extraction import extract, history, records, work  # noqa: F401  (history is a fixture)
 
 PASSWORD = "gK7#vRq2!xWm9"
 
@@ -31,8 +31,8 @@ def test_a_secret_that_one_window_gives_away_is_a_fake_in_all_of_them(
     written = [path for path in (config_file.parent / "data").rglob("*") if path.is_file()]
     assert len(found) > 3 and not any(PASSWORD.encode() in path.read_bytes() for path in written)
     assert all(scrub(record, Rules()) == (record, []) for record in found)
-    told = json.loads(run.stdout)["funnel"]
-    assert told["lost"]["secret in target"] == 1 and told["secrets"] == 1
+    funnel = json.loads(run.stdout)["funnel"]
+    assert funnel["lost"]["secret in target"] == 1 and funnel["secrets"] == 1
     last = found[-1]["messages"]
     (spoiled,) = [message for message in last if message["content"].startswith("I see ")]
     assert spoiled["weight"] == 0 and [m["content"] for m in last if m.get("weight") == 1][-1] == "Done."

@@ -12,6 +12,7 @@ from specialists.agent import CLEARED
 from specialists.chat import Estimate
 from specialists.config import Problem
 from specialists.sessions.windows import Packer, Unit, Window, clipped, step_unit, user_unit
+from specialists.tools import Call
 
 SYSTEM = "You are a test."
 
@@ -28,8 +29,8 @@ class Words:
         return tokens
 
 
-class Stingy(Words):
-    """Counts a whole conversation for more than its pieces, as templates with a preamble do."""
+class WithPreamble(Words):
+    """Counts a whole conversation for more than its pieces."""
 
     def count(self, messages: list[dict], tools: list[dict] | None = None) -> int:
         return super().count(messages, tools) + (7 if len(messages) > 3 else 0)
@@ -37,12 +38,12 @@ class Stingy(Words):
 
 def pack(units: list[Unit], limit: int, counter: Words | Estimate | None = None) -> tuple[list[Window], Counter[str]]:
     packer, lost = Packer(counter or Words(), limit), Counter()
-    return packer.windows(packer.weighed(units), SYSTEM, [], lost), lost
+    return packer.windows(packer.counted(units), SYSTEM, [], lost), lost
 
 
-def step(turn: int, target: bool = True, words: int = 1, output: int | None = None, limit: int = 10_000) -> Unit:
-    calls = [] if output is None else [("bash", {"command": "x"}, "out " * output)]
-    return step_unit("said " * words, calls, turn, target, limit)
+def step(turn: int, target: bool = True, words: int = 1, output: int | None = None, name: str = "") -> Unit:
+    calls = [] if output is None else [Call("bash", {"command": "x"}, "out " * output)]
+    return step_unit(f"{name} " * bool(name) + "word " * words, calls, turn, 10_000, target)
 
 
 sizes = st.integers(0, 60)
@@ -55,13 +56,12 @@ def units_of(drawn: list) -> list[Unit]:
     for number, (words, resets, turn_steps) in enumerate(drawn):
         units.append(user_unit(f"ask{number} " + "word " * words, number, resets))
         for index, (target, length, output) in enumerate(turn_steps):
-            calls = [] if output is None else [("bash", {"command": "x"}, "out " * output)]
-            units.append(step_unit(f"t{number}s{index} " + "said " * length, calls, number, target, 10_000))
+            units.append(step(number, target, length, output, f"t{number}s{index}"))
     return units
 
 
 @settings(max_examples=300, deadline=None)
-@given(turn_lists, st.integers(20, 400), st.sampled_from([Words(), Stingy()]))
+@given(turn_lists, st.integers(20, 400), st.sampled_from([Words(), WithPreamble()]))
 def test_invariants(drawn: list, limit: int, counter: Words) -> None:
     units = units_of(drawn)
     windows, lost = pack(units, limit, counter)
@@ -113,9 +113,7 @@ def test_windows_are_cut_between_turns() -> None:
 
 
 def test_a_long_turn_keeps_its_request_and_clears_old_outputs() -> None:
-    units = [user_unit("ask", 0)]
-    for number in range(12):
-        units.append(step_unit(f"s{number}", [("bash", {"command": "x"}, "out " * 40)], 0, True, 10_000))
+    units = [user_unit("ask", 0), *(step(0, output=40) for _ in range(12))]
     windows, lost = pack(units, 300)
     assert not lost and len(windows) > 1
     assert sum(len(window.targets) for window in windows) == 12
@@ -137,7 +135,7 @@ def test_a_target_that_cannot_fit_is_counted_and_the_others_come_through() -> No
 def test_nothing_follows_the_last_target() -> None:
     units = [user_unit("ask", 0), step(0, output=5), step(0, target=False, output=5), user_unit("more", 1)]
     (window,), _ = pack(units, 1000)
-    assert contents(window) == ["You", "ask", "said"]
+    assert contents(window) == ["You", "ask", "word"]
 
 
 def test_a_compaction_hides_what_was_before() -> None:
@@ -175,7 +173,7 @@ def test_long_outputs_lose_their_middle(text: str, characters: int, expected: st
 
 def test_calls_are_numbered_within_the_window() -> None:
     units = [user_unit("ask", 0)]
-    units += [step_unit("s", [("read", {"filePath": "a"}, "A"), ("read", {"filePath": "b"}, "B")], 0, True, 1000)] * 2
+    units += [step_unit("s", [Call("read", {"filePath": name}, name) for name in "ab"], 0, 1000, True)] * 2
     (window,), _ = pack(units, 1000)
     ids = [call["id"] for message in window.messages for call in message.get("tool_calls", ())]
     assert ids == ["call_0", "call_1", "call_2", "call_3"]
