@@ -9,7 +9,6 @@ import click
 from specialists.cli import command, finish, say
 from specialists.config import Config, Problem
 
-SCHEMA = "https://opencode.ai/config.json"
 PROMPT = "You are a specialist."  # stands first; what opencode adds comes after it
 
 
@@ -27,7 +26,7 @@ def main(config: Config, as_json: bool, program: str) -> None:
         python scripts/capture-tools.py --program ~/.opencode/bin/opencode
     """
     from specialists.records import write_json
-    from specialists.sessions.capture import RecordingModel, run_opencode
+    from specialists.sessions.capture import SCHEMA, RecordingModel, run_opencode
     from specialists.sessions.database import read_sessions
     from specialists.tools import compact
 

@@ -18,8 +18,7 @@ from opencode_rows import V1, V2, History, bash, edit, text, tool
 from specialists.chat import Chat
 from specialists.config import Unlearned, load_config
 from specialists.records import read_records, write_records
-from specialists.sessions.extraction import Extractor, read_histories
-from specialists.sessions.spool import Spool
+from specialists.sessions.extraction import Extractor, Spool, read_histories
 from tiny_models import save_tokenizer
 
 SAMPLES = Path(__file__).parent / "samples"

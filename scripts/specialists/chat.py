@@ -174,8 +174,7 @@ class Estimate:
     MESSAGE_TOKENS = 12  # around each message and call
     PREAMBLE_BYTES = 602  # of the template
 
-    def __init__(self) -> None:
-        self._tools: tuple[list[dict] | None, int] = (None, 0)  # the last ones, which are those of a session
+    _tools: tuple[list[dict] | None, int] = (None, 0)  # the last ones, which are those of a session, with their size
 
     def count(self, messages: list[dict], tools: list[dict] | None = None) -> int:
         """Tokens of a conversation, estimated."""

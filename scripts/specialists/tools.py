@@ -1,7 +1,7 @@
 """Tool calls of every version of opencode in the words of the present one (1.18).
 
-Renamed tools and arguments get their present names, `multiedit` and, where that is exact, `apply_patch` become `edit`
-and `write` calls, arguments that are gone (a command's `description`) are left out. What has no present form says so.
+Tools and arguments get their present names, `multiedit` and, where that is exact, `apply_patch` become `edit` and
+`write` calls, arguments that are gone (a command's `description`) are left out.
 """
 
 from __future__ import annotations
@@ -222,9 +222,8 @@ def infer_schemas(calls: list[Call]) -> list[dict[str, Any]]:
             seen.setdefault(call.name, []).append(call.arguments)
     schemas = []
     for name, arguments in sorted(seen.items()):
-        properties: dict[str, Any] = {}
-        for key, value in (item for one in arguments for item in one.items()):
-            properties.setdefault(key, {"type": _JSON_TYPES.get(type(value), "null")})
+        first = {key: value for one in reversed(arguments) for key, value in one.items()}
+        properties = {key: {"type": _JSON_TYPES.get(type(first[key]), "null")} for one in arguments for key in one}
         required = [key for key in properties if all(key in one for one in arguments)]
         parameters = {"type": "object", "properties": properties, "required": required}
         schemas.append({"type": "function", "function": {"name": name, "parameters": parameters}})

@@ -1,7 +1,6 @@
-"""The installed opencode, run once against a model server on the loopback: to see what it sends, and what it stores.
+"""The installed opencode, run against a model server on the loopback: to see what it sends, and what it stores.
 
-Nothing of the owner's is touched: home, configuration and data folders lie in a folder that the caller names, and no
-request leaves the machine.
+Nothing of the owner's is touched: all its folders lie in one that the caller names. No request leaves the machine.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from specialists.config import Problem
 from specialists.records import write_json
 
 MODEL = "recorder"
+SCHEMA = "https://opencode.ai/config.json"
 SECONDS = 120  # one run; the first one of an installation unpacks itself
 
 
@@ -69,20 +69,16 @@ class RecordingModel:
         finally:
             self._server.shutdown()
             self._server.server_close()
-            thread.join()
 
 
 def prepare(home: Path, model_url: str) -> dict[str, str]:
     """Make `home` a place where opencode runs offline with one model, at `model_url`; returns the environment."""
-    provider = {
-        "npm": "@ai-sdk/openai-compatible",
-        "options": {"baseURL": model_url, "apiKey": "EMPTY"},
-        "models": {MODEL: {"tool_call": True, "limit": {"context": 32768, "output": 4096}}},
-    }
-    name = f"local/{MODEL}"
-    config = {"model": name, "small_model": name, "provider": {"local": provider}, "share": "disabled"}
+    models = {MODEL: {"tool_call": True, "limit": {"context": 32768, "output": 4096}}}
+    options = {"baseURL": model_url, "apiKey": "EMPTY"}
+    providers = {"local": {"npm": "@ai-sdk/openai-compatible", "options": options, "models": models}}
+    config = {"$schema": SCHEMA, "model": f"local/{MODEL}", "small_model": f"local/{MODEL}", "provider": providers}
     file = home / "opencode.json"  # in its folder for configurations opencode would start an `npm install`
-    write_json(file, {"$schema": "https://opencode.ai/config.json", **config})
+    write_json(file, {**config, "share": "disabled"})
     off = ("AUTOUPDATE", "MODELS_FETCH", "SHARE", "LSP_DOWNLOAD", "DEFAULT_PLUGINS")
     return {
         "PATH": os.environ.get("PATH", os.defpath),

@@ -7,7 +7,7 @@ their present names, and the quotes of `opencode run` are taken off.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from typing import Any
@@ -25,6 +25,7 @@ NOT_SENT = ("text/plain", "application/x-directory")  # their content already st
 NO_EXACT_EDIT = "no exact edit for apply_patch"
 _NEVER_WORK = frozenset({"plan", "title", "summary", "compaction"})  # agents, whatever [opencode] agents says
 _INVALID = re.compile("was called with invalid arguments|^Unknown tool: ")
+_STASH_BACK = re.compile(r"\bgit stash (pop|apply)\b")
 _CUT_OFF = {"length": "cut off", "content-filter": "cut off", "error": "provider error"}
 
 
@@ -56,8 +57,8 @@ def live_messages(session: Session) -> tuple[list[Message], int]:
     if at is None:
         return session.messages, 0
     kept, message = session.messages[:at], session.messages[at]
-    ids = [part.get("id") for part in message.parts]
-    if (part := session.revert.get("partID")) and part in ids[1:]:
+    ids, part = [part.get("id") for part in message.parts], session.revert.get("partID")
+    if part and part in ids[1:]:
         kept = [*kept, replace(message, parts=message.parts[: ids.index(part)])]
     return kept, len(session.messages) - len(kept)
 
@@ -93,12 +94,12 @@ class _TurnBuilder:
 
     def user(self, message: Message) -> None:
         texts = [text for part in message.parts if (text := self._user_text(part))]
-        compaction = any(part.get("type") == "compaction" for part in message.parts)
-        if any(part.get("type") == "subtask" for part in message.parts) or EXECUTED_BY_USER in texts:
+        kinds = {part.get("type") for part in message.parts}
+        if "subtask" in kinds or EXECUTED_BY_USER in texts:
             self.by_user.add(message.id)
         if texts:
             request = "\n".join(texts).strip()
-            self.turns.append(Turn(message.id, message.time, request, compaction=compaction))
+            self.turns.append(Turn(message.id, message.time, request, compaction="compaction" in kinds))
 
     def _user_text(self, part: dict[str, Any]) -> str:
         """A part's text in the request."""
@@ -121,27 +122,25 @@ class _TurnBuilder:
         calls, unknown = [], None
         for part in tools:
             call = self._call(part)
-            now = present_calls(call, self.files)
-            if now is None:
+            present = present_calls(call, self.files)
+            if present is None:
                 unknown = unknown or (NO_EXACT_EDIT if call.name == "apply_patch" else "tool of another version")
-            for one in now or [call]:
-                self.files.after(one)
-                calls.append(one)
+            for made in present or [call]:
+                self.files.after(made)
+                calls.append(made)
         if not self.turns:  # history that starts with an answer
             self.turns.append(Turn(message.id, message.time, ""))
         reason = self._reason(message, tools, calls) or unknown
         self.turns[-1].steps.append(Step(text, calls, reason, _agent(message)))
 
     def _call(self, part: dict[str, Any]) -> Call:
-        state, metadata = _state(part), _state(part).get("metadata") or {}
-        given = state.get("input")
-        arguments = given if isinstance(given, dict) else {}
-        output = tool_output(part)
+        state, output = _state(part), tool_output(part)
+        arguments = state["input"] if isinstance(state.get("input"), dict) else {}
         if state.get("status") == "error":
             output = str(state.get("failure", output)).removeprefix("Error: ")
-        elif "structured" in state and not _is_compacted(state):
+        elif "structured" in state and output != CLEARED:
             output = present_output(str(part.get("tool")), arguments, state["structured"] or {}, output)
-        code = metadata.get("exit")
+        code = (state.get("metadata") or {}).get("exit")
         return Call(
             name=str(part.get("tool") or ""),
             arguments=self.paths.value(arguments),
@@ -181,35 +180,27 @@ def unquoted(text: str) -> str:
     return text if '"' in inner.replace('\\"', "") else inner.replace('\\"', '"')
 
 
-# --- work that was taken back later --------------------------------------------------------------------------------
-
-
-_STASH_BACK = re.compile(r"\bgit stash (pop|apply)\b")
-
-
 def _mark_undone(found: list[Turn]) -> None:
     """Give a reason to steps whose edits a later `git checkout`, `restore`, `reset --hard` or `stash` threw away."""
-    pending: dict[str, list[Step]] = {}  # path -> steps that changed it since the last commit
+    pending: dict[str, list[Step]] = defaultdict(list)  # path -> steps that changed it since the last commit
     gone: list[tuple[str, Step]] = []  # of them, what the last such command took
-    for step in (step for turn in found for step in turn.steps):
-        for call in step.calls:
-            if call.failed:
-                continue
-            if call.name in ("edit", "write"):
-                for path in call.paths:
-                    pending.setdefault(path, []).append(step)
-            elif call.name == "bash" and call.exit in (0, None):
-                line = str(call.arguments.get("command", ""))
-                if _STASH_BACK.search(line):
-                    for path, changed in gone:
-                        changed.reason = None
-                        pending.setdefault(path, []).append(changed)
-                    gone = []
-                elif undone := _thrown_away(line, pending):
-                    taken = [(path, changed) for path in undone for changed in pending.pop(path, ())]
-                    gone = [pair for pair in taken if pair[1].reason is None]
-                    for _path, changed in gone:
-                        changed.reason = "undone later"
+    worked = [(step, call) for turn in found for step in turn.steps for call in step.calls if not call.failed]
+    for step, call in worked:
+        if call.name in ("edit", "write"):
+            for path in call.paths:
+                pending[path].append(step)
+        elif call.name == "bash" and call.exit in (0, None):
+            line = str(call.arguments.get("command", ""))
+            if _STASH_BACK.search(line):
+                for path, changed in gone:
+                    changed.reason = None
+                    pending[path].append(changed)
+                gone = []
+            elif undone := _thrown_away(line, pending):
+                taken = [(path, changed) for path in undone for changed in pending.pop(path, ())]
+                gone = [pair for pair in taken if pair[1].reason is None]
+                for _path, changed in gone:
+                    changed.reason = "undone later"
 
 
 def _thrown_away(command: str, pending: dict[str, list[Step]]) -> list[str]:
@@ -234,14 +225,11 @@ def _covers(target: str, path: str) -> bool:
     return target in (".", "") or path == target or path.startswith(f"{target}/") or fnmatch(path, target)
 
 
-# --- rows -----------------------------------------------------------------------------------------------------------
-
-
 def tool_output(part: dict[str, Any]) -> str:
     """The result of a call that the model was sent."""
     state = _state(part)
     if state.get("status") == "completed":
-        return CLEARED if _is_compacted(state) else str(state.get("output") or "")
+        return CLEARED if (state.get("time") or {}).get("compacted") else str(state.get("output") or "")
     if state.get("status") != "error":
         return INTERRUPTED
     metadata = state.get("metadata") or {}
@@ -256,10 +244,6 @@ def _agent(message: Message) -> str:
 
 def _state(part: dict[str, Any]) -> dict[str, Any]:
     return part.get("state") or {}
-
-
-def _is_compacted(state: dict[str, Any]) -> bool:
-    return bool((state.get("time") or {}).get("compacted"))
 
 
 def joined_text(message: Message, kind: str) -> str:

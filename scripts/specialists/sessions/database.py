@@ -83,10 +83,7 @@ def read_sessions(path: Path, problems: list[str]) -> Iterator[Session]:
 
 
 def overview(path: Path) -> tuple[int, int, str]:
-    """How many sessions a database holds, when the newest was made (ms) and by which opencode (may be empty).
-
-    Raises as read_sessions does.
-    """
+    """How many sessions a database holds, when the newest was made (ms) and by which opencode; raises as above."""
     with _opened(path, []) as database:
         rows = database.session_rows()
     newest = rows[-1] if rows else {}
@@ -99,9 +96,6 @@ def _others_beside(path: Path) -> str:
     if (path.parent / "storage" / "session").is_dir():
         others.append(str(path.parent))
     return f", but {', '.join(others)}: name it in [opencode] databases" if others else ""
-
-
-# --- SQLite --------------------------------------------------------------------------------------------------------
 
 
 def _database_sessions(path: Path, problems: list[str]) -> Iterator[Session]:
@@ -189,12 +183,12 @@ class _Database:
         parts: dict[str, list[dict]] = defaultdict(list)
         query = "SELECT time_created, id, message_id, CAST(data AS BLOB) FROM part WHERE session_id = ?"
         for _time, id_, message, data in sorted(self._rows(query, session), key=lambda row: row[:2]):
-            if (part := self._decoded(data, f"part {id_}")) is not None:
+            if (part := _decoded(data, f"{self.path}: part {id_}", self.problems)) is not None:
                 parts[message].append(part)
         messages = []
         query = "SELECT time_created, id, CAST(data AS BLOB) FROM message WHERE session_id = ?"
         for time, id_, data in sorted(self._rows(query, session), key=lambda row: row[:2]):
-            if (decoded := self._decoded(data, f"message {id_}")) is not None:
+            if (decoded := _decoded(data, f"{self.path}: message {id_}", self.problems)) is not None:
                 messages.append(Message(id_, decoded.get("role", ""), time, decoded, parts[id_]))
         return messages
 
@@ -203,7 +197,7 @@ class _Database:
         order = "seq" if "seq" in self._columns("session_message") else "time_created, id"
         query = "SELECT id, type, time_created, CAST(data AS BLOB) FROM session_message WHERE session_id = ?"
         for id_, kind, time, data in self._rows(f"{query} ORDER BY {order}", session):
-            if (decoded := self._decoded(data, f"session_message {id_}")) is not None:
+            if (decoded := _decoded(data, f"{self.path}: session_message {id_}", self.problems)) is not None:
                 rows = from_v2(id_, kind, decoded)
                 messages.extend(Message(name, role, time, known, parts) for name, role, known, parts in rows)
         return messages
@@ -214,12 +208,6 @@ class _Database:
     def _rows(self, query: str, *values: str) -> list[tuple]:
         """All rows; JSON is asked for as the bytes that it is stored as (`CAST(data AS BLOB)`)."""
         return self.connection.execute(query, values).fetchall()
-
-    def _decoded(self, data: bytes | None, row: str) -> dict[str, Any] | None:
-        return _decoded(data, f"{self.path}: {row}", self.problems)
-
-
-# --- JSON files ----------------------------------------------------------------------------------------------------
 
 
 class _JsonStorage:
@@ -266,9 +254,6 @@ class _JsonStorage:
                 yield row
 
 
-# --- JSON ----------------------------------------------------------------------------------------------------------
-
-
 def _decoded(data: bytes | None, what: str, problems: list[str]) -> dict[str, Any] | None:
     """A JSON object; None, and a problem that names `what`, when it is none."""
     try:
@@ -285,16 +270,8 @@ def _load(data: bytes | str) -> Any:
     """JSON as JavaScript wrote it: raw control characters pass, half a surrogate pair becomes U+FFFD."""
     text = data.decode("utf-8") if isinstance(data, bytes) else data
     value = _DECODER.decode(text)
-    return _without_surrogates(value) if "\\u" in text and ("\\ud" in text or "\\uD" in text) else value
-
-
-def _without_surrogates(value: Any) -> Any:
-    if isinstance(value, str):
-        return _SURROGATE.sub("\ufffd", value)
-    if isinstance(value, list):
-        return [_without_surrogates(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _without_surrogates(item) for key, item in value.items()}
+    if "\\u" in text and ("\\ud" in text or "\\uD" in text):
+        return _DECODER.decode(_SURROGATE.sub("\ufffd", json.dumps(value, ensure_ascii=False)))
     return value
 
 

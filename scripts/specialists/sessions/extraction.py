@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from specialists.agent import system_prompt
 from specialists.chat import token_counter
-from specialists.config import Config, Language
-from specialists.records import Record, iso, make_record, read_records, write_json
+from specialists.config import Config
+from specialists.records import Record, iso, line_of, make_record, read_records, replace_file, write_json, written
 from specialists.secrets import SECRET, Rules, clean
 from specialists.sessions.chat import Step, Turn, turns
 from specialists.sessions.database import Session, Unreadable, read_sessions
 from specialists.sessions.languages import LanguageClassifier
 from specialists.sessions.paths import ProjectPaths
-from specialists.sessions.spool import Spool
 from specialists.sessions.windows import Packer, Unit, step_unit, user_unit
 from specialists.tools import infer_schemas, known_tools
 
@@ -65,15 +65,6 @@ class Funnel:
         return {**_sorted(self.counts), "lost": _sorted(self.lost), "languages": languages}
 
 
-@dataclass(frozen=True)
-class CleanedSession:
-    """A session ready to be cut into windows of one limit: secrets replaced, tokens counted."""
-
-    units: list[Unit]
-    steps: list[Step | None]  # beside the units; None: a user message
-    source: dict[str, Any]
-
-
 class Extractor:
     """Turns sessions into files of records, one per language of a configuration."""
 
@@ -95,7 +86,12 @@ class Extractor:
             found = turns(session, self.config.opencode.agents, funnel.lost)
             hashes = step_hashes(found)
             cluster, copied = self._copies.find(session.id, hashes)
-            self._mark(session, found, cluster, copied)
+            steps = [step for turn in found for step in turn.steps]
+            for step in steps[:copied]:
+                step.reason = COPY
+            if {session.id, cluster} & set(self.config.unlearned.sessions):
+                for step in steps:
+                    step.reason = UNLEARNED
             records = self._records(session, found, cluster, funnel)
         except _BAD_ROWS as error:
             self.problems.append(f"session {session.id}: rows of an unknown shape: {error!r}")
@@ -106,38 +102,40 @@ class Extractor:
         for record in records:
             self._spools[record["language"]].add(record)
 
-    def _mark(self, session: Session, found: list[Turn], cluster: str, copied: int) -> None:
-        """Give a reason to steps that were learned from already, or are not to be."""
-        steps = [step for turn in found for step in turn.steps]
-        for step in steps[:copied]:
-            step.reason = COPY
-        if {session.id, cluster} & set(self.config.unlearned.sessions):
-            for step in steps:
-                step.reason = UNLEARNED
-
     def _records(self, session: Session, found: list[Turn], cluster: str, funnel: Funnel) -> list[Record]:
         classified = self._classifier.classify(found)
         worked = [name for name in self.names if any(name in turn.languages for turn in classified)]
-        languages = [self.config.languages[name] for name in worked]
+        limits = {name: self.config.languages[name].training.max_length for name in worked}
         source = {"session": cluster, "project": ProjectPaths(session.directory).project}
-        limits = sorted({language.training.max_length for language in languages})
-        cleaned = {limit: self._cleaned(found, limit, source, funnel) for limit in limits}
+        cleaned = {limit: self._cleaned(found, limit, source, funnel) for limit in sorted(set(limits.values()))}
         again = session.id in self._read  # from a copy of the database: only what is new in it counts
         funnel.counts["sessions"] += not again
         for turn, result in zip(found, classified, strict=True):
             if not (again and all(step.reason == COPY for step in turn.steps)):
                 funnel.add_turn(turn, result.languages)
-        tools = tools_for(session, found, self._tools)
-        records = []
-        for language in languages:
-            mine = cleaned[language.training.max_length]
-            work = {number for number, turn in enumerate(classified) if language.name in turn.languages}
-            records += self._examples(language, mine, work, found, tools, funnel)
+        tools, records = tools_for(session, found, self._tools), []
+        for name in worked:
+            prompt, counts, lost = system_prompt(self.config.languages[name]), funnel.by_language[name], Counter[str]()
+            units, steps, source = cleaned[limits[name]]
+            targets = [
+                replace(unit, target=bool(step and step.reason is None and name in classified[unit.turn].languages))
+                for unit, step in zip(units, steps, strict=True)
+            ]
+            windows = Packer(self._counter, limits[name]).windows(targets, prompt, tools, lost)
+            for window in windows:
+                about = {"kind": "session", "time": iso(found[window.turn].time / 1000), **source}
+                records.append(make_record(name, window.messages, tools, about))
+                counts["steps"] += len(window.targets)
+            counts["examples"] += len(windows)
+            funnel.lost_by_language[name] += lost
         return records
 
-    def _cleaned(self, found: list[Turn], limit: int, source: dict[str, Any], funnel: Funnel) -> CleanedSession:
-        """The session that all windows are cut from, so that what one place of it shows to be a secret is one in each
-        of them. A step that held one is no target any more."""
+    def _cleaned(
+        self, found: list[Turn], limit: int, source: dict[str, Any], funnel: Funnel
+    ) -> tuple[list[Unit], list[Step | None], dict[str, Any]]:
+        """What all windows of a limit are cut from: units without secrets, beside each its step (None: a user message),
+        and the source without secrets. A step that held a secret is no target any more, and what one place of the
+        session shows to be a secret is one in every window."""
         units, steps = _units(found, limit)
         cleaned = clean([message for unit in units for message in unit.messages], source, self._rules)
         funnel.counts["secrets"] += sum(finding.category == SECRET for finding in cleaned.findings)
@@ -145,33 +143,9 @@ class Extractor:
         for unit, step in zip(units, steps, strict=True):
             if step and at in cleaned.spoiled:
                 step.reason = step.reason or SECRET_IN_TARGET
-            messages = cleaned.messages[at : at + len(unit.messages)]
-            fresh.append(replace(unit, messages=tuple(messages)))
-            at += len(messages)
-        return CleanedSession(Packer(self._counter, limit).counted(fresh), steps, cleaned.source)
-
-    def _examples(
-        self,
-        language: Language,
-        session: CleanedSession,
-        work: set[int],
-        found: list[Turn],
-        tools: list[dict[str, Any]],
-        funnel: Funnel,
-    ) -> list[Record]:
-        """The records of one language. `work`: numbers of the turns that are work in it."""
-        units = [
-            replace(unit, target=step is not None and step.reason is None and unit.turn in work)
-            for unit, step in zip(session.units, session.steps, strict=True)
-        ]
-        packer = Packer(self._counter, language.training.max_length)
-        records = []
-        for window in packer.windows(units, system_prompt(language), tools, funnel.lost_by_language[language.name]):
-            source = {"kind": "session", "time": iso(found[window.turn].time / 1000), **session.source}
-            records.append(make_record(language.name, window.messages, tools, source))
-            funnel.by_language[language.name]["steps"] += len(window.targets)
-        funnel.by_language[language.name]["examples"] += len(records)
-        return records
+            fresh.append(replace(unit, messages=tuple(cleaned.messages[at : at + len(unit.messages)])))
+            at += len(unit.messages)
+        return Packer(self._counter, limit).counted(fresh), steps, cleaned.source
 
     def finish(self) -> dict[str, Any]:
         """Write all files and the summary. What could not be read today keeps the rows that it gave before."""
@@ -198,6 +172,39 @@ def read_histories(databases: list[Path], problems: list[str]) -> Iterator[Sessi
             yield from read_sessions(database, problems)
         except Unreadable as problem:
             problems.append(str(problem))
+
+
+class Spool:
+    """A file of records too many for memory: lines go to a temporary file as they come, and are sorted at the end, into
+    what `records.write_records` makes of the same records."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._places: dict[str, tuple[str, str, int, int]] = {}  # id -> time, id, offset, length
+        with written(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._lines = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 (`finish` closes it)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def add(self, record: Record) -> None:
+        """Of equal ids the last counts."""
+        line = line_of(record)
+        with written(self.path):
+            self._places[record["id"]] = record["source"]["time"], record["id"], self._lines.tell(), len(line)
+            self._lines.write(line)
+
+    def finish(self) -> None:
+        """Put the file in place, whole, if it differs from the one that is there."""
+
+        def write(file: BinaryIO) -> None:
+            for _time, _id, offset, length in sorted(self._places.values()):
+                self._lines.seek(offset)
+                file.write(self._lines.read(length))
+
+        with self._lines:
+            replace_file(self.path, write)
 
 
 class Copies:

@@ -12,7 +12,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import PurePosixPath
 
@@ -53,6 +52,8 @@ _LOOKS = frozenset({"-v", "--version", "-V", "version", "--help", "config", "log
 _INLINE_CODE = frozenset({"-c", "-e", "-", "--eval", "-p"})
 _RUNNERS = frozenset({"exec", "run"})  # `bundle exec rspec`: what follows is a command too
 _WRITERS = frozenset({"tee", "touch"})
+_EDIT = ("edit", EDIT, EDIT_MANIFEST)
+_BY_PATH = {"edit": _EDIT, "write": _EDIT, "apply_patch": _EDIT, "read": ("read", READ, READ_MANIFEST)}
 _FENCE = re.compile(r"^```(\w+)", re.M)
 _PATCHED = re.compile(r"^\*\*\* (?:Add|Update|Delete) File: (.+)$", re.M)
 _WORD_PATH = re.compile(r"[\w@./+-]*[\w+-]+\.\w{1,8}\b")
@@ -66,6 +67,7 @@ class Evidence:
     weight: float
     kind: str  # edit, read, command, …
     detail: str
+    manifest: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class LanguageClassifier:
         """All evidence of a turn, heaviest first: each file, command and pattern once per kind, a manifest once."""
         heaviest: dict[tuple[str, str, str], Evidence] = {}
         for item in self._found(turn):
-            key = (item.language, "" if self._is_manifest(item.detail) else item.kind, item.detail)
+            key = (item.language, "" if item.manifest else item.kind, item.detail)
             if key not in heaviest or heaviest[key].weight < item.weight:
                 heaviest[key] = item
         return sorted(heaviest.values(), key=lambda item: (-item.weight, item.language, item.kind, item.detail))
@@ -141,15 +143,9 @@ class LanguageClassifier:
             for words in commands(str(given.get("command", ""))):
                 yield from self._in_command(words)
             yield from self._in_output(call.output)
-        elif call.name in ("edit", "write"):
-            for path in call.paths:
-                yield from self._of_path(path, "edit", EDIT, EDIT_MANIFEST)
-        elif call.name == "apply_patch":
-            for path in _PATCHED.findall(str(given.get("patchText"))):
-                yield from self._of_path(path.strip(), "edit", EDIT, EDIT_MANIFEST)
-        elif call.name == "read":
-            for path in call.paths:
-                yield from self._of_path(path, "read", READ, READ_MANIFEST)
+        elif call.name in _BY_PATH:
+            for path in [*call.paths, *map(str.strip, _PATCHED.findall(str(given.get("patchText"))))]:
+                yield from self._of_path(path, *_BY_PATH[call.name])
         elif call.name in ("grep", "glob"):
             pattern = str(given.get("include" if call.name == "grep" else "pattern", ""))
             for extension in re.findall(r"\.\w+\b", pattern):
@@ -187,18 +183,14 @@ class LanguageClassifier:
 
     def _of_path(self, path: str, kind: str, weight: float, manifest_weight: float) -> Iterable[Evidence]:
         """Evidence of a path, if any: prose, data and configuration are none."""
-        name, suffix = _name_and_suffix(path)
-        if self._is_manifest(path):
-            weight = manifest_weight
+        name = PurePosixPath(path.rstrip("/")).name
+        suffix = PurePosixPath(name).suffix
         language = self._by_file.get(name) or self._by_extension.get(suffix)
         if language is None and suffix.lower() in _OTHER_EXTENSIONS:
             language = OTHER
-        if language and weight:
-            yield Evidence(language, weight, kind, path)
-
-    def _is_manifest(self, path: str) -> bool:
-        name, suffix = _name_and_suffix(path)
-        return name in self._by_file and suffix not in self._by_extension
+        manifest = name in self._by_file and suffix not in self._by_extension
+        if language and (weight := manifest_weight if manifest else weight):
+            yield Evidence(language, weight, kind, path, manifest)
 
 
 def _scores(evidence: Iterable[Evidence]) -> dict[str, float]:
@@ -230,11 +222,8 @@ def _languages_of(
         return TurnLanguages((), scores, evidence, f"too little evidence (under {MIN_SCORE:g})")
     if best == OTHER:
         return TurnLanguages((), scores, evidence, "mostly work in a language that is not in the configuration")
-    also = [
-        name
-        for name, value in ranked[1:]
-        if name != OTHER and value >= SECOND_LANGUAGE * score and edits.get(name, 0.0) >= EDIT
-    ]
+    close = [name for name, value in ranked[1:] if name != OTHER and value >= SECOND_LANGUAGE * score]
+    also = [name for name in close if edits.get(name, 0.0) >= EDIT]
     return TurnLanguages((best, *also), scores, evidence, "own evidence and the rest of the session")
 
 
@@ -246,9 +235,3 @@ def _command_weight(name: str, words: list[str]) -> float:
     if _INSTALLS.intersection(first) or rest[:2] in (["-m", "pip"], ["-m", "json.tool"]):
         return INSTALL
     return ONE_LINER if _LOOKS.intersection(first) else COMMAND
-
-
-@lru_cache(maxsize=4096)  # a session works on the same files again and again
-def _name_and_suffix(path: str) -> tuple[str, str]:
-    name = PurePosixPath(path.rstrip("/")).name
-    return name, PurePosixPath(name).suffix

@@ -114,10 +114,8 @@ class Packer:
         head = {"role": "system", "content": system}
         base = self.counter.count([head, _PROBE], tools) - self._probe
         starts = [0, *(index for index, unit in enumerate(units) if unit.resets and index), len(units)]
-        found: list[Window] = []
-        for start, end in pairwise(starts):
-            found.extend(_Segment(self, units, range(start, end), head, tools, base).windows(lost))
-        return found
+        segments = (_Segment(self, units, range(*ends), head, tools, base) for ends in pairwise(starts))
+        return [window for segment in segments for window in segment.windows(lost)]
 
     def _cost(self, message: dict[str, Any]) -> int:
         try:
@@ -135,62 +133,59 @@ class _Segment:
         self.targets = [index for index in span if units[index].target]
 
     def windows(self, lost: Counter[str]) -> list[Window]:
-        if not self.targets:
-            return []
-        before_last = range(self.start, self.targets[-1])
-        whole = self.base + self._cost(before_last) + self.units[self.targets[-1]].target_cost
-        if whole <= self.limit and (window := self._window(before_last, (), self.targets)):
-            return [window]
-        found, position = [], 0
+        found: list[Window] = []
+        position = 0
         while position < len(self.targets):
-            window = self._window_from(position)
-            if window is None:
-                lost["too long"] += 1
-                position += 1
-            else:
+            window = (self._whole() if position == 0 else None) or self._window_from(position)
+            if window:
                 found.append(window)
-                position += len(window.targets)
+            else:
+                lost["too long"] += 1
+            position += len(window.targets) if window else 1
         return found
+
+    def _whole(self) -> Window | None:
+        """One window of everything, nothing cleared."""
+        *before, last = range(self.start, self.targets[-1] + 1)
+        fits = self.base + self._cost(before) + self.units[last].target_cost <= self.limit
+        return self._window(before, (), self.targets) if fits else None
 
     def _window_from(self, position: int) -> Window | None:
         """The window whose first target is the given one; None when it fits in no way."""
         first = self.targets[position]
         turn = self._start_of_turn(first)
         request = [turn] if self.units[turn].is_user else []
-        recent, _left = self._fitting_before(first, turn + len(request), self.limit * CONTEXT_SHARE, cleared=False)
-        for whole in (recent, []):
-            fixed = self.base + self._cost(whole) + self._cost(request)
+        latest, _left = self._fitting_before(first, turn + len(request), self.limit * CONTEXT_SHARE, cleared=False)
+        for whole in (latest, []):
             end = whole[0] if whole else first
+            fixed = self.base + self._cost([*request, *whole])
             reserve = self._older(end, self.limit * CLEARED_SHARE) if whole else []
-            most = self._targets_that_fit(position, fixed + self._cleared_cost(reserve))
+            most = self._targets_that_fit(position, fixed + self._cost(reserve, cleared=True))
             for count in range(most, 0, -1):
                 targets = self.targets[position : position + count]
-                between = [index for index in range(first, targets[-1]) if not self.units[index].target]
-                used = fixed + self._new_cost(range(first, targets[-1])) + self.units[targets[-1]].target_cost
-                for older in (self._older(end, self.limit - used), []):
-                    window = self._window([*request, *whole], {*older, *between}, targets)
-                    if window:
+                others = [index for index in range(first, targets[-1]) if not self.units[index].target]
+                used = fixed + self._cost(targets[:-1]) + self._cost(others, cleared=True)
+                older = self._older(end, self.limit - used - self.units[targets[-1]].target_cost)
+                for cleared in ([*older, *others], others):
+                    if window := self._window([*request, *whole], cleared, targets):
                         return window
         return None
 
     def _targets_that_fit(self, position: int, used: int) -> int:
         """How many targets from a position fit, back to the end of a turn when a whole one does."""
-        targets, count = self.targets[position:], 0
+        targets = self.targets[position:]
         for count, target in enumerate(targets):
-            if count:
-                used += self._new_cost(range(targets[count - 1], target))
             if used + self.units[target].target_cost > self.limit:
-                break
-        else:
-            return len(targets)
-        torn = self.units[targets[count]].turn
-        whole = sum(self.units[target].turn != torn for target in targets[:count])
-        return whole or count
+                whole_turns = sum(self.units[earlier].turn != self.units[target].turn for earlier in targets[:count])
+                return whole_turns or count
+            following = targets[count + 1] if target != targets[-1] else target
+            used += self.units[target].cost + self._cost(range(target + 1, following), cleared=True)
+        return len(targets)
 
     def _fitting_before(self, end: int, start: int, budget: float, cleared: bool) -> tuple[list[int], float]:
         """The units from `start` on right before `end` that fit a budget, and what is left of it; under 0: not all."""
         for index in range(end - 1, start - 1, -1):
-            budget -= self.units[index].cleared_cost if cleared else self.units[index].cost
+            budget -= self._cost([index], cleared)
             if budget < 0:
                 return list(range(index + 1, end)), budget
         return list(range(start, end)), budget
@@ -201,7 +196,7 @@ class _Segment:
         found, left = self._fitting_before(end, turn + self.units[turn].is_user, budget, cleared=True)
         while left >= 0 and turn > self.start:
             end, turn = turn, self._start_of_turn(turn - 1)
-            left -= self._cleared_cost(range(turn, end))
+            left -= self._cost(range(turn, end), cleared=True)
             if left < 0 or not self.units[turn].is_user:  # a window starts with what a user wrote
                 break
             found = [*range(turn, end), *found]
@@ -212,15 +207,8 @@ class _Segment:
             index -= 1
         return index
 
-    def _cost(self, indexes: Iterable[int]) -> int:
-        return sum(self.units[index].cost for index in indexes)
-
-    def _cleared_cost(self, indexes: Iterable[int]) -> int:
-        return sum(self.units[index].cleared_cost for index in indexes)
-
-    def _new_cost(self, indexes: Iterable[int]) -> int:
-        """Targets whole, what is between them cleared."""
-        return sum(unit.cost if unit.target else unit.cleared_cost for unit in map(self.units.__getitem__, indexes))
+    def _cost(self, indexes: Iterable[int], cleared: bool = False) -> int:
+        return sum(self.units[index].cleared_cost if cleared else self.units[index].cost for index in indexes)
 
     def _window(self, whole: Iterable[int], cleared: Collection[int], targets: list[int]) -> Window | None:
         """The window of these units when it is within the limit; the last target's results are left out."""
@@ -229,10 +217,8 @@ class _Segment:
         for index in chosen:
             unit = self.units[index]
             pieces = unit.cleared if index in cleared else unit.messages
-            if index == targets[-1]:
-                pieces = pieces[:1]
             if index in targets:
-                pieces = ({**pieces[0], "weight": 1}, *pieces[1:])
+                pieces = ({**pieces[0], "weight": 1}, *(() if index == targets[-1] else pieces[1:]))
             messages.extend(pieces)
         finished = numbered(messages)
         try:
