@@ -18,9 +18,11 @@ from opencode_rows import V1, V2, History, bash, edit, text, tool
 from specialists.chat import Chat
 from specialists.config import Unlearned, load_config
 from specialists.records import read_records, write_records
+from specialists.secrets import Rules, clean, scrub
 from specialists.sessions.extraction import Extractor, Spool, read_histories
 from tiny_models import save_tokenizer
 
+PASSWORD = "gK7#vRq2!xWm9"
 SAMPLES = Path(__file__).parent / "samples"
 
 
@@ -125,9 +127,8 @@ def test_a_mixed_session_is_split_at_its_turns(config_file: Path, history: Histo
     extract(config_file)
     for language, request in (("rust", "Fix it"), ("ts", "now the front end")):
         (record,) = records(config_file, language)
-        last_user = [m["content"] for m in record["messages"] if m["role"] == "user"][-1]
-        targets = [m["content"] for m in record["messages"] if m.get("weight") == 1]
-        assert last_user == request and targets == [f"On {request}.", "Done."]
+        assert [m["content"] for m in record["messages"] if m["role"] == "user"][-1] == request
+        assert [m["content"] for m in record["messages"] if m.get("weight") == 1] == [f"On {request}.", "Done."]
     assert summary(config_file)["funnel"]["lost"] == {"no language": 2}
 
 
@@ -144,11 +145,40 @@ def test_tools_of_the_installed_opencode_are_used_where_they_were_captured(confi
 def test_no_example_is_over_the_limit_by_the_base_models_own_count(config_file: Path) -> None:
     save_tokenizer(config_file.parent / "base")
     config_file.write_text(config_file.read_text() + "\n[training]\nmax_length = 3000\n")
-    run = extract(config_file, "--database", SAMPLES / "opencode-1.18.33.db", "--json")
+    extract(config_file, "--database", SAMPLES / "opencode-1.18.33.db")
     chat = Chat.load(str(config_file.parent / "base"))
     lengths = [chat.count(r["messages"], r["tools"]) for name in LANGUAGES for r in records(config_file, name)]
     assert max(lengths) <= 3000 and len(lengths) > 25
-    assert json.loads(run.stdout)["funnel"]["lost"] == summary(config_file)["funnel"]["lost"]
+
+
+def test_a_secret_that_one_window_gives_away_is_a_fake_in_all_of_them(config_file: Path, history: History) -> None:
+    config_file.write_text(config_file.read_text() + "\n[training]\nmax_length = 2500\n")
+    history.user("ses_1", f"The database has DB_PASSWORD={PASSWORD} in .env")
+    for number in range(6):
+        work(history, "ses_1", f"Part {number}")
+        step = [bash("./log", f"{number} connected with {PASSWORD}\n" + "x " * 1500)]
+        history.assistant("ses_1", history.user("ses_1", "And the log?"), *step)
+    history.assistant(
+        "ses_1", history.user("ses_1", "Last one"), text(f"I see {PASSWORD}."), edit("/home/kim/src/demo/a.rs")
+    )
+    work(history, "ses_1", "The end")
+    run = extract(config_file, "--json")
+    found = records(config_file, "rust")
+    written = [path for path in (config_file.parent / "data").rglob("*") if path.is_file()]
+    assert len(found) > 3 and not any(PASSWORD.encode() in path.read_bytes() for path in written)
+    assert all(scrub(record, Rules()) == (record, []) for record in found)
+    funnel = json.loads(run.stdout)["funnel"]
+    assert funnel["lost"]["secret in target"] == 1 and funnel["secrets"] == 1
+    last = found[-1]["messages"]
+    (spoiled,) = [message for message in last if message["content"].startswith("I see ")]
+    assert spoiled["weight"] == 0 and [m["content"] for m in last if m.get("weight") == 1][-1] == "Done."
+
+
+def test_a_text_that_is_harmless_under_one_key_is_looked_at_again_under_another() -> None:
+    call = {"function": {"name": "login", "arguments": json.dumps({"note": PASSWORD, "password": PASSWORD})}}
+    messages = [{"role": "user", "content": PASSWORD}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    cleaned = clean(messages, {}, Rules())
+    assert cleaned.spoiled == {0, 1} and PASSWORD not in json.dumps(cleaned.messages)
 
 
 def test_a_second_run_touches_no_file(config_file: Path, history: History) -> None:
@@ -161,7 +191,7 @@ def test_a_second_run_touches_no_file(config_file: Path, history: History) -> No
 
 
 @given(st.lists(st.tuples(st.sampled_from(["2026-01-01", "2026-01-02"]), st.integers(0, 5), st.text(max_size=5))))
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_spool_writes_what_write_records_writes(tmp_path: Path, drawn: list[tuple[str, int, str]]) -> None:
     made = [{"id": str(id_), "text": words, "source": {"time": time}} for time, id_, words in drawn]
     write_records(tmp_path / "a", made)
@@ -171,9 +201,6 @@ def test_a_spool_writes_what_write_records_writes(tmp_path: Path, drawn: list[tu
     spool.finish()
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert not list(tmp_path.glob(".*")), "nothing is left aside"
-
-
-# --- things that go wrong ---
 
 
 def test_a_history_that_cannot_be_read_today_keeps_its_rows(config_file: Path, history: History) -> None:
@@ -230,7 +257,7 @@ def test_a_database_deleted_while_it_is_read(config_file: Path, history: History
     assert extractor.finish()["examples"]["rust"] == 2 and extractor.problems == []
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_no_row_whatever_it_holds_stops_the_others(config_file: Path, data: st.DataObject) -> None:
     """Values of real rows replaced by values of any type."""
@@ -294,9 +321,7 @@ def test_one_language_only(config_file: Path, history: History) -> None:
 
 
 def test_the_script_runs(config_file: Path, history: History) -> None:
-    script = ROOT / "scripts" / "extract-training-data.py"
-    run = subprocess.run(
-        [sys.executable, str(script), "--config", str(config_file)], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, ROOT / "scripts" / "extract-training-data.py", "--config", config_file]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert run.stdout == "" and run.stderr.splitlines()[0].split() == ["language", "turns", "steps", "lost", "examples"]

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from specialists.agent import CLEARED
-from specialists.chat import Estimate
 from specialists.config import Problem
 from specialists.sessions.windows import Packer, Unit, Window, clipped, step_unit, user_unit
 from specialists.tools import Call
@@ -36,7 +35,7 @@ class WithPreamble(Words):
         return super().count(messages, tools) + (7 if len(messages) > 3 else 0)
 
 
-def pack(units: list[Unit], limit: int, counter: Words | Estimate | None = None) -> tuple[list[Window], Counter[str]]:
+def pack(units: list[Unit], limit: int, counter: Words | None = None) -> tuple[list[Window], Counter[str]]:
     packer, lost = Packer(counter or Words(), limit), Counter()
     return packer.windows(packer.counted(units), SYSTEM, [], lost), lost
 
@@ -138,12 +137,6 @@ def test_nothing_follows_the_last_target() -> None:
     assert contents(window) == ["You", "ask", "word"]
 
 
-def test_a_compaction_hides_what_was_before() -> None:
-    units = [user_unit("ask", 0), step(0), user_unit("What", 1, resets=True), step(1, target=False), step(1)]
-    windows, _ = pack(units, 1000)
-    assert [contents(window)[1] for window in windows] == ["ask", "What"]
-
-
 def test_a_template_that_refuses_a_piece_or_the_whole() -> None:
     class Refusing(Words):
         def count(self, messages: list[dict], tools: list[dict] | None = None) -> int:
@@ -177,10 +170,3 @@ def test_calls_are_numbered_within_the_window() -> None:
     (window,), _ = pack(units, 1000)
     ids = [call["id"] for message in window.messages for call in message.get("tool_calls", ())]
     assert ids == ["call_0", "call_1", "call_2", "call_3"]
-
-
-def test_the_estimate_serves_as_well() -> None:
-    units = units_of([(20, False, [(True, 40, 40)] * 6)] * 5)
-    windows, lost = pack(units, 1000, Estimate())
-    assert not lost and sum(len(window.targets) for window in windows) == 30
-    assert all(Estimate().count(window.messages) <= 1000 for window in windows)
