@@ -73,7 +73,7 @@ add(
     "TypeScript",
     "ts",
     "CI fails at pre-commit",
-    bash("pip install pre-commit && pre-commit run -a", "eslint...Failed"),
+    bash("pip install pre-commit; pre-commit run -a"),
     edit("src/store.ts"),
 )
 add("TypeScript", "", "pin pre-commit in the workflow", edit(".github/workflows/lint.yml"))
@@ -83,8 +83,6 @@ add("TypeScript", "ts", "show the lock file", bash("head package-lock.json | pyt
 add("Python", "python", "vectorise it", *revise("src/model.py"), bash("pytest -q", PYTEST_FAIL, 1))
 add("Python", "python", "is the extension built?", bash("pip install -e . && python -c 'import ext'"), read("setup.py"))
 add("Python", "", "fix the C kernel", *revise("src/kernel.c"), bash("python setup.py build_ext --inplace"))
-add("Python", "python", "profile it", bash("python -m cProfile -s cumtime bench.py | head -30", "ncalls tottime"))
-add("Python", "python", "use uv", edit("pyproject.toml"), bash("uv sync"))
 add("Python", "python", "write it with a here-document", bash("cat > tools/gen.py <<'EOF'\ncargo = 'npm test'\nEOF"))
 add("Rails", "ruby", "validate the e-mail", *revise("app/models/user.rb"), bash("bundle exec rspec", RSPEC, 1))
 add("Rails", "ruby", "add a migration", bash("bin/rails g migration AddIndex"), edit("db/migrate/1_add_index.rb"))
@@ -95,14 +93,12 @@ add("Rails", "ruby", "bundle is broken", edit("Gemfile"), bash("bundle install")
 add("Rails", "ruby", "deploy it", bash("bin/deploy staging", "ok"))
 add("Swift", "swift", "make it Equatable", edit("Sources/App/Shape.swift"), bash("swift build", SWIFT_FAIL, 1))
 add("Swift", "swift", "run the UI tests", bash("xcodebuild test -scheme App", "Test Suite 'All' passed at 1"))
-add("Swift", "swift", "add the package", edit("Package.swift"), bash("swift package resolve"))
 add("Swift", "swift", "the fastlane lane is slow", edit("App/Slow.swift"), bash("bundle exec fastlane test"))
 add("Swift", "", "fix the bridging header", edit("App/Bridge.h"), edit("App/Bridge.m"))
 add("two languages", "rust", "fix the core", edit("core/src/lib.rs"), bash("cd core && cargo test", CARGO_OK))
 add("two languages", "ts", "now the front end", *revise("web/app.ts"), bash("cd web && npm run build"))
 add("two languages", "rust+ts", "rename it on both sides", edit("core/src/lib.rs"), edit("web/app.ts"))
 add("two languages", "ts", "and the bindings", edit("web/bindings.ts"), bash("wasm-pack build core && npx tsc"))
-add("two languages", "rust", "the core again", *revise("core/src/lib.rs"))
 add("Go", "", "add a handler", *revise("main.go"), bash("go test ./..."))
 add("Go", "", "generate the mocks", bash("python3 tools/mock.py"), edit("mock.go"))
 add("Go", "", "commit", bash("git commit -am x"))
@@ -112,44 +108,24 @@ add("no project", "", "what time is it in Lisbon", "About nine.")
 add("code in the answer", "python", "how do I read a CSV in Python", "```python\nimport csv\n```")
 add("an answer in Go", "", "how do I do that in Go", "```go\nfunc main() {}\n```")
 add("shell", "", "make the backup script safer", *revise("backup.sh"), bash("shellcheck backup.sh"))
-add("make", "", "add a target", *revise("Makefile"), bash("make lint"))
 add("reading only", "rust", "where is it called", grep("half", "*.rs", "src/lib.rs:1"), read("src/lib.rs"), "Nowhere.")
 add("two repositories", "ts", "port it", read("../old/util.py"), write("src/util.ts"), bash("npx tsc"))
 add("failing commands", "python", "why does it crash", bash("doit", TRACEBACK, 1), read("tools/gen.py"))
-add(
-    "binding", "rust", "expose", edit("src/py.rs"), bash("maturin develop && python -c 'import x'"), bash("cargo check")
-)
+add("binding", "rust", "expose", edit("src/py.rs"), bash("maturin develop; python -c 'import x'; cargo check"))
 add("binding", "python", "test the binding", write("tests/test_x.py"), bash("pytest tests -q", PYTEST_FAIL, 1))
 add("sed as an editor", "ts", "rename it", bash("sed -i 's/foo/bar/g' src/a.ts src/b.ts"), bash("npx tsc --noEmit"))
 add("delegated", "swift", "let the specialist do it", task("build-swift"), "Done.")
 add("echo", "", "remind me", bash("echo 'cargo test; npm test; swift build'"))
-add(
-    "log",
-    "python",
-    "why did it die",
-    bash("tail -100 job.log", "cargo\nnpm WARN\n" + TRACEBACK),
-    *revise("jobs/run.py"),
-)
-add(
-    "docker", "", "make it smaller", read("Dockerfile", "RUN pip install x"), edit("Dockerfile"), bash("docker build .")
-)
+add("log", "python", "why did it die", bash("tail job.log # cargo", TRACEBACK), *revise("jobs/run.py"))
+add("docker", "", "make it smaller", *revise("Dockerfile"), bash("docker build ."))
 add("SQL", "", "add an index", edit("schema.sql"), bash("psql -f schema.sql"))
 add("dotfile", "ts", "add a plugin to opencode", write("plugin/notify.ts"), edit("opencode.jsonc"))
 add("ERB by name", "ruby", "fix lib/tasks/seed.rake", *revise("lib/tasks/seed.rake"))
 add("no build", "swift", "rename the view", grep("struct Old", "*.swift"), edit("App/OldView.swift"))
 add("pnpm", "ts", "move the package", bash("git mv a b"), edit("pnpm-workspace.yaml"), edit("b/src/index.tsx"))
 add("stack trace", "ruby", "app/models/user.rb:12:in `save' NoMethodError", "`name` is nil there; guard it.")
-add("YAML", "", "raise the line length", edit(".pre-commit-config.yaml"))
-add("Jupyter", "python", "speed up the loader", *revise("train/loader.py"), bash("python train/loader.py"))
 add("Vue", "ts", "type the props", edit("src/types.ts"), edit("src/api.ts"), edit("src/App.vue"))
 add("npm script", "ts", "build all", bash("npm run build", "> cargo build && vite build"), edit("vite.config.ts"))
-add(
-    "bench",
-    "rust",
-    "make it faster",
-    edit("src/scan.rs"),
-    edit("src/simd.rs"),
-    bash("cargo build --release"),
-    bash("python3 bench.py --runs 5", "1.2x"),
-)
+add("bench", "rust", "make it faster", edit("src/scan.rs"), bash("cargo build --release"), bash("python3 bench.py"))
 add("agent says it", "", "hello", "Hi.")
+SESSIONS["own agent"].append(("swift", turn("hello", "Hi.", agent="build-swift")))

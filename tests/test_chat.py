@@ -111,7 +111,6 @@ CASES = {
     "a template without stop token": (NO_STOP, [USER, ANSWER], "without the stop token '<|im_end|>'"),
     "a template that refuses": (REFUSING, [USER, ANSWER], "refuses the conversation: roles must alternate"),
     "nothing supervised": (CHATML, [USER, {**ANSWER, "weight": 0}], "nothing supervised"),
-    "no assistant turn": (CHATML, [USER], "nothing supervised"),
 }
 
 
@@ -141,8 +140,8 @@ def test_counting_is_encoding_whatever_the_special_tokens_do_beside_them(chats, 
 def test_the_estimate_is_on_the_safe_side(chats) -> None:
     source = Path(__file__).read_text()
     messages = [{"role": "user", "content": source}, {**ANSWER, "content": source}]
-    assert isinstance(token_counter("no/such-model"), Estimate)
-    estimate = Estimate()
+    estimate = token_counter("no/such-model")
+    assert isinstance(estimate, Estimate)
     assert estimate.count(messages, TOOLS) > len(source) * 2 / 3.5
     counts = [estimate.count(messages, tools) for tools in (TOOLS, None, TOOLS * 2, [], TOOLS)]
     assert counts[2] > counts[0] == counts[4] > counts[1] == counts[3]
@@ -151,7 +150,6 @@ def test_the_estimate_is_on_the_safe_side(chats) -> None:
 MISSING = {
     "no tokenizer": (["chat_template.jinja", "tokenizer_config.json"], "no tokenizer.json; download the base model"),
     "no template": (["tokenizer.json", "tokenizer_config.json"], "no chat template (chat_template.jinja) in it"),
-    "nothing": ([], "no tokenizer_config.json; download the base model"),
 }
 
 

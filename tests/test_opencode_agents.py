@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from built_pipeline import built
 from click.testing import CliRunner
-from scripted_model import ScriptedModel
+from opencode_model import ScriptedModel
 from specialists.agent import TOOLS, system_prompt
 from specialists.config import Config, load_config
 from specialists.sessions.capture import SECONDS, prepare

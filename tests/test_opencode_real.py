@@ -12,13 +12,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from replayed_chat import replay
-from scripted_model import ScriptedModel
+from opencode_model import ScriptedModel, replay
 from specialists.agent import EDIT_DONE, TOOLS, WRITE_DONE, read_result
 from specialists.client import request_json
 from specialists.records import read_records
@@ -51,10 +50,9 @@ def opencode() -> str:
         if done.returncode:
             shutil.rmtree(building)
             pytest.skip(f"npm install {package}: {done.stderr[-500:]}")
-        try:
+        with suppress(OSError):  # somebody else was first
             os.rename(building, folder)
-        except OSError:  # somebody else was first
-            shutil.rmtree(building)
+        shutil.rmtree(building, ignore_errors=True)
     return str(program)
 
 
@@ -97,23 +95,19 @@ def comparable(messages: list[dict], shown: Callable[[str], str] = str) -> list[
     return plain
 
 
-def extracted(database: Path, config_file: Path, output: Path) -> dict:
-    """The one record that the history gives."""
+def extracted(database: Path, config_file: Path, output: Path) -> tuple[dict, list[int]]:
+    """The one record that the history gives, and the weights of its answers."""
     script = importlib.import_module("extract-training-data")
     arguments = ["--config", str(config_file), "--database", str(database), "--output", str(output)]
     assert CliRunner().invoke(script.main, arguments).exit_code == 0
     (record,) = read_records(output / "rust.jsonl")
-    return record
+    return record, [message["weight"] for message in record["messages"] if message["role"] == "assistant"]
 
 
 def assert_replayed(messages: list[Message], requests: list[dict]) -> None:
     steps = [index for index, message in enumerate(messages) if message.role == "assistant"]
     for request, index in zip(requests, steps, strict=True):
         assert comparable(replay(messages[:index], MODEL)) == comparable(request["messages"][1:])
-
-
-def weights_of(record: dict) -> list[int]:
-    return [message["weight"] for message in record["messages"] if message["role"] == "assistant"]
 
 
 def test_a_session_of_the_real_program_appears_as_the_server_saw_it(
@@ -133,12 +127,12 @@ def test_a_session_of_the_real_program_appears_as_the_server_saw_it(
     assert len(model.requests) == 5
     (session,) = read_sessions(database, [])
     assert_replayed(live_messages(session)[0], model.requests)
-    record = extracted(database, config_file, tmp_path / "out")
+    record, weights = extracted(database, config_file, tmp_path / "out")
     relative = ProjectPaths(str(project)).text
     seen = comparable(model.requests[-1]["messages"][1:], lambda text: relative(text.removeprefix("Error: ")))
     seen = [(role, text.strip('"') if role == "user" else text, calls) for role, text, calls in seen]
     assert comparable(record["messages"][1:-1]) == seen
-    assert weights_of(record) == [1, 0, 1, 1, 1], "the edit that failed is context"
+    assert weights == [1, 0, 1, 1, 1], "the edit that failed is context"
     assert record["messages"][-1]["content"] == "Done."
     assert str(tmp_path) not in json.dumps(record)
 
@@ -169,8 +163,8 @@ def test_a_session_of_the_v2_engine_appears_as_the_server_saw_it(
             assert time.monotonic() < deadline, "the session does not end"
             time.sleep(0.2)
     assert_replayed(session.messages, model.requests)
-    record = extracted(database, config_file, tmp_path / "out")
-    assert weights_of(record) == [1, 0, 1, 1]
+    record, weights = extracted(database, config_file, tmp_path / "out")
+    assert weights == [1, 0, 1, 1]
     results = [message["content"] for message in record["messages"] if message["role"] == "tool"]
     assert results[0] == read_result("src/lib.rs", "pub fn half(x: i32) -> i32 {\n    x / 3\n}\n")
     assert "\n2:     x / 3\n" in results[1] and "offset=3" in results[1]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opencode_model import replay
 from opencode_rows import History, bash, edit, text, tool
-from replayed_chat import replay
 from specialists.sessions.chat import Turn, live_messages, turns, unquoted
 from specialists.sessions.database import Session, read_sessions
 
@@ -54,17 +54,12 @@ def test_replay_equals_the_requests_that_the_server_saw(shared_samples: Path) ->
     rebuilt = set()
     for session in read_sessions(shared_samples / "dev-1.18.33.db", []):
         messages, _reverted = live_messages(session)
-        for index, message in enumerate(messages):
-            if message.role == "assistant":
-                rebuilt.add(comparable(replay(messages[:index], message.data.get("modelID"))))
+        steps = [(index, message) for index, message in enumerate(messages) if message.role == "assistant"]
+        rebuilt |= {comparable(replay(messages[:index], step.data.get("modelID"))) for index, step in steps}
     captures = sorted(path for path in (shared_samples / "captures-dev").iterdir() if "-title" not in path.name)
-    missed = set()
-    for path in captures:
-        body = json.loads(path.read_text(encoding="utf-8"))["body"]
-        if comparable(body["messages"][1:]) not in rebuilt:
-            missed.add(path.name[:4])
-    assert missed == NOT_STORED
-    assert len(captures) - len(missed) == 99
+    sent = {path.name[:4]: json.loads(path.read_text(encoding="utf-8"))["body"]["messages"][1:] for path in captures}
+    missed = {name for name, messages in sent.items() if comparable(messages) not in rebuilt}
+    assert missed == NOT_STORED and len(captures) - len(missed) == 99
 
 
 def test_replay_of_results_that_were_never_finished(history: History) -> None:

@@ -76,8 +76,7 @@ def test_a_record_is_the_chat_with_its_weights_and_where_it_came_from(config_fil
     call = record["messages"][2]["tool_calls"][0]["function"]
     assert call["name"] == "edit" and json.loads(call["arguments"])["filePath"] == "src/lib.rs"
     source = {"kind": "session", "time": "2026-05-28T20:26:41Z", "session": "ses_1", "project": "demo"}
-    assert record["source"] == source
-    assert records(config_file, "python") == []
+    assert record["source"] == source and records(config_file, "python") == []
 
 
 def test_forks_and_resumed_copies_count_once_and_share_a_cluster(config_file: Path, history: History) -> None:
@@ -156,11 +155,10 @@ def test_a_secret_that_one_window_gives_away_is_a_fake_in_all_of_them(config_fil
     history.user("ses_1", f"The database has DB_PASSWORD={PASSWORD} in .env")
     for number in range(6):
         work(history, "ses_1", f"Part {number}")
-        step = [bash("./log", f"{number} connected with {PASSWORD}\n" + "x " * 1500)]
-        history.assistant("ses_1", history.user("ses_1", "And the log?"), *step)
-    history.assistant(
-        "ses_1", history.user("ses_1", "Last one"), text(f"I see {PASSWORD}."), edit("/home/kim/src/demo/a.rs")
-    )
+        log = bash("./log", f"{number} connected with {PASSWORD}\n" + "x " * 1500)
+        history.assistant("ses_1", history.user("ses_1", "And the log?"), log)
+    last = history.user("ses_1", "Last one")
+    history.assistant("ses_1", last, text(f"I see {PASSWORD}."), edit("/home/kim/src/demo/a.rs"))
     work(history, "ses_1", "The end")
     run = extract(config_file, "--json")
     found = records(config_file, "rust")
@@ -169,9 +167,9 @@ def test_a_secret_that_one_window_gives_away_is_a_fake_in_all_of_them(config_fil
     assert all(scrub(record, Rules()) == (record, []) for record in found)
     funnel = json.loads(run.stdout)["funnel"]
     assert funnel["lost"]["secret in target"] == 1 and funnel["secrets"] == 1
-    last = found[-1]["messages"]
-    (spoiled,) = [message for message in last if message["content"].startswith("I see ")]
-    assert spoiled["weight"] == 0 and [m["content"] for m in last if m.get("weight") == 1][-1] == "Done."
+    messages = found[-1]["messages"]
+    (spoiled,) = [message for message in messages if message["content"].startswith("I see ")]
+    assert spoiled["weight"] == 0 and messages[-1] == {"role": "assistant", "content": "Done.", "weight": 1}
 
 
 def test_a_text_that_is_harmless_under_one_key_is_looked_at_again_under_another() -> None:
@@ -190,10 +188,9 @@ def test_a_second_run_touches_no_file(config_file: Path, history: History) -> No
     assert states[0] == states[1] and len(states[0]) == len(LANGUAGES) + 1
 
 
-@given(st.lists(st.tuples(st.sampled_from(["2026-01-01", "2026-01-02"]), st.integers(0, 5), st.text(max_size=5))))
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_spool_writes_what_write_records_writes(tmp_path: Path, drawn: list[tuple[str, int, str]]) -> None:
-    made = [{"id": str(id_), "text": words, "source": {"time": time}} for time, id_, words in drawn]
+def test_a_spool_writes_what_write_records_writes(tmp_path: Path) -> None:
+    ids = [("2026-01-02", "a"), ("2026-01-01", "b"), ("2026-01-02", "0"), ("2026-01-01", "a"), ("2026-01-03", "0")]
+    made = [{"id": id_, "text": f"ä\ud83d{n}", "source": {"time": time}} for n, (time, id_) in enumerate(ids)]
     write_records(tmp_path / "a", made)
     spool = Spool(tmp_path / "b")
     for record in made:
@@ -208,11 +205,11 @@ def test_a_history_that_cannot_be_read_today_keeps_its_rows(config_file: Path, h
     content = history.path.read_bytes()
     history.path.write_bytes(b"garbage" * 1000)
     run = extract(config_file, "--json")
-    assert run.exit_code == 3
     report = json.loads(run.stdout)
+    assert run.exit_code == 3
     assert "file is not a database" in report["problems"][0] and summary(config_file) == report
-    assert report["examples"]["rust"] == 1
-    assert report["funnel"]["languages"]["rust"] == {"kept from before": 1, "lost": {}}
+    rust = report["funnel"]["languages"]["rust"]
+    assert report["examples"]["rust"] == 1 and rust == {"kept from before": 1, "lost": {}}
     history.path.write_bytes(content)
     assert extract(config_file).exit_code == 0 and summary(config_file)["problems"] == []
 
@@ -221,7 +218,6 @@ def test_a_history_that_cannot_be_read_today_keeps_its_rows(config_file: Path, h
     ("break_it", "problem"),
     [
         ("UPDATE part SET data = substr(data, 1, 20) WHERE session_id = 'ses_1'", "not JSON"),
-        ("UPDATE message SET data = '[]' WHERE session_id = 'ses_1'", "not a JSON object"),
         ('UPDATE message SET data = \'{"role": "assistant", "error": 3}\' WHERE session_id = \'ses_1\'', "ses_1"),
         ('UPDATE part SET data = \'{"type": "tool", "state": [1]}\' WHERE session_id = \'ses_1\'', "ses_1"),
         ("UPDATE message SET time_created = 1e18 WHERE session_id = 'ses_1'", "ses_1"),
@@ -248,15 +244,6 @@ def test_odd_characters_and_a_huge_output_come_through(config_file: Path, histor
     assert " bytes truncated..." in repr(messages) and len(repr(messages)) < 60_000
 
 
-def test_a_database_deleted_while_it_is_read(config_file: Path, history: History, tmp_path: Path) -> None:
-    work(history, history.session("ses_2"), "Second")
-    extractor = Extractor(load_config(config_file), ["rust"], tmp_path / "out")
-    for session in read_histories([history.path], extractor.problems):
-        history.path.unlink(missing_ok=True)
-        extractor.add(session)
-    assert extractor.finish()["examples"]["rust"] == 2 and extractor.problems == []
-
-
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_no_row_whatever_it_holds_stops_the_others(config_file: Path, data: st.DataObject) -> None:
@@ -271,11 +258,10 @@ def test_no_row_whatever_it_holds_stops_the_others(config_file: Path, data: st.D
     anything = st.none() | st.integers() | st.text(max_size=3) | st.lists(st.integers(), max_size=2) | st.just({"a": 1})
     table = data.draw(st.sampled_from(["message", "part", "session_message"]))
     rows = history.connection.execute(f"SELECT id, data FROM {table} WHERE session_id != 'ses_2'").fetchall()
-    id_, row = data.draw(st.sampled_from(rows))
-    row = json.loads(row)
+    id_, stored = data.draw(st.sampled_from(rows))
+    row = json.loads(stored)
     holder = data.draw(st.sampled_from(list(containers(row))))
-    key = data.draw(st.sampled_from(list(holder)))
-    holder[key] = data.draw(anything)
+    holder[data.draw(st.sampled_from(list(holder)))] = data.draw(anything)
     history.connection.execute(f"UPDATE {table} SET data = ? WHERE id = ?", [json.dumps(row), id_])
     extractor = Extractor(load_config(config_file), ["rust"], folder / "out")
     for session in read_histories([history.path], extractor.problems):

@@ -79,8 +79,3 @@ def test_evidence_is_explained_heaviest_first(
     classifier: LanguageClassifier, found: Turn, expected: list[tuple[float, str, str]]
 ) -> None:
     assert [(item.weight, item.language, item.kind) for item in classifier.evidence(found)] == expected
-
-
-def test_the_specialists_own_agent_is_evidence(classifier: LanguageClassifier) -> None:
-    (result,) = classifier.classify([turn("hello", "Hi.", agent="build-swift")])
-    assert result.languages == ("swift",)

@@ -60,7 +60,7 @@ def patch(sections: str) -> Call:
             "Update File: a.py|@@|-x = 1|+x = 2|@@|-y = 1|+y = 2",
             [("edit", "x = 1", "x = 2"), ("edit", "y = 1", "y = 2")],
         ),
-        ("Add File: b.py|+z = 1|+|+w = 2", [("write", None, "z = 1\n\nw = 2\n")]),
+        ("Add File: b.py|+z = 1|+|+w = 2", [("write", "z = 1\n\nw = 2\n")]),
         ("Update File: a.py|@@|- = 1|+ = 2", None),  # stands there twice
         ("Update File: a.py|@@|-x  = 1|+x = 2", None),  # stands there otherwise
         ("Update File: c.py|@@|-x = 1|+x = 2", None),  # never read
@@ -71,9 +71,8 @@ def patch(sections: str) -> Call:
 )
 def test_patches_become_edits_where_that_is_exact(files: Files, sections: str, expected: list[tuple] | None) -> None:
     calls = present_calls(patch(sections), files)
-    given = [(call.name, call.arguments) for call in calls or ()]
-    made = [(name, a.get("oldString"), a.get("newString", a.get("content"))) for name, a in given]
-    assert made == (expected or []) and (calls is None) == (expected is None)
+    made = [(c.name, *(c.arguments.get(key) for key in ("oldString", "newString", "content"))) for c in calls or ()]
+    assert [tuple(filter(None, values)) for values in made] == (expected or [])
 
 
 @pytest.mark.parametrize(

@@ -156,8 +156,7 @@ class Chat:
 
     @cached_property
     def _special(self) -> re.Pattern[str] | None:
-        """The tokens that a text is cut at first, so that what is between them can be counted alone. None where they,
-        or the place in the text, change what stands beside them."""
+        """The tokens that a text is cut at first; None where they, or their place, change what stands beside them."""
         settings = json.loads(self.tokenizer_json)
         tokens = [token for token in settings.get("added_tokens") or () if not token.get("normalized")]
         greedy = any(token.get(name) for token in tokens for name in ("lstrip", "rstrip", "single_word"))

@@ -1,20 +1,39 @@
-"""The messages of a request, rebuilt from the rows as opencode 1.18 builds them: what the model's server was sent."""
+"""The model that opencode talks to: one that answers with a script, and what it is sent, rebuilt from rows."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from itertools import count
 from typing import Any
 
+from specialists.sessions.capture import RecordingModel
 from specialists.sessions.chat import COMPACTION_REQUEST, NOT_SENT, is_dropped, is_summary, joined_text, tool_output
 from specialists.sessions.database import Message
 from specialists.sessions.database_v2 import EXECUTED_BY_USER
 
 
-def replay(messages: list[Message], model: str | None = None) -> list[dict[str, Any]]:
-    """The messages of the request that followed these rows (without the system prompt, which is not stored).
+class ScriptedModel(RecordingModel):
+    """An answer is (text, calls), a call (name, arguments); when the script is over, the answer is "Done."."""
 
-    `model`: the model asked, whose own reasoning is sent back to it.
-    """
+    def __init__(self, answers: Iterable[tuple[str, list[tuple[str, dict[str, Any]]]]] = ()):
+        super().__init__()
+        self.answers, self._ids = iter(answers), count()
+
+    def deltas(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        if not body.get("tools"):
+            return [{"role": "assistant", "content": "A title"}]
+        text, calls = next(self.answers, ("Done.", []))
+        deltas: list[dict[str, Any]] = [{"role": "assistant", "content": text}]
+        for index, (name, arguments) in enumerate(calls):
+            call = {"index": index, "id": f"call_{next(self._ids)}", "type": "function"}
+            deltas.append({"tool_calls": [{**call, "function": {"name": name, "arguments": json.dumps(arguments)}}]})
+        return deltas
+
+
+def replay(messages: list[Message], model: str | None = None) -> list[dict[str, Any]]:
+    """The messages of the request that followed these rows, as opencode 1.18 builds them, without the system prompt,
+    which is not stored. `model`: the model asked, whose own reasoning is sent back to it."""
     chat: list[dict[str, Any]] = []
     for message in since_compaction(messages):
         if message.role == "user":
