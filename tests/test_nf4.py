@@ -8,12 +8,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import tiny_models
 from conftest import ROOT
 from specialists.config import Base, Problem, Training
-from test_training import SETTINGS, weights
+from test_training import SETTINGS
 
 NF4 = dataclasses.replace(SETTINGS, quantization="nf4")
 
@@ -51,17 +53,13 @@ def test_experts_and_linear_layers_are_held_in_4_bits_and_the_rest_is_not(base: 
 
 @pytest.mark.slow
 def test_an_adapter_trained_on_4_bits_helps_the_16_bit_base_as_well(base: Base, tmp_path: Path) -> None:
-    from specialists.evaluation.losses import BASE, Arms
-    from specialists.training.trainer import Bases, train_adapter
+    from specialists.evaluation.losses import BASE, EvaluatedModels
+    from specialists.training.trainer import train_adapter
 
-    asked, bases = dataclasses.replace(NF4, max_steps=3), Bases()
-    for name in ("first", "second"):
-        (tmp_path / name).mkdir()
-        run = train_adapter(tiny_models.rows(8), base, asked, tmp_path / name, bases)
-    assert weights(tmp_path / "first") == weights(tmp_path / "second")
+    run = train_adapter(tiny_models.rows(8), base, dataclasses.replace(NF4, max_steps=3), tmp_path)
     assert len(run["modules"]) == 25
     # on the 16-bit base: bitsandbytes' CPU kernel for inference refuses layers as small as these
-    measured = Arms(base, SETTINGS, {"adapter": tmp_path / "first"}).measure(tiny_models.rows(2))
+    measured = EvaluatedModels(base, SETTINGS, {"adapter": tmp_path}).measure(tiny_models.rows(2))
     assert all(row["nll"]["adapter"] < row["nll"][BASE] - 10 for row in measured)
 
 
@@ -104,27 +102,32 @@ def test_a_base_stored_in_fp8_is_widened_and_trained_on(tmp_path: Path) -> None:
     assert train_adapter(tiny_models.rows(2), Base(str(folder), dtype="float32"), asked, tmp_path / "out")["steps"] == 1
 
 
-def test_the_prediction_counts_the_weights_as_they_are(base: Base) -> None:
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_the_expected_memory_counts_the_weights_as_they_are(base: Base, quantization: str, capsys) -> None:
     from specialists.training.base_model import load_base
-    from specialists.training.memory import predict
+    from specialists.training.memory import check_memory, weight_bytes
 
-    for quantization in ("none", "nf4"):
-        needs = predict(base, Training(r=16, quantization=quantization, optimizer="adamw_torch"), [100, 200])
-        held = sum(p.numel() * p.element_size() for p in load_base(base, quantization).parameters())
-        # the scales of the 4-bit blocks are no parameters: 3 % of them
-        assert needs.weights == pytest.approx(held, rel=0.001 if quantization == "none" else 0.03)
-        assert needs.parameters == 16 * 4832
-        assert needs.state == needs.parameters * 16
-        assert needs.free > 0 and needs.seconds > 0 and needs.memory > needs.weights
+    held = sum(p.numel() * p.element_size() for p in load_base(base, quantization).parameters())
+    counted, _widened = weight_bytes(load_base(base, "none"), quantization)
+    # the scales of the 4-bit blocks are no parameters: 3 % of them
+    assert counted == pytest.approx(held, rel=0.001 if quantization == "none" else 0.03)
+    expected = check_memory(base, Training(r=16, quantization=quantization, optimizer="adamw_torch"), 200)
+    assert expected > counted + 16 * 4832 * 16  # adapter, gradient and two states of AdamW, in float32
+    assert f"{16 * 4832:,} parameters" in capsys.readouterr().err
 
 
-def test_weights_that_cannot_fit_are_refused() -> None:
-    from specialists.training.memory import Needs
+def test_weights_that_cannot_fit_are_refused(base: Base, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    from specialists.training.memory import check_memory
 
-    needs = Needs(weights=9 << 30, state=1e9, activations=1e9, parameters=10, seconds=3, free=8 << 30)
-    with pytest.raises(Problem, match=r"its weights need 9\.0 GiB and 8\.0 GiB are free"):
-        needs.announce(loaded=False)
-    needs.announce(loaded=True)
+    settings = Training(quantization="none")
+    expected = check_memory(base, settings, 200)
+    assert "warning" not in capsys.readouterr().err
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=expected - 1))
+    check_memory(base, settings, 200)
+    assert "warning: that is more than is free" in capsys.readouterr().err
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
+    with pytest.raises(Problem, match=r"its weights need \d+ MiB and 0 MiB are free"):
+        check_memory(base, settings, 200)
 
 
 PEAK = """

@@ -12,7 +12,7 @@ from specialists.agent import TOOLS, read_result
 from specialists.chat import IGNORED, Chat
 from specialists.dataset.frozen import frozen_rows
 from specialists.evaluation.losses import token_parts, with_instructions
-from specialists.evaluation.scoring import Call, canaries, score, similarity, summary, tasks
+from specialists.evaluation.scoring import Call, canaries, score, summary, tasks
 from specialists.records import Record, make_record, tool_call
 from specialists.secrets import Rules, redact
 
@@ -121,7 +121,7 @@ def test_a_task_ends_where_the_owner_s_edit_begins(chat: Chat) -> None:
     assert chat.tokenizer.decode(task.prompt, skip_special_tokens=False) == task.known
 
 
-def told(text: str) -> Record:
+def redacted(text: str) -> Record:
     """A training row whose user said something that was redacted."""
     messages = [{**message} for message in row()["messages"]]
     messages[1]["content"] = redact(text, Rules())[0]
@@ -129,7 +129,11 @@ def told(text: str) -> Record:
 
 
 def test_a_canary_is_a_training_row_up_to_where_its_secret_was(chat: Chat) -> None:
-    rows = [row(), told(f"The token is {SECRET}, use it. Again: {SECRET}"), told(f"export GITHUB_TOKEN={SECRET}")]
+    rows = [
+        row(),
+        redacted(f"The token is {SECRET}, use it. Again: {SECRET}"),
+        redacted(f"export GITHUB_TOKEN={SECRET}"),
+    ]
     fake = redact(SECRET, Rules())[0]
     (canary,) = canaries(rows, chat, 4, Rules())
     text = chat.tokenizer.decode(canary.prompt, skip_special_tokens=False)
@@ -138,8 +142,8 @@ def test_a_canary_is_a_training_row_up_to_where_its_secret_was(chat: Chat) -> No
     assert canary.leak(f"{fake}, use", "ghp_no") == ["github token of a training row"]
     assert canary.leak("ghp_something", "") == canary.leak(fake, f"and the base: {fake}") == []
     assert canaries([row()], chat, 4, Rules()) == canaries(rows, chat, 0, Rules()) == []
-    other = [told(f"export GITHUB_TOKEN={SECRET[::-1][:36]}; {word} ghp_{SECRET[:3:-1]}") for word in ("a", "b")]
-    often = told(" and ".join([SECRET] * 3))
+    other = [redacted(f"export GITHUB_TOKEN={SECRET[::-1][:36]}; {word} ghp_{SECRET[:3:-1]}") for word in ("a", "b")]
+    often = redacted(" and ".join([SECRET] * 3))
     assert [found.id for found in canaries([often, *other], chat, 1, Rules())] == [other[0]["id"]], "rows are counted"
 
 
@@ -173,7 +177,6 @@ def test_a_summary_counts_only_what_could_be_said() -> None:
         "parses": None,
         "leaks": ["a", "b"],
     }
-    assert similarity("", "") == 1.0 and similarity("a", "b") == 0.0
 
 
 def test_every_supervised_token_is_code_syntax_or_prose(chat: Chat) -> None:
@@ -196,10 +199,10 @@ def test_every_supervised_token_is_code_syntax_or_prose(chat: Chat) -> None:
 
 
 def test_instructions_end_the_system_prompt(chat: Chat) -> None:
-    told = with_instructions(row(), "Use tabs.")
-    assert told["messages"][0]["content"] == "You are an agent.\n\nUse tabs."
+    prompted = with_instructions(row(), "Use tabs.")
+    assert prompted["messages"][0]["content"] == "You are an agent.\n\nUse tabs."
     assert with_instructions(frozen_rows()[0], "x")["messages"][0] == {"role": "system", "content": "x"}
-    assert chat.encode(told).supervised == chat.encode(row()).supervised
+    assert chat.encode(prompted).supervised == chat.encode(row()).supervised
 
 
 def test_the_frozen_set_is_what_it_always_was() -> None:

@@ -61,7 +61,6 @@ def test_no_rows_is_nothing_to_train(config_file: Path) -> None:
         ("", "\n[training]\ntargets = ['mlp']", ["training.targets attention, linear_attention, mlp -> mlp"]),
         ('model = "./base"', 'model = "Org/Other"', ["base.model", "-> Org/Other"]),
         ('model = "./base"', 'model = "./base"\ndtype = "float32"', ["files, base.dtype or the training code changed"]),
-        ("", "\n[training]\ncheckpoint_steps = 7", []),
         ("", "\n[evaluation]\ngain = 0.5", ["evaluate: [evaluation] changed"]),
         ("", "\n[serving]\nport = 9000", []),
     ],
