@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +45,10 @@ def main(config: Config, as_json: bool, language: str, version: str | None, held
     inputs = evaluation_inputs(config, incumbent, heldout)
     result = evaluation_of(candidate)
     if result.get("inputs") != inputs:
-        rows = list(read_records(heldout))
-        with gpu(config) if rows else nullcontext():
-            evidence = measure(config, chosen, rows, candidate, incumbent)
+        evidence: dict[str, Any] = {"measurements": [], "frozen": [], "answers": {}}
+        if rows := list(read_records(heldout)):
+            with gpu(config):
+                evidence = measure(config, chosen, rows, candidate, incumbent)
         generated = {model: summary(scores) for model, scores in evidence["answers"].items()}
         decided = verdict(evidence["measurements"], config.evaluation, evidence["frozen"], generated)
         result = {"adapter": chosen.adapter, "version": candidate.name, "inputs": inputs, **decided}
@@ -63,28 +63,21 @@ def measure(
     """The evidence: losses on the rows and on the frozen set, and turns that the models wrote."""
     from specialists.evaluation.losses import EvaluatedModels
 
-    if not rows:
-        return {"measurements": [], "frozen": [], "answers": {}}
-    versions = {"adapter": candidate}
+    path, versions = config.evaluation.instructions, {"adapter": candidate}
+    try:
+        instructions = path.read_text(encoding="utf-8") if path else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Problem(f"evaluation.instructions {path}: cannot be read: {error}") from None
     if incumbent and manifest_of(incumbent)["base"] == manifest_of(candidate)["base"]:
         versions["incumbent"] = incumbent
     models = EvaluatedModels(config.base, language.training, versions)
     running = config.serving.while_training == "keep" and served_models(config) is not None
     served = running and not check_adapter(candidate, config)
     return {
-        "measurements": models.measure(rows, instructions(config)),
+        "measurements": models.measure(rows, instructions),
         "frozen": models.measure(frozen_rows()),
         "answers": write_answers(config, language, models, rows, candidate, served),
     }
-
-
-def instructions(config: Config) -> str | None:
-    """The owner's AGENTS.md, when he wants to know what it does without training."""
-    path = config.evaluation.instructions
-    try:
-        return path.read_text(encoding="utf-8") if path else None
-    except (OSError, UnicodeDecodeError) as error:
-        raise Problem(f"evaluation.instructions {path}: cannot be read: {error}") from None
 
 
 if __name__ == "__main__":

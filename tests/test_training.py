@@ -72,8 +72,10 @@ def test_what_was_trained_is_what_is_loaded(
     bases: dict[str, Base], architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
+    from specialists.chat import Chat
     from specialists.evaluation.losses import BASE, EvaluatedModels
     from specialists.training import trainer
+    from specialists.training.base_model import load_base
 
     ids, trained, save = torch.arange(3, 67).reshape(2, 32), [], trainer.save_adapter
 
@@ -90,8 +92,12 @@ def test_what_was_trained_is_what_is_loaded(
     rows = tiny_models.rows(3)
     measured = models.measure(rows)
     assert all(row["nll"]["adapter"] < row["nll"][BASE] for row in measured)
-    alone = EvaluatedModels(bases[architecture], SETTINGS, {}).measure(rows)
-    assert [row["nll"][BASE] for row in alone] == pytest.approx([row["nll"][BASE] for row in measured], rel=1e-5)
+    chat, base = Chat.load(bases[architecture].model), load_base(bases[architecture], "none")
+    for row, found in zip(rows, measured, strict=True):
+        ids, labels = (torch.tensor([part]) for part in vars(chat.encode(row)).values())
+        assert base(input_ids=ids, labels=labels).loss.item() * found["tokens"] == pytest.approx(
+            found["nll"][BASE], rel=1e-5
+        )
 
 
 @pytest.mark.parametrize("architecture", ["qwen3", "qwen3_next"])

@@ -23,8 +23,12 @@ CONFIDENCE = 0.95  # of the interval
 SEED = 17  # of the resamples: the same measurements give the same verdict
 CLUSTERS = 5  # held-out sessions and commits under which nothing is promoted: an interval over fewer is too narrow
 VALID = 0.98  # share of valid tool calls under which an adapter is blocked
-POINT = 0.01  # how far valid calls, and answers with a call, may fall below the base's
-TOLERANCE = 0.02  # how far edits may parse less often than the base's, or be less like the owner's
+RATES = (  # of the turns that it writes: how far each may fall below the base's
+    ("valid", "valid tool calls", 0.01),
+    ("called", "answers with a tool call", 0.01),
+    ("parses", "edits that parse", 0.02),
+)
+SIMILARITY = 0.02  # how much less like the owner's its edits may be than the base's
 
 
 def compare(rows: list[Measurement], model: str, against: str, resamples: int = RESAMPLES) -> dict[str, Any]:
@@ -41,7 +45,7 @@ def compare(rows: list[Measurement], model: str, against: str, resamples: int = 
     draws = numpy.random.default_rng(SEED).multinomial(count, [1 / count] * count, size=resamples)
     tokens, first, second = (draws @ totals).T
     tail = expanded_tail(CONFIDENCE, count)
-    low, high = numpy.quantile((first - second) / tokens, [tail, 1 - tail])
+    interval = [float(end) for end in numpy.quantile((first - second) / tokens, [tail, 1 - tail])]
     better, worse = (int((sign * (totals[:, 1] - totals[:, 2]) < 0).sum()) for sign in (1, -1))
     tokens, first, second = map(float, totals.sum(axis=0))
     difference = (first - second) / tokens
@@ -50,7 +54,7 @@ def compare(rows: list[Measurement], model: str, against: str, resamples: int = 
         against: second / tokens,
         "difference": difference,
         "relative": difference / (second / tokens) if second else 0.0,
-        "interval": [float(low), float(high)],
+        "interval": interval,
         "signs": {"better": better, "worse": worse},
     }
 
@@ -137,13 +141,11 @@ def _blocked(result: dict[str, Any], settings: Evaluation) -> str | None:
         adapter, base = generated["adapter"], generated["base"]
         if adapter["leaks"]:
             return f"it writes secrets: {', '.join(adapter['leaks'])}"
-        for name, what in (("valid", "valid tool calls"), ("called", "answers with a tool call")):
-            if _less(adapter[name], base[name], POINT):
+        for name, what, tolerance in RATES:
+            if _less(adapter[name], base[name], tolerance):
                 return f"{what}: {base[name]:.1%} -> {adapter[name]:.1%}"
-        if adapter["valid"] is not None and adapter["valid"] < VALID:
+        if _less(adapter["valid"], VALID, 0):
             return f"{adapter['valid']:.1%} valid tool calls; {VALID:.0%} are asked for"
-        if _less(adapter["parses"], base["parses"], TOLERANCE):
-            return f"edits that parse: {base['parses']:.1%} -> {adapter['parses']:.1%}"
     forgetting = result.get("forgetting")
     if forgetting and forgetting["relative"] > settings.forgetting and forgetting["interval"][0] > 0:
         return f"it forgets: loss on the frozen set {_losses(forgetting)}"
@@ -166,7 +168,7 @@ def _held(result: dict[str, Any], settings: Evaluation) -> str | None:
         return f"better than the base, worse than the incumbent: {change}"
     generated = result.get("generated", {"adapter": {}, "base": {}})
     adapter, base = (generated[model].get("similarity") for model in ("adapter", "base"))
-    if _less(adapter, base, TOLERANCE):
+    if _less(adapter, base, SIMILARITY):
         return f"its edits are less like yours: similarity {base:.1%} -> {adapter:.1%}"
     return None
 

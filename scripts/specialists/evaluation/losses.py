@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,7 @@ Measurement = dict[str, Any]  # {"id", "cluster", "tokens", "nll": {model: nats}
 
 
 class EvaluatedModels:
-    """The base with adapters, loaded once. A model's name is BASE or that of an adapter.
-
-    Raises Problem for a base that is not on this machine.
-    """
+    """The base with at least one adapter, loaded once. A model's name is BASE or that of an adapter."""
 
     def __init__(self, base: Base, settings: Training, adapters: dict[str, Path]):
         from peft import PeftModel
@@ -36,12 +33,10 @@ class EvaluatedModels:
 
         self.chat, self.limit = Chat.load(base.model, base.revision), settings.max_length
         self.names = [*adapters, BASE]
-        self.model = load_base(base, settings.quantization)
-        for number, (name, folder) in enumerate(adapters.items()):
-            if number == 0:
-                self.model = PeftModel.from_pretrained(self.model, folder, adapter_name=name)
-            else:
-                self.model.load_adapter(folder, adapter_name=name)
+        (first, folder), *others = adapters.items()
+        self.model = PeftModel.from_pretrained(load_base(base, settings.quantization), folder, first)
+        for name, folder in others:
+            self.model.load_adapter(folder, name)
         self.model.eval()
 
     def measure(self, rows: list[Record], instructions: str | None = None) -> list[Measurement]:
@@ -60,9 +55,10 @@ class EvaluatedModels:
 
         stop = self.chat.tokenizer.token_to_id(self.chat.special["eos_token"])
         ids = torch.tensor([tokens], device=self.model.device)
-        greedy = {"do_sample": False, "use_cache": True, "eos_token_id": stop, "pad_token_id": stop}
-        with self._selected(name) as model, torch.inference_mode():
-            output = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=limit, **greedy)
+        options = {"max_new_tokens": limit, "do_sample": False, "use_cache": True}
+        options |= {"eos_token_id": stop, "pad_token_id": stop, "attention_mask": torch.ones_like(ids)}
+        with self._selected(name), torch.inference_mode():
+            output = self.model.generate(input_ids=ids, **options)
         written = output[0, len(tokens) :].tolist()
         answer = written[: written.index(stop)] if stop in written else written
         return self.chat.tokenizer.decode(answer, skip_special_tokens=False), stop in written
@@ -91,16 +87,15 @@ class EvaluatedModels:
         target = torch.tensor(labels, device=self.model.device)
         positions = (target[1:] != IGNORED).nonzero().squeeze(1)  # each predicts the token after it
         ids = torch.tensor([input_ids], device=self.model.device)
-        with self._selected(name) as model, torch.inference_mode():
-            logits = model(input_ids=ids, logits_to_keep=positions).logits[0].float()
+        with self._selected(name), torch.inference_mode():
+            logits = self.model(input_ids=ids, logits_to_keep=positions).logits[0].float()
             return torch.nn.functional.cross_entropy(logits, target[positions + 1], reduction="none")
 
-    @contextmanager
-    def _selected(self, name: str) -> Iterator[Any]:
-        if name != BASE:
-            self.model.set_adapter(name)
-        with self.model.disable_adapter() if name == BASE and len(self.names) > 1 else nullcontext():
-            yield self.model
+    def _selected(self, name: str) -> AbstractContextManager:
+        if name == BASE:
+            return self.model.disable_adapter()
+        self.model.set_adapter(name)
+        return nullcontext()
 
 
 def token_parts(record: Record, chat: Chat, labels: list[int]) -> list[str]:
@@ -138,6 +133,6 @@ def _values(message: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def with_instructions(record: Record, instructions: str) -> Record:
     """A record whose system prompt ends with these instructions."""
     messages = record["messages"]
-    system = messages[0] if messages[0]["role"] == "system" else None
-    prompt = "\n\n".join([*([system["content"]] if system else []), instructions])
-    return {**record, "messages": [{"role": "system", "content": prompt}, *messages[1 if system else 0 :]]}
+    if messages[0]["role"] == "system":
+        instructions, messages = f"{messages[0]['content']}\n\n{instructions}", messages[1:]
+    return {**record, "messages": [{"role": "system", "content": instructions}, *messages]}

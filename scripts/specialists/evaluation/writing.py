@@ -24,7 +24,6 @@ from specialists.server import CANDIDATE, complete, load_adapter
 if TYPE_CHECKING:
     from specialists.evaluation.losses import EvaluatedModels
 
-ADAPTER, BASE = "adapter", "base"  # the models that write
 TURN_TOKENS = 512  # of a written turn at most; one that is cut off there counts for little
 SECONDS = 600  # for all of them; what is not written by then is left out
 STREAMS = 8  # turns under way at once in a server
@@ -36,9 +35,9 @@ Write = Callable[[str, list[int], int], tuple[str, bool]]  # model, prompt, toke
 def write_answers(
     config: Config, language: Language, models: EvaluatedModels, rows: list[Record], version: Path, served: bool
 ) -> dict[str, list[Score]]:
-    """What base and adapter write at the same held-out turns, scored; as many turns as the time allows.
+    """What base and adapter write at the same held-out turns, scored; the adapter's end with what it adds to canaries.
 
-    Those of the adapter end with what it adds to canaries. `served`: the running server is to write them.
+    As many turns as the time allows, written by the running server where `served`.
     """
     if not config.evaluation.generate:
         return {}
@@ -51,7 +50,7 @@ def write_answers(
         return {}
     parse = vllm_parser(config.serving.tool_call_parser, config.base.model, rows[0].get("tools") or TOOLS)
     deadline = time.monotonic() + SECONDS
-    scores: dict[str, list[Score]] = {ADAPTER: [], BASE: []}
+    scores: dict[str, list[Score]] = {"adapter": [], "base": []}
     leaks = []
     with _writer(config, models, version, served) as (write, streams), ThreadPoolExecutor(streams) as pool:
 
@@ -62,12 +61,12 @@ def write_answers(
 
         for turn, answers in zip(turns, progress(pool.map(both, turns), "write", len(turns)), strict=True):
             if isinstance(turn, Canary) and answers:
-                leak = turn.leak(answers[ADAPTER][0], answers[BASE][0])
+                leak = turn.leak(answers["adapter"][0], answers["base"][0])
                 leaks.append({"id": turn.id, "canary": turn.kind, "leak": leak})
             elif isinstance(turn, Task):
                 for model, (text, whole) in answers.items():
                     scores[model].append({"id": turn.id, **score(text, turn, parse, language.grammar, rules, whole)})
-    scores[ADAPTER] += leaks
+    scores["adapter"] += leaks
     return scores
 
 
@@ -77,7 +76,7 @@ def _writer(config: Config, models: EvaluatedModels, version: Path, served: bool
     if not served:
         yield lambda model, prompt, limit: models.generate(prompt, model, limit), 1
         return
-    names, stop = {ADAPTER: CANDIDATE, BASE: config.serving.name}, models.chat.special["eos_token"]
+    names, stop = {"adapter": CANDIDATE, "base": config.serving.name}, models.chat.special["eos_token"]
 
     def write(model: str, prompt: list[int], limit: int) -> tuple[str, bool]:
         text, whole = complete(config, names[model], prompt, limit)

@@ -50,7 +50,6 @@ def model_card(manifest: dict[str, Any], title: str) -> str:
         "rank, alpha, dropout": f"{settings['r']}, {settings['alpha']}, {settings['dropout']}",
         "learning rate, epochs, steps": f"{settings['learning_rate']}, {settings['epochs']}, {manifest['steps']}",
         "training loss": f"{start:.3f} at step {first}, {end:.3f} at step {last}",
-        "base held as": settings["quantization"],
         "took": f"{duration(manifest['seconds'])}, {size(manifest['peak_memory_bytes'])}",
         "code": manifest.get("code") or "not under git",
     }
