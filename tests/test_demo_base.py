@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import make_base
@@ -22,30 +19,18 @@ def chat() -> Chat:
     return Chat(template, "", {"eos_token": make_base.TURN_END})
 
 
-# --- the chat template --------------------------------------------------------------------------------------------
-
+CALLS = [
+    tool_call(0, "read", {"filePath": "a.py", "limit": 3}),
+    tool_call(1, "bash", {"command": "ls\n"}),
+    tool_call(2, "edit", {"filePath": "a.py", "oldString": "1", "newString": "", "replaceAll": True}),
+]
 TALK = [
     {"role": "system", "content": "You are a coding agent."},
     {"role": "user", "content": "Fix it."},
-    {
-        "role": "assistant",
-        "content": "Let me look.",
-        "weight": 1,
-        "tool_calls": [
-            tool_call(0, "read", {"filePath": "a.py", "limit": 3}),
-            tool_call(1, "bash", {"command": "ls\n"}),
-        ],
-    },
+    {"role": "assistant", "content": "Let me look.", "weight": 1, "tool_calls": CALLS[:2]},
     {"role": "tool", "tool_call_id": "call_0", "content": "x = 1"},
     {"role": "tool", "tool_call_id": "call_1", "content": "a.py"},
-    {
-        "role": "assistant",
-        "content": "",
-        "weight": 1,
-        "tool_calls": [
-            tool_call(2, "edit", {"filePath": "a.py", "oldString": "1", "newString": "", "replaceAll": True})
-        ],
-    },
+    {"role": "assistant", "content": "", "weight": 1, "tool_calls": CALLS[2:]},
     {"role": "tool", "tool_call_id": "call_2", "content": "Edit applied successfully."},
     {"role": "assistant", "content": "Done.", "weight": 1},
     {"role": "user", "content": "Thanks."},
@@ -75,25 +60,22 @@ def test_calls_and_results_have_the_form_that_the_parser_reads(chat: Chat) -> No
     ) in text
 
 
-@pytest.mark.parametrize(
-    ("messages", "tools", "wanted"),
-    [
-        ([{"role": "user", "content": "Hi"}], None, "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"),
-        (
-            [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": None}],
-            None,
-            "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<|im_end|>\n<|im_start|>assistant\n",
-        ),
-        (
-            [{"role": "tool", "content": "x"}],
-            None,
-            "<|im_start|>user\n<tool_response>\nx\n</tool_response><|im_end|>\n<|im_start|>assistant\n",
-        ),
-    ],
-    ids=["one question", "an answer without text", "a result alone"],
-)
-def test_short_conversations(chat: Chat, messages: list[dict], tools: list | None, wanted: str) -> None:
-    assert chat.render(messages, tools, generation_prompt=True) == wanted
+SHORT = {
+    "one question": ([{"role": "user", "content": "Hi"}], "<|im_start|>user\nHi<|im_end|>\n"),
+    "an answer without text": (
+        [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": None}],
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<|im_end|>\n",
+    ),
+    "a result alone": (
+        [{"role": "tool", "content": "x"}],
+        "<|im_start|>user\n<tool_response>\nx\n</tool_response><|im_end|>\n",
+    ),
+}
+
+
+@pytest.mark.parametrize(("messages", "wanted"), SHORT.values(), ids=SHORT)
+def test_short_conversations(chat: Chat, messages: list[dict], wanted: str) -> None:
+    assert chat.render(messages, None, generation_prompt=True) == wanted + "<|im_start|>assistant\n"
 
 
 def test_tools_are_listed_alike_with_and_without_a_system_prompt_and_server_defaults(chat: Chat) -> None:
@@ -107,9 +89,6 @@ def test_tools_are_listed_alike_with_and_without_a_system_prompt_and_server_defa
     assert listed in chat.render(decoded(TALK[1:2]), TOOLS)
     shown = [json.loads(line) for line in listed.splitlines()[1:]]
     assert shown == [tool["function"] for tool in TOOLS]
-
-
-# --- the base model -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -142,16 +121,3 @@ def test_transformers_renders_and_tokenizes_alike(base: Path) -> None:
     assert tokenizer(text, add_special_tokens=False)["input_ids"] == chat.tokenizer.encode(text).ids
     model = AutoModelForCausalLM.from_pretrained(base)
     assert model.config.model_type == "qwen3" and model.get_input_embeddings().num_embeddings == len(tokenizer)
-
-
-def test_importing_the_makers_is_light() -> None:
-    program = "import sys, make_base, make_history, make_repositories; print(*sys.modules)"
-    paths = os.pathsep.join([str(ROOT / "demo"), str(ROOT / "scripts")])
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert not {"torch", "transformers", "tokenizers", "jinja2"} & set(done.stdout.split())

@@ -12,22 +12,14 @@ import tiny_models
 from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 from specialists.adapters import adapter_folder, is_evaluated
-from specialists.config import Base, Config, Training, load_config
+from specialists.config import Base, Config, load_config
 from specialists.evaluation import writing
 from specialists.records import read_json, write_json, write_records
 from specialists.secrets import Rules, redact
+from test_training import SETTINGS
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = dataclasses.replace(
-    Training(),
-    max_steps=8,
-    optimizer="adamw_torch",
-    quantization="none",
-    learning_rate=1e-2,
-    gradient_accumulation=2,
-    max_length=512,
-)
 EVALUATION = """
 [training]
 quantization = "none"
@@ -48,7 +40,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_models.save_base(folder / "base")
     (folder / "adapter").mkdir()
     base = Base(model=str(folder / "base"), dtype="float32")
-    train_adapter(tiny_models.rows(24)[:12], base, SETTINGS, folder / "adapter")
+    train_adapter(tiny_models.rows(24)[:12], base, dataclasses.replace(SETTINGS, max_steps=8), folder / "adapter")
     return folder
 
 
