@@ -19,6 +19,7 @@ def chat() -> Chat:
     return Chat(template, "", {"eos_token": make_base.TURN_END})
 
 
+SOURCE = {"kind": "session", "time": "2026-01-01T00:00:00Z"}
 CALLS = [
     tool_call(0, "read", {"filePath": "a.py", "limit": 3}),
     tool_call(1, "bash", {"command": "ls\n"}),
@@ -38,8 +39,7 @@ TALK = [
 
 
 def test_the_template_keeps_prefixes(chat: Chat) -> None:
-    record = make_record("python", TALK, TOOLS, {"kind": "session", "time": "2026-01-01T00:00:00Z"})
-    text, spans = chat.spans(record)
+    text, spans = chat.spans(make_record("python", TALK, TOOLS, SOURCE))
     assert [text[start:end].endswith("<|im_end|>") for start, end in spans] == [True] * 3
     assert text[slice(*spans[2])] == "Done.<|im_end|>"
     for count in range(2, len(TALK)):
@@ -48,7 +48,7 @@ def test_the_template_keeps_prefixes(chat: Chat) -> None:
 
 
 def test_calls_and_results_have_the_form_that_the_parser_reads(chat: Chat) -> None:
-    text, spans = chat.spans(make_record("python", TALK, TOOLS, {"kind": "session", "time": ""}))
+    text, spans = chat.spans(make_record("python", TALK, TOOLS, SOURCE))
     assert text[slice(*spans[0])] == (
         "Let me look.\n<tool_call>\n<function=read>\n<parameter=filePath>\na.py\n</parameter>\n<parameter=limit>\n3\n"
         "</parameter>\n</function>\n</tool_call>\n<tool_call>\n<function=bash>\n<parameter=command>\nls\n\n</parameter>\n"
@@ -60,29 +60,24 @@ def test_calls_and_results_have_the_form_that_the_parser_reads(chat: Chat) -> No
     ) in text
 
 
-SHORT = {
-    "one question": ([{"role": "user", "content": "Hi"}], "<|im_start|>user\nHi<|im_end|>\n"),
-    "an answer without text": (
-        [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": None}],
-        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<|im_end|>\n",
-    ),
-    "a result alone": (
-        [{"role": "tool", "content": "x"}],
-        "<|im_start|>user\n<tool_response>\nx\n</tool_response><|im_end|>\n",
-    ),
+SHORT = {  # a message's role -> its content, how it is written
+    "user": ("Hi", "<|im_start|>user\nHi<|im_end|>\n"),
+    "assistant": (None, "<|im_start|>assistant\n<|im_end|>\n"),
+    "tool": ("x", "<|im_start|>user\n<tool_response>\nx\n</tool_response><|im_end|>\n"),
 }
 
 
-@pytest.mark.parametrize(("messages", "wanted"), SHORT.values(), ids=SHORT)
-def test_short_conversations(chat: Chat, messages: list[dict], wanted: str) -> None:
-    assert chat.render(messages, None, generation_prompt=True) == wanted + "<|im_start|>assistant\n"
+@pytest.mark.parametrize("role", SHORT)
+def test_a_message_alone(chat: Chat, role: str) -> None:
+    content, written = SHORT[role]
+    prompted = chat.render([{"role": role, "content": content}], None, generation_prompt=True)
+    assert prompted == written + "<|im_start|>assistant\n"
 
 
 def test_tools_are_listed_alike_with_and_without_a_system_prompt_and_server_defaults(chat: Chat) -> None:
     """A server adds empty descriptions to the schemas that it was sent."""
-    served = [
-        {**tool, "function": {"name": None, "description": None, **tool["function"], "strict": None}} for tool in TOOLS
-    ]
+    unset = {"name": None, "description": None, "strict": None}
+    served = [{**tool, "function": {**unset, **tool["function"]}} for tool in TOOLS]
     text = chat.render(decoded(TALK[:2]), TOOLS)
     assert chat.render(decoded(TALK[:2]), served) == text
     listed = text[text.index("<tools>") : text.index("</tools>")]
@@ -101,7 +96,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_a_base_is_whole(base: Path) -> None:
     chat = Chat.load(str(base))
-    encoded = chat.encode(make_record("python", TALK, TOOLS, {"kind": "session", "time": ""}))
+    encoded = chat.encode(make_record("python", TALK, TOOLS, SOURCE))
     assert encoded.supervised > 10
     for mark in make_base.MARKS:
         assert chat.tokenizer.encode(f"a{mark}b").tokens.count(mark) == 1

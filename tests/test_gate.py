@@ -90,18 +90,13 @@ def test_what_is_needed_is_computed_from_the_interval() -> None:
 
 
 def test_losses_by_part() -> None:
-    parts = [
-        {"code": {"tokens": 10, "nll": {"base": 20.0, "adapter": 10.0}}},
-        {
-            "code": {"tokens": 30, "nll": {"base": 20.0, "adapter": 30.0}},
-            "prose": {"tokens": 1, "nll": {"base": 3.0, "adapter": 4.0}},
-        },
-    ]
-    assert by_part([{"parts": part} for part in parts]) == {
+    first = {"code": {"tokens": 10, "nll": {"base": 20.0, "adapter": 10.0}}}
+    second = {"code": {"tokens": 30, "nll": {"base": 20.0, "adapter": 30.0}}}
+    prose = {"prose": {"tokens": 1, "nll": {"base": 3.0, "adapter": 4.0}}}
+    assert by_part([{"parts": first}, {"parts": second | prose}, {}]) == {
         "code": {"tokens": 40, "base": 1.0, "adapter": 1.0},
         "prose": {"tokens": 1, "base": 3.0, "adapter": 4.0},
     }
-    assert by_part([{}]) == {}
 
 
 @pytest.mark.parametrize(("clusters", "gain"), [(20, 0.02), (20, 0.0), (8, 0.0), (5, 0.0)])

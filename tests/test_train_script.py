@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -176,8 +177,6 @@ def test_a_full_disk_is_reported_as_one(project: Path, free: int, message: str, 
         raise RuntimeError("writer failed")
 
     monkeypatch.setattr(trainer, "train_adapter", fail)
-    monkeypatch.setattr(
-        importlib.import_module("train").shutil, "disk_usage", lambda _folder: SimpleNamespace(free=free)
-    )
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=free))
     done = run(project)
     assert message in done.stderr and isinstance(done.exception, SystemExit if message else RuntimeError)

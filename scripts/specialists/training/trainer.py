@@ -86,8 +86,6 @@ def encode_rows(rows: list[Record], chat: Chat, max_length: int) -> list[Tokens]
             continue
         if len(tokens.input_ids) > max_length:
             faults.append(f"row {row['id']}: {len(tokens.input_ids)} tokens, over training.max_length {max_length}")
-        elif not tokens.supervised:
-            faults.append(f"row {row['id']}: nothing supervised")
         encoded.append({"input_ids": tokens.input_ids, "labels": tokens.labels})
     if faults:
         more = f"\n… and {len(faults) - 10} more" if len(faults) > 10 else ""
