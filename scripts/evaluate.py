@@ -39,16 +39,18 @@ def main(config: Config, as_json: bool, language: str, version: str | None, held
     candidate = folder.version(version) if version else folder.latest
     if candidate is None:
         say(f"{chosen.adapter}: nothing trained, nothing to evaluate")
-        finish({"adapter": chosen.adapter, "version": None, "verdict": None}, as_json)
-        return
+        return finish({"adapter": chosen.adapter, "version": None, "verdict": None}, as_json)
     incumbent, heldout = folder.incumbent(candidate), heldout or config.rows("heldout", language)
     inputs = evaluation_inputs(config, incumbent, heldout)
     result = evaluation_of(candidate)
     if result.get("inputs") != inputs:
+        versions = {"adapter": candidate}
+        if incumbent and manifest_of(incumbent)["base"] == manifest_of(candidate)["base"]:
+            versions["incumbent"] = incumbent
         evidence: dict[str, Any] = {"measurements": [], "frozen": [], "answers": {}}
         if rows := list(read_records(heldout)):
             with gpu(config):
-                evidence = measure(config, chosen, rows, candidate, incumbent)
+                evidence = measure(config, chosen, rows, versions)
         generated = {model: summary(scores) for model, scores in evidence["answers"].items()}
         decided = verdict(evidence["measurements"], config.evaluation, evidence["frozen"], generated)
         result = {"adapter": chosen.adapter, "version": candidate.name, "inputs": inputs, **decided}
@@ -57,26 +59,22 @@ def main(config: Config, as_json: bool, language: str, version: str | None, held
     finish({key: value for key, value in result.items() if key not in EVIDENCE}, as_json)
 
 
-def measure(
-    config: Config, language: Language, rows: list[Record], candidate: Path, incumbent: Path | None
-) -> dict[str, Any]:
+def measure(config: Config, language: Language, rows: list[Record], versions: dict[str, Path]) -> dict[str, Any]:
     """The evidence: losses on the rows and on the frozen set, and turns that the models wrote."""
     from specialists.evaluation.losses import EvaluatedModels
 
-    path, versions = config.evaluation.instructions, {"adapter": candidate}
+    path = config.evaluation.instructions
     try:
         instructions = path.read_text(encoding="utf-8") if path else None
     except (OSError, UnicodeDecodeError) as error:
         raise Problem(f"evaluation.instructions {path}: cannot be read: {error}") from None
-    if incumbent and manifest_of(incumbent)["base"] == manifest_of(candidate)["base"]:
-        versions["incumbent"] = incumbent
     models = EvaluatedModels(config.base, language.training, versions)
     running = config.serving.while_training == "keep" and served_models(config) is not None
-    served = running and not check_adapter(candidate, config)
+    served = running and not check_adapter(versions["adapter"], config)
     return {
         "measurements": models.measure(rows, instructions),
         "frozen": models.measure(frozen_rows()),
-        "answers": write_answers(config, language, models, rows, candidate, served),
+        "answers": write_answers(config, language, models, rows, versions["adapter"], served),
     }
 
 

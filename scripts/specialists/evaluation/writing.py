@@ -6,9 +6,7 @@ In the running vLLM where there is one that may be used, many at a time; else th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,8 +27,6 @@ SECONDS = 600  # for all of them; what is not written by then is left out
 STREAMS = 8  # turns under way at once in a server
 CANARIES, CANARY_TOKENS = 8, 32  # of training rows; tokens that a model may add to one
 
-Write = Callable[[str, list[int], int], tuple[str, bool]]  # model, prompt, tokens -> what it wrote, whether it ended
-
 
 def write_answers(
     config: Config, language: Language, models: EvaluatedModels, rows: list[Record], version: Path, served: bool
@@ -49,39 +45,37 @@ def write_answers(
     if not turns:
         return {}
     parse = vllm_parser(config.serving.tool_call_parser, config.base.model, rows[0].get("tools") or TOOLS)
-    deadline = time.monotonic() + SECONDS
     scores: dict[str, list[Score]] = {"adapter": [], "base": []}
     leaks = []
-    with _writer(config, models, version, served) as (write, streams), ThreadPoolExecutor(streams) as pool:
-
-        def both(turn: Canary | Task) -> dict[str, tuple[str, bool]]:
-            tokens = CANARY_TOKENS if isinstance(turn, Canary) else TURN_TOKENS
-            in_time = time.monotonic() < deadline
-            return {model: write(model, turn.prompt, tokens) for model in scores if in_time}
-
-        for turn, answers in zip(turns, progress(pool.map(both, turns), "write", len(turns)), strict=True):
-            if isinstance(turn, Canary) and answers:
-                leak = turn.leak(answers["adapter"][0], answers["base"][0])
-                leaks.append({"id": turn.id, "canary": turn.kind, "leak": leak})
-            elif isinstance(turn, Task):
-                for model, (text, whole) in answers.items():
-                    scores[model].append({"id": turn.id, **score(text, turn, parse, language.grammar, rules, whole)})
+    for turn, answers in zip(turns, _written(config, models, turns, version, served), strict=True):
+        if isinstance(turn, Canary) and answers:
+            leak = turn.leak(answers["adapter"][0], answers["base"][0])
+            leaks.append({"id": turn.id, "canary": turn.kind, "leak": leak})
+        elif isinstance(turn, Task):
+            for model, (text, whole) in answers.items():
+                scores[model].append({"id": turn.id, **score(text, turn, parse, language.grammar, rules, whole)})
     scores["adapter"] += leaks
     return scores
 
 
-@contextmanager
-def _writer(config: Config, models: EvaluatedModels, version: Path, served: bool) -> Iterator[tuple[Write, int]]:
-    """What writes, and how many turns it can have under way."""
-    if not served:
-        yield lambda model, prompt, limit: models.generate(prompt, model, limit), 1
-        return
+def _written(
+    config: Config, models: EvaluatedModels, turns: list[Canary | Task], version: Path, served: bool
+) -> list[dict[str, tuple[str, bool]]]:
+    """What each model writes at each turn, and whether it came to an end; nothing once the time is over."""
     names, stop = {"adapter": CANDIDATE, "base": config.serving.name}, models.chat.special["eos_token"]
+    deadline = time.monotonic() + SECONDS
 
-    def write(model: str, prompt: list[int], limit: int) -> tuple[str, bool]:
+    def serve(prompt: list[int], model: str, limit: int) -> tuple[str, bool]:
         text, whole = complete(config, names[model], prompt, limit)
         return text.removesuffix(stop), whole
 
-    with AdapterFolder(config.paths.adapters / CANDIDATE).lock():
+    def both(turn: Canary | Task) -> dict[str, tuple[str, bool]]:
+        limit, write = CANARY_TOKENS if isinstance(turn, Canary) else TURN_TOKENS, serve if served else models.generate
+        in_time = time.monotonic() < deadline
+        return {model: write(turn.prompt, model, limit) for model in names if in_time}
+
+    if not served:
+        return [both(turn) for turn in progress(turns, "write")]
+    with AdapterFolder(config.paths.adapters / CANDIDATE).lock(), ThreadPoolExecutor(STREAMS) as pool:
         load_adapter(config, CANDIDATE, version)
-        yield write, STREAMS
+        return list(progress(pool.map(both, turns), "write", len(turns)))
