@@ -33,11 +33,6 @@ GLOBAL_MISTAKES = [
 ]
 LANGUAGE_MISTAKES = [
     ("[training.rust]\nr = 32", "training.rust.r: rank 32 is above serving.max_lora_rank 16"),
-    ("[training.rust]\nrouted_experts = true", "training.rust.routed_experts: cannot be trained in 4 bits"),
-    (
-        '[training.rust]\nquantization = "none"\nrouted_experts = true\nrouted_experts_r = 32',
-        "rust.routed_experts_r: rank",
-    ),
     ("[training.rust]\nalpha = 'x'", "training.rust.alpha: expected a whole number, got 'x'"),
     ("[languages.rust.extra]\nx = 1", "languages.rust.extra: unknown key"),
     ("[languages.go]\nadapter = 'build-go'", "languages.go.extensions: missing"),

@@ -29,7 +29,6 @@ dtype = "float32"
 databases = ["./opencode.db"]
 [training]
 max_steps = 2
-checkpoint_steps = 2
 learning_rate = 1e-2
 gradient_accumulation = 1
 optimizer = "adamw_torch"

@@ -279,7 +279,7 @@ def test_a_version_that_the_server_refuses_puts_everything_back(
 
 def test_an_adapter_that_answers_otherwise_than_through_peft_is_refused(served: Served) -> None:
     """The same weights under another alpha: as a server that mis-applies them."""
-    from specialists.evaluation.losses import Arms
+    from specialists.evaluation.losses import EvaluatedModels
 
     rows = frozen_rows()
     version = served.version("ruby", "v1", 7)
@@ -288,7 +288,7 @@ def test_an_adapter_that_answers_otherwise_than_through_peft_is_refused(served: 
     heldout.parent.mkdir(parents=True, exist_ok=True)
     heldout.write_text("".join(json.dumps(row) + "\n" for row in rows))
     settings = dataclasses.replace(language.training, quantization="none")
-    measurements = Arms(served.config.base, settings, {"adapter": version}).measure(rows)
+    measurements = EvaluatedModels(served.config.base, settings, {"adapter": version}).measure(rows)
     write_json(version / "evaluation.json", {"measurements": measurements})
     assert alive.check_alive(served.config, language, version) == []
     settings = json.loads((version / "adapter_config.json").read_text())
@@ -299,11 +299,12 @@ def test_an_adapter_that_answers_otherwise_than_through_peft_is_refused(served: 
 
 def test_turns_are_written_by_the_server_while_it_serves(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "vllm_parser", lambda *_: lambda _text: [])
-    config = dataclasses.replace(served.config, evaluation=Evaluation(generate=3, generate_tokens=5))
+    config = dataclasses.replace(served.config, evaluation=Evaluation(generate=3))
+    monkeypatch.setattr(writing, "TURN_TOKENS", 5)
     version = served.version("ruby", "written", 8)
-    arms = SimpleNamespace(chat=Chat.load(config.base.model))  # cannot write itself
-    scores = writing.write_answers(config, config.language("ruby"), arms, tiny_models.rows(9), version)
-    assert {arm: len(found) for arm, found in scores.items()} == {"adapter": 3, "base": 3}
+    models = SimpleNamespace(chat=Chat.load(config.base.model))  # cannot write itself
+    scores = writing.write_answers(config, config.language("ruby"), models, tiny_models.rows(9), version, served=True)
+    assert {model: len(found) for model, found in scores.items()} == {"adapter": 3, "base": 3}
 
 
 def test_a_name_that_is_not_served_is_an_error_in_words(served: Served) -> None:

@@ -63,7 +63,6 @@ def test_too_few_rows_are_not_trained(config_file: Path, count: int) -> None:
         ("", "\n[training]\ntargets = ['mlp']", ["training.targets attention, linear_attention, mlp -> mlp"]),
         ('model = "./base"', 'model = "Org/Other"', ["base.model", "-> Org/Other"]),
         ('model = "./base"', 'model = "./base"\ndtype = "float32"', ["files, base.dtype or the training code changed"]),
-        ("", "\n[training]\ncheckpoint_steps = 7", []),
         ("", "\n[evaluation]\ngain = 0.5", ["evaluate: [evaluation] changed"]),
         ("", "\n[serving]\nport = 9000", []),
     ],

@@ -19,7 +19,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -169,11 +169,8 @@ def too_few(config: Config, language: Language) -> str | None:
 
 def training_fingerprint(config: Config, language: Language) -> str:
     """What besides the rows decides a trained adapter: the base and the training parameters."""
-    # where it is logged changes no weight, nor how often checkpoints are written, unless they decide when to stop
-    every = language.training.checkpoint_steps if language.training.early_stopping else 1
-    settings = replace(language.training, checkpoint_steps=every, report_to=())
     base = base_fingerprint(config.base.model, config.base.revision)
-    return fingerprint(TRAINING_FORMAT, config.base.dtype, base, settings)
+    return fingerprint(TRAINING_FORMAT, config.base.dtype, base, language.training)
 
 
 def training_inputs(config: Config, language: Language) -> dict[str, str | None]:

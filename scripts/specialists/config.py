@@ -229,7 +229,6 @@ class _Reader:
         languages = self._languages()
         self._example_bounds(languages)
         self._served_ranks(languages, sections["serving"])
-        self._trainable_experts(languages)
         self._duplicate_adapters(languages)
         if any(finding.fatal and finding.language is None for finding in self.findings):
             raise ConfigError(self.path, self.findings)
@@ -305,24 +304,9 @@ class _Reader:
 
     def _served_ranks(self, languages: dict[str, Language], serving: Serving) -> None:
         for name, language in languages.items():
-            ranks = {"r": language.training.r}
-            if language.training.routed_experts:
-                ranks["routed_experts_r"] = language.training.routed_experts_r
-            for key, rank in ranks.items():
-                if rank > serving.max_lora_rank:
-                    self._complain(
-                        f"training.{name}.{key}",
-                        f"rank {rank} is above serving.max_lora_rank {serving.max_lora_rank}: "
-                        "vLLM would refuse the adapter",
-                        name,
-                    )
-
-    def _trainable_experts(self, languages: dict[str, Language]) -> None:
-        # peft 0.21.2 reads a 4-bit parameter from a cache, without its change, and then cannot take the change off it
-        for name, language in languages.items():
-            if language.training.routed_experts and language.training.quantization == "nf4":
-                message = 'cannot be trained in 4 bits, their change would be lost; set training.quantization = "none"'
-                self._complain(f"training.{name}.routed_experts", message, name)
+            if (rank := language.training.r) > serving.max_lora_rank:
+                message = f"rank {rank} is above serving.max_lora_rank {serving.max_lora_rank}: vLLM would refuse it"
+                self._complain(f"training.{name}.r", message, name)
 
     def _duplicate_adapters(self, languages: dict[str, Language]) -> None:
         seen: dict[str, str] = {}

@@ -87,11 +87,9 @@ class Training:
     dropout: float = key(0.0, "LoRA dropout.", least=0)
     targets: tuple[str, ...] = key(
         ("attention", "linear_attention", "mlp"),
-        "Which parts get an adapter, by role; the plan's q/k/v/o and gate/up/down.",
+        "Which parts get an adapter, by role: q/k/v/o, DeltaNet's projections, gate/up/down.",
         choices=("attention", "linear_attention", "mlp"),
     )
-    routed_experts: bool = key(False, "Adapt the routed experts too (2.2 G parameters on Qwen3-Coder-Next at r=16).")
-    routed_experts_r: int = key(2, "LoRA rank of the routed experts, where they are adapted.", least=1)
     max_length: int = key(8192, "Tokens per example; a longer row is an error, never cut.", least=64)
     learning_rate: float = key(1e-4, "Peak learning rate.", least=0)
     epochs: float = key(3.0, "Passes over the examples.", least=0)
@@ -101,33 +99,16 @@ class Training:
     optimizer: str = key("adamw_8bit", "Any optimizer name that transformers knows.")
     quantization: str = key("nf4", "How the frozen base is held.", choices=("nf4", "none"))
     gradient_checkpointing: bool = key(True, "Trade time for memory.")
-    checkpoint_steps: int = key(25, "Optimizer steps between checkpoints that a killed run resumes from.", least=1)
-    early_stopping: int = key(
-        0,
-        "Stop after this many checkpoints without a better loss on the newest tenth of the examples, which is then not "
-        "trained on, and keep the best; 0: never.",
-        least=0,
-    )
-    neftune_alpha: float = key(0.0, "Noise on the embeddings while training (NEFTune); 0: none.", least=0)
-    report_to: tuple[str, ...] = key((), "Where else to log, as transformers names it: trackio, tensorboard, …")
     launcher: tuple[str, ...] = key(
         (), "What starts the training processes, e.g. accelerate launch --config_file configs/fsdp2.yaml."
     )
-    seed: int = key(17, "Seed of everything that is random.", least=0)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    resamples: int = key(10_000, "Bootstrap resamples of the held-out clusters.", least=100)
-    confidence: float = key(0.95, "Confidence of the interval.", least=0.5)
     gain: float = key(0.02, "Smallest relative fall of the held-out loss that is promoted.", least=0)
-    clusters: int = key(5, "Held-out clusters under which nothing is promoted.", least=2)
     forgetting: float = key(0.02, "Relative rise of the loss on the frozen set that blocks.", least=0)
     generate: int = key(16, "Held-out turns that base and adapter write themselves; 0: none.", least=0)
-    generate_tokens: int = key(512, "Tokens of such a turn at most.", least=1)
-    generate_seconds: int = key(600, "Time for all of them; what is not written then is left out.", least=1)
-    validity: float = key(0.98, "Share of valid tool calls under which an adapter is blocked.", least=0)
-    tolerance: float = key(0.02, "How far edits may parse less often than the base's, or be less like yours.", least=0)
     instructions: Path | None = key(None, "An AGENTS.md: also measures the base with it, without training.")
 
 

@@ -16,6 +16,7 @@ from specialists import adapters
 from specialists.chat import Chat, Estimate, token_counter
 from specialists.cli import duration
 from specialists.config import Config, Language, Problem
+from specialists.evaluation.gate import CONFIDENCE
 from specialists.records import Record, is_target, read_json, write_if_changed, write_json
 from specialists.reporting import figures
 from specialists.reporting.mask_view import segments
@@ -81,7 +82,7 @@ def page(config: Config, state: dict[str, Any]) -> dict[str, Any]:
         "sources": SHOWN,
         "as_of": max(times, default=None),
         "unit": UNIT,
-        "confidence": f"{config.evaluation.confidence * 100:g} %",
+        "confidence": f"{CONFIDENCE * 100:g} %",
         "gain": f"{config.evaluation.gain * 100:g} %",
         "intervals": figures.intervals(
             [(row["title"], *_interval(row["loss"]), row["verdict"]) for row in languages if row["loss"]], UNIT

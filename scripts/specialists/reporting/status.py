@@ -129,7 +129,7 @@ def config_changes(config: Config, language: Language, manifest: dict[str, Any])
     reasons = []
     for name, value in vars(language.training).items():
         now = list(value) if isinstance(value, tuple) else value  # as JSON keeps it
-        if name != "checkpoint_steps" and name in trained and trained[name] != now:
+        if name in trained and trained[name] != now:
             reasons.append(f"training.{name} {_shown(trained[name])} -> {_shown(now)}")
     for name in ("model", "revision"):
         now = getattr(config.base, name)
