@@ -45,6 +45,8 @@ LANGUAGE_MISTAKES = [
     ("[languages.go]\nadapter = ''\nextensions = ['.go']", "languages.go.adapter: ''"),
     ("[languages.go]\nadapter = 'build-rust'\nextensions = ['.go']", "'build-rust' is the adapter of rust too"),
     ("[languages.go]\nadapter = '../x'\nextensions = ['.go']", "letters, digits, - _ . only"),
+    ("[languages.go]\nadapter = '..'\nextensions = ['.go']", "languages.go.adapter: '..': letters, digits, - _ . only"),
+    ("[languages.go]\nadapter = 'base'\nextensions = ['.go']", "languages.go.adapter: 'base' is the base model's name"),
     (
         "[languages.go]\nadapter = 'go'\nextensions = ['.go']\nwanted = [9, 3]",
         "languages.go.wanted: expected [least, most]",

@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 from specialists.agent import system_prompt
-from specialists.config import load_config
 from specialists.serving import jsonc
 from specialists.serving.opencode_config import Setting, merge, settings, without
 
@@ -58,7 +57,7 @@ OWNERS = {
 
 
 def plain(text: str) -> dict:
-    return jsonc.parse(text).value
+    return jsonc.loads(text)
 
 
 @pytest.mark.parametrize("owner", OWNERS.values(), ids=OWNERS)
@@ -156,7 +155,7 @@ def test_any_configuration_survives(owner: str) -> None:
 PLACES = st.sampled_from([("agent", "a", "x"), ("theme",), ("new",), ("provider", "vllm", "npm")])
 
 
-@effort(deadline=None)
+@effort(max_examples=40, deadline=None)
 @given(written(), PLACES, json_values)
 def test_setting_and_deleting_say_what_they_do(text: str, path: tuple[str, ...], value: object) -> None:
     changed = jsonc.set_value(text, path, value)
@@ -173,35 +172,34 @@ def test_the_reader_agrees_with_json_or_complains_with_a_place(text: str) -> Non
         expected = json.loads(text)
     except ValueError:
         try:
-            jsonc.parse(text)
-        except jsonc.SyntaxFault as fault:
-            assert str(fault).startswith("line ")
+            jsonc.loads(text)
+        except json.JSONDecodeError as error:
+            assert "line " in str(error)
     else:
-        assert jsonc.parse(text).value == expected
+        assert jsonc.loads(text) == expected
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{\n  "a": 1\n  "b": 2\n}', "line 3, column 3: expected ',' or '}', found '\"'"),
-        ('{\n  "a": 1,', "line 2, column 10: expected a key in double quotes, found the end of the file"),
-        ("{'a': 1}", "line 1, column 2: expected a key in double quotes"),
-        ('{"a" 1}', "line 1, column 6: expected ':', found '1'"),
-        ('{"a": yes}', "line 1, column 7: expected a value, found 'y'"),
-        ('{"a": "x\n"}', "line 1, column 7: expected the end of this string"),
-        ('{"a": "\\x"}', "line 1, column 7: Invalid"),
-        ("{} x", "line 1, column 4: expected the end of the file, found 'x'"),
-        ("{ /* a", "line 1, column 3: this comment is never closed"),
-        ('{"a": ,}', "line 1, column 7: expected a value"),
-        ("[" * 300, "nested too deeply"),
-        ("theme = 1", "line 1, column 1: expected a value"),
-        ("[]", "line 1, column 1: the file: expected an object, found []"),
-        ('{"provider": []}', "line 1, column 14: provider: expected an object"),
-        ('{"agent": {"a": "x"}}', "line 1, column 17: agent.a: expected an object, found 'x'"),
+        ('{\n  "a": 1\n  "b": 2\n}', "Expecting ',' delimiter: line 3 column 3"),
+        ('{\n  "a": 1, // b\n', "Expecting property name enclosed in double quotes: line 3 column 1"),
+        ("{'a': 1}", "property name enclosed in double quotes: line 1 column 2"),
+        ('{"a": yes}', "Expecting value: line 1 column 7"),
+        ('{"a": "x\n"}', "Invalid control character at: line 1 column 9"),
+        ("{} x", "Extra data: line 1 column 4"),
+        ("{ /* a", "property name enclosed in double quotes: line 1 column 3"),
+        ('{"a": ,}', "Expecting value: line 1 column 7"),
+        ('{"a": [,]}', "Expecting value: line 1 column 8"),
+        ('{"a": 1,,}', "property name enclosed in double quotes: line 1 column 9"),
+        ("theme = 1", "Expecting value: line 1 column 1"),
+        ("[]", "the file: expected an object: line 1 column 1"),
+        ('{"provider": []}', "provider: expected an object: line 1 column 14"),
+        ('{"agent": {"a": "x"}}', "agent.a: expected an object: line 1 column 17"),
     ],
 )
-def test_what_is_no_configuration_is_told_with_its_place(text: str, message: str) -> None:
-    with pytest.raises(jsonc.SyntaxFault) as caught:
+def test_what_is_no_configuration_is_reported_with_its_place(text: str, message: str) -> None:
+    with pytest.raises(json.JSONDecodeError) as caught:
         merge(text, WANTED)
     assert message in str(caught.value)
 
@@ -254,7 +252,7 @@ def test_a_new_file_is_made_and_taken_away_again(config_file: Path, tmp_path: Pa
     assert list(target.parent.iterdir()) == []
 
 
-def test_the_backup_is_always_the_file_without_us(config_file: Path, tmp_path: Path) -> None:
+def test_the_backup_is_the_file_before_us_and_removal_keeps_what_came_later(config_file: Path, tmp_path: Path) -> None:
     target, backup = tmp_path / "opencode.jsonc", tmp_path / "opencode.jsonc.bak"
     target.write_text('{\n  "theme": "dark" // mine\n}\n')
     target.chmod(0o640)
@@ -268,14 +266,22 @@ def test_the_backup_is_always_the_file_without_us(config_file: Path, tmp_path: P
     target.write_text(target.read_text().replace('"dark"', '"light"'))
     config_file.write_text(config_file.read_text() + "\n[serving]\nport = 8001\n")
     assert run(config_file, target).exit_code == 0
-    assert backup.read_bytes() == original.replace(b"dark", b"light")
+    assert backup.read_bytes() == original
     assert target.stat().st_mode & 0o777 == backup.stat().st_mode & 0o777 == 0o600
     assert run(config_file, target, "--remove").exit_code == 0
     assert target.read_bytes() == original.replace(b"dark", b"light")
     assert not backup.exists()
 
 
-def test_checking_changes_nothing_and_tells(config_file: Path, tmp_path: Path) -> None:
+def test_a_backup_from_before_ours_was_taken_out_by_hand_is_replaced(config_file: Path, tmp_path: Path) -> None:
+    target = tmp_path / "opencode.json"
+    for content in ('{"agent": {"build-rust": {"model": "a"}}}', '{"agent": {"build-rust": {"model": "b"}}}'):
+        target.write_text(content)
+        assert run(config_file, target).exit_code == 0
+        assert Path(f"{target}.bak").read_text() == content
+
+
+def test_checking_changes_nothing(config_file: Path, tmp_path: Path) -> None:
     target = tmp_path / "opencode.json"
     target.write_text('{"theme": "dark"}')
     result = run(config_file, target, "--check", "--json")
@@ -324,9 +330,15 @@ def test_a_read_only_file_is_left_alone(config_file: Path, tmp_path: Path, optio
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b'{\n  "a": 1\n  "b"', ": line 3, column 3: expected ','"), (b"\xff", ": cannot be read"), (None, "cannot be")],
+    [
+        (b'{\n  "a": 1\n  "b"', ": Expecting ',' delimiter: line 3 column 3"),
+        (b"\xff", ": cannot be read"),
+        (None, "cannot be"),
+    ],
 )
-def test_what_cannot_be_read_is_told(config_file: Path, tmp_path: Path, content: bytes | None, message: str) -> None:
+def test_what_cannot_be_read_is_reported(
+    config_file: Path, tmp_path: Path, content: bytes | None, message: str
+) -> None:
     target = tmp_path / "opencode.json"
     if content is None:
         target.mkdir()
@@ -338,19 +350,20 @@ def test_what_cannot_be_read_is_told(config_file: Path, tmp_path: Path, content:
     assert content is None or target.read_bytes() == content
 
 
-def test_removing_from_nothing_is_told(config_file: Path, tmp_path: Path) -> None:
+def test_removing_from_nothing_is_reported(config_file: Path, tmp_path: Path) -> None:
     result = run(config_file, tmp_path / "opencode.json", "--remove")
     assert (result.exit_code, "no such file" in result.stderr) == (1, True)
 
 
-def test_a_broken_backup_is_told_before_anything_is_written(config_file: Path, tmp_path: Path) -> None:
+def test_a_broken_backup_is_reported_before_anything_is_written(config_file: Path, tmp_path: Path) -> None:
     target = tmp_path / "opencode.json"
-    target.write_text("{}")
+    assert run(config_file, target).exit_code == 0
+    merged = target.read_text()
     Path(f"{target}.bak").write_text("{")
-    result = run(config_file, target)
+    result = run(config_file, target, "--remove")
     assert result.exit_code == 1
-    assert f"{target}.bak: line 1, column 2" in result.stderr
-    assert target.read_text() == "{}"
+    assert f"{target}.bak: Expecting property name" in result.stderr and "line 1 column 2" in result.stderr
+    assert target.read_text() == merged
 
 
 def test_the_script_and_its_default_place(config_file: Path, tmp_path: Path) -> None:
@@ -362,25 +375,19 @@ def test_the_script_and_its_default_place(config_file: Path, tmp_path: Path) -> 
     assert json.loads(target.read_text())["$schema"] == "https://opencode.ai/config.json"
 
 
-def test_the_defaults_are_what_the_plan_names() -> None:
-    wanted = {setting.path: setting.value for setting in settings(load_config(ROOT / "specialists.toml"))}
-    assert wanted["agent", "build-rust", "model"] in ("vllm/base", "vllm/build-rust")
-    assert wanted["provider", "vllm", "npm"] == "@ai-sdk/openai-compatible"
-
-
 @pytest.mark.parametrize(
-    ("before", "code", "model", "said"),
+    ("before", "code", "model", "reported"),
     [
         pytest.param("wired", 0, "vllm/base", "agents follow what is promoted", id="wired"),
         pytest.param('{"agent": {"mine": {"model": "vllm/base"}}}', 0, None, "", id="not wired"),
         pytest.param('{"provider": {"vllm": {}}, "agent": []}', 0, None, "", id="no agents"),
         pytest.param("", 0, None, "", id="blank"),
         pytest.param(None, 0, None, "", id="no file"),
-        pytest.param("{", 3, None, "agents do not follow what is promoted: line 1, column 2", id="not JSON"),
+        pytest.param("{", 3, None, "line 1 column 2 (char 1); correct the file", id="not JSON"),
     ],
 )
 def test_agents_follow_a_rollback_where_they_are_wired(
-    config_file: Path, before: str | None, code: int, model: str | None, said: str
+    config_file: Path, before: str | None, code: int, model: str | None, reported: str
 ) -> None:
     file = built(config_file).opencode.config.expanduser()
     file.parent.mkdir(parents=True)
@@ -391,7 +398,7 @@ def test_agents_follow_a_rollback_where_they_are_wired(
         file.write_text(before)
     rollback = importlib.import_module("rollback").main
     done = CliRunner().invoke(rollback, ["--config", str(config_file), "--language", "rust"])
-    assert done.exit_code == code and said in done.stderr and (said or "follow" not in done.stderr)
+    assert done.exit_code == code and reported in done.stderr and (reported or "follow" not in done.stderr)
     if model:
         document = plain(file.read_text())
         assert document["agent"]["build-rust"]["model"] == model

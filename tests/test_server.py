@@ -15,7 +15,7 @@ from conftest import ROOT
 from servers import answering, models_answer
 from specialists.config import Problem, load_config
 from specialists.server import api_key, served_models
-from specialists.serving.vllm import exposure, vllm_command
+from specialists.serving.command import exposure, vllm_command
 
 
 def with_serving(config_file: Path, text: str) -> Path:
@@ -23,7 +23,7 @@ def with_serving(config_file: Path, text: str) -> Path:
     return config_file
 
 
-def test_the_plan_s_flags_and_what_they_lacked(config_file: Path) -> None:
+def test_the_flags(config_file: Path) -> None:
     command = vllm_command(load_config(config_file), {"build-rust": Path("/a/build-rust/1")})
     line = shlex.join(command)
     for flags in (
@@ -47,9 +47,9 @@ def test_the_plan_s_flags_and_what_they_lacked(config_file: Path) -> None:
 
 
 def test_extra_arguments_come_last(config_file: Path) -> None:
-    config = load_config(with_serving(config_file, 'extra = ["--pipeline-parallel-size", "2"]\nmodel = "x-AWQ"'))
+    config = load_config(with_serving(config_file, 'extra = ["--tensor-parallel-size", "2"]\nmodel = "x-AWQ"'))
     command = vllm_command(config, {})
-    assert command[-2:] == ["--pipeline-parallel-size", "2"]
+    assert command[-2:] == ["--tensor-parallel-size", "2"]
     assert command[command.index("--model") + 1] == "x-AWQ"
     assert "--lora-modules" not in command
 

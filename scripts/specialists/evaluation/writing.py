@@ -21,6 +21,7 @@ from specialists.records import Record, read_records
 from specialists.secrets import Rules
 from specialists.server import CANDIDATE, complete, load_adapter, served_models
 from specialists.serving.lora import check_adapter
+from specialists.tables import SERVED_BASE
 
 if TYPE_CHECKING:
     from specialists.evaluation.losses import Arms
@@ -80,7 +81,7 @@ def _writer(config: Config, arms: Arms, version: Path) -> Iterator[tuple[Write, 
     if not awake or check_adapter(version, config):
         yield lambda arm, prompt, limit: arms.generate(prompt, arm, limit), 1
         return
-    names = {ADAPTER: CANDIDATE, BASE: config.serving.name}
+    names = {ADAPTER: CANDIDATE, BASE: SERVED_BASE}
 
     def write(arm: str, prompt: list[int], limit: int) -> tuple[str, bool]:
         text, whole = complete(config, names[arm], prompt, limit)
