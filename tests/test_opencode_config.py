@@ -33,17 +33,13 @@ WANTED += [Setting(("agent", "a", "description"), "ours", default=True), Setting
 
 OWNERS = {
     "nothing": "",
-    "blank": " \n",
     "an empty object": "{}",
-    "an empty object over lines": "{\n}\n",
     "plain": '{\n  "theme": "dark"\n}\n',
     "one line": '{"theme": "dark", "agent": {}}',
-    "no newline at the end": '{\n  "theme": "dark"\n}',
     "trailing commas": '{\n  "theme": "dark",\n  "agent": {"x": {"model": "m",},},\n}\n',
     "comments": '// top\n{ // open\n  /* a */ "theme": "dark" // note\n  // end\n} // after\n',
     "a comment that closes nothing": '{"theme": "dark" // note\n}',
     "tabs": '{\n\t"theme": "dark",\n\t"agent": {\n\t\t"x": {}\n\t}\n}\n',
-    "four spaces": '{\n    "theme": "dark"\n}\n',
     "CRLF": '{\r\n  // a\r\n  "theme": "dark"\r\n}\r\n',
     "a byte order mark": '\ufeff{"theme": "dark"}',
     "our provider of another kind": '{"provider": {"vllm": {"npm": "x", "old": 1, "options": {"a": [1, 2]}}}}',
@@ -51,34 +47,21 @@ OWNERS = {
     "ours already": '{"agent": {"a": {"model": "our model"}}, "$schema": "our $schema"}',
     "empty parents": '{"provider": {"vllm": {}}, "agent": {"a": { }}}',
     "the same key twice": '{"agent": {"a": {}}, "agent": {"b": {"model": 1}}}',
-    "strings like comments": '{"a": "http://x", "b": "/* no */", "c": "\\"//"}',
-    "other letters": '{"thème": "日本 \\u00e9"}',
 }
 
 
-def plain(text: str) -> dict:
-    return jsonc.loads(text)
-
-
 @pytest.mark.parametrize("owner", OWNERS.values(), ids=OWNERS)
-def test_merging_twice_is_merging_once_and_removing_gives_the_original(owner: str) -> None:
+def test_what_is_ours_goes_in_and_comes_out_and_the_rest_stays(owner: str) -> None:
     merged = merge(owner, WANTED)
-    document = plain(merged)
+    before, after = jsonc.loads(owner), jsonc.loads(merged)
     for setting in WANTED[:-2]:
-        assert jsonc.get(document, setting.path) == (True, setting.value)
-    assert not jsonc.get(document, ("provider", "vllm", "old"))[0]
+        assert jsonc.get(after, setting.path) == (True, setting.value)
+    assert not jsonc.get(after, ("provider", "vllm", "old"))[0]
     assert merge(merged, WANTED) == merged
-    assert without(merged, owner, WANTED) == owner
+    assert without(merged, owner, WANTED) == (owner or None)
     assert ("\r\n" in owner) == ("\r\n" in merged) and merged.count("\r\n") in (0, merged.count("\n"))
-
-
-@pytest.mark.parametrize("owner", OWNERS.values(), ids=OWNERS)
-def test_what_is_the_owner_s_stays_in_place(owner: str) -> None:
-    merged = merge(owner, WANTED)
     for comment in ("// top", "// open", "/* a */", "// note", "// end", "// after", "// a\r\n"):
         assert merged.count(comment) == owner.count(comment)
-    before = plain(owner) if owner.strip() else {}
-    after = plain(merged)
     assert [key for key in after if key in before] == list(before)
     if "temperature" in owner:
         assert (after["agent"]["a"]["temperature"], after["agent"]["a"]["description"]) == (0.1, "mine")
@@ -142,13 +125,13 @@ def test_any_configuration_survives(owner: str) -> None:
     assert merge(merged, WANTED) == merged
     assert without(merged, owner, WANTED) == owner
     assert without(owner, owner, WANTED) == owner
-    before, after = plain(owner), plain(merged)
+    before, after = jsonc.loads(owner), jsonc.loads(merged)
     ours = {setting.path[:2] for setting in WANTED}
     for key, value in before.items():
         for name, item in value.items() if isinstance(value, dict) else ():
             if (key, name) not in ours:
                 assert after[key][name] == item
-    document = plain(without(merged.replace("{", '{"added": 1,', 1), owner, WANTED))
+    document = jsonc.loads(without(merged.replace("{", '{"added": 1,', 1), owner, WANTED))
     assert document == {"added": 1, **before}
 
 
@@ -159,10 +142,10 @@ PLACES = st.sampled_from([("agent", "a", "x"), ("theme",), ("new",), ("provider"
 @given(written(), PLACES, json_values)
 def test_setting_and_deleting_say_what_they_do(text: str, path: tuple[str, ...], value: object) -> None:
     changed = jsonc.set_value(text, path, value)
-    assert jsonc.get(plain(changed), path) == (True, value)
+    assert jsonc.get(jsonc.loads(changed), path) == (True, value)
     assert jsonc.set_value(changed, path, value) == changed
     gone = jsonc.delete(changed, path)
-    assert jsonc.get(plain(gone), path) == (False, None)
+    assert jsonc.get(jsonc.loads(gone), path) == (False, None)
     assert jsonc.delete(gone, path) == gone
 
 
@@ -205,18 +188,13 @@ def test_what_is_no_configuration_is_reported_with_its_place(text: str, message:
 
 
 def test_what_the_owner_changes_afterwards_stays_on_removal() -> None:
-    owner = '{"agent": {"a": {"model": "mine"}}}'
+    owner = '{"agent": {"a": {"model": "mine", "description": "mine"}}}'
     merged = merge(owner, WANTED)
     edited = jsonc.set_value(jsonc.set_value(merged, ("agent", "b", "temperature"), 1), ("theme",), "dark")
-    assert plain(without(edited, owner, WANTED)) == {
-        "agent": {"a": {"model": "mine"}, "b": {"temperature": 1}}, "theme": "dark",
+    edited = jsonc.set_value(edited, ("agent", "a", "description"), "mine, better")
+    assert jsonc.loads(without(edited, owner, WANTED)) == {
+        "agent": {"a": {"model": "mine", "description": "mine, better"}, "b": {"temperature": 1}}, "theme": "dark",
     }  # fmt: skip
-
-
-def test_a_default_that_was_the_owner_s_own_stays_his() -> None:
-    owner = '{"agent": {"a": {"description": "mine"}}}'
-    edited = jsonc.set_value(merge(owner, WANTED), ("agent", "a", "description"), "mine, better")
-    assert plain(without(edited, owner, WANTED)) == {"agent": {"a": {"description": "mine, better"}}}
 
 
 def run(config_file: Path, target: Path, *options: str) -> Result:
@@ -226,7 +204,7 @@ def run(config_file: Path, target: Path, *options: str) -> Result:
 
 def test_promoted_adapters_are_models_and_the_base_stands_in_for_the_others(config_file: Path) -> None:
     config = built(config_file)
-    document = plain(merge('{"provider": {"vllm": {"models": {"build-ts": {}, "mine": {}}}}}', settings(config)))
+    document = jsonc.loads(merge('{"provider": {"vllm": {"models": {"build-ts": {}, "mine": {}}}}}', settings(config)))
     provider = document["provider"]["vllm"]
     assert provider["options"] == {"baseURL": "http://127.0.0.1:8000/v1", "apiKey": "{env:VLLM_API_KEY}"}
     assert set(provider["models"]) == {"mine", "base", "build-rust"}
@@ -250,6 +228,7 @@ def test_a_new_file_is_made_and_taken_away_again(config_file: Path, tmp_path: Pa
     assert ":8001/v1" in target.read_text()
     assert run(config_file, target, "--remove").exit_code == 0
     assert list(target.parent.iterdir()) == []
+    assert f"{target}: no such file" in run(config_file, target, "--remove").stderr
 
 
 def test_the_backup_is_the_file_before_us_and_removal_keeps_what_came_later(config_file: Path, tmp_path: Path) -> None:
@@ -333,7 +312,7 @@ def test_a_read_only_file_is_left_alone(config_file: Path, tmp_path: Path, optio
     [
         (b'{\n  "a": 1\n  "b"', ": Expecting ',' delimiter: line 3 column 3"),
         (b"\xff", ": cannot be read"),
-        (None, "cannot be"),
+        (None, ": cannot be read"),
     ],
 )
 def test_what_cannot_be_read_is_reported(
@@ -346,13 +325,8 @@ def test_what_cannot_be_read_is_reported(
         target.write_bytes(content)
     result = run(config_file, target)
     assert result.exit_code == 1
-    assert f"{target}{message}" in result.stderr or (content is None and message in result.stderr)
+    assert f"{target}{message}" in result.stderr
     assert content is None or target.read_bytes() == content
-
-
-def test_removing_from_nothing_is_reported(config_file: Path, tmp_path: Path) -> None:
-    result = run(config_file, tmp_path / "opencode.json", "--remove")
-    assert (result.exit_code, "no such file" in result.stderr) == (1, True)
 
 
 def test_a_broken_backup_is_reported_before_anything_is_written(config_file: Path, tmp_path: Path) -> None:
@@ -393,14 +367,14 @@ def test_agents_follow_a_rollback_where_they_are_wired(
     file.parent.mkdir(parents=True)
     if before == "wired":
         assert run(config_file, file).exit_code == 0
-        assert plain(file.read_text())["agent"]["build-rust"]["model"] == "vllm/build-rust"
+        assert jsonc.loads(file.read_text())["agent"]["build-rust"]["model"] == "vllm/build-rust"
     elif before is not None:
         file.write_text(before)
     rollback = importlib.import_module("rollback").main
     done = CliRunner().invoke(rollback, ["--config", str(config_file), "--language", "rust"])
     assert done.exit_code == code and reported in done.stderr and (reported or "follow" not in done.stderr)
     if model:
-        document = plain(file.read_text())
+        document = jsonc.loads(file.read_text())
         assert document["agent"]["build-rust"]["model"] == model
         assert "build-rust" not in document["provider"]["vllm"]["models"]
     else:

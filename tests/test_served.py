@@ -143,14 +143,6 @@ def test_each_adapter_answers_with_its_name_and_otherwise_than_the_base(served: 
     assert differ(rust, base) > 0.03 < differ(rust, ts)
 
 
-def test_the_base_beside_adapters_is_the_base_alone(served: Served) -> None:
-    alone = served.losses("base")
-    with ThreadPoolExecutor(6) as pool:
-        names = ["build-rust", "build-ts", "base"] * 4
-        beside = [losses for name, losses in zip(names, pool.map(served.losses, names), strict=True) if name == "base"]
-    assert differ(beside, alone) < 1e-3
-
-
 @contextlib.contextmanager
 def streams(config: Config, model: str, count: int = 6) -> Iterator[list]:
     """Streaming requests that go on while the body runs; yields a list that holds how each of them ended."""

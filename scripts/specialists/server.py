@@ -27,11 +27,9 @@ def api_key(config: Config) -> str | None:
 
     Raises Problem for a file that is not there, is empty, or can be read by others.
     """
-    path = config.serving.api_key_file
-    if key := os.environ.get("VLLM_API_KEY"):
-        return key
-    if path is None:
-        return None
+    key, path = os.environ.get("VLLM_API_KEY"), config.serving.api_key_file
+    if key or path is None:
+        return key or None
     try:
         if others := path.stat().st_mode & 0o077:
             raise Problem(f"{path}: others can read the API key (mode bits {others:03o}); chmod 600 it")
@@ -44,16 +42,15 @@ def api_key(config: Config) -> str | None:
 
 
 def served_models(config: Config, timeout: float = 1.0) -> list[str] | None:
-    """Names that the running server answers to, but the candidate's; None when no server runs there.
-
-    Raises Problem when something runs there that does not serve this base model.
-    """
-    folders = served_folders(config, timeout)
-    return None if folders is None else list(folders)
+    """Names that the running server answers to; as served_folders."""
+    return None if (folders := served_folders(config, timeout)) is None else [*folders]
 
 
 def served_folders(config: Config, timeout: float = 1.0) -> dict[str, str] | None:
-    """Name -> folder that it was loaded from, of everything that the running server answers to; as served_models."""
+    """Name -> folder that it was loaded from, of all that the running server answers to but the candidate.
+
+    None when no server runs there. Raises Problem when something runs there that does not serve this base model.
+    """
     try:
         answer = _request(config, "/v1/models", timeout=timeout)
     except Unreachable:
@@ -61,7 +58,7 @@ def served_folders(config: Config, timeout: float = 1.0) -> dict[str, str] | Non
     except Refused as refused:
         raise Problem(f"another server, or one with another API key, answers: {refused}") from None
     models = answer.get("data", []) if isinstance(answer, dict) else []
-    folders = {model.get("id"): model.get("root") or "" for model in models}
+    folders = {model["id"]: model.get("root") or "" for model in models}
     if SERVED_BASE not in folders:
         raise Problem(f"{base_url(config)} is answered by another server (models: {', '.join(folders) or 'none'})")
     folders.pop(CANDIDATE, None)
@@ -81,10 +78,7 @@ def load_adapter(config: Config, name: str, version: Path) -> None:
 
 
 def unload_adapter(config: Config, name: str) -> None:
-    """Have the running server forget an adapter; requests in flight finish. One that it does not have is no problem.
-
-    vLLM 0.32 forgets the name only: the weights keep their slot until it is needed.
-    """
+    """Have the running server forget an adapter; requests in flight finish. One that it does not have is no problem."""
     try:
         _request(config, "/v1/unload_lora_adapter", {"lora_name": name}, timeout=60)
     except Refused as refused:

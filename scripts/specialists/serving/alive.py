@@ -36,14 +36,22 @@ AGREEMENT = 0.25  # share of the effect that may differ: a module left out or mi
 
 
 def check_alive(config: Config, language: Language, version: Path) -> list[str]:
-    """What is wrong with a version in the running server, as sentences; what is served meanwhile does not change.
+    """What is wrong with a version in the running server, as sentences; kept as the version's evidence.
 
-    Keeps what it found as the version's evidence. Raises Problem when the server does not answer.
+    What is served meanwhile does not change. Raises Problem when the server does not answer.
     """
     texts, served = probes(config, language, version), {}
     measured = [text["measured"] for text in texts]
+
+    def ask(model: str) -> Iterator[float]:
+        return pool.map(lambda text: loss(config, model, text), texts)
+
     try:
-        served = _served_losses(config, version, texts)
+        with AdapterFolder(config.paths.adapters / CANDIDATE).lock(), ThreadPoolExecutor() as pool:
+            load_adapter(config, CANDIDATE, version)
+            base, again = [*ask(SERVED_BASE)], [*ask(SERVED_BASE)]
+            adapter, beside = ask(CANDIDATE), ask(SERVED_BASE)  # under way together: in the same batches
+            served = {"base": base, "again": again, "adapter": [*adapter], "beside": [*beside]}
         faults = compare(served, measured)
     except Refused as refused:
         faults = [str(refused)]
@@ -59,22 +67,8 @@ def known_faults(config: Config, version: Path) -> list[str] | None:
 
 def served_as(config: Config) -> str:
     """A hash of what decides how the server applies adapters."""
-    serving = config.serving
-    base = serving.model or [config.base.model, config.base.revision]
-    return fingerprint(base, serving.max_lora_rank, serving.extra, serving.env)
-
-
-def _served_losses(config: Config, version: Path, texts: list[dict[str, Any]]) -> dict[str, list[float]]:
-    """Losses on the texts as `compare` wants them. Raises Refused when the server does not load the version."""
-    with AdapterFolder(config.paths.adapters / CANDIDATE).lock(), ThreadPoolExecutor() as pool:
-        load_adapter(config, CANDIDATE, version)
-
-        def ask(model: str) -> Iterator[float]:
-            return pool.map(lambda text: loss(config, model, text), texts)
-
-        served = {"base": [*ask(SERVED_BASE)], "again": [*ask(SERVED_BASE)]}
-        adapter, beside = ask(CANDIDATE), ask(SERVED_BASE)  # under way together: in the same batches
-        return served | {"adapter": [*adapter], "beside": [*beside]}
+    serving, base = config.serving, [config.base.model, config.base.revision]
+    return fingerprint(serving.model or base, serving.max_lora_rank, serving.extra, serving.env)
 
 
 def check_swapped(config: Config, language: Language, version: Path) -> list[str]:
@@ -85,7 +79,7 @@ def check_swapped(config: Config, language: Language, version: Path) -> list[str
 
 
 def compare(served: dict[str, list[float]], measured: list[tuple[float, float] | None]) -> list[str]:
-    """Compare losses of the same texts.
+    """What is wrong, as sentences, by losses of the same texts.
 
     `served` are the server's: "base", the base "again", the base "beside" the adapter, "adapter". `measured` are
     (base, adapter) through PEFT, or None for a text that was not measured.

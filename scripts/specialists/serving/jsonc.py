@@ -125,31 +125,27 @@ def _cut(text: str, members: list[_Member], number: int) -> str:
 def _insert(text: str, start: int, members: list[_Member], key: str, value: Any) -> str:
     """A new last member on a line of its own, after everything that stands in the object."""
     close = json.JSONDecoder().raw_decode(_plain(text), start)[1] - 1
-    last, outer = members[-1] if members else None, _line_indent(text, start)
+    last, outer, (newline, unit) = members[-1] if members else None, _line_indent(text, start), _style(text)
     indent = _line_before(text, last.start) if last else None
     if indent is None or indent.strip():  # no neighbour with a line of its own
-        indent = outer + _unit(text)
+        indent = outer + unit
     head = text[:close].rstrip(" \t\r\n")
-    tail = text[len(head) :] if "\n" in text[len(head) : close] else _newline(text) + outer + text[close:]
+    tail = text[len(head) :] if "\n" in text[len(head) : close] else newline + outer + text[close:]
     if last and last.comma is None:
         head = head[: last.end] + "," + head[last.end :]
-    new = f"{_newline(text)}{indent}{json.dumps(key, ensure_ascii=False)}: {_dump(text, value, indent)}"
+    new = f"{newline}{indent}{json.dumps(key, ensure_ascii=False)}: {_dump(text, value, indent)}"
     return head + new + ("," if last and last.comma is not None else "") + tail
 
 
 def _dump(text: str, value: Any, indent: str) -> str:
-    lines = json.dumps(value, ensure_ascii=False, indent=_unit(text)).split("\n")
-    return f"{_newline(text)}{indent}".join(lines)
+    newline, unit = _style(text)
+    return json.dumps(value, ensure_ascii=False, indent=unit).replace("\n", newline + indent)
 
 
-def _newline(text: str) -> str:
-    return "\r\n" if "\r\n" in text else "\n"
-
-
-def _unit(text: str) -> str:
-    """One level of indentation: that of the first indented line which begins a key, else two spaces."""
-    match = re.search(r'^([ \t]+)"', text, re.M)
-    return match[1] if match else "  "
+def _style(text: str) -> tuple[str, str]:
+    """The line end, and one level of indentation: that of the first indented line with a key, else two spaces."""
+    unit = re.search(r'^([ \t]+)"', text, re.M)
+    return "\r\n" if "\r\n" in text else "\n", unit[1] if unit else "  "
 
 
 def _line_indent(text: str, offset: int) -> str:

@@ -115,35 +115,23 @@ def merge(text: str, wanted: list[Setting]) -> str:
 def without(text: str, original: str | None, wanted: list[Setting]) -> str | None:
     """The text without our settings: what the owner had at their places, as `original` says, stands there again.
 
-    Gives the original byte for byte unless something else was changed since; without an original, None when there was
-    nothing but ours. Raises json.JSONDecodeError.
+    Gives the original byte for byte unless something else was changed since; None when nothing is left that was not
+    there. Raises json.JSONDecodeError.
     """
-    had = jsonc.loads(original or "")
-    wanted = [setting for setting in wanted if not (setting.default and jsonc.get(had, setting.path)[0])]
-    others = _stripped(text, wanted, {})
-    if original is None and jsonc.loads(others) == {}:
-        return None
-    if original is not None and _alike(others, _stripped(merge(original, wanted), wanted, {})):
+    if original and merge(original, wanted) == text:
         return original
+    had = jsonc.loads(original or "")
     for setting in wanted:
         there, value = jsonc.get(had, setting.path)
-        text = jsonc.set_value(text, setting.path, value) if there else text
-    return _stripped(text, [setting for setting in wanted if not jsonc.get(had, setting.path)[0]], had)
-
-
-def _stripped(text: str, wanted: list[Setting], had: dict[str, Any]) -> str:
-    """The text without our settings, nor the objects that are empty without them and that the owner `had` not."""
-    for setting in wanted:
-        text = jsonc.delete(text, setting.path)
+        if not there:
+            text = jsonc.delete(text, setting.path)
+        elif not setting.default:
+            text = jsonc.set_value(text, setting.path, value)
     parents = {setting.path[:depth] for setting in wanted for depth in range(1, len(setting.path))}
-    for path in sorted(parents, key=lambda path: (-len(path), path)):
+    for path in sorted(parents, key=len, reverse=True):
         if jsonc.get(jsonc.loads(text), path) == (True, {}) and not jsonc.get(had, path)[0]:
             text = jsonc.delete(text, path)
-    return text
-
-
-def _alike(first: str, second: str) -> bool:
-    return "".join(first.split()) == "".join(second.split())
+    return text if original or jsonc.loads(text) else None
 
 
 class ConfigFile:
@@ -172,7 +160,7 @@ class ConfigFile:
         """The text without our settings; None when there is then no reason for the file."""
         text, original = self.read(), _read(self.backup)
         _checked(self.backup, jsonc.loads, original or "")
-        return None if text is None else _checked(self.path, without, text, original, wanted) or None
+        return None if text is None else _checked(self.path, without, text, original, wanted)
 
     def write(self, text: str) -> None:
         """Put a merged text in place, the backup first. Raises Problem when the file must not or cannot be written."""

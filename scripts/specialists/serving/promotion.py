@@ -12,21 +12,8 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from specialists.adapters import (
-    FORCED,
-    ROLLBACK,
-    AdapterFolder,
-    adapter_folder,
-    decisions,
-    evaluation_hash,
-    evaluation_of,
-    last_decision,
-    make_current,
-    promoted_versions,
-    record_decision,
-    swap_back,
-    withdrawn,
-)
+from specialists import adapters
+from specialists.adapters import FORCED, ROLLBACK, AdapterFolder, adapter_folder
 from specialists.client import Refused
 from specialists.config import Config, Language, Problem
 from specialists.server import load_adapter, served_folders, served_models, unload_adapter
@@ -43,16 +30,17 @@ def decide(config: Config, language: Language) -> Decision:
         version = folder.latest
         if version is None:
             return {"version": None, "verdict": None, "reason": "nothing trained", "current": None}
-        evaluation = evaluation_of(version)
+        evaluation = adapters.evaluation_of(version)
         if not evaluation:
             raise Problem(f"{version}: not evaluated yet; evaluate.py does it")
         verdict, reason = evaluation["verdict"], evaluation["reason"]
-        if verdict == "promote" and (owners := withdrawn(folder).get(version.name)) is not None:
+        if verdict == "promote" and (owners := adapters.withdrawn(folder).get(version.name)) is not None:
             verdict, reason = "hold", f"the owner rolled it back: {owners}"
         faults: list[str] = []
         if verdict == "promote" and (faults := _promote(config, language, folder, version)):
             verdict, reason = "block", "; ".join(faults)
-        if verdict == "block" and folder.current == version and (faults or not _forced(folder, version)):
+        kept = [decision.get("version") for decision in adapters.decisions(folder) if decision.get("verdict") == FORCED]
+        if verdict == "block" and folder.current == version and (faults or version.name not in kept):
             _roll_back(folder)  # it was promoted before more held-out work, or another server, showed this
             _load_current(config, language, folder)
         return _record(folder, version, verdict, reason)
@@ -69,16 +57,13 @@ def force(config: Config, language: Language, name: str, reason: str) -> Decisio
 
 
 def rollback(config: Config, language: Language, reason: str) -> Decision:
-    """Serve what was served before, the base when there was nothing; a second time takes it back.
-
-    Raises Problem when nothing was ever promoted.
-    """
+    """Serve what was served before; a second time takes it back. Raises Problem when nothing was ever promoted."""
     folder = adapter_folder(config, language)
     with folder.lock():
         left = folder.current
         if left is None and folder.previous is None:
             raise Problem(f"{language.adapter}: nothing was promoted yet, so there is nothing to go back to")
-        swap_back(folder)
+        adapters.swap_back(folder)
         _load_current(config, language, folder)
         return _record(folder, left, ROLLBACK, reason)
 
@@ -91,35 +76,29 @@ def verify(config: Config) -> tuple[dict[str, Decision], list[str]]:
     """
     taken: dict[str, Decision] = {}
     problems = []
-    for name in promoted_versions(config):
-        adapter = config.languages[name].adapter
+    for language in (config.languages[name] for name in adapters.promoted_versions(config)):
+        folder, adapter, reasons = adapter_folder(config, language), language.adapter, []
         try:
-            if decision := _verify(config, config.languages[name]):
-                taken[adapter] = decision
-                instead = decision["current"] or "the base"
-                problems.append(f"{adapter}: rolled back: {decision['reason']}; {instead} answers instead")
+            with folder.lock():
+                tried = folder.current
+                if (served := served_folders(config)) is None:
+                    raise Problem("no server runs")
+                while (version := folder.current) and (faults := _faults(config, language, version)):
+                    _roll_back(folder)
+                    reasons += faults
+                if reasons:
+                    taken[adapter] = _record(folder, tried, "block", "; ".join(reasons))
+                    instead = folder.current.name if folder.current else "the base"
+                    problems.append(f"{adapter}: rolled back: {'; '.join(reasons)}; {instead} answers instead")
+                if served.get(adapter, "") != str(folder.current or ""):
+                    _load_current(config, language, folder)
         except Problem as problem:
             problems.append(f"{adapter}: not tried: {problem}")
     return taken, problems
 
 
-def _verify(config: Config, language: Language) -> Decision | None:
-    folder, reasons = adapter_folder(config, language), []
-    with folder.lock():
-        tried = folder.current
-        if (served := served_folders(config)) is None:
-            raise Problem("no server runs")
-        while (version := folder.current) and (faults := _faults(config, language, version)):
-            _roll_back(folder)
-            reasons += faults
-        decision = _record(folder, tried, "block", "; ".join(reasons)) if reasons else None
-        if served.get(language.adapter, "") != str(folder.current or ""):
-            _load_current(config, language, folder)
-    return decision
-
-
 def _faults(config: Config, language: Language, version: Path) -> list[str]:
-    """What is wrong with a version in the running server, from an earlier look or from one now."""
+    """What is wrong with a version in the running server, as found earlier or now."""
     if faults := check_adapter(version, config):
         return faults
     known = alive.known_faults(config, version)
@@ -136,7 +115,7 @@ def _promote(config: Config, language: Language, folder: AdapterFolder, version:
     links = {"current": folder.current, "previous": folder.previous}
     works = False
     try:
-        make_current(folder, version)
+        adapters.make_current(folder, version)
         if running:
             load_adapter(config, language.adapter, version)
             faults = alive.check_swapped(config, language, version)
@@ -158,11 +137,6 @@ def _roll_back(folder: AdapterFolder) -> None:
     folder.point("previous", None)
 
 
-def _forced(folder: AdapterFolder, version: Path) -> bool:
-    """Whether the owner once promoted this version himself."""
-    return any((d.get("verdict"), d.get("version")) == (FORCED, version.name) for d in decisions(folder))
-
-
 def _load_current(config: Config, language: Language, folder: AdapterFolder) -> None:
     """Have a running server answer with the current version, or not at all; that none runs is no problem."""
     if served_models(config) is None:
@@ -175,15 +149,13 @@ def _load_current(config: Config, language: Language, folder: AdapterFolder) -> 
 
 def _record(folder: AdapterFolder, version: Path | None, verdict: str, reason: str) -> Decision:
     """Keep a decision, unless it is the last one over again."""
-    current = folder.current
     decision = {
         "version": version and version.name,
         "verdict": verdict,
         "reason": reason,
-        "current": current and current.name,
-        "evaluation": version and evaluation_hash(version),
+        "current": folder.current and folder.current.name,
+        "evaluation": version and adapters.evaluation_hash(version),
     }
-    known = last_decision(folder)
-    if {key: known.get(key) for key in decision} != decision:
-        record_decision(folder, decision)
+    if not decision.items() <= adapters.last_decision(folder).items():
+        adapters.record_decision(folder, decision)
     return decision

@@ -58,16 +58,11 @@ def gpu(config: Config) -> Iterator[None]:
 
 
 def _stop(config: Config) -> None:
-    command = shlex.join(config.serving.stop)
     try:
-        done = subprocess.run(
-            config.serving.stop, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
-    except OSError as error:
-        raise Problem(f"serving.stop: `{command}` cannot be run: {error.strerror}") from None
-    if done.returncode:
-        raise Problem(f"serving.stop: `{command}` ended with exit code {done.returncode}: {done.stderr.strip()[-300:]}")
-    _wait(config, False, STOP_SECONDS, f"still answers after `{command}`")
+        subprocess.run(config.serving.stop, stdin=subprocess.DEVNULL, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise Problem(f"the server is not stopped, serving.stop failed: {error}") from None
+    _wait(config, False, STOP_SECONDS, f"still answers after `{shlex.join(config.serving.stop)}` (serving.stop)")
     say("the server is stopped until this is done")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 
 def correct() -> None:
-    """Have vLLM read an adapter once, and give up the slot of one that it is to forget."""
+    """Have vLLM read an adapter once, and give up the slot of one that it forgets."""
     from vllm.entrypoints.openai.models.serving import OpenAIServingModels as Models
 
     load, unload = Models.load_lora_adapter, Models.unload_lora_adapter
