@@ -92,7 +92,7 @@ BROKEN = {
     "half the input width": (change(A=numpy.ones((4, 4), FLOAT)), "do not fit [12, 8]"),
     "no such layer": (rename("layers.0", "layers.9"), "the base has no such module"),
     "other modules": (rename(".lora_A.weight", ".lora_embedding_A"), "not a LoRA weight"),
-    "routed experts": (rename("self_attn.q_proj", "mlp.experts.base_layer"), "routed experts are adapted"),
+    "routed experts": (rename("self_attn.q_proj", "mlp.experts.base_layer"), "the base has no such module"),
     "not finite": (change(A=numpy.full((4, 8), numpy.nan, FLOAT)), "not finite"),
     "all zero": (change(B=numpy.zeros((12, 4), FLOAT)), "changes nothing"),
     "another template": (write("manifest.json", b'{"base": {"template": "x"}}'), "trained with chat template"),

@@ -1,11 +1,10 @@
 """Whether the running server really applies an adapter: its log-probabilities against the base's and against PEFT's.
 
-A server can take an adapter and not apply it, or apply it wrongly: vLLM 0.32 mis-applies two of Qwen3-Next's modules at
-tensor parallel 2, and leaves out weights whose names it does not know, without a word. So a version is loaded under the
-candidate's name, beside the one that goes on answering, and asked for the log-probabilities of probes: rows that
-evaluate.py measured through PEFT, those on which the adapter changed most. Its effect, adapter minus base, must be
-there and be the one that was measured. That name is the same for all and is never unloaded: vLLM 0.32 keeps the slot
-of an unloaded adapter, and on CPU kernels base requests get another's answers once every slot was used.
+vLLM 0.32 mis-applies two of Qwen3-Next's modules at tensor parallel 2, and leaves out weights whose names it does not
+know, without a word. So a version is loaded under the candidate's name, beside the one that goes on answering, and
+asked for the log-probabilities of probes: rows that evaluate.py measured through PEFT, those on which the adapter
+changed most. Its effect, adapter minus base, must be there and be the one that was measured. The candidate is never
+unloaded, because vLLM 0.32 keeps the slot of an unloaded adapter.
 
 What was found stands in alive.json in the version's folder, and holds for a server of the same settings; with another
 copy of the base, or more GPUs, it is tried again. Losses are in nats per supervised token.

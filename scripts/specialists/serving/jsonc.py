@@ -71,17 +71,11 @@ def delete(text: str, path: tuple[str, ...]) -> str:
     return text
 
 
-def _without_comments(text: str) -> str:
-    return _COMMENT.sub(_spaces, text)
-
-
-def _plain(text: str) -> str:
-    return _TRAILING_COMMA.sub(_spaces, _without_comments(text))
-
-
-def _spaces(match: re.Match) -> str:
-    """As many spaces, line ends kept; what the first group holds stays."""
-    return match[1] or re.sub(r"[^\r\n]", " ", match[0])
+def _plain(text: str, trailing_commas: bool = False) -> str:
+    """The text with spaces in place of comments, and of trailing commas unless they are to stay."""
+    for pattern in [_COMMENT] if trailing_commas else [_COMMENT, _TRAILING_COMMA]:
+        text = pattern.sub(lambda match: match[1] or re.sub(r"[^\r\n]", " ", match[0]), text)
+    return text
 
 
 def _deepest(text: str, path: tuple[str, ...]) -> tuple[int, int, list[_Member]]:
@@ -99,7 +93,7 @@ def _deepest(text: str, path: tuple[str, ...]) -> tuple[int, int, list[_Member]]
 
 def _members(text: str, start: int) -> list[_Member]:
     """The members of the value that begins there; a value that is no object has none."""
-    plain, with_commas = _plain(text), _without_comments(text)
+    plain, with_commas = _plain(text), _plain(text, trailing_commas=True)
     members, position = [], start + 1
     while plain[start] == "{" and (key := _KEY.match(plain, position)):
         _value, end = json.JSONDecoder().raw_decode(plain, key.end())

@@ -8,7 +8,6 @@ Only our own keys change; comments, order, indentation and everything else keep 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,12 +180,12 @@ class ConfigFile:
         self.backup.unlink(missing_ok=True)
 
     def _refuse_read_only(self) -> None:
-        if self.path.exists() and not self.path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
+        if self.path.exists() and not self.path.stat().st_mode & 0o222:
             raise Problem(f"{self.path}: is read-only; make it writable (chmod u+w), or name another with --output")
 
     def _replace(self, path: Path, text: str) -> None:
         """With the permissions of the configuration, which may hold keys."""
-        mode = stat.S_IMODE(self.path.stat().st_mode) if self.path.exists() else 0o600
+        mode = self.path.stat().st_mode & 0o777 if self.path.exists() else 0o600
         if not replace_file(path, lambda file: file.write(text.encode("utf-8")), mode):
             path.chmod(mode)
 
