@@ -148,6 +148,19 @@ def test_setting_and_deleting_say_what_they_do(text: str, path: tuple[str, ...],
     assert jsonc.delete(gone, path) == gone
 
 
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ('{"a": 1, // x\n "b": 2, "c": 3}', '{"a": 1, // x\n  "c": 3}'),
+        ('{\n  "a": 1, // x\n  "b": 2\n}', '{\n  "a": 1 // x\n}'),
+        ('{"b": 1, "a": 2, "b": 3}', '{ "a": 2}'),
+        ('{"a": "{\\"b\\": 1}" /* "b": 2 */}', '{"a": "{\\"b\\": 1}" /* "b": 2 */}'),
+    ],
+)
+def test_deleting_takes_the_member_and_its_comma(text: str, left: str) -> None:
+    assert jsonc.delete(text, ("b",)) == left
+
+
 @given(st.text(alphabet='{}[]",:/*\\ \n01eatrufls-', max_size=30))
 def test_the_reader_agrees_with_json_or_complains_with_a_place(text: str) -> None:
     try:

@@ -181,7 +181,9 @@ class ConfigFile:
 
     def _refuse_read_only(self) -> None:
         if self.path.exists() and not self.path.stat().st_mode & 0o222:
-            raise Problem(f"{self.path}: is read-only; make it writable (chmod u+w), or name another with --output")
+            raise Problem(
+                f"{self.path}: is read-only; make it writable (chmod u+w), or name another file with --output"
+            )
 
     def _replace(self, path: Path, text: str) -> None:
         """With the permissions of the configuration, which may hold keys."""
