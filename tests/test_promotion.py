@@ -330,7 +330,7 @@ def build_and_publish(config: Config, folder: AdapterFolder) -> None:
     folder.publish(building, {"key": "c" * 8, "inputs": inputs})
 
 
-def nightly(config: Config, folder: AdapterFolder) -> None:
+def train_and_promote(config: Config, folder: AdapterFolder) -> None:
     build_and_publish(config, folder)
     promotion.decide(config, config.language("rust"))
 
@@ -345,7 +345,7 @@ def no_effect(config: Config, folder: AdapterFolder) -> None:
     promotion.verify(config)
 
 
-@pytest.mark.parametrize(("act", "points"), [(nightly, 10), (back, 6), (no_effect, 6)])
+@pytest.mark.parametrize(("act", "points"), [(train_and_promote, 10), (back, 6), (no_effect, 6)])
 def test_killed_at_any_point_what_is_served_stays_whole(
     act: Callable, points: int, config: Config, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

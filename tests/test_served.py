@@ -58,7 +58,7 @@ LANGUAGE = '[languages.{name}]\nadapter = "build-{name}"\nextensions = [".{name}
 
 @dataclass
 class Served:
-    """A running server: its configuration, the process, what it said while it started."""
+    """A running server: its configuration, the process, its log."""
 
     config: Config
     process: subprocess.Popen
@@ -110,23 +110,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield server
 
 
-def chat(config: Config, model: str, tokens: int = 4) -> dict:
-    body = {"model": model, "messages": [{"role": "user", "content": "x"}], "max_tokens": tokens, "temperature": 0}
-    url = f"{base_url(config)}/v1/chat/completions"
-    return request_json(url, body, key=api_key(config), timeout=60)
-
-
-def test_the_good_adapters_are_served_and_the_broken_one_is_left_out_loudly(served: Served) -> None:
+def test_what_is_promoted_is_served_and_tried_and_a_broken_one_is_left_out(served: Served) -> None:
     assert served_models(served.config) == ["base", "build-rust", "build-ts"]
     assert "build-python: left out" in served.log.read_text()
-
-
-def test_what_is_promoted_is_tried_as_soon_as_the_server_answers(served: Served) -> None:
-    """verify.py, which serve.py started: nothing of that kind had been done when these versions were promoted."""
     deadline = time.monotonic() + 120
-    while (
-        "every promoted adapter answers" not in served.log.read_text() and "rolled back" not in served.log.read_text()
-    ):
+    while "build-python: rolled back" not in served.log.read_text():  # by the second process that serve.py starts
         assert time.monotonic() < deadline, served.log.read_text()[-2000:]
         time.sleep(0.2)
     for name in ("rust", "ts"):
@@ -136,10 +124,8 @@ def test_what_is_promoted_is_tried_as_soon_as_the_server_answers(served: Served)
     assert served.folder("python").current is None
 
 
-def test_each_adapter_answers_with_its_name_and_otherwise_than_the_base(served: Served) -> None:
-    names = ["base", "build-rust", "build-ts"]
-    assert [chat(served.config, name)["model"] for name in names] == names
-    base, rust, ts = (served.losses(name) for name in names)
+def test_each_adapter_answers_otherwise_than_the_base_and_than_another(served: Served) -> None:
+    base, rust, ts = (served.losses(name) for name in ["base", "build-rust", "build-ts"])
     assert differ(rust, base) > 0.03 < differ(rust, ts)
 
 

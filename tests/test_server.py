@@ -1,4 +1,4 @@
-"""The vLLM command line, and what is said when others can reach it. The real vLLM: test_served.py."""
+"""The vLLM command line, and the warning when others can reach it. The real vLLM: test_served.py."""
 
 from __future__ import annotations
 
@@ -130,3 +130,31 @@ def test_the_key_comes_from_the_environment_or_from_a_file_of_ones_own(
     assert not [part for part in vllm_command(config, {}) if "of-my-own" in part]
     monkeypatch.setenv("VLLM_API_KEY", "another")
     assert api_key(config) == "another"
+
+
+CALL = {"name": "read", "arguments": "{}"}
+
+
+@pytest.mark.parametrize(
+    ("status", "model", "message", "code", "shown"),
+    [
+        (200, "build-rust", {"content": "It parses\n tides."}, 0, "build-rust   text  It parses tides."),
+        (200, "build-rust", {"tool_calls": [{"function": CALL}]}, 0, "tool call  read {}"),
+        (200, "base", {"content": "Hello"}, 1, "build-rust: base answered instead"),
+        (400, "build-rust", {}, 1, "build-rust: the running server fails: "),
+    ],
+)
+def test_asking_shows_who_answered(
+    config_file: Path, monkeypatch: pytest.MonkeyPatch, status: int, model: str, message: dict, code: int, shown: str
+) -> None:
+    ask = importlib.import_module("ask")
+    monkeypatch.setattr(ask, "verify", lambda _config: ({}, []))
+    monkeypatch.setattr(ask, "promoted_versions", lambda _config: {"rust": "1"})
+
+    def answer(path: str, _body: bytes) -> tuple[int, object]:
+        chat = {"model": model, "choices": [{"message": message}]}
+        return models_answer({"base": ""}) if "models" in path else (status, chat)
+
+    with answering(answer) as port:
+        done = CliRunner().invoke(ask.main, ["--config", str(with_serving(config_file, f"port = {port}"))])
+    assert done.exit_code == code and shown in done.stderr, done.stderr
