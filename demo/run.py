@@ -27,6 +27,7 @@ from specialists.adapters import adapter_folder, evaluation_of, manifest_of, pro
 from specialists.cli import say, table
 from specialists.config import Config, Language, load_config
 from specialists.records import read_json
+from specialists.tables import SERVED_BASE
 
 
 def main() -> int:
@@ -83,7 +84,7 @@ def row(config: Config, language: Language, answered: bool) -> list:
     loss = evaluation.get("loss")
     change = f"{loss['base']:.2f} -> {loss['adapter']:.2f}" if loss else "-"
     interval = f"{loss['interval'][0]:+.2f} to {loss['interval'][1]:+.2f}" if loss else "-"
-    serves = language.adapter if answered else config.serving.name
+    serves = language.adapter if answered else SERVED_BASE
     version = manifest_of(folder.current).get("version")
     verdict = evaluation.get("verdict", "not trained")
     return [

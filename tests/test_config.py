@@ -40,6 +40,8 @@ LANGUAGE_MISTAKES = [
     ("[languages.go]\nadapter = ''\nextensions = ['.go']", "languages.go.adapter: ''"),
     ("[languages.go]\nadapter = 'build-rust'\nextensions = ['.go']", "'build-rust' is the adapter of rust too"),
     ("[languages.go]\nadapter = '../x'\nextensions = ['.go']", "letters, digits, - _ . only"),
+    ("[languages.go]\nadapter = '..'\nextensions = ['.go']", "languages.go.adapter: '..': letters, digits, - _ . only"),
+    ("[languages.go]\nadapter = 'base'\nextensions = ['.go']", "languages.go.adapter: 'base' is the base model's name"),
     (
         "[languages.go]\nadapter = 'go'\nextensions = ['.go']\nmin_examples = 9\nmax_examples = 3",
         "languages.go.min_examples: 9 is above max_examples, 3",

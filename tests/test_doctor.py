@@ -155,7 +155,7 @@ BROKEN: dict[str, tuple[Callable[[Config], object], str, str]] = {
     "another template": (lambda c: set_template(c, "f" * 16), "chat template", "build-rust (ffffffffffffffff)"),
     "no server": (lambda c: None, "server", "none at http://127.0.0.1:9"),
     "opencode not up to date": (lambda c: edit(c, "port = 9\n", "port = 10\n"), "opencode", "not up to date"),
-    "opencode's file is no JSON": (lambda c: c.opencode.config.write_text("{,}"), "opencode", "line 1, column 2"),
+    "opencode's file is no JSON": (lambda c: c.opencode.config.write_text("{,}"), "opencode", "line 1 column 2"),
     "an agent of an adapter that is held": (
         lambda c: opencode_model(c, "build-ts", "vllm/build-ts"),
         "agents",

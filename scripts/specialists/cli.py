@@ -53,7 +53,13 @@ def command(function: Callable) -> click.Command:
 
 def language_option(function: Callable) -> Callable:
     """`--language L`, one language of the configuration."""
-    return click.option("--language", required=True, metavar="L", help="Language, as in [languages.L].")(function)
+
+    def given(ctx: click.Context, _param: click.Parameter, value: str | None) -> str:
+        if value is None:
+            raise click.UsageError(f"name a language with --language: {', '.join(ctx.params['config'].languages)}")
+        return value
+
+    return click.option("--language", callback=given, metavar="L", help="Language, as in [languages.L].")(function)
 
 
 def repository_option(function: Callable) -> Callable:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from specialists.tables import (
+    SERVED_BASE,
     Assembly,
     Base,
     Endpoint,
@@ -310,13 +311,16 @@ class _Reader:
 
     def _duplicate_adapters(self, languages: dict[str, Language]) -> None:
         seen: dict[str, str] = {}
-        told = {finding.key for finding in self.findings}
+        reported = {finding.key for finding in self.findings}
         for name, language in languages.items():
             adapter = language.adapter
-            if f"languages.{name}.adapter" in told:
+            if f"languages.{name}.adapter" in reported:
                 continue
-            if not adapter or any(char not in "abcdefghijklmnopqrstuvwxyz0123456789-_." for char in adapter.lower()):
-                self._complain(f"languages.{name}.adapter", f"{adapter!r}: letters, digits, - _ . only", name)
+            if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", adapter):
+                message = f"{adapter!r}: letters, digits, - _ . only, and neither - nor . first"
+                self._complain(f"languages.{name}.adapter", message, name)
+            if adapter == SERVED_BASE:
+                self._complain(f"languages.{name}.adapter", f"{adapter!r} is the base model's name in requests", name)
             if adapter in seen:
                 self._complain(f"languages.{name}.adapter", f"{adapter!r} is the adapter of {seen[adapter]} too", name)
             seen.setdefault(adapter, name)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+SERVED_BASE = "base"  # the base model's name in requests
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's --max-lora-rank takes (vLLM 0.32)
 
 
@@ -117,11 +118,9 @@ class Serving:
     host: str = key("127.0.0.1", "Address to listen on; anything wider is reachable by others.")
     port: int = key(8000, "Port.", least=1)
     model: str | None = key(None, "The base as served, where it is another (quantised) copy than the one trained on.")
-    name: str = key("base", "The base model's name in requests.")
     max_model_len: int = key(32768, "Context served, in tokens.", least=256)
     max_lora_rank: int = key(16, "Largest rank served.", choices=LORA_RANKS)
     tool_call_parser: str = key("qwen3_coder", "vLLM's tool-call parser for the base model's template.")
-    tensor_parallel_size: int = key(1, "GPUs that share the model.", least=1)
     while_training: str = key(
         "keep",
         "What a running server does while a version is trained or evaluated: go on, or stop, which frees the GPU.",
@@ -138,7 +137,7 @@ class Serving:
     keep: int = key(5, "Versions of an adapter that `doit prune` keeps at least.", least=1)
     api_key_file: Path | None = key(None, "File with the API key, readable by you alone; $VLLM_API_KEY goes before it.")
     output_tokens: int = key(4096, "Tokens per answer that opencode asks for at most.", least=1)
-    extra: tuple[str, ...] = key((), "More vLLM arguments, as a list.")
+    extra: tuple[str, ...] = key((), 'More vLLM arguments, e.g. ["--tensor-parallel-size", "2"].')
     env: dict[str, str] = field(default_factory=dict, metadata={"help": "Environment of the vLLM process."})
 
 

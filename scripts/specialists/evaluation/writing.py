@@ -18,6 +18,7 @@ from specialists.evaluation.scoring import Canary, Score, Task, canaries, score,
 from specialists.records import Record, read_records
 from specialists.secrets import Rules
 from specialists.server import CANDIDATE, complete, load_adapter
+from specialists.tables import SERVED_BASE
 
 if TYPE_CHECKING:
     from specialists.evaluation.losses import EvaluatedModels
@@ -62,7 +63,7 @@ def _written(
     config: Config, models: EvaluatedModels, turns: list[Canary | Task], version: Path, served: bool
 ) -> list[dict[str, tuple[str, bool]]]:
     """What each model writes at each turn, and whether it came to an end; nothing once the time is over."""
-    names, stop = {"adapter": CANDIDATE, "base": config.serving.name}, models.chat.special["eos_token"]
+    names, stop = {"adapter": CANDIDATE, "base": SERVED_BASE}, models.chat.special["eos_token"]
     deadline = time.monotonic() + SECONDS
 
     def serve(prompt: list[int], model: str, limit: int) -> tuple[str, bool]:

@@ -22,10 +22,10 @@ from specialists.reporting import checks
 from specialists.reporting.checks import Check
 from specialists.reporting.parity import parity
 from specialists.server import base_url, served_folders
-from specialists.serving import jsonc
 from specialists.serving.lora import model_folder
 from specialists.serving.opencode_config import PROVIDER, ConfigFile, settings
 from specialists.sessions.database import overview
+from specialists.tables import SERVED_BASE
 
 LATE = 8 * 86400  # seconds without a run after which it is mentioned
 _MARKS = {"ok": "ok  ", "note": "note", "fail": "FAIL"}
@@ -204,8 +204,7 @@ def opencode(config: Config) -> Check:
 def agents(config: Config, served: dict[str, str] | Problem | None) -> Check:
     """Agents in opencode whose model nothing answers, with the reason."""
     name = "agents"
-    text = ConfigFile(config.opencode.config.expanduser()).read()
-    tables = (jsonc.parse(text).value if text and text.strip() else {}).get("agent") or {}
+    tables = ConfigFile(config.opencode.config.expanduser()).document().get("agent") or {}
     ours = {
         agent: str(table.get("model", "")).partition("/")[2]
         for agent, table in tables.items()
@@ -228,7 +227,7 @@ def _unanswered(config: Config, agent: str, model: str, served: dict[str, str] |
         if model in served:
             return None
         why = f"the server does not know {model}: opencode shows a 404"
-    elif model == config.serving.name or (model in languages and adapter_folder(config, languages[model]).current):
+    elif model == SERVED_BASE or (model in languages and adapter_folder(config, languages[model]).current):
         return None
     else:
         why = f"{model} will not be served"
