@@ -146,7 +146,7 @@ class Config:
 
 
 def owner_emails(config: Config) -> tuple[str, ...]:
-    """Whose commits are mined: `[owner] emails`, else the owner's `git config user.email`; empty where neither is set."""
+    """Whose commits are mined: `[owner] emails`, else his `git config user.email`; empty where neither is set."""
     emails = list(config.owner.emails)
     command = ["git", "config", "--global", "--includes", "--get-all", "user.email"]
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # without git there is nothing to mine either
@@ -158,8 +158,7 @@ def default_database() -> Path:
     """Where opencode keeps its history: $OPENCODE_DB, else under $XDG_DATA_HOME (opencode 1.2 to 1.18)."""
     if named := os.environ.get("OPENCODE_DB"):
         return Path(named).expanduser()
-    data_home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(data_home).expanduser() / "opencode" / "opencode.db"
+    return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "opencode" / "opencode.db"
 
 
 def is_repository(path: Path) -> bool:

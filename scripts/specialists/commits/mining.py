@@ -43,7 +43,7 @@ class Example:
     source: dict[str, Any]
     words: int  # of the request
     patch: str = ""  # the same for the same lines removed and added in the same files, as git's patch-id
-    added: dict[str, list[int]] = field(default_factory=dict)  # path -> checksums of added lines
+    added: dict[str, list[int]] = field(default_factory=dict)  # path -> hashes of added lines
 
 
 @dataclass
@@ -92,7 +92,7 @@ class Miner:
 
     def _mine(self, source: GitSource, rules: CommitFilter, progress: Callable) -> None:
         name, result, found = source.path.name, self.result, []
-        candidates = self._candidates(source, rules)
+        candidates = [one for one in map(rules.candidate, source.commits()) if one and self._is_new(one, rules.lost)]
         blobs = source.blobs(sha for candidate in candidates for change in candidate.changes for sha in _blobs(change))
         for candidate in progress(candidates, name):
             contents = {sha: next(blobs) for change in candidate.changes for sha in _blobs(change)}
@@ -107,36 +107,27 @@ class Miner:
         if source.problems:
             result.problems += source.problems
             result.unread.append(name)
+        result.counts["commits"] += sum(rules.lost.values()) + len(found)
         result.lost.update(rules.lost)
         result.files.update(rules.files)
         licences = sorted(path for path in source.tree if "/" not in path and _LICENCE.fullmatch(path))
-        about = {"path": shown(source.path), "name": name, "examples": 0, "licence": licences}
-        result.repositories.append(about)
+        result.repositories.append({"path": str(source.path), "name": name, "examples": 0, "licence": licences})
 
-    def _candidates(self, source: GitSource, rules: CommitFilter) -> list[Candidate]:
-        """The commits that may be examples."""
-        candidates = []
-        for commit in source.commits():
-            self.result.counts["commits"] += 1
-            candidate = rules.candidate(commit)
-            if candidate is None:
-                continue
-            if commit.sha in self.config.unlearned.commits:
-                rules.lost[UNLEARNED] += 1
-            elif commit.sha in self._seen:
-                rules.lost[DUPLICATE] += 1
-            else:
-                self._seen.add(commit.sha)
-                candidates.append(candidate)
-        return candidates
+    def _is_new(self, candidate: Candidate, lost: Counter[str]) -> bool:
+        sha = candidate.commit.sha
+        if sha in self.config.unlearned.commits or sha in self._seen:
+            lost[DUPLICATE if sha in self._seen else UNLEARNED] += 1
+            return False
+        self._seen.add(sha)
+        return True
 
     def _example(self, candidate: Candidate, changes: list[FileChange], name: str) -> Example:
         record, changes = self._record(candidate, changes, name)
         lines = {change.path: changed_lines(change) for change in changes}
-        checksums = {path: [_checksum(line.encode()) for line in added] for path, (_removed, added) in lines.items()}
+        added = {path: _hashes(after) for path, (_before, after) in lines.items()}
         packed = zlib.compress(canonical({**record, "tools": None, "source": None}).encode(), 1)
         words = len(candidate.intent.request.split())
-        return Example(packed, record["source"], words, fingerprint(lines), checksums)
+        return Example(packed, record["source"], words, fingerprint(lines), added)
 
     def _record(self, candidate: Candidate, changes: list[FileChange], name: str) -> tuple[Record, list[FileChange]]:
         """The scrubbed record of a candidate, and the changes in it. Raises LeftOut when there is no way to fit it."""
@@ -186,12 +177,10 @@ class Miner:
 
     def _reworded(self, record: Record, reword: Reword) -> Record:
         """A record with another request, where there is one and the row still fits."""
-        if not (found := reword(record)):
-            return record
-        style, request = found
+        style, request = reword(record) or ("", "")
         system, user, *rest = record["messages"]
         messages = [system, {**user, "content": request}, *rest]
-        if not self._fits(messages):
+        if not request or not self._fits(messages):
             return record
         return make_record(record["language"], messages, self.tools, {**record["source"], "request": style})
 
@@ -225,25 +214,19 @@ def _blobs(change: Change) -> list[str]:
     return [sha for sha in (change.before, change.after) if sha.strip("0")]
 
 
-def _checksum(line: bytes) -> int:
-    """A line without the white space around it, in 32 bits; 0 for one that says little."""
-    return zlib.crc32(line.strip()) if len(line.strip()) >= LEAST_LINE else 0
+def _hashes(lines: list[str]) -> list[int]:
+    """Lines without the white space around them, those aside that say little."""
+    return [hash(line.strip()) for line in lines if len(line.strip()) >= LEAST_LINE]
 
 
 def _measure_survival(source: GitSource, examples: list[Example]) -> None:
     """Note the share of each example's added lines that stand in HEAD's version of the same files."""
-    by_path: dict[str, list[Example]] = {}
+    paths = list({path for example in examples for path in example.added} & source.tree.keys())
+    blobs = source.blobs(source.tree[path][1] for path in paths)
+    head = {path: set(_hashes((next(blobs) or b"").decode("utf-8", "replace").split("\n"))) for path in paths}
     for example in examples:
-        for path in example.added.keys() & source.tree.keys():
-            by_path.setdefault(path, []).append(example)
-    alive: Counter[str] = Counter()
-    for path, blob in zip(by_path, source.blobs(source.tree[path][1] for path in by_path), strict=True):
-        present = {_checksum(line) for line in (blob or b"").split(b"\n")} - {0}
-        for example in by_path[path]:
-            alive[example.source["commit"]] += sum(line in present for line in example.added[path])
-    for example in examples:
-        total = sum(line != 0 for lines in example.added.values() for line in lines)
-        example.source["survives"] = round(alive[example.source["commit"]] / total, 1) if total else 1.0
+        lines = [line in head.get(path, ()) for path, added in example.added.items() for line in added]
+        example.source["survives"] = round(sum(lines) / len(lines), 1) if lines else 1.0
         example.added = {}  # a history has millions of lines
 
 
@@ -269,9 +252,3 @@ def _source(candidate: Candidate, changes: list[FileChange], name: str) -> dict[
         "survives": 0.0,  # measured when a repository was read
         "coauthors": coauthors(commit.message.decode("utf-8")),
     }
-
-
-def shown(path: Path) -> str:
-    """A path with the home folder as ~."""
-    home = Path.home()
-    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
