@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Collection
@@ -32,15 +31,14 @@ UNLEARNED, DUPLICATE, UNCHOSEN = "unlearned", "same change as another commit", "
 
 Reword = Callable[[Record], tuple[str, str] | None]
 
-_LICENCE = re.compile(r"(?i)(?:licen[cs]e|copying|unlicense|notice|copyright)(?:[-._].*)?")
-
 
 @dataclass(slots=True)
 class Example:
     """A commit's record, and what the choice among examples needs to know of it."""
 
     packed: bytes  # the record without tools and source
-    source: dict[str, Any]
+    source: dict[str, Any]  # of the record
+    repository: dict[str, Any]  # its line in the summary
     words: int  # of the request
     patch: str = ""  # the same for the same lines removed and added in the same files, as git's patch-id
     added: dict[str, list[int]] = field(default_factory=dict)  # path -> hashes of added lines
@@ -82,8 +80,7 @@ class Miner:
         """Read one repository; one that cannot be read is named among the problems."""
         try:
             if not emails:
-                reason = "[owner] emails is empty, and git config user.email is not set"
-                raise Problem(f"{path}: whose commits? {reason}")
+                raise Problem(f"{path}: [owner] emails is empty, and git config user.email is not set")
             with open_repository(path) as source:
                 self._mine(source, CommitFilter(source, emails, self.language.extensions), progress)
         except (Problem, OSError) as problem:
@@ -91,13 +88,14 @@ class Miner:
             self.result.unread.append(path.name)
 
     def _mine(self, source: GitSource, rules: CommitFilter, progress: Callable) -> None:
-        name, result, found = source.path.name, self.result, []
+        result, found = self.result, []
+        repository = {"path": str(source.path), "name": source.path.name, "examples": 0}
         candidates = [one for one in map(rules.candidate, source.commits()) if one and self._is_new(one, rules.lost)]
         blobs = source.blobs(sha for candidate in candidates for change in candidate.changes for sha in _blobs(change))
-        for candidate in progress(candidates, name):
+        for candidate in progress(candidates, source.path.name):
             contents = {sha: next(blobs) for change in candidate.changes for sha in _blobs(change)}
             try:
-                found.append(self._example(candidate, file_changes(candidate, contents, self.language), name))
+                found.append(self._example(candidate, file_changes(candidate, contents, self.language), repository))
             except LeftOut as reason:
                 rules.lost[str(reason)] += 1
             except NotExact:
@@ -106,12 +104,11 @@ class Miner:
         self.examples += found
         if source.problems:
             result.problems += source.problems
-            result.unread.append(name)
+            result.unread.append(source.path.name)
         result.counts["commits"] += sum(rules.lost.values()) + len(found)
         result.lost.update(rules.lost)
         result.files.update(rules.files)
-        licences = sorted(path for path in source.tree if "/" not in path and _LICENCE.fullmatch(path))
-        result.repositories.append({"path": str(source.path), "name": name, "examples": 0, "licence": licences})
+        result.repositories.append(repository)
 
     def _is_new(self, candidate: Candidate, lost: Counter[str]) -> bool:
         sha = candidate.commit.sha
@@ -121,13 +118,13 @@ class Miner:
         self._seen.add(sha)
         return True
 
-    def _example(self, candidate: Candidate, changes: list[FileChange], name: str) -> Example:
-        record, changes = self._record(candidate, changes, name)
+    def _example(self, candidate: Candidate, changes: list[FileChange], repository: dict[str, Any]) -> Example:
+        record, changes = self._record(candidate, changes, repository["name"])
         lines = {change.path: changed_lines(change) for change in changes}
         added = {path: _hashes(after) for path, (_before, after) in lines.items()}
         packed = zlib.compress(canonical({**record, "tools": None, "source": None}).encode(), 1)
         words = len(candidate.intent.request.split())
-        return Example(packed, record["source"], words, fingerprint(lines), added)
+        return Example(packed, record["source"], repository, words, fingerprint(lines), added)
 
     def _record(self, candidate: Candidate, changes: list[FileChange], name: str) -> tuple[Record, list[FileChange]]:
         """The scrubbed record of a candidate, and the changes in it. Raises LeftOut when there is no way to fit it."""
@@ -160,18 +157,16 @@ class Miner:
     def finish(self, most: int, reword: Reword | None = None, progress: Callable = lambda items, *_: items) -> Mined:
         """Choose the best `most` examples and load them; `reword(record)` may give another request and its style."""
         result = self.result
-        unique: dict[str, Example] = {}
-        for example in sorted(self.examples, key=_age):
-            unique.setdefault(example.patch, example)
+        unique = {
+            example.patch: example for example in sorted(self.examples, key=_age, reverse=True)
+        }  # the oldest stays
         result.lost[DUPLICATE] += len(self.examples) - len(unique)
-        chosen = choose(list(unique.values()), most)
+        chosen = choose([*unique.values()], most)
         result.lost[UNCHOSEN] += len(unique) - len(chosen)
         for example in progress(chosen, "requests" if reword else "examples"):
+            example.repository["examples"] += 1
             record = {**json.loads(zlib.decompress(example.packed)), "tools": self.tools, "source": example.source}
             result.records.append(self._reworded(record, reword) if reword else record)
-        taken = Counter(record["source"]["repository"] for record in result.records)
-        for repository in result.repositories:
-            repository["examples"] = taken[repository["name"]]
         result.counts["examples"] = len(chosen)
         return result
 
@@ -194,12 +189,10 @@ def choose(examples: list[Example], most: int) -> list[Example]:
     """
     if len(examples) <= most:
         return examples
-    scored = []
+    scored, ordered, taken = [], [], Counter[str]()
     for rank, example in enumerate(sorted(examples, key=_age)):
         good = example.source["survives"] + 0.5 * example.source["tests"] + 0.25 * min(1.0, example.words / 20)
         scored.append((-rank / (len(examples) - 1) - good, example.source["commit"], example))
-    taken: Counter[str] = Counter()
-    ordered = []
     for score, commit, example in sorted(scored, key=lambda item: item[:2]):
         ordered.append((score + taken[example.source["repository"]] / most, commit, example))
         taken[example.source["repository"]] += 1
@@ -235,10 +228,10 @@ def _source(candidate: Candidate, changes: list[FileChange], name: str) -> dict[
     commit = candidate.commit
     tests = [is_test(change.path) for change in changes]
     blobs = {change.path: change.after for change in candidate.changes}
-    known_to_calendars = (time for time in (commit.author_time, commit.commit_time) if 0 < time < 1 << 36)
+    known = [time for time in (commit.author_time, commit.commit_time) if 0 < time < 1 << 36]  # to a calendar
     return {
         "kind": "commit",
-        "time": iso(next(known_to_calendars, 0)),
+        "time": iso(known[0] if known else 0),
         "repository": name,
         "commit": commit.sha,
         "path": changes[0].path,
