@@ -22,6 +22,7 @@ from specialists.commits.mining import Example, choose
 from specialists.records import read_records
 
 mine_repos = importlib.import_module("mine-repos")
+NEWEST = str(HISTORY[2].files["sums.py"])
 LONG = "".join(f"def f{n}():\n    first = {n}\n    return first\n\n\n" for n in range(80))
 
 
@@ -61,53 +62,39 @@ def requests(config: Path) -> list[str]:
 def files_at(folder: Path, name: str, paths: list[str]) -> dict[str, str]:
     """Some files of a commit, those that it has, as they are."""
     listed = git(folder, "ls-tree", "-r", "-z", "--name-only", name).split("\0")
-    return {
-        path: subprocess.run(
-            ["git", "show", f"{name}:{path}"], cwd=folder, capture_output=True, check=True
-        ).stdout.decode()
-        for path in paths
-        if path in listed
-    }
+    commands = {path: ["git", "show", f"{name}:{path}"] for path in paths if path in listed}
+    return {path: subprocess.check_output(one, cwd=folder).decode() for path, one in commands.items()}
 
 
 def test_examples_of_a_repository(configured: Path, repository: Path) -> None:
     run(configured, "--language", "python")
-    assert requests(configured) == [
-        "Add a module for sums.", "Fix the sum of one number.", "Support products with a factor.",
-    ]  # fmt: skip
+    assert requests(configured) == [f"{commit.message}." for commit in HISTORY]
     fix = rows(configured)[1]
     roles = " ".join(message["role"] for message in fix["messages"])
     assert roles == "system user assistant tool assistant tool assistant"
     assert fix["messages"][-1]["content"] == "Done."
     assert fix["tools"] == TOOLS
     sha = repositories.head(repository, "HEAD~1")
-    assert fix["source"] == {
-        "kind": "commit", "time": "2025-06-15T16:06:40Z", "repository": "sums", "commit": sha, "path": "sums.py",
-        "paths": ["sums.py"], "blobs": [repositories.head(repository, f"{sha}:sums.py")], "verified": "replayed",
-        "type": "fix", "files": 1, "lines": 2, "tests": False, "survives": 1.0, "coauthors": 0,
-    }  # fmt: skip
-    told = summary(configured)
-    assert (told["step"], told["examples"], told["problems"]) == ("mine", 3, [])
-    assert told["funnel"] == {"commits": 3, "examples": 3}
-    assert told["repositories"][0] | {"path": ""} == {"path": "", "name": "sums", "examples": 3}
+    origin = {"kind": "commit", "time": "2025-06-15T16:06:40Z", "repository": "sums", "commit": sha, "coauthors": 0}
+    files = {"path": "sums.py", "paths": ["sums.py"], "blobs": [repositories.head(repository, f"{sha}:sums.py")]}
+    worth = {"verified": "replayed", "type": "fix", "files": 1, "lines": 2, "tests": False, "survives": 1.0}
+    assert fix["source"] == origin | files | worth
+    found = summary(configured)
+    assert (found["step"], found["examples"], found["problems"]) == ("mine", 3, [])
+    assert found["funnel"] == {"commits": 3, "examples": 3}
+    assert found["repositories"] == [{"path": str(repository), "name": "sums", "examples": 3}]
 
 
 def test_every_example_replays(configured: Path, tmp_path: Path) -> None:
     """Before, read with git itself, becomes after, byte for byte, by the calls alone."""
     odd = [
         Made("Add many functions to use", {"long.py": LONG}),
-        Made(
-            "Rename two functions that are far apart",
-            {"long.py": LONG.replace("f3()", "g3()").replace("f77()", "g77()")},
-        ),
+        Made("Rename two functions far apart", {"long.py": LONG.replace("f3()", "g3()").replace("f77()", "g77()")}),
         Made("Remove what nobody needs any more", {"long.py": LONG[:400] + LONG[900:]}),
         Made("Drop the last line end of it", {"long.py": LONG[:200].rstrip()}),
         Made("Add a text in another script", {"ünï cödé.py": "name = 'zażółć'\n\n\n\n", "a b/c.py": "x = 1"}),
         Made("Duplicate the lines of the file", {"a b/c.py": "x = 1\n" * 6}),
-        Made(
-            "Add two copies of a module",
-            {"one/a.py": LONG[:900], "two/a.py": LONG[:900], "e.py": "", "f.py": "x = 1\n"},
-        ),
+        Made("Add two copies of a module", {"one/a.py": LONG[:900], "two/a.py": LONG[:900], "e.py": "", "f.py": "x\n"}),
         Made("Change both copies of the module", {f"{name}/a.py": LONG[60:900] + "x = 1\n" for name in ("one", "two")}),
         Made("Fill the module that was empty", {"e.py": "e = 1\n"}),
         Made("Change only the third of the lines", {"a b/c.py": "x = 1\n" * 2 + "x = 2\n" + "x = 1\n" * 3}),
@@ -139,10 +126,10 @@ def test_rewritten_history_takes_its_examples_along(configured: Path, repository
     git(repository, "update-ref", "refs/heads/main", "HEAD~1")
     run(configured, "--language", "python")
     assert requests(configured) == ["Add a module for sums.", "Fix the sum of one number."]
-    repositories.add(repository, [dataclasses.replace(HISTORY[2], message="Support products with any factor")],
-                     repositories.START + 99999, fresh=False)  # fmt: skip
+    again = [dataclasses.replace(HISTORY[2], message="Support products with any factor")]
+    repositories.add(repository, again, repositories.START + 99999, fresh=False)
     run(configured, "--language", "python")
-    assert requests(configured)[2:] == ["Support products with any factor."], "the same change, told anew"
+    assert requests(configured)[2:] == ["Support products with any factor."], "the same change in other words"
 
 
 def test_what_cannot_be_read_keeps_its_rows(configured: Path, repository: Path, tmp_path: Path) -> None:
@@ -176,10 +163,8 @@ def test_unlearned_commit_stays_away(configured: Path, repository: Path) -> None
 
 def test_tools_of_the_installed_opencode_are_taken(configured: Path, repository: Path) -> None:
     run(configured, "--language", "python")
-    tools = [
-        *TOOLS,
-        {"type": "function", "function": {"name": "lsp", "parameters": {"type": "object", "properties": {}}}},
-    ]
+    function = {"name": "lsp", "parameters": {"type": "object", "properties": {}}}
+    tools = [*TOOLS, {"type": "function", "function": function}]
     (configured.parent / "data" / "opencode-tools.json").write_text(json.dumps({"tools": tools}))
     run(configured, "--language", "python")
     assert [row["tools"] for row in rows(configured)] == [tools] * 3
@@ -193,14 +178,8 @@ def test_tools_of_the_installed_opencode_are_taken(configured: Path, repository:
         (Made("Add the second module", {"t.py": b"x = 1\0\n"}), "binary"),
         (Made("Add the second module", {"t.py": b"x = '\xff'\n"}), "bad encoding"),
         (Made("Add the second module", {"t.py": "x = 1\r\ny = 2\r\n"}), "carriage returns"),
-        (
-            Made("Reformat what is in it", {"sums.py": HISTORY[2].files["sums.py"].replace(" + ", "   +  ")}),
-            "formatting only",
-        ),
-        (
-            Made("Use other quotes in it", {"sums.py": HISTORY[2].files["sums.py"].replace("\n", "\r\n")}),
-            "formatting only",
-        ),
+        (Made("Reformat what is in it", {"sums.py": NEWEST.replace(" + ", "   +  ")}), "formatting only"),
+        (Made("Use other line ends in it", {"sums.py": NEWEST.replace("\n", "\r\n")}), "formatting only"),
         (Made("Add all the functions", {"t.py": LONG * 20}), "too long"),
         (Made("Add the second module", {"t.py": "x = 1\n", "t.rs": "fn main() {}\n" * 9}), "mostly another language"),
         (Made("Add the key of the shop", {"t.py": f"key = 'AKIA{'QRSTUVWXYZ234567'}'\n"}), "secret in target"),
@@ -213,9 +192,8 @@ def test_tools_of_the_installed_opencode_are_taken(configured: Path, repository:
     ],
 )
 def test_reasons_that_contents_give(commit: Made, reason: str | None, configured: Path, tmp_path: Path) -> None:
-    more = Made(
-        "oops", {"s.py": 'SEPARATOR = "one, two\\n"\n', "f.py": "def f(x):\n    if x:\n        x = 2\n        x += 1\n"}
-    )
+    indented = "def f(x):\n    if x:\n        x = 2\n        x += 1\n"
+    more = Made("oops", {"s.py": 'SEPARATOR = "one, two\\n"\n', "f.py": indented})
     repositories.make(tmp_path / "src" / "sums", [*HISTORY, more, commit])
     run(configured, "--language", "python")
     lost = {name: count for name, count in summary(configured)["funnel"].items() if name not in ("commits", "examples")}
@@ -225,8 +203,8 @@ def test_reasons_that_contents_give(commit: Made, reason: str | None, configured
 
 def test_personal_data_is_replaced_in_context_and_target_alike(configured: Path, tmp_path: Path) -> None:
     before = "".join(f"AUTHOR_{n} = 'someone{n}@private-place.net'\n" for n in range(40))
-    made = [Made("Add the authors of it all", {"a.py": before}),
-            Made("Change the name of the third", {"a.py": before.replace("AUTHOR_3 =", "WRITER_3 =")})]  # fmt: skip
+    after = before.replace("AUTHOR_3 =", "WRITER_3 =")
+    made = [Made("Add the authors of it all", {"a.py": before}), Made("Change the name of the third", {"a.py": after})]
     repositories.make(tmp_path / "src" / "a", made)
     run(configured, "--language", "python")
     text = (configured.parent / "data" / "commits" / "python.jsonl").read_text()
@@ -238,9 +216,8 @@ def test_same_change_twice_counts_once(configured: Path, repository: Path, tmp_p
     picked = [HISTORY[0], dataclasses.replace(HISTORY[1], message="Fix the sum, once more picked", email=ME)]
     repositories.make(tmp_path / "src" / "picked", [Made("oops", {"x.py": "x = 1\n"}), *picked])
     run(configured, "--language", "python")
-    assert summary(configured)["funnel"] == {
-        "commits": 9, "same change as another commit": 5, "message says too little": 1, "examples": 3,
-    }  # fmt: skip
+    lost = {"same change as another commit": 5, "message says too little": 1}
+    assert summary(configured)["funnel"] == {"commits": 9, **lost, "examples": 3}
 
 
 def test_authors(configured: Path, repository: Path) -> None:
@@ -281,9 +258,8 @@ def test_survival_and_tests_are_noted(configured: Path, tmp_path: Path) -> None:
     ]
     repositories.make(tmp_path / "src" / "a", made)
     run(configured, "--language", "python")
-    assert [(row["source"]["survives"], row["source"]["tests"]) for row in rows(configured)] == [
-        (0.5, False), (1.0, True), (1.0, False),
-    ]  # fmt: skip
+    found = [(row["source"]["survives"], row["source"]["tests"]) for row in rows(configured)]
+    assert found == [(0.5, False), (1.0, True), (1.0, False)]
 
 
 def test_choice_prefers_new_surviving_tested_and_spreads() -> None:
