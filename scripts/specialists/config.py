@@ -159,8 +159,7 @@ def default_database() -> Path:
     """Where opencode keeps its history: $OPENCODE_DB, else under $XDG_DATA_HOME (opencode 1.2 to 1.18)."""
     if named := os.environ.get("OPENCODE_DB"):
         return Path(named).expanduser()
-    data_home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(data_home).expanduser() / "opencode" / "opencode.db"
+    return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "opencode" / "opencode.db"
 
 
 def is_repository(path: Path) -> bool:
