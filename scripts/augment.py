@@ -38,9 +38,8 @@ def main(
 
     chosen = config.language(language)
     output = output or config.rows("synthetic", language)
-    endpoint = Endpoint.configured(
-        config, output.with_name(f".{output.stem}.requests.json"), asked["endpoint"], asked["model"]
-    )
+    answers = output.with_name(f".{output.stem}.requests.json")
+    endpoint = Endpoint.configured(config, answers, asked["endpoint"], asked["model"])
     augmenter = Augmenter(config, chosen, Rephraser(endpoint) if endpoint else None)
     problems = [] if repositories else config.missing_repositories(language)
     paths = repositories or config.repositories(language)
