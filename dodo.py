@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from specialists import adapters, pipeline
-from specialists.config import Problem, load_config
+from specialists.config import Problem, load_config, owner_emails
 from specialists.pipeline import Unchanged, keys
 from specialists.sources import code, database_state, example_files, file_state, repository_state
 
@@ -80,7 +80,7 @@ def task_extract():
 def from_repositories(language, folder: str, name: str) -> dict:
     def describe():
         states = {str(path): repository_state(path) for path in CONFIG.repositories(language.name)}
-        settings = {**keys(CONFIG.owner, "owner"), **keys(CONFIG.mining, "mining"), **unlearned()}
+        settings = {**keys(CONFIG.owner, "owner"), "owner.emails": owner_emails(CONFIG), **unlearned()}
         settings |= {**keys(CONFIG.secrets, "secrets"), **keys(CONFIG.endpoint, "endpoint"), **reading(language)}
         grammar = {f"grammar {language.grammar}": bool(find_spec((language.grammar or "sys").partition(":")[0]))}
         tools = {"data/opencode-tools.json": file_state(CONFIG.tools_file)}
@@ -123,9 +123,10 @@ def task_replay():
 
 
 def task_assemble():
-    """Join a language's examples: deduplicated, split by time, within the wanted bounds."""
+    """Join a language's examples: deduplicated, split by time, between min_examples and max_examples."""
     for name, language in CONFIG.languages.items():
-        settings = {**keys(CONFIG.assembly, "assembly"), f"languages.{name}.wanted": language.wanted}
+        settings = {**keys(CONFIG.assembly, "assembly"), f"languages.{name}.max_examples": language.max_examples}
+        settings[f"languages.{name}.min_examples"] = language.min_examples
         yield {
             "name": name,
             "actions": script("assemble", "--language", name),

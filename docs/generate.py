@@ -61,7 +61,7 @@ def _type(kind: Any, metadata: Any) -> str:
     if typing.get_origin(kind) is tuple:
         if metadata.get("choices"):
             return "list of " + _choices(metadata)
-        return "list" if args[-1] is Ellipsis else "[least, most]"
+        return "list"
     if metadata.get("choices"):
         return _choices(metadata)
     plain = config._NAMES[args[0] if args else kind]

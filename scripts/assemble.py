@@ -44,7 +44,7 @@ def main(
     explain: str | None,
     **named: Path | None,
 ) -> None:
-    """Join a language's examples: deduplicated, split by time, within the wanted bounds."""
+    """Join a language's examples: deduplicated, split by time, between min_examples and max_examples."""
     chosen = config.language(language)
     sources = example_files(config, chosen) | {name: path for name, path in named.items() if path}
     heldout = heldout or config.rows("heldout", language)
@@ -62,7 +62,9 @@ def _assembled(config: Config, language: Language, sources: dict[str, Path], hel
 
     files = progress(sources.values(), "read")
     rows = [row for path in files for row in read_rows(path, language.name, config.unlearned)]
-    return assemble(rows, known_ledger(_ledger_file(heldout)), language.wanted, config.assembly)
+    return assemble(
+        rows, known_ledger(_ledger_file(heldout)), (language.min_examples, language.max_examples), config.assembly
+    )
 
 
 def _ledger_file(heldout: Path) -> Path:
@@ -123,7 +125,8 @@ def _summary(
         "span": span(dataset.train),
         "tokens": _tokens(config, records),
         "funnel": dict(sorted(dataset.funnel.items())),
-        "wanted": list(language.wanted),
+        "min_examples": language.min_examples,
+        "max_examples": language.max_examples,
         "sha256": sha256_file(train),
         "problems": [],
     }
@@ -171,7 +174,7 @@ def card(language: Language, summary: dict[str, Any]) -> str:
         "rows held out": ", ".join(f"{number} {kind}" for kind, number in summary["heldout"].items()),
         "sessions and commits": f"{summary['clusters']['train']} trained on, {summary['clusters']['heldout']} held out",
         "kinds of work": ", ".join(f"{number} {work}" for work, number in summary["work"].items()) or "-",
-        "wanted": f"{summary['wanted'][0]} to {summary['wanted'][1]}",
+        "examples": f"{summary['min_examples']} to {summary['max_examples']}",
         "time": " to ".join(summary["span"]) or "-",
         "tokens": f"{tokens['train']:,}; median {lengths[rows // 2]:,}, longest {tokens['longest']:,}" if rows else "0",
         "supervised": supervised,
@@ -187,8 +190,8 @@ def card(language: Language, summary: dict[str, Any]) -> str:
 def _sentence(language: Language, summary: dict[str, Any]) -> str:
     train, heldout = summary["train"], summary["heldout"]
     parts = ", ".join(f"{number} {kind}" for kind, number in train.items())
-    least = language.wanted[0]
-    short = f"; under the {least} that are wanted" if sum(train.values()) < least else ""
+    few = sum(train.values()) + sum(heldout.values()) < language.min_examples
+    short = f"; fewer than min_examples, {language.min_examples}" if few else ""
     left = ", ".join(f"{number} {reason}" for reason, number in summary["funnel"].items()) or "none"
     return f"{language.name}: {parts} to train on, {sum(heldout.values())} held out{short}; left out: {left}"
 

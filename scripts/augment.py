@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 from specialists.cli import command, finish, language_option, repository_option, say, table
-from specialists.config import Config, Language, Problem
+from specialists.config import Config, Problem
 
 
 @command
@@ -23,7 +21,7 @@ def main(
 ) -> None:
     """Synthetic examples of a language from your own code.
 
-    Functions to implement and mistakes to fix, up to the lower bound of `wanted`. Reads HEAD only, tests, documentation
+    Functions to implement and mistakes to fix, up to its `min_examples`. Reads HEAD only, tests, documentation
     and generated code aside; nothing of a repository is executed.
 
     \b
@@ -31,6 +29,7 @@ def main(
         python scripts/augment.py --language swift --repository ~/src/madcat-apple --output swift.jsonl
         python scripts/augment.py --language ruby --endpoint http://127.0.0.1:8000/v1 --model base
     """
+    from specialists.commits.contents import head_files
     from specialists.endpoint import Endpoint
     from specialists.records import write_json, write_records
     from specialists.synthetic.rephrase import Rephraser
@@ -42,9 +41,15 @@ def main(
     endpoint = Endpoint.configured(config, answers, asked["endpoint"], asked["model"])
     augmenter = Augmenter(config, chosen, Rephraser(endpoint) if endpoint else None)
     problems = [] if repositories else config.missing_repositories(language)
-    paths = repositories or config.repositories(language)
-    files = [SourceFile(*file) for path in paths for file in head_files(path, chosen, problems)]
-    rows = augmenter.rows(files, chosen.wanted[0])
+    files, lost = list[SourceFile](), Counter[str]()
+    for path in repositories or config.repositories(language):
+        try:
+            files += [
+                SourceFile(f.repository, f.commit, f.time, f.path, f.text) for f in head_files(path, chosen, lost)
+            ]
+        except (Problem, OSError) as problem:
+            problems.append(str(problem))
+    rows = augmenter.rows(files, chosen.min_examples)
     if endpoint:
         endpoint.save()
         problems += [f"{endpoint.problem}; requests are from templates"] if endpoint.problem else []
@@ -56,34 +61,12 @@ def main(
         "examples": len(rows),
         "kinds": {"implement": made["implement"], "fix": len(rows) - made["implement"]},
         "by model": sum("request" in row["source"] for row in rows),
-        "funnel": {"found": dict(augmenter.found), "lost": dict(augmenter.lost), "examples": len(rows)},
+        "funnel": {"found": dict(augmenter.found), "lost": dict(lost + augmenter.lost), "examples": len(rows)},
     }
     write_json(output.with_suffix(".summary.json"), {**summary, "problems": problems})
     kinds = sorted(augmenter.found.keys() - {"files", "functions"})
     say(table([[kind, augmenter.found[kind], made[kind]] for kind in kinds], ["kind", "found", "examples"]))
     finish(summary, as_json, problems)
-
-
-def head_files(path: Path, language: Language, problems: list[str]) -> Iterator[tuple[str, str, str, str, str]]:
-    """Repository, commit, time, path and text of each file at HEAD that a person wrote, tests aside."""
-    from specialists.commits.contents import machine_made
-    from specialists.commits.filter import CommitFilter, is_test
-    from specialists.commits.git import REGULAR, GitSource
-    from specialists.records import iso
-
-    try:
-        with GitSource(path) as source:
-            newest, rules = next(source.commits(), None), CommitFilter(source, [], language.extensions, 0)
-            tree = {name: sha for name, (mode, sha) in source.tree().items() if mode in REGULAR and not is_test(name)}
-            own = [name for name in tree if name.endswith(language.extensions) and not rules.path_reason(name)]
-            for name, blob in zip(own, source.blobs([tree[name] for name in own]), strict=True):
-                text = (blob or b"").decode("utf-8", "replace")
-                usable = 0 < len(text) <= 200_000 and not re.search("[\0\r\ufffd]", text) and not machine_made(text)
-                if usable and newest:  # larger ones are data
-                    yield path.name, newest.sha, iso(newest.commit_time), name, text
-            problems += source.problems
-    except (Problem, OSError) as problem:
-        problems.append(str(problem))
 
 
 if __name__ == "__main__":

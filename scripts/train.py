@@ -23,7 +23,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import click
-from specialists.adapters import AdapterFolder, adapter_folder, training_fingerprint
+from specialists.adapters import AdapterFolder, adapter_folder, too_few, training_fingerprint
 from specialists.cli import command, finish, say
 from specialists.config import Config, Language, Problem, fingerprint
 from specialists.records import Record, cluster_of, read_json, read_records, sha256_file, write_if_changed, write_json
@@ -71,6 +71,10 @@ def main(
         for language in chosen:
             folder = AdapterFolder(output) if output else adapter_folder(config, language)
             file = rows_file or config.rows("train", language.name)
+            if not rows_file and (reason := too_few(config, language)):
+                say(f"{language.name}: {reason}")
+                summaries.append({"adapter": language.adapter, "version": None, "trained": False})
+                continue
             try:
                 with folder.lock():  # two nightly runs at once: the second waits, then finds the work done
                     summaries.append(train(config, language, file, folder, bases))

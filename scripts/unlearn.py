@@ -20,8 +20,8 @@ from specialists.adapters import AdapterFolder, adapter_folder, manifest_of
 from specialists.cli import command, finish, progress, say
 from specialists.config import Config, Problem, Unlearned
 from specialists.records import Record, cluster_of, read_records, source_of, write_json, write_records
+from specialists.server import load_adapter, served_models, unload_adapter
 from specialists.serving.opencode_config import follow
-from specialists.serving.server import load_adapter, served_models, unload_adapter
 
 
 @command

@@ -48,7 +48,8 @@ def examples(config: Config, language: str, train: dict[str, int], longest: int 
         "span": ["2026-05-01T10:00:00Z", "2026-11-20T10:00:00Z"],
         "tokens": {"train": sum(lengths), "supervised": 90 * total, "longest": longest, "lengths": lengths},
         "funnel": {"duplicate": 4, "over the most that is wanted": 1},
-        "wanted": [3, 50],
+        "min_examples": 3,
+        "max_examples": 50,
         "sha256": adapters.sha256_file(config.paths.data / "train" / f"{language}.jsonl"),
         "problems": [],
     }

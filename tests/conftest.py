@@ -59,7 +59,8 @@ def config_file(tmp_path: Path) -> Path:
         lines.append(
             f'[languages.{name}]\nadapter = "build-{name}"\ntitle = "{title}"\nextensions = {extensions}\n'
             f"files = {files}\ncommands = {commands}\noutput = {output!r}\n"
-            f'grammar = "tree_sitter_{GRAMMARS.get(name, name)}"\nwanted = [3, 50]\nsynthetic = {synthetic}'
+            f'grammar = "tree_sitter_{GRAMMARS.get(name, name)}"\nsynthetic = {synthetic}\n'
+            "min_examples = 3\nmax_examples = 50"
         )
     path.write_text("\n\n".join(lines).replace("\\\\", "\\") + "\n", encoding="utf-8")
     return path

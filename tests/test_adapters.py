@@ -103,7 +103,8 @@ def test_decisions_are_kept_in_order(tmp_path: Path) -> None:
 def test_trained_means_these_rows_and_this_configuration(config_file: Path) -> None:
     def trained(rows: str) -> bool:
         config = load_config(config_file)
-        write_json(config.paths.data / "train" / "rust.summary.json", {"sha256": rows})
+        counts = {"train": {"session": 3}}
+        write_json(config.paths.data / "train" / "rust.summary.json", {"sha256": rows, **counts})
         return is_trained(config, config.language("rust"))
 
     config = load_config(config_file)

@@ -28,7 +28,7 @@ GLOBAL_MISTAKES = [
     ("[training]\nepoch = 3", "training.epoch: unknown key; did you mean 'epochs'?"),
     ("[training.go]\nr = 8", "training.go: no such language"),
     ("[paths]\ndata = 3", "paths.data: expected a path, got 3"),
-    ("[mining]\nformat = 'prose'", "mining.format: expected one of agent, diff"),
+    ("[mining]\nformat = 'diff'", "mining: unknown table"),
     ("training = 3", "training: expected a table, got 3"),
 ]
 LANGUAGE_MISTAKES = [
@@ -46,8 +46,12 @@ LANGUAGE_MISTAKES = [
     ("[languages.go]\nadapter = 'build-rust'\nextensions = ['.go']", "'build-rust' is the adapter of rust too"),
     ("[languages.go]\nadapter = '../x'\nextensions = ['.go']", "letters, digits, - _ . only"),
     (
-        "[languages.go]\nadapter = 'go'\nextensions = ['.go']\nwanted = [9, 3]",
-        "languages.go.wanted: expected [least, most]",
+        "[languages.go]\nadapter = 'go'\nextensions = ['.go']\nmin_examples = 9\nmax_examples = 3",
+        "languages.go.min_examples: 9 is above max_examples, 3",
+    ),
+    (
+        "[languages.go]\nadapter = 'go'\nextensions = ['.go']\nwanted = [9, 30]",
+        "languages.go.wanted: unknown key; use min_examples and max_examples instead",
     ),
     ("[languages.go]\nadapter = 'go'\nextensions = ['.go']\noutput = ['(']", "languages.go.output: '(' is no regular"),
 ]

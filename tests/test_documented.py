@@ -173,13 +173,13 @@ def test_adding_go_is_adding_a_table(with_go: Path) -> None:
     config = load_config(with_go)
     go = config.language("go")
     assert not [finding for finding in config.findings if finding.fatal]
-    assert (go.title, go.adapter, go.wanted, go.training.r, config.language("rust").training.r) == (
-        "Go",
-        "build-go",
-        (100, 300),
-        8,
-        16,
-    )
+    assert (
+        go.title,
+        go.adapter,
+        (go.min_examples, go.max_examples),
+        go.training.r,
+        config.language("rust").training.r,
+    ) == ("Go", "build-go", (100, 300), 8, 16)
     assert system_prompt(go).startswith("You are build-go, a coding agent specialised in Go.")
     assert "Go: build examples: there are none yet" in as_text(status(config))
     wanted = {setting.path: setting.value for setting in settings(config)}

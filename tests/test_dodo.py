@@ -42,12 +42,14 @@ port = 9
 adapter = "build-rust"
 extensions = [".rs"]
 commands = ["cargo"]
-wanted = [2, 20]
+min_examples = 2
+max_examples = 20
 [languages.python]
 adapter = "build-python"
 extensions = [".py"]
 commands = ["pytest"]
-wanted = [2, 20]
+min_examples = 2
+max_examples = 20
 """
 WORK = {"rust": ("src/lib.rs", "fn {}() {{}}", "cargo test"), "python": ("app.py", "def {}(): pass", "pytest -q")}
 

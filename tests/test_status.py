@@ -47,10 +47,12 @@ def test_each_state_of_the_pipeline_has_its_reason(config_file: Path) -> None:
     assert reasons(config) == []
 
 
-def test_no_rows_is_nothing_to_train(config_file: Path) -> None:
+@pytest.mark.parametrize("count", [0, 2])
+def test_too_few_rows_are_not_trained(config_file: Path, count: int) -> None:
     config = load_config(config_file)
-    examples(config, "rust", {"session": 0, "commit": 0, "synthetic": 0})
-    assert reasons(config) == []
+    examples(config, "rust", {"session": count, "commit": 0, "synthetic": 0})
+    assert reasons(config) == [adapters.too_few(config, config.language("rust"))]
+    assert f"not trained: {count} examples are fewer than languages.rust.min_examples = 3" in reasons(config)[0]
 
 
 @pytest.mark.parametrize(

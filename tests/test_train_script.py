@@ -73,6 +73,18 @@ def test_several_languages_load_the_base_once_and_give_the_same_bytes(project: P
     assert [adapter["trained"] for adapter in again["adapters"]] == [False, False] and len(loads) == 3
 
 
+def test_a_language_below_min_examples_is_not_trained_unless_it_is_lowered(project: Path) -> None:
+    summary = project.parent / "data" / "train" / "rust.summary.json"
+    summary.write_text(json.dumps({"train": {"session": 4, "commit": 1}, "heldout": {"session": 1}}))
+    project.write_text(project.read_text().replace("min_examples = 3\n", "min_examples = 7\n", 1))
+    command = importlib.import_module("train").main
+    done = CliRunner().invoke(command, ["--config", str(project), "--language", "rust"])
+    assert (done.exit_code, latest(project, "build-rust")) == (0, None)
+    assert "rust: not trained: 6 examples are fewer than languages.rust.min_examples = 7; lower it" in done.stderr
+    project.write_text(project.read_text().replace("min_examples = 7\n", "min_examples = 6\n", 1))
+    assert train(project, "--language", "rust")["trained"]
+
+
 def test_what_cannot_be_trained_is_named_and_the_others_go_on(project: Path) -> None:
     rows = project.parent / "data" / "train" / "rust.jsonl"
     rows.write_text(rows.read_text() + "{half\n")

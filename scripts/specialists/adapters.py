@@ -155,6 +155,18 @@ def training_rows(config: Config, language: Language) -> int:
     return sum((train_summary(config, language).get("train") or {}).values())
 
 
+def too_few(config: Config, language: Language) -> str | None:
+    """Why a language is not trained that has fewer examples, held-out ones among them, than its owner asks for."""
+    summary = train_summary(config, language)
+    count = sum(sum((summary.get(part) or {}).values()) for part in ("train", "heldout"))
+    if not summary or count >= language.min_examples:
+        return None
+    key = f"languages.{language.name}.min_examples"
+    return (
+        f"not trained: {count} examples are fewer than {key} = {language.min_examples}; lower it to train all the same"
+    )
+
+
 def training_fingerprint(config: Config, language: Language) -> str:
     """What besides the rows decides a trained adapter: the base and the training parameters."""
     # where it is logged changes no weight, nor how often checkpoints are written, unless they decide when to stop
@@ -170,9 +182,13 @@ def training_inputs(config: Config, language: Language) -> dict[str, str | None]
 
 
 def is_trained(config: Config, language: Language) -> bool:
-    """Whether the newest version was trained on the present rows and configuration, or there is nothing to train on."""
+    """Whether the newest version was trained on the present rows and configuration, or there are too few rows."""
     inputs = training_inputs(config, language)
-    return inputs["rows"] == EMPTY or manifest_of(adapter_folder(config, language).latest).get("inputs") == inputs
+    return (
+        inputs["rows"] == EMPTY
+        or bool(too_few(config, language))
+        or manifest_of(adapter_folder(config, language).latest).get("inputs") == inputs
+    )
 
 
 @lru_cache

@@ -7,6 +7,7 @@ it would touch every adapter. dodo.py imports this module at each start: it stay
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import glob
@@ -14,6 +15,7 @@ import hashlib
 import json
 import os
 import re
+import subprocess
 import tomllib
 import typing
 from dataclasses import dataclass, fields
@@ -26,7 +28,6 @@ from specialists.tables import (
     Endpoint,
     Evaluation,
     Language,
-    Mining,
     Opencode,
     Owner,
     Paths,
@@ -47,7 +48,7 @@ class Problem(Exception):
 class Finding:
     """One thing wrong in the configuration, or missing on the machine that it describes."""
 
-    key: str  # dotted, e.g. "languages.rust.wanted"
+    key: str  # dotted, e.g. "languages.rust.min_examples"
     message: str
     language: str | None = None  # the only language it touches; None: all of them
     fatal: bool = True  # False: the rest of that language can still go on (a missing repository)
@@ -103,7 +104,6 @@ class Config:
     owner: Owner
     base: Base
     opencode: Opencode
-    mining: Mining
     secrets: Secrets
     assembly: Assembly
     endpoint: Endpoint
@@ -143,6 +143,15 @@ class Config:
     def databases(self) -> list[Path]:
         """opencode databases to read, whether they exist or not."""
         return list(self.opencode.databases) or [default_database()]
+
+
+def owner_emails(config: Config) -> tuple[str, ...]:
+    """Whose commits are mined: `[owner] emails`, else the owner's `git config user.email`; empty where neither is set."""
+    emails = list(config.owner.emails)
+    command = ["git", "config", "--global", "--includes", "--get-all", "user.email"]
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # without git there is nothing to mine either
+        emails = emails or subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.split()
+    return tuple(email.lower() for email in emails)
 
 
 def default_database() -> Path:
@@ -198,7 +207,6 @@ class _Reader:
         "owner": Owner,
         "base": Base,
         "opencode": Opencode,
-        "mining": Mining,
         "secrets": Secrets,
         "assembly": Assembly,
         "endpoint": Endpoint,
@@ -219,6 +227,7 @@ class _Reader:
             model = str(_resolve(Path(sections["base"].model), self.path.parent))
             sections["base"] = dataclasses.replace(sections["base"], model=model)
         languages = self._languages()
+        self._example_bounds(languages)
         self._served_ranks(languages, sections["serving"])
         self._trainable_experts(languages)
         self._duplicate_adapters(languages)
@@ -288,6 +297,12 @@ class _Reader:
                 values[name] = _resolve(item.default, self.path.parent)
         return kind(**values)
 
+    def _example_bounds(self, languages: dict[str, Language]) -> None:
+        for name, language in languages.items():
+            least, most = language.min_examples, language.max_examples
+            if least > most:
+                self._complain(f"languages.{name}.min_examples", f"{least} is above max_examples, {most}", name)
+
     def _served_ranks(self, languages: dict[str, Language], serving: Serving) -> None:
         for name, language in languages.items():
             ranks = {"r": language.training.r}
@@ -341,7 +356,12 @@ def _missing(config: Config) -> list[Finding]:
     return findings
 
 
+_RENAMED = {"wanted": "use min_examples and max_examples instead"}
+
+
 def _suggest(name: str, known: list[str]) -> str:
+    if name in _RENAMED:
+        return f"; {_RENAMED[name]}"
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
 
@@ -361,12 +381,9 @@ def _convert(value: Any, kind: Any, metadata: Any, folder: Path) -> Any:
     if type(None) in args:
         kind, args = next(arg for arg in args if arg is not type(None)), ()
     if typing.get_origin(kind) is tuple:
-        length = None if args[-1] is Ellipsis else len(args)
-        if not isinstance(value, list) or (length and len(value) != length):
-            raise ValueError(f"expected a list{f' of {length}' if length else ''}, got {value!r}")
+        if not isinstance(value, list):
+            raise ValueError(f"expected a list, got {value!r}")
         items = tuple(_convert(item, args[0], metadata, folder) for item in value)
-        if length and items != tuple(sorted(items)):
-            raise ValueError(f"expected [least, most], got {value!r}")
         for pattern in items if metadata.get("regex") else ():
             try:
                 re.compile(pattern)

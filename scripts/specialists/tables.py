@@ -51,12 +51,6 @@ class Opencode:
 
 
 @dataclass(frozen=True)
-class Mining:
-    format: str = key("agent", "agent: read and edit calls; diff: request and unified diff.", choices=("agent", "diff"))
-    max_files: int = key(5, "A commit that changes more files than this is left out.", least=1)
-
-
-@dataclass(frozen=True)
 class Secrets:
     extra: tuple[str, ...] = key(
         (), "More regular expressions of what is secret; their first group, or all.", regex=True
@@ -73,8 +67,8 @@ class Assembly:
     heldout_clusters: int = key(20, "Held-out clusters at least, where half of all allow it.", least=0)
     synthetic: float = key(0.5, "Synthetic examples at most, as a share of the training rows.", least=0)
     replay: float = key(0.0, "Answers of the base model to general prompts, as a share of the training rows.", least=0)
-    cluster: float = key(0.1, "Rows of one session or commit at most, as a share of the most that is wanted.", least=0)
-    repository: float = key(0.5, "Rows of one repository at most, as a share of the most that is wanted.", least=0)
+    cluster: float = key(0.1, "Rows of one session or commit at most, as a share of max_examples.", least=0)
+    repository: float = key(0.5, "Rows of one repository at most, as a share of max_examples.", least=0)
     similarity: float = key(0.7, "Jaccard index of five-token shingles from which on two rows are alike.", least=0.5)
 
 
@@ -149,8 +143,8 @@ class Serving:
     tensor_parallel_size: int = key(1, "GPUs that share the model.", least=1)
     while_training: str = key(
         "keep",
-        "What a running server does while a version is trained or evaluated: go on, sleep or stop (both free the GPU).",
-        choices=("keep", "sleep", "stop"),
+        "What a running server does while a version is trained or evaluated: go on, or stop, which frees the GPU.",
+        choices=("keep", "stop"),
     )
     stop: tuple[str, ...] = key(
         ("systemctl", "--user", "stop", "specialists-serve.service"),
@@ -177,7 +171,10 @@ class Language:
     output: tuple[str, ...] = key((), "Regular expressions over compiler and test output.", regex=True)
     grammar: str | None = key(None, "Python module of the tree-sitter grammar.")
     repositories: tuple[str, ...] = key((), "Repositories to mine; shell patterns are expanded to repositories.")
-    wanted: tuple[int, int] = key((100, 500), "Examples: the least that is worth training on, and the most.")
-    synthetic: bool = key(False, "Fill up to the lower bound with synthetic pairs.")
+    min_examples: int = key(
+        100, "Examples, held-out ones among them, under which the language is not trained.", least=1
+    )
+    max_examples: int = key(500, "Examples to train on at most; the best are taken.", least=1)
+    synthetic: bool = key(False, "Fill up to min_examples with synthetic pairs.")
     name: str = ""  # the table's name; not a key
     training: Training = Training()  # [training] with [training.<name>] over it; not a key

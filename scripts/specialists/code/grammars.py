@@ -34,7 +34,6 @@ class Grammar:
     wrappers: str = ""  # nodes that only surround one definition: `export …`, decorators, `private def …`
     leads: str = "attribute|decorator|annotation"  # what may stand above a definition and belongs to it, with comments
     bodies: tuple[str, ...] = ("body",)  # fields that hold a function's body
-    layout: bool = False  # line breaks or indentation end statements
     stub: str = ""  # what stands for a body that is not written yet; "": no such examples are made
 
     def is_function(self, node: Node) -> bool:
@@ -91,14 +90,12 @@ GRAMMARS = {
         functions="function_definition",
         types="class_definition",
         wrappers="decorated_definition",
-        layout=True,
         stub="raise NotImplementedError",
     ),
     "tree_sitter_ruby": Grammar(
         functions="method|singleton_method",
         types="class|module|singleton_class",
         wrappers="argument_list|call",  # private def …
-        layout=True,
         stub="raise NotImplementedError",
     ),
     "tree_sitter_swift": Grammar(
@@ -106,7 +103,6 @@ GRAMMARS = {
         types="(class|protocol|protocol_function|macro)_declaration",
         leads="attribute|directive",
         bodies=("body", "computed_value"),
-        layout=True,
         stub='fatalError("Not implemented")',
     ),
 }

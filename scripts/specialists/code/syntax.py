@@ -45,26 +45,47 @@ def error_nodes(grammar: str, source: bytes) -> int:
 
 
 def leaf_tokens(grammar: str, source: bytes) -> list[bytes]:
-    """The tokens of a file without comments: equal lists differ in formatting only.
+    """The tokens of a file without comments, each inner node closed by its type: equal lists differ in formatting only.
 
-    Where line breaks or indentation mean something, an empty token closes each inner node, so that a statement that
-    moves into another block makes a difference.
+    The text of strings is kept as it stands, that between two escapes too, which is in no node of its own. The quotes
+    around them count as the same; semicolons, and commas before what closes a list, do not count.
     """
     table, tokens = grammar_of(grammar), []
-    stack: list[Node | None] = [parse(grammar, source).root_node]
+    stack: list[Node | bytes] = [parse(grammar, source).root_node]
     while stack:
         node = stack.pop()
-        if node is None:
-            tokens.append(b"")
+        if isinstance(node, bytes):
+            tokens.append(node)
         elif table.is_comment(node):
             continue
-        elif node.is_error or not node.children:  # what an error node skipped is in none of its children
-            tokens += (node.text or b"").split() if node.is_error else [node.text] if node.text else []
+        elif node.is_error:  # what it skipped is in none of its children
+            tokens += (node.text or b"").split()
+        elif not node.children:
+            following = node.next_sibling
+            if node.type == ";" or (
+                node.type == "," and following is not None and following.type in (")", "]", "}", ">")
+            ):
+                continue
+            is_quote = not node.is_named or node.type.endswith(("_start", "_end"))
+            tokens += [node.text.replace(b"'", b'"') if is_quote else node.text] if node.text else []
         else:
-            if table.layout and node.is_named:
-                stack.append(None)
-            stack += reversed(node.children)
+            stack += [node.type.encode()] if node.is_named else []
+            stack += reversed(_parts(node, source))
     return tokens
+
+
+def _parts(node: Node, source: bytes) -> list[Node | bytes]:
+    """The children of a node, and between them what is in none of them; white space only in strings."""
+    parts: list[Node | bytes] = []
+    end = node.start_byte
+    for child in [*node.children, None]:
+        gap = source[end : node.end_byte if child is None else child.start_byte]
+        if gap.strip() or (gap and "string" in node.type):
+            parts.append(gap)
+        if child is not None:
+            parts.append(child)
+            end = child.end_byte
+    return parts
 
 
 def enclosing(grammar: str, source: bytes, first_line: int, last_line: int) -> Span | None:
@@ -182,9 +203,9 @@ def _inner(node: Node, body: Node, source: bytes) -> Span:
 def _docstring(body: Node) -> Node | None:
     """A string that is a body's first statement, where that is how a language documents (Python)."""
     first = body.named_children[0] if body.type == "block" and body.named_children else None
-    if first is None or first.type != "expression_statement" or len(first.named_children) != 1:
+    if first is None or [child.type for child in first.named_children] != ["string"]:
         return None
-    return first if first.named_children[0].type == "string" else None
+    return first if first.type == "expression_statement" else None
 
 
 def _name(node: Node) -> str:

@@ -101,7 +101,7 @@ def section(
     example = _newest(config.rows("train", language.name))
     decisions = adapters.decisions(folder)
     total = sum(state["train"].values())
-    least, most = state["wanted"]
+    least, most = state["min_examples"], state["max_examples"]
     newest = [manifest.get("created"), *(decision.get("time") for decision in decisions[-1:])]
     judged = [version for version in versions[:_COMPARED] if version["loss"]]
     return {

@@ -13,7 +13,7 @@ from specialists import adapters
 from specialists.cli import duration, size, table
 from specialists.config import Config, Language, Problem
 from specialists.records import SOURCES
-from specialists.serving.server import base_url, served_models
+from specialists.server import base_url, served_models
 
 SHOWN = {kind: folder for kind, folder in SOURCES.items() if kind != "replay"}  # what comes from the owner
 
@@ -25,7 +25,8 @@ class LanguageStatus:
     language: str
     title: str
     adapter: str
-    wanted: tuple[int, int]
+    min_examples: int
+    max_examples: int
     train: dict[str, int]  # examples by source
     heldout: dict[str, int]
     stale: list[str]  # what the next `doit` does, and why
@@ -65,7 +66,8 @@ def language_status(config: Config, language: Language, server: Server | None = 
         language=language.name,
         title=language.title,
         adapter=language.adapter,
-        wanted=language.wanted,
+        min_examples=language.min_examples,
+        max_examples=language.max_examples,
         train=_by_source(summary.get("train")),
         heldout=_by_source(summary.get("heldout")),
         stale=stale(config, language),
@@ -95,13 +97,15 @@ def stale(config: Config, language: Language) -> list[str]:
     folder = adapters.adapter_folder(config, language)
     if not adapters.train_summary(config, language):
         return ["build examples: there are none yet"]
+    few = adapters.too_few(config, language)
+    notes = [few] if few else []
     if not adapters.is_trained(config, language):
         return [f"train: {_training_change(config, language, folder)}"]
     if not adapters.is_evaluated(config, language):
-        return [f"evaluate: {_evaluation_change(config, language, folder)}"]
+        return [*notes, f"evaluate: {_evaluation_change(config, language, folder)}"]
     if not adapters.is_decided(config, language):
-        return ["promote: the verdict was not acted on yet"]
-    return []
+        return [*notes, "promote: the verdict was not acted on yet"]
+    return notes
 
 
 def _training_change(config: Config, language: Language, folder: adapters.AdapterFolder) -> str:
@@ -162,7 +166,7 @@ def age(version: str) -> str:
 
 def as_text(state: dict[str, Any]) -> str:
     """The table that `doit status` prints, and below it what is stale and what runs."""
-    header = ["language", *SHOWN.values(), "wanted", "held out", "newest version", "verdict", "promoted", "served"]
+    header = ["language", *SHOWN.values(), "examples", "held out", "newest version", "verdict", "promoted", "served"]
     rows = [_row(language) for language in state["languages"].values()]
     lines = [table(rows, header), ""]
     for language in state["languages"].values():
@@ -178,13 +182,12 @@ def as_text(state: dict[str, Any]) -> str:
 
 def _row(state: dict[str, Any]) -> list[Any]:
     counts = [state["train"].get(kind, 0) for kind in SHOWN]
-    least, most = state["wanted"]
     total = sum(counts)
     promoted = state["current"] and ("newest" if state["current"] == state["latest"] else age(state["current"]))
     return [
         state["title"],
         *counts,
-        f"{total} of {least}-{most}",
+        f"{total} of {state['min_examples']}-{state['max_examples']}",
         sum(state["heldout"].values()),
         age(state["latest"]) if state["latest"] else "-",
         state["verdict"] or "-",
