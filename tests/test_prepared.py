@@ -75,7 +75,7 @@ def test_one_is_kept_and_another_takes_its_place(base: Base) -> None:
     (first,) = base.prepared.iterdir()
     (base.prepared / ".nf4-killed").mkdir()
     (base.prepared / "nobody else's").mkdir()
-    os.utime(Path(base.model) / "model.safetensors", (1, 1))  # written anew
+    os.utime(Path(base.model) / "model.safetensors", (1, 1))  # written again
     load(base)
     mine, other = sorted(base.prepared.iterdir())
     assert (mine.name[:4], other.name) == ("nf4-", "nobody else's") and mine != first

@@ -117,7 +117,7 @@ def test_what_else_was_measured_stands_beside_the_loss(config_file: Path) -> Non
         "parses": 1.0,
         "leaks": [],
     }
-    result = gate.verdict(rows, config.evaluation, 0, rows, {"base": rates, "adapter": {**rates, "applies": 1.0}})
+    result = gate.verdict(rows, config.evaluation, rows, {"base": rates, "adapter": {**rates, "applies": 1.0}})
     write_json(latest / "evaluation.json", {**result, "measurements": rows})
     write_json(latest / alive.ALIVE, {"server": "x", "faults": []})
     _html, page = page_of(config_file)

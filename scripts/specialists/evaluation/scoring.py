@@ -125,7 +125,7 @@ def score(text: str, task: Task, parse: Parse, grammar: str | None, rules: Rules
 
 
 def _score_edit(calls: list[Call], task: Task, grammar: str | None) -> Score:
-    """What can be said of the first edit or written file among the calls."""
+    """What is known of the first edit or written file among the calls."""
     edits = [call for call in calls if call[0] in NEW_CODE and isinstance(call[1], dict)]
     if not edits:
         return {"similarity": 0.0, "exact": False}
@@ -151,7 +151,7 @@ def _fits(call: Call, tools: dict[str, dict]) -> bool:
 
 
 def summary(scores: Iterable[Score]) -> dict[str, Any]:
-    """Means of what could be said: {"answers", "called", "valid", "similarity", …: 0 to 1 or None, "leaks": kinds}."""
+    """Means of what is known: {"answers", "called", "valid", "similarity", …: 0 to 1 or None, "leaks": kinds}."""
     scores = list(scores)
     result: dict[str, Any] = {"answers": sum("called" in item for item in scores)}  # the others are canaries
     for name in ("called", "valid", "similarity", "exact", "applies", "parses"):

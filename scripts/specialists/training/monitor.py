@@ -43,8 +43,8 @@ class Monitor(TrainerCallback):
         if not math.isfinite(loss):
             last = newest_complete(Path(args.output_dir))
             kept = f"the last good checkpoint is kept: {last}" if last else "no checkpoint was written yet"
-            advice = f"lower training.learning_rate or look at the rows ({kept})"
-            raise Problem(f"step {state.global_step}: the loss is {loss}; {advice}")
+            what = f"step {state.global_step}: the loss is {loss}"
+            raise Problem(f"{what}; lower training.learning_rate or look at the rows ({kept})")
         if self.quiet and "loss" in (logs or {}) and time.monotonic() - self.reported > 60:  # seconds
             self.reported = time.monotonic()
             say(f"step {state.global_step} of {state.max_steps}, loss {loss:.4f}")
