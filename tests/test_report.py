@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 import tiny_models
 from built_pipeline import built, decided, evaluated, version
-from conftest import ROOT
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from specialists.adapters import adapter_folder
 from specialists.config import load_config
@@ -81,17 +78,15 @@ def test_everything_is_there(config_file: Path) -> None:
         "Ruby: train: never trained",
         "~/gone: not there",
         "lost: failed edit",
-        "Longest 7,900 of 8,192",
+        "36 of 3 to 50 that are wanted",
+        "Longest 7,900 of 8,192 tokens",
         "1,048,576",
         "13 min, 3.0 GiB",
         'read {"filePath": "README.md"}',
         "as of 2026-11-23 09:20 UTC",
-        "100 short of what is wanted"[4:],
     ):
         assert words in page.words, words
-    assert page.tags.count("svg") == 1 + 5 + 4 + 3 + 2  # intervals; examples, lengths, curves, spreads
-    assert page.words.count("assistant, learned Better. edit") == 4
-    assert page.words.count("assistant Bad. edit") == 4
+    assert page.tags.count("svg") == 1 + 3 + 2  # intervals, curves, spreads
 
 
 def test_what_else_was_measured_stands_beside_the_loss(config_file: Path) -> None:
@@ -124,7 +119,7 @@ def test_what_else_was_measured_stands_beside_the_loss(config_file: Path) -> Non
     for words in (
         "loss on code 2.000 1.250",
         "should not forget 2.000 1.000",
-        "told your instructions 1.500 1.000",
+        "the base with your instructions 1.500 1.000",
         "edits that apply 75% 100%",
         "tool calls that hold 98% 98%",
         "likeness to your own edit 50% 50%",
@@ -138,7 +133,7 @@ def test_what_else_was_measured_stands_beside_the_loss(config_file: Path) -> Non
     assert "In the server: the server answers as the base does." in page_of(config_file)[1].words
 
 
-def test_nothing_there_is_said_and_no_failure(config_file: Path) -> None:
+def test_nothing_there_is_no_failure(config_file: Path) -> None:
     _html, page = page_of(config_file)
     assert "Nothing evaluated yet." in page.words
     assert page.words.count("Not trained yet.") == 5
@@ -186,7 +181,7 @@ def test_what_comes_from_data_is_escaped(config_file: Path) -> None:
     assert page.words.count("<img src=x onerror=alert(1)>") >= 6
 
 
-def test_a_dead_adapter_s_numbers_do_not_break_the_page(config_file: Path) -> None:
+def test_numbers_that_are_not_finite_do_not_break_the_page(config_file: Path) -> None:
     config = built(config_file)
     path = config.paths.adapters / "build-rust" / "20261123-091500-1a2b3c4d"
     evaluation = json.loads((path / "evaluation.json").read_text())
@@ -207,26 +202,16 @@ def test_half_a_file_is_as_good_as_none(config_file: Path, name: str) -> None:
     assert "Rust" in page_of(config_file)[1].words
 
 
-def test_a_year_of_nights_stays_small(config_file: Path) -> None:
+def test_a_year_of_nightly_runs_stays_small(config_file: Path) -> None:
     config = built(config_file)
-    for night in range(60):
-        path = version(config, f"202612{night % 28 + 1:02}-{night:02}1500-1a2b3c4d", "rust", steps=3000)
+    for day in range(60):
+        path = version(config, f"202612{day % 28 + 1:02}-{day:02}1500-1a2b3c4d", "rust", steps=3000)
         evaluated(config, path, "rust")
         decided(config, path, "rust")
     html, page = page_of(config_file)
     assert "and 41 older ones" in page.words
     assert html.count('<td title="') == 20 + 1 + 1, "Rust's newest, TypeScript's one, Python's one"
     assert len(html) < 100_000
-
-
-def test_the_script(config_file: Path) -> None:
-    command = [sys.executable, str(ROOT / "scripts" / "report.py"), "--config", str(config_file), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == {
-        "report": str(config_file.parent / "reports" / "index.html"),
-        "changed": True,
-        "problems": [],
-    }
 
 
 @given(st.floats(-1e6, 1e6), st.floats(0, 1e6), st.integers(2, 6))
@@ -239,31 +224,22 @@ def test_ticks_are_round_few_and_around_the_values(low: float, span: float, want
 
 
 @pytest.mark.parametrize(
-    ("losses", "said"),
+    ("losses", "title"),
     [
         ([[1, 2.5]], "from 2.500 to 2.500"),
         ([[1, 2.0], [2, 2.0]], "from 2.000 to 2.000"),
         ([[1, 2.0], [2, math.nan], [3, 1.0]], "from 2.000 to 1.000"),
+        ([[step, 2.0] for step in range(1, 5001)], "over 5000 steps"),
+        ([], None),
+        ([[1, math.inf]], None),
     ],
 )
-def test_curves_of_few_or_bad_points(losses: list, said: str) -> None:
-    assert said in figures.loss_curve(losses)
+def test_curves_of_few_bad_or_many_points(losses: list, title: str | None) -> None:
+    svg = figures.loss_curve(losses)
+    assert svg is None if title is None else title in svg
+    assert svg is None or len(re.search(r'points="([^"]*)"', svg)[1].split()) <= 240
 
 
-def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
-    svg = figures.loss_curve([[step, 2.0] for step in range(1, 5001)])
-    assert len(re.search(r'points="([^"]*)"', svg)[1].split()) <= 240
-    assert "step 5000" in svg
-
-
-def test_a_curve_without_points_is_none() -> None:
-    assert figures.loss_curve([]) is None
-    assert figures.loss_curve([[1, math.inf]]) is None
-    assert figures.intervals([], "x") is None
-    assert figures.spread([("a", math.nan)], "x") is None
-
-
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 20, allow_nan=False), min_size=1, max_size=2000))
 def test_a_curve_stays_within_its_frame(values: list[float]) -> None:
     svg = figures.loss_curve([[step, value] for step, value in enumerate(values, 1)])

@@ -27,9 +27,9 @@ from specialists.commits.layout import owner_emails
 from specialists.commits.message import coauthors
 from specialists.commits.store import Entry, Store, choose
 from specialists.config import Config, Language, Problem, fingerprint
+from specialists.pipeline import code
 from specialists.records import Record, iso, make_record
 from specialists.secrets import Rules, redact, scrub
-from specialists.sources import code
 from specialists.tools import known_tools
 
 SURE = 0.75  # of the limit: an estimate below needs no exact count
@@ -79,7 +79,10 @@ class Miner:
 
     def _key(self) -> str:
         """A fingerprint of everything but the commit that decides a verdict."""
-        ours = [zlib.crc32(path.read_bytes()) for path in map(Path, code("mine-repos"))]
+        ours = [
+            zlib.crc32(path.read_bytes())
+            for path in map(Path, code("mine-repos", "commits", "code", "secrets", "synthetic"))
+        ]
         plain = {**vars(self.language), "training": self.limit, "repositories": None, "wanted": None}
         counter = "estimate" if isinstance(self.counter, Estimate) else self.counter.fingerprint
         return fingerprint(ours, plain, self.config.mining, self.config.secrets, self.tools, counter)

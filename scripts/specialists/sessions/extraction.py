@@ -13,6 +13,7 @@ from typing import Any
 from specialists.agent import system_prompt
 from specialists.chat import Chat, token_counter
 from specialists.config import Config, Language, fingerprint
+from specialists.pipeline import code
 from specialists.records import iso, line_of, make_record, read_records, write_json
 from specialists.secrets import SECRET, Rules, clean
 from specialists.sessions.chat import Step, Turn, turns
@@ -22,7 +23,6 @@ from specialists.sessions.paths import ProjectPaths
 from specialists.sessions.session_cache import SessionCache
 from specialists.sessions.spool import Spool
 from specialists.sessions.windows import Packer, Unit, step_unit, user_unit
-from specialists.sources import code
 from specialists.tools import infer_schemas, known_tools
 
 COPY = "copy of another session"
@@ -101,7 +101,7 @@ class Extractor:
 
     def _key(self) -> str:
         """A hash over everything but the session that decides what it gives."""
-        ours = [Path(file).read_bytes() for file in code("extract-training-data")]
+        ours = [Path(file).read_bytes() for file in code("extract-training-data", "sessions", "secrets")]
         counter = self._counter.fingerprint if isinstance(self._counter, Chat) else "estimate"
         languages = [
             {**vars(language), "training": language.training.max_length} for language in self.config.languages.values()
