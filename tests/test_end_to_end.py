@@ -117,5 +117,5 @@ def test_an_agent_of_an_adapter_that_is_not_served_fails_and_the_doctor_says_why
     done = run_agent(program, served, "mine")
     assert "The model `build-ts` does not exist" in done.stdout + done.stderr
     agents = checks(served)["agents"]
-    assert agents.state == "fail" and "agent mine: the server does not know build-ts" in agents.says
-    assert "no version of it is promoted, its newest version's verdict is hold" in agents.says
+    assert agents.state == "fail" and "agent mine: nothing answers to build-ts" in agents.says
+    assert "no version is promoted (verdict: hold)" in agents.says

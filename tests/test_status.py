@@ -16,9 +16,7 @@ from specialists.reporting.status import age, as_text, cost, next_step, server_s
 from test_server import with_serving
 
 NAME = "20261123-091500-1a2b3c4d"
-
-
-SERVER = {"url": "http://127.0.0.1:8000", "models": None, "problem": None}
+COUNTS = {"session": 24, "commit": 12, "synthetic": 0}
 
 
 def reason(config: Config) -> str | None:
@@ -28,7 +26,7 @@ def reason(config: Config) -> str | None:
 def whole(config_file: Path) -> tuple[Config, Path]:
     """Rust built, trained, evaluated and promoted."""
     config = load_config(config_file)
-    examples(config, "rust", {"session": 24, "commit": 12, "synthetic": 0})
+    examples(config, "rust", COUNTS)
     path = version(config, NAME, "rust")
     evaluated(config, path, "rust")
     decided(config, path, "rust")
@@ -38,9 +36,9 @@ def whole(config_file: Path) -> tuple[Config, Path]:
 def test_each_state_of_the_pipeline_has_its_reason(config_file: Path) -> None:
     config = load_config(config_file)
     assert reason(config) == "build examples: there are none yet"
-    examples(config, "rust", {"session": 0, "commit": 0, "synthetic": 0})
+    examples(config, "rust", dict.fromkeys(COUNTS, 0))
     assert reason(config) is None, "nothing to train"
-    examples(config, "rust", {"session": 24, "commit": 12, "synthetic": 0})
+    examples(config, "rust", COUNTS)
     assert reason(config) == "train: never trained"
     path = version(config, NAME, "rust")
     assert reason(config) == "evaluate: not evaluated yet"
@@ -48,8 +46,11 @@ def test_each_state_of_the_pipeline_has_its_reason(config_file: Path) -> None:
     assert reason(config) == "promote: the verdict was not acted on yet"
     decided(config, path, "rust")
     assert reason(config) is None
-    examples(config, "rust", {"session": 30, "commit": 12, "synthetic": 0})
+    examples(config, "rust", {**COUNTS, "session": 30})
     assert reason(config) == "train: rows changed (36 -> 42) (the last one took 13 min, 3.0 GiB)"
+
+
+BASE, OTHER = 'model = "./base"', ["the base model, base.dtype or the training code changed"]
 
 
 @pytest.mark.parametrize(
@@ -57,17 +58,9 @@ def test_each_state_of_the_pipeline_has_its_reason(config_file: Path) -> None:
     [
         ("", "\n[training]\nepochs = 1", ["training.epochs 3.0 -> 1.0"]),
         ("", "\n[training.rust]\nr = 8\nalpha = 32", ["training.r 16 -> 8", "training.alpha 16 -> 32"]),
-        (
-            "",
-            "\n[training]\ntargets = ['mlp']",
-            ["training.targets ['attention', 'linear_attention', 'mlp'] -> ['mlp']"],
-        ),
-        ('model = "./base"', 'model = "Org/Other"', ["the base model, base.dtype or the training code changed"]),
-        (
-            'model = "./base"',
-            'model = "./base"\ndtype = "float32"',
-            ["the base model, base.dtype or the training code changed"],
-        ),
+        ("", "\n[training]\ntargets = ['mlp']", ["training.targets ['attention', 'linear_attention", "-> ['mlp']"]),
+        (BASE, 'model = "Org/Other"', OTHER),
+        (BASE, f'{BASE}\ndtype = "float32"', OTHER),
         ("", "\n[training]\ncheckpoint_steps = 7", []),
         ("", "\n[evaluation]\ngain = 0.5", ["evaluate: held-out rows, incumbent or [evaluation] changed"]),
         ("", "\n[serving]\nport = 9000", []),
@@ -89,27 +82,24 @@ def test_new_held_out_rows_and_a_new_incumbent(config_file: Path) -> None:
     evaluated(config, path, "rust")
     decided(config, path, "rust")
     assert reason(config) is None
-    newer = version(config, "20261124-091500-1a2b3c4d", "rust")
-    evaluated(config, newer, "rust")
+    evaluated(config, version(config, "20261124-091500-1a2b3c4d", "rust"), "rust")
     adapters.adapter_folder(config, config.language("rust")).point("current", None)
     assert reason(config).startswith("evaluate: held-out rows")
 
 
 def test_the_table_and_the_data(config_file: Path) -> None:
+    config_file.write_text(config_file.read_text() + "\n[training.swift]\nr = 7\n")
     config = built(config_file)
-    state = status(config, {**SERVER, "models": {"base": "", "build-rust": ""}})
+    server = {"url": "http://127.0.0.1:8000", "models": {"base": "", "build-rust": ""}, "problem": None}
+    state = status(config, server)
     rust, ts = state["languages"]["rust"], state["languages"]["ts"]
-    assert (rust["train"], rust["verdict"], rust["current"]) == (
-        {"session": 24, "commit": 12, "synthetic": 0},
-        "promote",
-        NAME,
-    )
+    assert (rust["train"], rust["verdict"], rust["current"]) == (COUNTS, "promote", NAME)
     assert (ts["verdict"], ts["current"], ts["served"], rust["served"]) == ("hold", None, False, True)
     text = as_text(state)
-    assert "Ruby: train: never trained" in text
-    assert "models" not in text and "base, build-rust" in text
+    assert "Ruby: train: never trained" in text and "base, build-rust" in text
     row = next(line for line in text.splitlines() if line.startswith("Rust"))
     assert " ".join(row.split()) == "Rust 24 12 0 36 of 3-50 9 2026-11-23 09:15 promote newest adapter"
+    assert "swift" not in state["languages"] and "Wrong or missing: training.swift.r" in text
     assert "server" not in status(config), "nobody asked"
 
 
@@ -117,9 +107,7 @@ def test_the_table_and_the_data(config_file: Path) -> None:
     ("models", "expected", "problem"),
     [({"base": "x", "build-rust": "y"}, True, None), ({"other": "z"}, False, "answered by another server")],
 )
-def test_what_runs_at_the_address(
-    config_file: Path, models: dict[str, str], expected: bool, problem: str | None
-) -> None:
+def test_what_runs_at_the_address(config_file: Path, models: dict, expected: bool, problem: str | None) -> None:
     with answering(lambda _path, _body: models_answer(models)) as port:
         config = load_config(with_serving(config_file, f"port = {port}"))
         found = server_state(config)
@@ -128,27 +116,10 @@ def test_what_runs_at_the_address(
     assert server_state(config) == {"url": f"http://127.0.0.1:{port}", "models": None, "problem": None}
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (754, "13 min"), (9000, "2.5 h")]
-)
-def test_durations_as_a_person_says_them(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
-
-
-def test_costs_and_ages_of_incomplete_manifests() -> None:
-    assert cost({}) is None
-    assert cost({"seconds": 3}) == "3 s"
-    assert cost({"peak_memory_bytes": 1 << 29}) == "0.5 GiB"
-    assert age(NAME) == "2026-11-23 09:15"
-    assert age("mine") == "mine"
-
-
-def test_mistakes_of_the_configuration_are_in_the_data(config_file: Path) -> None:
-    config_file.write_text(config_file.read_text() + "\n[training.rust]\nr = 7\n")
-    state = status(load_config(config_file))
-    assert "rust" not in state["languages"]
-    assert any("training.rust.r" in finding for finding in state["findings"])
-    assert "training.rust.r" in as_text(state)
+def test_durations_costs_and_ages_as_a_person_says_them() -> None:
+    assert [duration(seconds) for seconds in (0.4, 89, 90, 754, 9000)] == ["0 s", "89 s", "2 min", "13 min", "2.5 h"]
+    assert (cost({}), cost({"seconds": 3}), cost({"peak_memory_bytes": 1 << 29})) == (None, "3 s", "0.5 GiB")
+    assert (age(NAME), age("mine")) == ("2026-11-23 09:15", "mine")
 
 
 def test_the_script_changes_nothing(config_file: Path, tmp_path: Path) -> None:
