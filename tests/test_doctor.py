@@ -45,14 +45,9 @@ def healthy(config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     set_template(config, Chat.load(config.base.model).fingerprint)
     configure(config)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    program(tmp_path / "bin" / "opencode", "true")
+    write(tmp_path / "bin" / "opencode", "#!/bin/sh\n")
+    (tmp_path / "bin" / "opencode").chmod(0o755)
     return load_config(config_file)
-
-
-def program(path: Path, body: str) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{body}\n")
-    path.chmod(0o755)
 
 
 def set_template(config: Config, fingerprint: str) -> None:
@@ -215,9 +210,6 @@ def test_a_check_that_falls_over_is_a_failed_check(healthy: Config, monkeypatch:
     assert (check.state, check.says) == ("fail", "cannot be looked at: ZeroDivisionError: division by zero")
 
 
-# what opencode sends
-
-
 def with_rows(config: Config, tools: list[dict]) -> None:
     messages = [{"role": "system", "content": system_prompt(config.language("rust"))}, {"role": "user", "content": "x"}]
     source = {"kind": "session", "time": "2026-05-01T10:00:00Z", "session": "ses_1"}
@@ -251,20 +243,13 @@ def test_tools_of_rows_against_tools_of_opencode(healthy: Config, now: list[dict
 
 def test_a_newer_opencode_than_the_captured_one(healthy: Config, tmp_path: Path) -> None:
     captured(healthy)
-    (old,) = healthy.databases()
-    new = History(tmp_path / "new.db")
-    new.session("ses_2")
-    for path, version, milliseconds in ((old, "1.17.0", 1), (new.path, "1.19.2", 2)):
-        with sqlite3.connect(path) as database:
-            values = [version, milliseconds, milliseconds]
-            database.execute("UPDATE session SET version = ?, time_created = ?, time_updated = ?", values)
+    History(tmp_path / "new.db").session("ses_2")
+    for path, version, time_ in (("opencode.db", "1.17.0", 1), ("new.db", "1.19.2", 2)):
+        with sqlite3.connect(tmp_path / path) as database:
+            database.execute("UPDATE session SET version = ?, time_created = ?", [version, time_])
     edit(healthy, '"./opencode.db"', '"./new.db", "./opencode.db"')
     (check,) = of(load_config(healthy.path), "sent prompt")
     assert check.says == "captured from opencode 1.18.33; your newest session is of 1.19.2"
-    assert check.fix == "doit tools"
-
-
-# the machine
 
 
 def test_a_full_disk_libraries_that_are_missing_or_others_no_git(

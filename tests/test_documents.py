@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import os
 import re
@@ -13,7 +12,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from click.testing import CliRunner
@@ -100,17 +98,10 @@ def test_messages_are_those_of_the_code(message: str) -> None:
     assert [part for part in parts if len(part) >= 4 and part not in CODE] == []
 
 
-@pytest.fixture(scope="module")
-def generate() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_reference_is_up_to_date_and_has_every_key_with_its_default(generate: ModuleType) -> None:
-    text = generate.reference()
-    assert generate.TARGET.read_text(encoding="utf-8") == text, "run `python docs/generate.py`"
+def test_the_reference_is_up_to_date_and_has_every_key_with_its_default() -> None:
+    generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+    text = generate["reference"]()
+    assert generate["TARGET"].read_text(encoding="utf-8") == text, "run `python docs/generate.py`"
     for row in (
         "| `port` | a whole number, at least 1 | `8000` | Port. |",
         "| `adapter` | a string | **needed** | Name of the adapter and of the opencode agent. |",

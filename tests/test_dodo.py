@@ -38,17 +38,10 @@ gradient_checkpointing = false
 max_length = 4096
 [serving]
 port = 9
-[languages.rust]
-adapter = "build-rust"
-extensions = [".rs"]
-commands = ["cargo"]
-wanted = [2, 20]
-[languages.python]
-adapter = "build-python"
-extensions = [".py"]
-commands = ["pytest"]
-wanted = [2, 20]
 """
+for NAME, ENDING, COMMAND in (("rust", ".rs", "cargo"), ("python", ".py", "pytest")):
+    CONFIG += f'[languages.{NAME}]\nadapter = "build-{NAME}"\nextensions = ["{ENDING}"]\ncommands = ["{COMMAND}"]\n'
+    CONFIG += "wanted = [2, 20]\n"
 WORK = {"rust": ("src/lib.rs", "fn {}() {{}}", "cargo test"), "python": ("app.py", "def {}(): pass", "pytest -q")}
 
 
@@ -153,44 +146,37 @@ def test_canaries_of_the_history_and_of_commits_reach_nothing(pipeline: Path, tm
     history = History(folder / "opencode.db", schema="")
     history.numbers, history.clock = count(1000), count(START + 10**9, 1000)
     root = "/home/kim/src/demo"
-    for number, (request, output, old, new, path) in enumerate(
-        [
-            (f"Use {token} to log in", "ok", "a", "b", "x.py"),  # what the owner typed
-            ("Show the environment", f"AWS_ACCESS_KEY_ID={key}\n", "a", "b", "x.py"),  # what a command printed
-            ("Set the password", "ok", "pass", f'password = "{password}"', "x.py"),  # what the model wrote
-            ("Take it out again", "ok", f'password = "{password}"', "pass", "x.py"),
-            ("Name a file", "ok", "a", "b", f"{token}.py"),
-        ]
-    ):
+    turns = [
+        (f"Use {token} to log in", "ok", "a", "b", "x.py"),  # what the owner typed
+        ("Show the environment", f"AWS_ACCESS_KEY_ID={key}\n", "a", "b", "x.py"),  # what a command printed
+        ("Set the password", "ok", "pass", f'password = "{password}"', "x.py"),  # what the model wrote
+        ("Name a file", "ok", "a", "b", f"{token}.py"),
+    ]
+    for number, (request, output, old, new, path) in enumerate(turns):
         session = history.session(f"ses_canary_{number}", title=f"about {token}")
         asked = history.user(session, request)
-        parts = edit(f"{root}/{path}", old, new), bash("cat .env && pytest", output)
-        for part in parts:
+        for part in (edit(f"{root}/{path}", old, new), bash("cat .env && pytest", output)):
             history.assistant(session, asked, part, finish="tool-calls")
-        history.assistant(session, asked, text(f"Done, {'see ' + key if number == 1 else 'all of it'}."))
+        history.assistant(session, asked, text(f"Done, see {key}."))
     functions = "".join(f"def work_{number}(x):\n    return x + {number}\n\n\n" for number in range(4))
-    make(
-        folder / "repo",
-        [
-            Made("Add the work", {"app.py": functions}),
-            Made(f"Rotate the token {token} for good", {"app.py": functions.replace("x + 1", "x - 1")}),
-            Made(
-                "Read the key from here", {"app.py": functions.replace("x + 1", f'connect(x, password="{password}")')}
-            ),
-            Made("Subtract in the second one", {"app.py": functions.replace("x + 1", "x - 11")}),
-            Made("Put the login in a file", {f"{key}.py": functions}),
-            Made("Multiply numbers in a helper of its own", {"helper.py": "def multiply(x, y):\n    return x * y\n"}),
-        ],
-    )
+    changes = {
+        "Add the work": functions,
+        f"Rotate the token {token} for good": functions.replace("x + 1", "x - 1"),
+        "Read the key from here": functions.replace("x + 1", f'connect(x, password="{password}")'),
+        "Subtract in the second one": functions.replace("x + 1", "x - 11"),
+    }
+    commits = [Made(title, {"app.py": code}) for title, code in changes.items()]
+    make(folder / "repo", [*commits, Made("Put the login in a file", {f"{key}.py": functions})])
     change(folder, 'commands = ["pytest"]', 'commands = ["pytest"]\nrepositories = ["./repo"]\nsynthetic = true')
     change(folder, 'extensions = [".py"]', 'extensions = [".py"]\ngrammar = "tree_sitter_python"')
     done = doit(folder, "train:python", "report")
     assert done.returncode == 0, done.stdout + done.stderr
-    written = [path for name in ("data", "adapters", "reports") for path in (folder / name).rglob("*")]
-    assert sum((folder / f"data/{kind}/python.jsonl").stat().st_size > 0 for kind in ("sessions", "commits")) == 2
-    texts = [path.read_bytes() for path in written if path.is_file()] + [(done.stdout + done.stderr).encode()]
-    for canary in CANARIES:
-        assert not [content for content in texts if canary.encode() in content]
+    assert all((folder / f"data/{kind}/python.jsonl").stat().st_size for kind in ("sessions", "commits"))
+    written = [
+        path for name in ("data", "adapters", "reports") for path in (folder / name).rglob("*") if path.is_file()
+    ]
+    texts = [*(path.read_bytes() for path in written), (done.stdout + done.stderr).encode()]
+    assert not [canary for canary in CANARIES for content in texts if canary.encode() in content]
     check = [sys.executable, str(ROOT / "scripts" / "check-secrets.py"), "--config", str(folder / "specialists.toml")]
     assert subprocess.run(check, check=False).returncode == 0
     (folder / "data" / "planted.txt").write_text(f"token = {token}")
@@ -205,7 +191,7 @@ def test_a_kill_during_training_changes_no_byte(pipeline: Path, tmp_path: Path) 
 
     command = [sys.executable, "-m", "doit", "train:rust"]
     process = subprocess.Popen(command, env=environment(killed), cwd=ROOT, start_new_session=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not list(killed.glob("adapters/build-rust/.building-*/checkpoint-4/complete")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.005)
