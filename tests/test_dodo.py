@@ -17,7 +17,7 @@ from conftest import ROOT
 from git_repositories import Made, make
 from opencode_rows import START, History, bash, edit, text
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 CONFIG = """
 [owner]
@@ -133,7 +133,7 @@ def test_a_nightly_run_after_another(pipeline: Path, tmp_path: Path) -> None:
     assert "build-python" not in grown.stdout + grown.stderr
 
     (folder / ".doit.sqlite").unlink()  # doit's state is never trusted alone: without it nothing is trained again
-    assert doit(folder).returncode == 0
+    assert doit(folder, "train").returncode == 0
     assert [len(versions(folder, f"build-{language}")) for language in WORK] == [2, 1]
 
 
