@@ -112,25 +112,26 @@ def task_assemble():
 def task_train():
     """Train a language's adapter when its examples or its training parameters changed."""
     for name, language in LANGUAGES.items():
-        trained = (adapters.is_trained, [CONFIG, language])
-        yield step("train", language, file_dep=[CONFIG.rows("train", name)], uptodate=[trained])
+        rows = [CONFIG.rows("train", name)]
+        yield step("train", language, file_dep=rows, uptodate=[lambda of=language: adapters.is_trained(CONFIG, of)])
 
 
 def task_evaluate():
     """Measure a new adapter against the base on held-out work: promote, hold or block."""
     for name, language in LANGUAGES.items():
         needs = {"file_dep": [CONFIG.rows("heldout", name)], "task_dep": [f"train:{name}"]}
-        yield step("evaluate", language, **needs, uptodate=[(adapters.is_evaluated, [CONFIG, language])])
+        yield step("evaluate", language, **needs, uptodate=[lambda of=language: adapters.is_evaluated(CONFIG, of)])
 
 
 def task_promote():
     """Act on the verdict: a promoted adapter is served from now on, otherwise nothing changes."""
 
-    def decided(task, language):
-        return not (task.options or {}).get("force") and adapters.is_decided(CONFIG, language)
-
     for name, language in LANGUAGES.items():
-        needs = {"task_dep": [f"evaluate:{name}"], "uptodate": [(decided, [language])]}
+
+        def decided(task, language=language):
+            return not (task.options or {}).get("force") and adapters.is_decided(CONFIG, language)
+
+        needs = {"task_dep": [f"evaluate:{name}"], "uptodate": [decided]}
         yield step("promote", language, params=[option("force"), option("reason")], **needs)
 
 
