@@ -128,7 +128,7 @@ class Config:
         return [path for path in dict.fromkeys(found) if path.name not in self.unlearned.repositories]
 
     def missing_repositories(self, name: str) -> list[str]:
-        """What is said of repositories of a language that are not there, as `doit check` does."""
+        """What is said of repositories of a language that are not there, as `doit doctor` does."""
         where = f"languages.{name}.repositories"
         return [f"{self.path}: {finding}" for finding in self.findings if finding.key == where]
 
