@@ -50,10 +50,6 @@ def reading(language) -> dict:
     return {**mine, f"training.{language.name}.max_length": language.training.max_length}
 
 
-def unlearned() -> dict:
-    return keys(CONFIG.unlearned, "unlearned")
-
-
 def base() -> str:
     return adapters.base_fingerprint(CONFIG.base.model, CONFIG.base.revision)
 
@@ -64,7 +60,8 @@ def task_extract():
     def describe():
         databases = {str(path): database_state(path) for path in CONFIG.databases()}
         tools = {"data/opencode-tools.json": file_state(CONFIG.tools_file)}
-        settings = {**keys(CONFIG.opencode, "opencode"), **keys(CONFIG.secrets, "secrets"), **unlearned()}
+        settings = {**keys(CONFIG.opencode, "opencode"), **keys(CONFIG.secrets, "secrets")}
+        settings["owner.exclude"] = CONFIG.owner.exclude
         for language in CONFIG.languages.values():
             settings |= reading(language)
         return {**databases, **tools, **settings, "the base model": base()}
@@ -80,7 +77,7 @@ def task_extract():
 def from_repositories(language, folder: str, name: str) -> dict:
     def describe():
         states = {str(path): repository_state(path) for path in CONFIG.repositories(language.name)}
-        settings = {**keys(CONFIG.owner, "owner"), **keys(CONFIG.mining, "mining"), **unlearned()}
+        settings = {**keys(CONFIG.owner, "owner"), **keys(CONFIG.mining, "mining")}
         settings |= {**keys(CONFIG.secrets, "secrets"), **keys(CONFIG.endpoint, "endpoint"), **reading(language)}
         grammar = {f"grammar {language.grammar}": bool(find_spec((language.grammar or "sys").partition(":")[0]))}
         tools = {"data/opencode-tools.json": file_state(CONFIG.tools_file)}
@@ -109,23 +106,11 @@ def task_augment():
             yield from_repositories(language, "synthetic", "augment")
 
 
-def task_replay():
-    """Ask the base model general prompts: answers to train on, not to forget; used with `[assembly] replay` above 0."""
-    yield {"name": None, "doc": task_replay.__doc__}
-    for name in CONFIG.languages:
-        yield {
-            "name": name,
-            "actions": script("replay", "--language", name),
-            "file_dep": [*code("replay"), str(ROOT / "scripts/specialists/general_prompts.txt")],
-            "targets": [CONFIG.rows("replay", name)],
-            "uptodate": [Unchanged(lambda: keys(CONFIG.endpoint, "endpoint"))],
-        }
-
-
 def task_assemble():
     """Join a language's examples: deduplicated, split by time, between min_examples and max_examples."""
     for name, language in CONFIG.languages.items():
         settings = {**keys(CONFIG.assembly, "assembly"), f"languages.{name}.max_examples": language.max_examples}
+        settings["owner.exclude"] = CONFIG.owner.exclude
         settings[f"languages.{name}.min_examples"] = language.min_examples
         yield {
             "name": name,
@@ -276,16 +261,6 @@ def task_tools():
 def task_check_secrets():
     """Look for secrets in everything that was built; fails when one is found."""
     return {"basename": "check-secrets", "actions": script("check-secrets"), "uptodate": [False]}
-
-
-def task_unlearn():
-    """Take work back: `doit unlearn --session ID --commit SHA --repository NAME`; rows and versions go."""
-
-    def unlearn(**named: list[str]):
-        options = [part for name, values in named.items() for value in values for part in (f"--{name}", value)]
-        return pipeline.run(pipeline.command(CONFIG, "unlearn", *options))
-
-    return {"actions": [unlearn], "params": options("session", "commit", "repository", kind=list), "uptodate": [False]}
 
 
 def task_demo():

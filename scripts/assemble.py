@@ -59,9 +59,12 @@ def main(
 
 def _assembled(config: Config, language: Language, sources: dict[str, Path], heldout: Path) -> Dataset:
     from specialists.dataset.assembly import assemble, known_ledger, read_rows
+    from specialists.exclusion import Exclusion
 
+    exclusion = Exclusion(config)
     files = progress(sources.values(), "read")
-    rows = [row for path in files for row in read_rows(path, language.name, config.unlearned)]
+    rows = [row for path in files for row in read_rows(path, language.name, exclusion)]
+    exclusion.check()
     return assemble(
         rows, known_ledger(_ledger_file(heldout)), (language.min_examples, language.max_examples), config.assembly
     )
@@ -109,7 +112,7 @@ def _summary(
 
     def by_kind(some: list[Row]) -> dict[str, int]:
         counts = Counter(row.kind for row in some)
-        return {kind: counts[kind] for kind in KINDS if kind != "replay" or counts[kind]}
+        return {kind: counts[kind] for kind in KINDS}
 
     return {
         "step": "assemble",

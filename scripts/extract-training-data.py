@@ -55,6 +55,7 @@ def main(
     extractor = Extractor(config, languages, output or config.paths.data / "sessions")
     for session in progress(extractor.read(list(databases)), "sessions"):
         extractor.add(session)
+    extractor.exclusion.note()
     summary = extractor.finish()
     say(_table(extractor.totals, languages))
     finish(summary, as_json, extractor.totals.problems)

@@ -132,7 +132,7 @@ def train(config: Config, language: Language, rows_file: Path, folder: AdapterFo
 
 
 def clusters(rows: list[Record]) -> dict[str, list[str]]:
-    """Ids of the rows by session or commit: what `doit unlearn` looks a version up by, and `doit why` compares."""
+    """Ids of the rows by session or commit: what an excluded session or commit is looked up by."""
     ids: dict[str, list[str]] = {}
     for row in rows:
         ids.setdefault(cluster_of(row), []).append(row["id"])

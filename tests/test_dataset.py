@@ -16,7 +16,7 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from specialists.agent import TOOLS
-from specialists.config import Assembly, Problem, Unlearned
+from specialists.config import Assembly, Problem
 from specialists.dataset.assembly import Dataset, assemble, read_rows, split
 from specialists.dataset.duplicates import jaccard, shingles
 from specialists.records import Record, make_record, read_records, tool_call, write_records
@@ -145,14 +145,6 @@ def test_synthetic_rows_stay_when_the_commit_that_they_were_made_at_is_held_out(
     assert Counter(r.kind for r in dataset.train) == {"commit": 6, "synthetic": 3}
 
 
-def test_replay_is_a_share_of_all_and_never_held_out(tmp_path: Path) -> None:
-    work = [row(number, day=number) for number in range(10)]
-    answers = [row(f"r{number}", "replay", day=99, repository="replay") for number in range(10)]
-    dataset = run(tmp_path, work + answers, heldout=0.2, heldout_clusters=0, replay=0.2)
-    assert Counter(r.kind for r in dataset.train) == {"session": 8, "replay": 2}
-    assert {r.kind for r in dataset.heldout} == {"session"}
-
-
 def test_too_much_is_cut_to_the_best_with_a_share_for_each(tmp_path: Path) -> None:
     giant = [row(f"g{n}", cluster="giant", day=50) for n in range(30)]
     dead = [row(f"d{n}", "commit", survives=0.0) for n in range(30)]
@@ -213,12 +205,6 @@ def test_bad_rows_are_named(tmp_path: Path, line: str, message: str) -> None:
     (tmp_path / "all.jsonl").write_text(line + "\n")
     with pytest.raises(Problem, match=message.replace(".", r"\.").replace("(", r"\(")):
         read_rows(tmp_path / "all.jsonl", "rust")
-
-
-def test_what_was_taken_back_is_not_read(tmp_path: Path) -> None:
-    write_records(tmp_path / "a.jsonl", [row(1), row(2), row(3, "commit")])
-    unlearned = Unlearned(sessions=("session-1",), commits=("commit-3",))
-    assert [r.cluster for r in read_rows(tmp_path / "a.jsonl", "rust", unlearned)] == ["session-2"]
 
 
 def _script(config_file: Path, *arguments: str):

@@ -91,28 +91,6 @@ def test_endpoint_and_model_go_together(more, config_file) -> None:
     assert result.exit_code == 1 and "go together" in result.output
 
 
-def test_general_prompts_are_answered_once_and_kept_without_an_endpoint(config_file, endpoint) -> None:
-    replay = importlib.import_module("replay")
-    endpoint.answer = lambda question: f"What I know of {question}"
-    command = ["--config", str(config_file), "--language", "ruby", "--json", "--model", "base"]
-    first = CliRunner().invoke(replay.main, [*command, "--endpoint", endpoint.url])
-    prompts = replay.PROMPTS.read_text().splitlines()
-    assert first.exit_code == 0 and json.loads(first.stdout)["examples"] == len(prompts) == len(endpoint.asked)
-    path = config_file.parent / "data" / "replay" / "ruby.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    assert {(row["language"], row["source"]["kind"], row["source"]["model"]) for row in rows} == {
-        ("ruby", "replay", "base")
-    }
-    again = CliRunner().invoke(replay.main, [*command, "--endpoint", endpoint.url])
-    assert again.exit_code == 0 and len(endpoint.asked) == len(prompts)
-    before = path.read_bytes()
-    (path.parent / ".answers.json").unlink()
-    gone = CliRunner().invoke(replay.main, [*command, "--endpoint", "http://127.0.0.1:9/v1"])
-    assert gone.exit_code == 3 and "rows of earlier runs are kept" in gone.stderr and path.read_bytes() == before
-    none = CliRunner().invoke(replay.main, command)
-    assert none.exit_code == 1 and "an endpoint (http://…/v1) and a model go together" in none.output
-
-
 def mine(config: Path, folder: Path, output: Path, code: int = 0) -> tuple[list[dict], dict]:
     arguments = ["--config", str(config), "--language", "python", "--repository", str(folder), "--output", str(output)]
     result = CliRunner().invoke(importlib.import_module("mine-repos").main, [*arguments, "--json"])

@@ -108,11 +108,9 @@ ENDS = {
     "doit doctor": (1, "no grammar for Go: tree_sitter_go"),
     "doit check": (1, "languages.go.repositories: ~/src/*-go: not there"),
     "doit train:go": (0, "build-go: no examples, nothing to train"),
-    "doit replay:rust": (1, "[endpoint] url and model"),
     "python scripts/configure-opencode.py --check": (0, "up to date"),  # README had it merged
 }
 COMMANDS = [command for _document, command in commands() if not " ".join(words_of(command)).startswith(NOT_HERE)]
-COMMANDS.sort(key=lambda command: "doit unlearn" in command)  # last: it removes what the others show
 
 
 @pytest.mark.parametrize("command", COMMANDS)

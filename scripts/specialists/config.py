@@ -16,6 +16,7 @@ import os
 import re
 import tomllib
 import typing
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -65,38 +66,6 @@ class ConfigError(Problem):
 
 
 @dataclass(frozen=True)
-class Unlearned:
-    """What `doit unlearn` was told never to learn from again; kept beside the configuration, because data/ may go."""
-
-    sessions: tuple[str, ...] = ()
-    commits: tuple[str, ...] = ()
-    repositories: tuple[str, ...] = ()  # folder names
-
-    def covers(self, source: dict[str, Any]) -> bool:
-        """Whether a record with this `source` is to be unlearned."""
-        return (
-            source.get("session") in self.sessions
-            or source.get("repository") in self.repositories
-            or source.get("commit") in self.commits
-        )
-
-    @staticmethod
-    def file(config_path: Path) -> Path:
-        """Where it stands."""
-        return config_path.with_suffix(".unlearned.json")
-
-    @classmethod
-    def load(cls, config_path: Path) -> Unlearned:
-        """Raises Problem for a file that cannot be read: what was to be unlearned must not come back by accident."""
-        path = cls.file(config_path)
-        try:
-            known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-            return cls(**{name: tuple(map(str, values)) for name, values in known.items()})
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise Problem(f"{path}: cannot be read ({error}); restore it or correct it") from None
-
-
-@dataclass(frozen=True)
 class Config:
     path: Path
     paths: Paths
@@ -111,7 +80,6 @@ class Config:
     serving: Serving
     languages: dict[str, Language]
     findings: tuple[Finding, ...] = ()  # what is wrong without stopping everything
-    unlearned: Unlearned = Unlearned()
 
     def language(self, name: str) -> Language:
         """The language of that name; raises Problem when there is none, or when its table has a mistake."""
@@ -124,7 +92,8 @@ class Config:
     def repositories(self, name: str) -> list[Path]:
         """Existing repositories of a language, patterns expanded, each once, in the order of the configuration."""
         found = (path for pattern in self.languages[name].repositories for path in expand_repositories(pattern))
-        return [path for path in dict.fromkeys(found) if path.name not in self.unlearned.repositories]
+        excluded = self.owner.exclude
+        return [path for path in dict.fromkeys(found) if not named_by(excluded, f"repository {path.name}")]
 
     def missing_repositories(self, name: str) -> list[str]:
         """What is said of repositories of a language that are not there, as `doit check` does."""
@@ -132,7 +101,7 @@ class Config:
         return [f"{self.path}: {finding}" for finding in self.findings if finding.key == where]
 
     def rows(self, folder: str, language: str) -> Path:
-        """Where the rows of a language lie: sessions, commits, synthetic, replay; train, heldout."""
+        """Where the rows of a language lie: sessions, commits, synthetic; train, heldout."""
         return self.paths.data / folder / f"{language}.jsonl"
 
     @property
@@ -143,6 +112,11 @@ class Config:
     def databases(self) -> list[Path]:
         """opencode databases to read, whether they exist or not."""
         return list(self.opencode.databases) or [default_database()]
+
+
+def named_by(entries: Iterable[str], name: str) -> bool:
+    """Whether an entry of `[owner] exclude` means that work: a repository by all of its name, others by a start."""
+    return any(name == entry or (name.startswith(entry) and not entry.startswith("repository ")) for entry in entries)
 
 
 def default_database() -> Path:
@@ -229,7 +203,7 @@ class _Reader:
         languages = {name: language for name, language in languages.items() if name not in broken}
         config = Config(path=self.path, **sections, languages=languages, findings=tuple(self.findings))
         findings = (*config.findings, *_missing(config))
-        return dataclasses.replace(config, findings=findings, unlearned=Unlearned.load(self.path))
+        return dataclasses.replace(config, findings=findings)
 
     def _languages(self) -> dict[str, Language]:
         tables = self.document.get("languages", {})
@@ -376,6 +350,8 @@ def _convert(value: Any, kind: Any, metadata: Any, folder: Path) -> Any:
         if not isinstance(value, list):
             raise ValueError(f"expected a list, got {value!r}")
         items = tuple(_convert(item, args[0], metadata, folder) for item in value)
+        if wrong := [item for item in items if metadata["form"] and not re.fullmatch(metadata["form"], item)]:
+            raise ValueError(f"expected {metadata['shown']}, got {', '.join(map(repr, wrong))}")
         for pattern in items if metadata.get("regex") else ():
             try:
                 re.compile(pattern)

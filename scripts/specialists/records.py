@@ -25,7 +25,7 @@ from specialists.config import Problem
 
 Record = dict[str, Any]
 
-SOURCES = {"session": "sessions", "commit": "commits", "synthetic": "synthetic", "replay": "replay"}
+SOURCES = {"session": "sessions", "commit": "commits", "synthetic": "synthetic"}
 """A row's `source.kind`, and the folder under data/ that such rows are written to; where two say the same the first
 stays."""
 
@@ -94,9 +94,16 @@ def cluster_of(record: Record) -> str:
 
 
 def source_of(cluster: str) -> dict[str, str]:
-    """The `source` that a cluster may have been named after: a session, or a repository and a commit."""
-    repository, _at, commit = cluster.rpartition("@")
-    return {"session": cluster, "repository": repository, "commit": commit}
+    """The `source` that a cluster is named after: a session, or a repository and a commit."""
+    repository, at, commit = cluster.rpartition("@")
+    return {"repository": repository, "commit": commit} if at else {"session": cluster}
+
+
+def names_of(source: dict[str, Any]) -> list[str]:
+    """What a row's `source` names, as `[owner] exclude` does."""
+    found = [source.get("session") or ""]
+    found += [f"{kind} {source[kind]}" for kind in ("commit", "repository") if source.get(kind)]
+    return [name for name in found if name]
 
 
 def read_records(path: Path) -> Iterator[Record]:

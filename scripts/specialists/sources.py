@@ -14,8 +14,7 @@ SCRIPTS = Path(__file__).resolve().parents[1]
 
 def example_files(config: Config, language: Language) -> dict[str, Path]:
     """The files that a language's examples are joined from, by folder: those of the sources that are in use."""
-    unused = {"synthetic": not language.synthetic, "replay": not config.assembly.replay}
-    used = [folder for folder in SOURCES.values() if not unused.get(folder)]
+    used = [folder for folder in SOURCES.values() if folder != "synthetic" or language.synthetic]
     return {folder: config.rows(folder, language.name) for folder in used}
 
 

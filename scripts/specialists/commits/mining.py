@@ -27,6 +27,7 @@ from specialists.commits.layout import owner_emails
 from specialists.commits.message import coauthors
 from specialists.commits.store import Entry, Store, choose
 from specialists.config import Config, Language, Problem, fingerprint
+from specialists.exclusion import Exclusion
 from specialists.records import Record, iso, make_record
 from specialists.secrets import Rules, redact, scrub
 from specialists.sources import code
@@ -35,7 +36,7 @@ from specialists.tools import known_tools
 SURE = 0.75  # of the limit: an estimate below needs no exact count
 
 INEXACT, TOO_LONG, SECRET = "not reproduced exactly", "too long", "secret in target"
-UNLEARNED, DUPLICATE, UNCHOSEN = "unlearned", "same change as another commit", "not among the best"
+EXCLUDED, DUPLICATE, UNCHOSEN = "excluded by the owner", "same change as another commit", "not among the best"
 
 Reword = Callable[[Record], tuple[str, str] | None]
 
@@ -70,6 +71,7 @@ class Miner:
         self.counter = token_counter(config.base.model, config.base.revision)
         self.estimate = Estimate()
         self.secrets = Rules.of(config)
+        self.exclusion = Exclusion(config)
         self.tools = known_tools(config) if config.mining.format == "agent" else []
         self.store = Store(store_file, self._key())
         self.result = Mined()
@@ -135,8 +137,8 @@ class Miner:
             candidate = rules.candidate(commit)
             if candidate is None:
                 continue
-            if commit.sha in self.config.unlearned.commits:
-                rules.lost[UNLEARNED] += 1
+            if self.exclusion.covers({"commit": commit.sha}):
+                rules.lost[EXCLUDED] += 1
             elif commit.sha in self._seen:
                 rules.lost[DUPLICATE] += 1
             else:
@@ -219,6 +221,7 @@ class Miner:
 
     def finish(self, most: int, reword: Reword | None = None, progress: Callable = lambda items, *_: items) -> Mined:
         """Choose the best `most` examples and load them; `reword(record)` may give another request and its style."""
+        self.exclusion.note()
         result = self.result
         unique: dict[str, Entry] = {}
         for row in sorted(self.rows, key=lambda row: (row.time, row.commit)):

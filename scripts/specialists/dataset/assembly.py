@@ -23,13 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from specialists.agent import NEW_CODE, without_line_numbers
-from specialists.config import Assembly, Problem, Unlearned
+from specialists.config import Assembly, Problem
 from specialists.dataset.duplicates import Neighbours
+from specialists.exclusion import Exclusion
 from specialists.records import SOURCES, Record, cluster_of, is_target
 
 KINDS = tuple(SOURCES)
 # what the owner did: it alone is held out, counted against `wanted`, and capped
-WORK = tuple(kind for kind in SOURCES if kind not in ("synthetic", "replay"))
+WORK = tuple(kind for kind in SOURCES if kind != "synthetic")
 SAME_CHANGE = 0.8  # share of a commit's added lines that one session wrote, from which on they are the same change
 _LINE = 12  # shorter lines ("}", "else:", "return") say nothing about where they come from
 
@@ -78,8 +79,8 @@ class Dataset:
         return Counter(reason for _row, reason in self.lost)
 
 
-def read_rows(path: Path, language: str, unlearned: Unlearned | None = None) -> list[Row]:
-    """The rows of a file of records, those that the owner took back aside.
+def read_rows(path: Path, language: str, exclusion: Exclusion | None = None) -> list[Row]:
+    """The rows of a file of records, excluded ones aside.
 
     Raises Problem naming file and line for what is no record of this language.
     """
@@ -91,7 +92,7 @@ def read_rows(path: Path, language: str, unlearned: Unlearned | None = None) -> 
                     record = json.loads(line)
                     if record["language"] != language:
                         raise Problem(f"{path}:{number}: a row of {record['language']!r} among those of {language!r}")
-                    if not (unlearned and unlearned.covers(record["source"])):
+                    if not (exclusion and exclusion.covers(record["source"])):
                         rows.append(_row(record, path, offset))
                 except (ValueError, KeyError, TypeError) as error:
                     raise Problem(f"{path}:{number}: not a record: {type(error).__name__}: {error}") from None
@@ -176,8 +177,7 @@ def assemble(rows: Iterable[Row], ledger: dict[str, list[str]], wanted: tuple[in
     train = _without_near(train, held_rows, settings.similarity, lost)
     chosen = _capped([row for row in train if row.kind in WORK], wanted, settings, lost)
     gap = max(0, wanted[0] - len(chosen))
-    chosen += _share([row for row in train if row.kind == "synthetic"], len(chosen), settings.synthetic, lost, gap)
-    chosen += _share([row for row in train if row.kind == "replay"], len(chosen), settings.replay, lost)
+    chosen += _share([row for row in train if row.kind == "synthetic"], len(chosen), settings.synthetic, gap, lost)
     return Dataset(chosen, heldout, ledger, lost)
 
 
@@ -285,11 +285,10 @@ def _capped(rows: list[Row], wanted: tuple[int, int], settings: Assembly, lost: 
     return kept
 
 
-def _share(rows: list[Row], others: int, share: float, lost: Lost, most: int | None = None) -> list[Row]:
+def _share(rows: list[Row], others: int, share: float, most: int, lost: Lost) -> list[Row]:
     """As many rows as are that share of all, beside the others, and `most` at most; which ones, a hash decides."""
     share = min(share, 0.99)
-    room = math.floor(others * share / (1 - share))
-    room = room if most is None else min(room, most)
+    room = min(most, math.floor(others * share / (1 - share)))
     ordered = sorted(rows, key=lambda row: row.content)
     lost.extend((row, f"{row.kind} beyond its share or the gap") for row in ordered[room:])
     return ordered[:room]

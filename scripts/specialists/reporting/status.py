@@ -15,7 +15,7 @@ from specialists.config import Config, Language, Problem
 from specialists.records import SOURCES
 from specialists.serving.server import base_url, served_models
 
-SHOWN = {kind: folder for kind, folder in SOURCES.items() if kind != "replay"}  # what comes from the owner
+SHOWN = SOURCES
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,9 @@ def stale(config: Config, language: Language) -> list[str]:
     folder = adapters.adapter_folder(config, language)
     if not adapters.train_summary(config, language):
         return ["build examples: there are none yet"]
-    few = adapters.too_few(config, language)
-    notes = [few] if few else []
+    notes = adapters.notes(config, language)
     if not adapters.is_trained(config, language):
-        return [f"train: {_training_change(config, language, folder)}"]
+        return [*notes, f"train: {_training_change(config, language, folder)}"]
     if not adapters.is_evaluated(config, language):
         return [*notes, f"evaluate: {_evaluation_change(config, language, folder)}"]
     if not adapters.is_decided(config, language):

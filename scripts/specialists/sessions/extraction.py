@@ -13,6 +13,7 @@ from typing import Any
 from specialists.agent import system_prompt
 from specialists.chat import Chat, token_counter
 from specialists.config import Config, Language, fingerprint
+from specialists.exclusion import Exclusion
 from specialists.records import iso, line_of, make_record, read_records, write_json
 from specialists.secrets import SECRET, Rules, clean
 from specialists.sessions.chat import Step, Turn, turns
@@ -28,7 +29,7 @@ from specialists.tools import infer_schemas, known_tools
 COPY = "copy of another session"
 NO_LANGUAGE = "no language"
 SECRET_IN_TARGET = "secret in target"
-UNLEARNED = "unlearned"  # taken back by the owner
+EXCLUDED = "excluded by the owner"
 _NOT_FOR_SUBAGENTS = ("task", "todowrite")
 _BAD_ROWS = (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError, RecursionError)
 
@@ -92,6 +93,7 @@ class Extractor:
         self.judge = Judge(config.languages.values())
         self.copies = Copies()
         self.totals = Totals()
+        self.exclusion = Exclusion(config)
         self._rules = Rules.of(config)
         self._counter = token_counter(config.base.model, config.base.revision)
         self._tools = known_tools(config)
@@ -106,7 +108,7 @@ class Extractor:
         languages = [
             {**vars(language), "training": language.training.max_length} for language in self.config.languages.values()
         ]
-        wanted = self.names, self.config.opencode.agents, self.config.secrets, self.config.unlearned.sessions
+        wanted = self.names, self.config.opencode.agents, self.config.secrets, self.config.owner.exclude
         return fingerprint(ours, counter, languages, wanted, self._tools)
 
     def read(self, databases: list[Path]) -> Iterator[Session]:
@@ -152,9 +154,9 @@ class Extractor:
         steps = [step for turn in found for step in turn.steps]
         for step in steps[: share.common]:
             step.reason = COPY
-        if {session.id, share.cluster} & set(self.config.unlearned.sessions):
+        if self.exclusion.covers({"session": session.id}) or self.exclusion.covers({"session": share.cluster}):
             for step in steps:
-                step.reason = UNLEARNED
+                step.reason = EXCLUDED
         again = session.id in self.totals.sessions  # in a copy of the database: only what is new in it counts
         share.counts["sessions"] = 0 if again else 1
         verdicts = self.judge.session(found)
