@@ -87,12 +87,9 @@ class Secrets:
 
 @dataclass(frozen=True)
 class Assembly:
-    heldout: float = key(0.125, "Share of clusters (sessions, commits), the newest, kept for evaluation.", least=0)
-    heldout_clusters: int = key(20, "Held-out clusters at least, where half of all allow it.", least=0)
-    synthetic: float = key(0.5, "Synthetic examples at most, as a share of the training rows.", least=0)
-    cluster: float = key(0.1, "Rows of one session or commit at most, as a share of max_examples.", least=0)
-    repository: float = key(0.5, "Rows of one repository at most, as a share of max_examples.", least=0)
-    similarity: float = key(0.7, "Jaccard index of five-token shingles from which on two rows are alike.", least=0.5)
+    heldout_clusters: int = key(
+        20, "Sessions and commits held out at least, where half of all allow it; else the newest eighth.", least=0
+    )
 
 
 @dataclass(frozen=True)
@@ -177,7 +174,6 @@ class Serving:
         ("systemctl", "--user", "start", "specialists-serve.service"),
         "The command that starts it again, and does not wait for its end.",
     )
-    keep: int = key(5, "Versions of an adapter that `doit prune` keeps at least.", least=1)
     api_key_file: Path | None = key(None, "File with the API key, readable by you alone; $VLLM_API_KEY goes before it.")
     output_tokens: int = key(4096, "Tokens per answer that opencode asks for at most.", least=1)
     extra: tuple[str, ...] = key((), "More vLLM arguments, as a list.")
