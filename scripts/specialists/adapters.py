@@ -86,8 +86,7 @@ class AdapterFolder:
 
     def retired(self, *links: str) -> list[str]:
         """Those of the links that point to a version which is no longer to be used."""
-        targets = {link: self.path / link for link in links}
-        return [link for link, path in targets.items() if (path / MANIFEST).is_file() and self.trained_on(path)]
+        return [link for link in links if self.trained_on(self.path / link)]
 
     def retire(self) -> None:
         """Have no link point to a version that was trained on excluded work."""
@@ -200,10 +199,8 @@ def too_few(config: Config, language: Language) -> str | None:
 def notes(config: Config, language: Language) -> list[str]:
     """What is not trained, and which versions are never served, and why; a line each."""
     folder, few = adapter_folder(config, language), too_few(config, language)
-    unused = {version.name: ", ".join(folder.trained_on(version)) for version in folder.folders()}
-    lines = [
-        f"not served: {name} was trained on {work}, which owner.exclude names" for name, work in unused.items() if work
-    ]
+    unused = [(version.name, ", ".join(work)) for version in folder.folders() if (work := folder.trained_on(version))]
+    lines = [f"not served: {name} was trained on {work}, which owner.exclude names" for name, work in unused]
     return [few, *lines] if few else lines
 
 

@@ -21,20 +21,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from specialists.tables import (
-    Assembly,
-    Base,
-    Endpoint,
-    Evaluation,
-    Language,
-    Mining,
-    Opencode,
-    Owner,
-    Paths,
-    Secrets,
-    Serving,
-    Training,
-)
+from specialists import tables
+from specialists.tables import Assembly, Base, Evaluation, Language, Serving, Training
 
 PARTIAL = 3  # a step's exit code: finished, but something was named and skipped
 ROOT_CONFIG = Path(__file__).resolve().parents[2] / "specialists.toml"
@@ -68,14 +56,14 @@ class ConfigError(Problem):
 @dataclass(frozen=True)
 class Config:
     path: Path
-    paths: Paths
-    owner: Owner
+    paths: tables.Paths
+    owner: tables.Owner
     base: Base
-    opencode: Opencode
-    mining: Mining
-    secrets: Secrets
+    opencode: tables.Opencode
+    mining: tables.Mining
+    secrets: tables.Secrets
     assembly: Assembly
-    endpoint: Endpoint
+    endpoint: tables.Endpoint
     evaluation: Evaluation
     serving: Serving
     languages: dict[str, Language]
@@ -164,31 +152,23 @@ def load_config(named: str | os.PathLike | None = None) -> Config:
     return _Reader(path, document).config()
 
 
+SECTIONS: dict[str, Any] = {
+    name: kind for name, kind in typing.get_type_hints(Config).items() if dataclasses.is_dataclass(kind)
+}
+
+
 class _Reader:
     """One reading of one TOML document; collects findings instead of stopping at the first."""
-
-    SECTIONS: typing.ClassVar = {
-        "paths": Paths,
-        "owner": Owner,
-        "base": Base,
-        "opencode": Opencode,
-        "mining": Mining,
-        "secrets": Secrets,
-        "assembly": Assembly,
-        "endpoint": Endpoint,
-        "evaluation": Evaluation,
-        "serving": Serving,
-    }
 
     def __init__(self, path: Path, document: dict[str, Any]):
         self.path, self.document = path, document
         self.findings: list[Finding] = []
 
     def config(self) -> Config:
-        known = [*self.SECTIONS, "training", "languages"]
+        known = [*SECTIONS, "training", "languages"]
         for name in self.document.keys() - set(known):
             self._complain(name, f"unknown table{_suggest(name, known)}")
-        sections = {name: self._table(name, kind, self.document.get(name, {})) for name, kind in self.SECTIONS.items()}
+        sections = {name: self._table(name, kind, self.document.get(name, {})) for name, kind in SECTIONS.items()}
         if sections["base"].model.startswith((".", "~")):
             model = str(_resolve(Path(sections["base"].model), self.path.parent))
             sections["base"] = dataclasses.replace(sections["base"], model=model)
@@ -202,8 +182,7 @@ class _Reader:
         broken = {finding.language for finding in self.findings if finding.fatal}
         languages = {name: language for name, language in languages.items() if name not in broken}
         config = Config(path=self.path, **sections, languages=languages, findings=tuple(self.findings))
-        findings = (*config.findings, *_missing(config))
-        return dataclasses.replace(config, findings=findings)
+        return dataclasses.replace(config, findings=(*self.findings, *_missing(config)))
 
     def _languages(self) -> dict[str, Language]:
         tables = self.document.get("languages", {})
@@ -222,13 +201,8 @@ class _Reader:
         languages = {}
         for name, table in tables.items():
             language = self._table(f"languages.{name}", Language, table, name)
-            mine = self._table(
-                f"training.{name}",
-                Training,
-                {**general, **overrides.get(name, {})},
-                name,
-                report=overrides.get(name, {}),
-            )
+            over = overrides.get(name, {})
+            mine = self._table(f"training.{name}", Training, {**general, **over}, name, report=over)
             repositories = tuple(_beside(pattern, self.path.parent) for pattern in language.repositories)
             languages[name] = dataclasses.replace(
                 language, name=name, title=language.title or name, repositories=repositories, training=mine
@@ -297,7 +271,7 @@ class _Reader:
             adapter = language.adapter
             if f"languages.{name}.adapter" in told:
                 continue
-            if not adapter or any(char not in "abcdefghijklmnopqrstuvwxyz0123456789-_." for char in adapter.lower()):
+            if not re.fullmatch(r"[A-Za-z0-9_.-]+", adapter):
                 self._complain(f"languages.{name}.adapter", f"{adapter!r}: letters, digits, - _ . only", name)
             if adapter in seen:
                 self._complain(f"languages.{name}.adapter", f"{adapter!r} is the adapter of {seen[adapter]} too", name)
@@ -350,8 +324,9 @@ def _convert(value: Any, kind: Any, metadata: Any, folder: Path) -> Any:
         if not isinstance(value, list):
             raise ValueError(f"expected a list, got {value!r}")
         items = tuple(_convert(item, args[0], metadata, folder) for item in value)
-        if wrong := [item for item in items if metadata["form"] and not re.fullmatch(metadata["form"], item)]:
-            raise ValueError(f"expected {metadata['shown']}, got {', '.join(map(repr, wrong))}")
+        form, shown = metadata.get("form", (None, ""))
+        if wrong := [repr(item) for item in items if form and not re.fullmatch(form, item)]:
+            raise ValueError(f"expected {shown}, got {', '.join(wrong)}")
         for pattern in items if metadata.get("regex") else ():
             try:
                 re.compile(pattern)
@@ -368,9 +343,9 @@ def _convert(value: Any, kind: Any, metadata: Any, folder: Path) -> Any:
         value = float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ValueError(f"expected {_NAMES[kind]}, got {value!r}")
-    if metadata["choices"] and value not in metadata["choices"]:
+    if value not in metadata.get("choices", [value]):
         raise ValueError(f"expected one of {', '.join(map(str, metadata['choices']))}, got {value!r}")
-    if metadata["least"] is not None and value < metadata["least"]:
+    if "least" in metadata and value < metadata["least"]:
         raise ValueError(f"expected at least {metadata['least']}, got {value!r}")
     return value
 

@@ -7,8 +7,6 @@ that an entry stays known when nothing else is left of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from specialists.adapters import MANIFEST, manifest_of
@@ -22,6 +20,7 @@ class Exclusion:
     def __init__(self, config: Config):
         self.config = config
         self.covered: set[str] = set()
+        self._file = config.paths.data / "excluded.json"
 
     def covers(self, source: dict[str, Any]) -> bool:
         """Whether a row with this `source` is left out."""
@@ -51,21 +50,12 @@ class Exclusion:
 
     def _elsewhere(self) -> set[str]:
         """Names of the configured repositories, and of what versions were trained on."""
-        languages = self.config.languages.values()
-        paths = [
-            path for language in languages for entry in language.repositories for path in expand_repositories(entry)
-        ]
-        manifests = self.config.paths.adapters.glob(f"*/[!.]*/{MANIFEST}")
-        clusters = {cluster for path in manifests for cluster in manifest_of(path.parent).get("clusters", ())}
-        return {f"repository {path.name}" for path in paths} | set(_names(map(source_of, clusters)))
-
-    @property
-    def _file(self) -> Path:
-        return self.config.paths.data / "excluded.json"
+        patterns = {pattern for language in self.config.languages.values() for pattern in language.repositories}
+        found = {f"repository {path.name}" for pattern in patterns for path in expand_repositories(pattern)}
+        for path in self.config.paths.adapters.glob(f"*/[!.]*/{MANIFEST}"):
+            for cluster in manifest_of(path.parent).get("clusters", ()):
+                found.update(names_of(source_of(cluster)))
+        return found
 
     def _noted(self) -> set[str]:
         return set(read_json(self._file) or ())
-
-
-def _names(sources: Iterable[dict[str, Any]]) -> Iterable[str]:
-    return (name for source in sources for name in names_of(source))

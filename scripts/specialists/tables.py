@@ -10,24 +10,13 @@ from typing import Any
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's --max-lora-rank takes (vLLM 0.32)
 
 
-def key(
-    default: Any,
-    help: str,
-    *,
-    choices: tuple = (),
-    least: float | None = None,
-    regex: bool = False,
-    form: str = "",
-    shown: str = "",
-) -> Any:
+def key(default: Any, help: str, **limits: Any) -> Any:
     """A configuration key: its default, one sentence for the reference, and the values it may take.
 
-    `regex`: items are regular expressions; `form`: one that items have to match, `shown` as its owner reads it.
+    Limits: `choices`, `least`, `regex` (items are regular expressions), `form` (one that items match, and in words).
     """
-    metadata = {"help": help, "choices": choices, "least": least, "regex": regex, "form": form, "shown": shown}
-    if isinstance(default, type) or default is dataclasses.MISSING:
-        return field(metadata=metadata)
-    return field(default=default, metadata=metadata)
+    metadata = {"help": help, **limits}
+    return field(metadata=metadata) if default is REQUIRED else field(default=default, metadata=metadata)
 
 
 REQUIRED = dataclasses.MISSING
@@ -46,8 +35,10 @@ class Owner:
     exclude: tuple[str, ...] = key(
         (),
         'Work never to learn from: "ses_…", "commit 1a2b3c4…", "repository NAME"; ids may be cut short.',
-        form=r"ses_\w+|commit [0-9a-f]{7,64}|repository (?!\.{1,2}$)[^/\s](?:[^/]*[^/\s])?",
-        shown='"ses_…", "commit …" (7 hexadecimal digits at least) or "repository NAME"',
+        form=(
+            r"ses_\w+|commit [0-9a-f]{7,64}|repository (?!\.{1,2}$)[^/\s](?:[^/]*[^/\s])?",
+            '"ses_…", "commit …" (7 hexadecimal digits at least) or "repository NAME"',
+        ),
     )
 
 
