@@ -26,10 +26,11 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 
 import servers
 import tiny_models
+from specialists import server
 from specialists.adapters import AdapterFolder, adapter_folder, make_current
 from specialists.config import Config, load_config
 from specialists.records import write_json
-from specialists.serving import promotion, server
+from specialists.serving import promotion
 
 CONFIG = """
 [base]

@@ -24,8 +24,8 @@ from specialists.agent import TOOLS, system_prompt
 from specialists.cli import command, finish, progress, say, table
 from specialists.config import Config, Language, Problem
 from specialists.records import read_json, write_json
+from specialists.server import api_key, base_url, served_models
 from specialists.serving.promotion import verify
-from specialists.serving.server import api_key, base_url, served_models
 
 QUESTION = "Read the README and say in one sentence what this {title} project does."
 

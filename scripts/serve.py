@@ -19,16 +19,9 @@ from pathlib import Path
 import click
 from specialists.cli import command, finish, say
 from specialists.config import Config, Problem
+from specialists.server import api_key, base_url, served_models
 from specialists.serving.lora import served_chat
-from specialists.serving.server import (
-    api_key,
-    base_url,
-    exposure,
-    served_adapters,
-    served_models,
-    vllm_command,
-    vllm_environment,
-)
+from specialists.serving.vllm import exposure, served_adapters, vllm_command, vllm_environment
 
 
 @command

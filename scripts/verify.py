@@ -16,9 +16,9 @@ import click
 from specialists.adapters import promoted_versions
 from specialists.cli import command, finish, say
 from specialists.config import Config, Problem
+from specialists.server import served_models
 from specialists.serving.opencode_config import follow
 from specialists.serving.promotion import verify
-from specialists.serving.server import served_models
 
 
 @command

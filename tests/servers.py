@@ -18,7 +18,7 @@ from typing import Any
 
 from conftest import ROOT
 from specialists.config import Config
-from specialists.serving.server import served_models
+from specialists.server import served_models
 
 SERVE = [sys.executable, str(ROOT / "scripts" / "serve.py"), "--config"]
 PATIENCE = 400  # seconds for a vLLM to start on a busy machine

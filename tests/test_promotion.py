@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner, Result
 from specialists import adapters
 from specialists.adapters import AdapterFolder, adapter_folder, last_decision, make_current
+from specialists.client import Refused
 from specialists.config import Config, Language, Problem, load_config
 from specialists.records import write_json
 from specialists.serving import alive, promotion
-from specialists.serving.server import Refused
 
 
 class Server:
@@ -46,7 +46,7 @@ class Server:
             self.running = False
             raise Problem("the running server does not answer")
         if version.name in self.refuses:
-            raise Refused(f"refuses {version.name}")
+            raise Refused(f"refuses {version.name}", 400)
         self.serving[name] = version.name
 
     def unload(self, _config: Config, name: str) -> None:

@@ -11,8 +11,6 @@ import signal
 import subprocess
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,13 +25,13 @@ from safetensors.numpy import load_file, save_file
 from servers import SERVE, free_port, started
 from specialists.adapters import AdapterFolder, adapter_folder, last_decision, make_current
 from specialists.chat import Chat
+from specialists.client import Refused, request_json
 from specialists.config import Config, Evaluation, Problem, load_config
 from specialists.dataset.frozen import frozen_rows
 from specialists.evaluation import writing
 from specialists.records import write_json
-from specialists.serving import alive, promotion, server
-from specialists.serving.server import api_key, base_url, load_adapter, prompt_logprobs, served_models, unload_adapter
-from specialists.serving.sharing import gpu
+from specialists.server import api_key, base_url, load_adapter, prompt_logprobs, served_models, unload_adapter
+from specialists.serving import alive, promotion
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server")]  # one worker, so one server
 
@@ -52,7 +50,6 @@ VLLM_CPU_KVCACHE_SPACE = "1"
 VLLM_CPU_OMP_THREADS_BIND = "nobind"
 OMP_NUM_THREADS = "1"
 HF_HUB_OFFLINE = "1"
-VLLM_SERVER_DEV_MODE = "1"
 
 """
 KEY = "k-7Jd93mQpX2vTn5"
@@ -115,7 +112,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def chat(config: Config, model: str, tokens: int = 4) -> dict:
     body = {"model": model, "messages": [{"role": "user", "content": "x"}], "max_tokens": tokens, "temperature": 0}
-    return server.request(config, "/v1/chat/completions", body, timeout=60)
+    url = f"{base_url(config)}/v1/chat/completions"
+    return request_json(url, body, key=api_key(config), timeout=60)
 
 
 def test_the_good_adapters_are_served_and_the_broken_one_is_left_out_loudly(served: Served) -> None:
@@ -230,27 +228,12 @@ def test_unloading_and_swapping_for_months_costs_no_slot(served: Served) -> None
     load_adapter(served.config, "build-ts", version)
 
 
-def test_it_sleeps_between_requests_and_wakes(served: Served) -> None:
-    """On a CPU no memory is given back, but requests in flight end, later ones wait, and both are answered."""
-    serving = dataclasses.replace(served.config.serving, while_training="sleep")
-    config = dataclasses.replace(served.config, serving=serving)
-    before = served.losses("build-rust")
-    with streams(config, "build-rust", 3) as ended, ThreadPoolExecutor() as pool:
-        with gpu(config):
-            assert server.request(config, "/is_sleeping") == {"is_sleeping": True}
-            waiting = pool.submit(served.losses, "build-rust")
-            time.sleep(0.5)
-            assert not waiting.done()
-        assert waiting.result(60) == pytest.approx(before, abs=1e-4)
-    assert ended == [True] * 3
-
-
 def test_the_key_is_in_no_log_and_in_no_command_line(served: Served) -> None:
     command_lines = subprocess.run(["ps", "-e", "-ww", "-o", "args"], capture_output=True, text=True, check=True).stdout
     assert "vllm_server.py" in command_lines and KEY not in command_lines
     assert KEY not in served.log.read_text()
-    with pytest.raises(urllib.error.HTTPError, match="401"):
-        urllib.request.urlopen(f"{base_url(served.config)}/v1/models", timeout=10)
+    with pytest.raises(Refused, match="401"):
+        request_json(f"{base_url(served.config)}/v1/models")
 
 
 def halve(version: Path) -> None:

@@ -14,7 +14,8 @@ from click.testing import CliRunner
 from conftest import ROOT
 from servers import answering, models_answer
 from specialists.config import Problem, load_config
-from specialists.serving.server import api_key, exposure, served_models, vllm_command
+from specialists.server import api_key, served_models
+from specialists.serving.vllm import exposure, vllm_command
 
 
 def with_serving(config_file: Path, text: str) -> Path:

@@ -1,4 +1,4 @@
-"""The server sleeps or stops while a run needs the GPU, and comes back whatever becomes of it; a stand-in for vLLM."""
+"""The server stops while a run needs the GPU, and comes back whatever becomes of the run; a stand-in for vLLM."""
 
 from __future__ import annotations
 
@@ -15,55 +15,15 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from servers import answering, free_port, models_answer
+from servers import free_port
 from specialists.config import Config, Problem, load_config
-from specialists.serving.server import served_models, vllm_command, vllm_environment
+from specialists.server import served_models
 from specialists.serving.sharing import gpu
 
 
-@dataclasses.dataclass
-class Sleeper:
-    """A server that is told to sleep and to wake: what it heard, and the status that it answers to a path."""
-
-    heard: list[str] = dataclasses.field(default_factory=list)
-    answers: dict[str, int] = dataclasses.field(default_factory=dict)
-
-    def __call__(self, path: str, _body: bytes) -> tuple[int, object]:
-        if path == "/v1/models":
-            return models_answer({"base": ""})
-        self.heard.append(path)
-        return self.answers.get(path, 200), None
-
-
-@pytest.fixture
-def sleeper() -> Sleeper:
-    return Sleeper()
-
-
-@pytest.fixture
-def port(sleeper: Sleeper) -> Iterator[int]:
-    with answering(sleeper) as port:
-        yield port
-
-
-def config_with(config_file: Path, port: int, mode: str = "sleep") -> Config:
+def config_with(config_file: Path, port: int, mode: str = "stop") -> Config:
     config_file.write_text(config_file.read_text() + f'\n[serving]\nport = {port}\nwhile_training = "{mode}"\n')
     return load_config(config_file)
-
-
-SLEPT_AND_WOKEN = ["/sleep?level=1&mode=wait", "/wake_up"]
-
-
-def test_it_sleeps_and_wakes(config_file: Path, port: int, sleeper: Sleeper) -> None:
-    with gpu(config_with(config_file, port)):
-        assert sleeper.heard == SLEPT_AND_WOKEN[:1]
-    assert sleeper.heard == SLEPT_AND_WOKEN
-
-
-def test_it_wakes_after_a_failure(config_file: Path, port: int, sleeper: Sleeper) -> None:
-    with pytest.raises(ZeroDivisionError), gpu(config_with(config_file, port)):
-        raise ZeroDivisionError
-    assert sleeper.heard == SLEPT_AND_WOKEN
 
 
 @contextlib.contextmanager
@@ -80,46 +40,6 @@ def killed(config: Config, how: int) -> Iterator[None]:
         os.kill(run.pid, how)
         run.wait(30)
         yield
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_it_wakes_when_the_run_is_killed(config_file: Path, port: int, sleeper: Sleeper, how: int) -> None:
-    with killed(config_with(config_file, port), how):
-        pass
-    deadline = time.monotonic() + 30
-    while sleeper.heard != SLEPT_AND_WOKEN and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert sleeper.heard == SLEPT_AND_WOKEN
-
-
-def test_a_server_that_goes_on_is_left_alone(config_file: Path, port: int, sleeper: Sleeper) -> None:
-    with gpu(config_with(config_file, port, "keep")):
-        pass
-    assert sleeper.heard == []
-
-
-@pytest.mark.parametrize(
-    ("path", "message", "heard"),
-    [
-        ("/sleep?level=1&mode=wait", r"cannot sleep \(404\); restart it", SLEPT_AND_WOKEN[:1]),
-        ("/wake_up", "does not wake; try `curl -X POST http://127.0.0.1:", SLEPT_AND_WOKEN),
-    ],
-)
-def test_a_server_that_cannot(
-    config_file: Path, port: int, sleeper: Sleeper, path: str, message: str, heard: list[str]
-) -> None:
-    sleeper.answers[path] = 404
-    with pytest.raises(Problem, match=message), gpu(config_with(config_file, port)):
-        pass
-    assert sleeper.heard == heard
-
-
-def test_no_server_and_the_flags_that_it_is_started_with(config_file: Path) -> None:
-    config = config_with(config_file, 1)
-    with gpu(config):
-        pass
-    assert vllm_command(config, {})[-1] == "--enable-sleep-mode"
-    assert vllm_environment(config)["VLLM_SERVER_DEV_MODE"] == "1"
 
 
 STANDS_FOR_VLLM = """
@@ -149,8 +69,8 @@ class Service:
         return served_models(self.config) is not None
 
     @property
-    def away(self) -> Path:
-        return self.config.paths.adapters / ".gpu" / "server-away"
+    def stopped(self) -> Path:
+        return self.config.paths.adapters / ".gpu" / "server-stopped"
 
     def run(self, name: str) -> None:
         subprocess.run(getattr(self.config.serving, name), check=True)
@@ -160,9 +80,9 @@ class Service:
 
     def comes_back(self) -> bool:
         deadline = time.monotonic() + 30
-        while not (self.runs and not self.away.exists()) and time.monotonic() < deadline:
+        while not (self.runs and not self.stopped.exists()) and time.monotonic() < deadline:
             time.sleep(0.02)
-        return self.runs and not self.away.exists()
+        return self.runs and not self.stopped.exists()
 
 
 @pytest.fixture
@@ -172,7 +92,7 @@ def service(config_file: Path, tmp_path: Path) -> Iterator[Service]:
     start = f"{sys.executable} {tmp_path}/server.py {port} {tmp_path}/pid >/dev/null 2>&1 &"
     stop = f"kill -9 $(cat {tmp_path}/pid)"
     commands = f"start = ['sh', '-c', '{start}']\nstop = ['sh', '-c', '{stop}']\n"
-    config_with(config_file, port, "stop")
+    config_with(config_file, port)
     config_file.write_text(config_file.read_text() + commands)
     service = Service(load_config(config_file), tmp_path)
     yield service
@@ -183,8 +103,8 @@ def service(config_file: Path, tmp_path: Path) -> Iterator[Service]:
 def test_it_is_stopped_and_started_again(service: Service) -> None:
     service.run("start")
     with gpu(service.config):
-        assert not service.runs and service.away.exists()
-    assert service.runs and not service.away.exists()
+        assert not service.runs and service.stopped.exists()
+    assert service.runs and not service.stopped.exists()
     with pytest.raises(ZeroDivisionError), gpu(service.config):
         raise ZeroDivisionError
     assert service.comes_back()
@@ -193,23 +113,30 @@ def test_it_is_stopped_and_started_again(service: Service) -> None:
 def test_no_server_is_started_where_none_was(service: Service) -> None:
     with gpu(service.config):
         pass
-    assert not service.runs and not service.away.exists()
+    assert not service.runs and not service.stopped.exists()
 
 
-def test_it_is_started_again_when_the_run_is_killed(service: Service) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_it_is_started_again_when_the_run_is_killed(service: Service, how: int) -> None:
     service.run("start")
-    with killed(service.config, signal.SIGKILL):
-        pass
-    assert service.comes_back()
+    with killed(service.config, how):
+        assert service.comes_back()
+
+
+def test_a_server_that_goes_on_is_left_alone(service: Service) -> None:
+    service.run("start")
+    serving = dataclasses.replace(service.config.serving, while_training="keep")
+    with gpu(dataclasses.replace(service.config, serving=serving)):
+        assert service.runs and not service.stopped.exists()
 
 
 def test_it_is_started_by_the_next_run_when_nothing_was_left_to_do_it(service: Service) -> None:
     """As after a power cut: the file is there, the server is not, nobody waits for an end."""
-    service.away.parent.mkdir(parents=True)
-    service.away.write_text("")
+    service.stopped.parent.mkdir(parents=True)
+    service.stopped.write_text("")
     with gpu(service.config):
         assert not service.runs
-    assert service.runs and not service.away.exists()
+    assert service.runs and not service.stopped.exists()
 
 
 def test_commands_that_fail_are_named_and_a_server_that_did_not_start_is_not_forgotten(service: Service) -> None:
@@ -225,10 +152,10 @@ def test_commands_that_fail_are_named_and_a_server_that_did_not_start_is_not_for
         pass
     with pytest.raises(Problem, match=r"serving\.stop: `nowhere` cannot be run"), gpu(with_serving(stop=["nowhere"])):
         pass
-    assert service.runs and not service.away.exists()
+    assert service.runs and not service.stopped.exists()
     with pytest.raises(Problem, match=r"does not start again: `false`"), gpu(with_serving(start=["false"])):
         pass
-    assert not service.runs and service.away.exists()
+    assert not service.runs and service.stopped.exists()
     with gpu(service.config):
         pass
     assert service.comes_back()

@@ -6,6 +6,7 @@ is asked without a proxy. It stands on the ground floor because serving, evaluat
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.parse
@@ -45,11 +46,13 @@ def request_json(url: str, body: Any = None, *, key: str | None = None, timeout:
     opener = urllib.request.build_opener(_NoRedirect, *([urllib.request.ProxyHandler({})] if local else []))
     try:
         with opener.open(urllib.request.Request(url, data, headers), timeout=timeout) as response:
-            return json.loads(response.read())
+            content = response.read()
     except urllib.error.HTTPError as error:
         reason = " ".join(error.read(300).decode(errors="replace").split())
         raise Refused(f"{url}: {error.code} {reason}".rstrip(), error.code) from None
+    except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
+        raise Unreachable(f"{url}: {getattr(error, 'reason', None) or error}") from None
+    try:
+        return json.loads(content)
     except ValueError:
         return None
-    except OSError as error:  # URLError is one
-        raise Unreachable(f"{url}: {getattr(error, 'reason', None) or error}") from None

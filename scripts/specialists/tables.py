@@ -154,8 +154,8 @@ class Serving:
     tensor_parallel_size: int = key(1, "GPUs that share the model.", least=1)
     while_training: str = key(
         "keep",
-        "What a running server does while a version is trained or evaluated: go on, sleep or stop (both free the GPU).",
-        choices=("keep", "sleep", "stop"),
+        "What a running server does while a version is trained or evaluated: go on, or stop, which frees the GPU.",
+        choices=("keep", "stop"),
     )
     stop: tuple[str, ...] = key(
         ("systemctl", "--user", "stop", "specialists-serve.service"),

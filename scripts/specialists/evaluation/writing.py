@@ -19,8 +19,8 @@ from specialists.config import Config, Language
 from specialists.evaluation.scoring import Canary, Score, Task, canaries, score, tasks, vllm_parser
 from specialists.records import Record, read_records
 from specialists.secrets import Rules
+from specialists.server import CANDIDATE, complete, load_adapter, served_models
 from specialists.serving.lora import check_adapter
-from specialists.serving.server import CANDIDATE, complete, load_adapter, served_models
 
 if TYPE_CHECKING:
     from specialists.evaluation.losses import Arms

@@ -21,10 +21,10 @@ from specialists.records import read_json
 from specialists.reporting import checks
 from specialists.reporting.checks import Check
 from specialists.reporting.parity import parity
+from specialists.server import base_url, served_folders
 from specialists.serving import jsonc
 from specialists.serving.lora import model_folder
 from specialists.serving.opencode_config import PROVIDER, ConfigFile, settings
-from specialists.serving.server import base_url, served_folders
 from specialists.sessions.database import overview
 
 LATE = 8 * 86400  # seconds without a run after which it is mentioned

@@ -20,11 +20,12 @@ from typing import Any
 
 from specialists.adapters import AdapterFolder, evaluation_of
 from specialists.chat import IGNORED
+from specialists.client import Refused
 from specialists.config import Config, Language, Problem, fingerprint
 from specialists.dataset.frozen import frozen_rows
 from specialists.records import read_json, read_records, write_json
+from specialists.server import CANDIDATE, load_adapter, prompt_logprobs
 from specialists.serving.lora import served_chat
-from specialists.serving.server import CANDIDATE, Refused, load_adapter, prompt_logprobs
 
 ALIVE = "alive.json"
 PROBES = 4  # texts that are asked for

@@ -19,8 +19,8 @@ from specialists.agent import system_prompt
 from specialists.cli import say
 from specialists.config import Config, Language, Problem
 from specialists.records import replace_file
+from specialists.server import base_url
 from specialists.serving import jsonc
-from specialists.serving.server import base_url
 
 SCHEMA = "https://opencode.ai/config.json"  # opencode rewrites a file that does not name it
 PROVIDER = "vllm"

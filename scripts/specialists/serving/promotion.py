@@ -27,11 +27,12 @@ from specialists.adapters import (
     swap_back,
     withdrawn,
 )
+from specialists.client import Refused
 from specialists.config import Config, Language, Problem
 from specialists.exclusion import Exclusion
+from specialists.server import load_adapter, served_folders, served_models, unload_adapter
 from specialists.serving import alive
 from specialists.serving.lora import check_adapter
-from specialists.serving.server import Refused, load_adapter, served_folders, served_models, unload_adapter
 
 Decision = dict[str, Any]  # version, verdict, reason, current, evaluation: as it stands in promotions.jsonl
 

@@ -1,0 +1,116 @@
+"""A client for the vLLM that serves the base and the adapters: what it serves, swapping adapters, asking for text.
+
+It stands on the ground floor because training and evaluation ask the running server too.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from specialists.client import Refused, Unreachable, request_json
+from specialists.config import Config, Problem
+
+CANDIDATE = ".candidate"  # the name under which a version is tried before it is promoted; no agent asks for it
+
+
+def base_url(config: Config) -> str:
+    """Where a client on this machine finds the server."""
+    host = "127.0.0.1" if config.serving.host in ("0.0.0.0", "::") else config.serving.host
+    return f"http://{host}:{config.serving.port}"
+
+
+def api_key(config: Config) -> str | None:
+    """The key that the server asks for: $VLLM_API_KEY, else the content of serving.api_key_file, else none.
+
+    Raises Problem for a file that is not there, is empty, or can be read by others.
+    """
+    path = config.serving.api_key_file
+    if key := os.environ.get("VLLM_API_KEY"):
+        return key
+    if path is None:
+        return None
+    try:
+        if others := path.stat().st_mode & 0o077:
+            raise Problem(f"{path}: others can read the API key (mode bits {others:03o}); chmod 600 it")
+        key = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Problem(f"{path}: serving.api_key_file cannot be read: {error}") from None
+    if not key:
+        raise Problem(f"{path}: serving.api_key_file is empty")
+    return key
+
+
+def served_models(config: Config, timeout: float = 1.0) -> list[str] | None:
+    """Names that the running server answers to, but the candidate's; None when no server runs there.
+
+    Raises Problem when something runs there that does not serve this base model.
+    """
+    folders = served_folders(config, timeout)
+    return None if folders is None else list(folders)
+
+
+def served_folders(config: Config, timeout: float = 1.0) -> dict[str, str] | None:
+    """Name -> folder that it was loaded from, of everything that the running server answers to; as served_models."""
+    try:
+        answer = _request(config, "/v1/models", timeout=timeout)
+    except Unreachable:
+        return None
+    except Refused as refused:
+        raise Problem(f"another server, or one with another API key, answers: {refused}") from None
+    models = answer.get("data", []) if isinstance(answer, dict) else []
+    folders = {model.get("id"): model.get("root") or "" for model in models}
+    if config.serving.name not in folders:
+        raise Problem(f"{base_url(config)} is answered by another server (models: {', '.join(folders) or 'none'})")
+    folders.pop(CANDIDATE, None)
+    return folders
+
+
+def load_adapter(config: Config, name: str, version: Path) -> None:
+    """Have the running server answer `name` with this version; requests in flight finish with the old one.
+
+    Raises Refused when the server does not take it; it then goes on serving what it had. Unreachable when none runs.
+    """
+    body = {"lora_name": name, "lora_path": str(version), "load_inplace": True}
+    try:
+        _request(config, "/v1/load_lora_adapter", body, timeout=60)
+    except Refused as refused:
+        raise Refused(f"{name}: the running server refuses {version.name}: {refused}", refused.status) from None
+
+
+def unload_adapter(config: Config, name: str) -> None:
+    """Have the running server forget an adapter; requests in flight finish. One that it does not have is no problem.
+
+    vLLM 0.32 forgets the name only: the weights keep their slot until it is needed.
+    """
+    try:
+        _request(config, "/v1/unload_lora_adapter", {"lora_name": name}, timeout=60)
+    except Refused as refused:
+        if refused.status != 404:
+            raise
+
+
+def prompt_logprobs(config: Config, model: str, tokens: list[int]) -> list[float]:
+    """Natural-log probability of each token but the first, given those before it, as the running server computes it."""
+    body = {"model": model, "prompt": tokens, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
+    entries = _complete(config, body)["prompt_logprobs"][1:]
+    return [entry[str(token)]["logprob"] for token, entry in zip(tokens[1:], entries, strict=True)]
+
+
+def complete(config: Config, model: str, tokens: list[int], limit: int) -> tuple[str, bool]:
+    """The running server's greedy continuation of a prompt by at most `limit` tokens, and whether it came to an end."""
+    body = {"model": model, "prompt": tokens, "max_tokens": limit, "temperature": 0, "skip_special_tokens": False}
+    choice = _complete(config, body)
+    return choice["text"], choice["finish_reason"] != "length"
+
+
+def _complete(config: Config, body: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return _request(config, "/v1/completions", body, timeout=600)["choices"][0]
+    except Refused as refused:  # no verdict on an adapter, which Refused is when it comes from load_adapter
+        raise Problem(f"{body['model']}: the running server fails: {refused}") from None
+
+
+def _request(config: Config, path: str, body: Any = None, timeout: float = 10) -> Any:
+    return request_json(base_url(config) + path, body, key=api_key(config), timeout=timeout)

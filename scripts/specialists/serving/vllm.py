@@ -1,0 +1,88 @@
+"""The one vLLM that serves the base and every promoted adapter: its command line.
+
+What the flags are for was measured with vLLM 0.32 (docs/serving.md): `--max-loras` defaults to 1, one unloadable
+entry in `--lora-modules` kills the server, and on CPU kernels a base request is answered by the last adapter's slot
+unless one more slot than adapters is there.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from specialists.adapters import adapter_folder
+from specialists.client import LOOPBACK
+from specialists.config import Config
+from specialists.server import api_key
+from specialists.serving.lora import check_adapter
+from specialists.training.targets import ROLES
+
+
+def served_adapters(config: Config) -> tuple[dict[str, Path], list[str]]:
+    """The current version of every adapter that vLLM can load, by name, and what is wrong with the others."""
+    adapters, faults = {}, []
+    for language in config.languages.values():
+        version = adapter_folder(config, language).current
+        if version is None:
+            continue
+        if wrong := check_adapter(version, config):
+            faults.append(f"{language.adapter}: left out: {'; '.join(wrong)}")
+        else:
+            adapters[language.adapter] = version
+    return adapters, faults
+
+
+def vllm_command(config: Config, adapters: dict[str, Path]) -> list[str]:
+    """The vLLM command line that serves these adapters on the base model."""
+    serving = config.serving
+    slots = len(config.languages) + 2  # all adapters, those that come while it runs too; a candidate; the base
+    command = [
+        sys.executable,
+        "-P",
+        str(Path(__file__).with_name("vllm_server.py")),  # vLLM's api_server
+        "--model",
+        serving.model or config.base.model,
+        "--served-model-name",
+        serving.name,
+        "--host",
+        serving.host,
+        "--port",
+        str(serving.port),
+        "--max-model-len",
+        str(serving.max_model_len),
+        "--tensor-parallel-size",
+        str(serving.tensor_parallel_size),
+        "--enable-auto-tool-choice",
+        "--tool-call-parser",
+        serving.tool_call_parser,
+        "--enable-lora",
+        "--max-lora-rank",
+        str(serving.max_lora_rank),
+        "--max-loras",
+        str(slots),
+        "--max-cpu-loras",
+        str(slots),
+        "--lora-target-modules",
+        *sorted({leaf for _place, leaves in ROLES.values() for leaf in leaves}),
+    ]
+    if config.base.revision and not serving.model:
+        command += ["--revision", config.base.revision]
+    if adapters:
+        command += ["--lora-modules", *(f"{name}={path}" for name, path in adapters.items())]
+    return [*command, *serving.extra]
+
+
+def vllm_environment(config: Config) -> dict[str, str]:
+    """What the vLLM process needs in its environment besides what is there; the API key stays where it is."""
+    return {"VLLM_NO_USAGE_STATS": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", **config.serving.env}
+
+
+def exposure(config: Config) -> str | None:
+    """A warning when others can reach the server; None on loopback."""
+    if config.serving.host in LOOPBACK:
+        return None
+    key = "the API key guards /v1 only" if api_key(config) else "no API key is set"
+    return (
+        f"serving.host {config.serving.host}: everyone who reaches this address can use the model and load adapters "
+        f"({key}; /invocations, /tokenize and /metrics stay open)"
+    )
