@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from specialists import adapters, pipeline
-from specialists.config import Problem, load_config
+from specialists.config import Problem, load_config, owner_emails
 from specialists.pipeline import Unchanged, keys
 from specialists.sources import code, database_state, example_files, file_state, repository_state
 
@@ -77,7 +77,7 @@ def task_extract():
 def from_repositories(language, folder: str, name: str) -> dict:
     def describe():
         states = {str(path): repository_state(path) for path in CONFIG.repositories(language.name)}
-        settings = {**keys(CONFIG.owner, "owner"), **keys(CONFIG.mining, "mining")}
+        settings = {**keys(CONFIG.owner, "owner"), "owner.emails": owner_emails(CONFIG)}
         settings |= {**keys(CONFIG.secrets, "secrets"), **keys(CONFIG.endpoint, "endpoint"), **reading(language)}
         grammar = {f"grammar {language.grammar}": bool(find_spec((language.grammar or "sys").partition(":")[0]))}
         tools = {"data/opencode-tools.json": file_state(CONFIG.tools_file)}

@@ -190,10 +190,10 @@ def measured(arguments: list[str]) -> Measured:
     """Run a process."""
     started = time.perf_counter()
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    told = process.stderr.read() if process.stderr else ""
+    errors = process.stderr.read() if process.stderr else ""
     _pid, status, usage = os.wait4(process.pid, 0)
     if status:
-        click.echo(told[-500:], err=True)
+        click.echo(errors[-500:], err=True)
     unit = 1e6 if sys.platform == "darwin" else 1e3
     return Measured(time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / unit)
 
@@ -206,24 +206,12 @@ def figures(database: Path, output: Path, base: str | None) -> tuple[dict[str, M
         text.replace('model = "Qwen/Qwen3-Coder-Next"', f'model = "{base or "none"}"'), encoding="utf-8"
     )
     me = [sys.executable, __file__, "--database", str(database), "--only"]
-    step = [
-        sys.executable,
-        str(ROOT / "scripts" / "extract-training-data.py"),
-        "--config",
-        str(settings),
-        "--database",
-        str(database),
-        "--output",
-        str(output / "sessions"),
-    ]
-    commands = {
-        "floor: rows and json.loads": [*me, "floor"],
-        "sessions read": [*me, "reading"],
-        "extraction": step,
-        "extraction again": step,
-    }
+    script, rows_folder = ROOT / "scripts" / "extract-training-data.py", output / "sessions"
+    options = {"--config": settings, "--database": database, "--output": rows_folder}
+    step = [sys.executable, str(script), *(str(word) for option in options.items() for word in option)]
+    commands = {"floor: rows and json.loads": [*me, "floor"], "sessions read": [*me, "reading"], "extraction": step}
     rows = {label: measured(arguments) for label, arguments in commands.items()}
-    return rows, sum(1 for path in (output / "sessions").glob("*.jsonl") for _line in path.open("rb"))
+    return rows, sum(1 for path in rows_folder.glob("*.jsonl") for _line in path.open("rb"))
 
 
 @click.command()
@@ -238,7 +226,7 @@ def figures(database: Path, output: Path, base: str | None) -> tuple[dict[str, M
 def main(
     scale: int, event_gb: float, folder: Path | None, base: str | None, only: str | None, database: Path | None
 ) -> None:
-    """Seconds, processor time and peak memory of an extraction, cold and again, against the floor."""
+    """Seconds, processor time and peak memory of an extraction, against the floor."""
     if only and database:
         return {"floor": floor, "reading": reading}[only](database)
     folder = folder or Path(tempfile.gettempdir()) / "benchmark-extract"

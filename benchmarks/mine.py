@@ -3,10 +3,11 @@
     python benchmarks/mine.py                                   a made repository of 20,000 commits
     python benchmarks/mine.py ~/src/ripgrep=.rs ~/src/click=.py   real ones, each with the language's extension
 
-The job: message, before, after and diff of every text file of every commit that is no merge. `one language` reads what
-commit_filter leaves of the three busiest authors; `examples` goes all the way to the rows. CPU is user and system time
-of a process of its own with all its children. Memory is the most that any of them took, mapped packs included, and the
-most that all took at once, what they share counted once (proportional set size, looked at every 20 ms; Linux); of that,
+The job: message, before and after of every text file of every commit that is no merge. `one language` reads what the
+filter leaves of the three busiest authors and compares the lines; `examples` goes all the way to the rows. CPU is user
+and system time of a process of its own with all its children. Memory is the most that any of them took, mapped packs
+included, and the most that all took at once, what they share counted once (proportional set size, looked at every
+20 ms; Linux); of that,
 what is no file (anonymous), as pages of packs are given back when others need the memory.
 PyDriller is timed on the newest --sample commits and scaled, because it takes long; where it is
 not installed (`pip install pydriller`), it is left out. What is quick runs five times, and the best counts.
@@ -31,31 +32,38 @@ import click
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from specialists.commits.git import REGULAR, GitSource
-from specialists.commits.layout import environment
+from specialists.commits.git import REGULAR, Change, GitSource, environment, open_repository
 
 NOISE = ["wip", "fix tests", "Bump the version to 1.2", "Address review comments", "The parser", "oops", "More work"]
 WORDS = "parser reader writer cache value list table when empty missing large first second".split()
 GRAMMARS = {".rs": "rust", ".ts": "typescript", ".py": "python", ".rb": "ruby", ".swift": "swift"}
 
 
+def both(change: Change) -> list[str]:
+    """The ids of a file before and after."""
+    return [sha for sha in (change.before, change.after) if sha.strip("0")]
+
+
 def every_text_file(source: GitSource) -> int:
     """Reads everything; returns bytes."""
-    chosen = [
-        (commit, [c for c in commit.changes if c.before_mode in REGULAR or c.after_mode in REGULAR])
-        for commit in source.commits()
-    ]
-    chosen = [item for item in chosen if item[1]]
-    return sum(sum(len(blob or b"") for blob in found.blobs.values()) for found in source.read(chosen))
+    changes = (change for commit in source.commits() for change in commit.changes)
+    ids = [sha for c in changes if c.before_mode in REGULAR or c.after_mode in REGULAR for sha in both(c)]
+    return sum(len(blob or b"") for blob in source.blobs(ids))
 
 
 def one_language(source: GitSource, extension: str, emails: list[str]) -> int:
-    """Reads what is left of one language; returns commits."""
+    """Reads what is left of one language, and finds the lines that changed; returns commits."""
+    from specialists.code.edits import line_hunks
     from specialists.commits.filter import CommitFilter
 
-    rules = CommitFilter(source, emails, [extension], 5)
+    rules = CommitFilter(source, emails, [extension])
     chosen = [found for commit in source.commits() if (found := rules.candidate(commit))]
-    return sum(1 for _ in source.read([(item.commit, item.changes) for item in chosen]))
+    blobs = source.blobs(sha for item in chosen for change in item.changes for sha in both(change))
+    for change in (change for item in chosen for change in item.changes):
+        texts = [(next(blobs) or b"").decode("utf-8", "replace") for _ in both(change)]
+        if len(texts) == 2:
+            line_hunks(*texts)
+    return len(chosen)
 
 
 def examples(source: GitSource, extension: str, emails: list[str]) -> int:
@@ -70,7 +78,7 @@ def examples(source: GitSource, extension: str, emails: list[str]) -> int:
             f'grammar = "tree_sitter_{GRAMMARS[extension]}"\nrepositories = []\n'
         )
         config = load_config(path)
-        miner = Miner(config, config.language("it"), Path(folder) / "mined.sqlite")
+        miner = Miner(config, config.language("it"))
         miner.mine(source.path, emails)
         return len(miner.finish(500).records)
 
@@ -150,7 +158,7 @@ def proportional_size(process: int) -> tuple[int, int]:
 
 
 def run(job: str, path: Path, extension: str, sample: int) -> None:
-    with GitSource(path) as source:
+    with open_repository(path) as source:
         emails = authors(source)
         started = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         result = JOBS[job](source, extension, emails, sample)
@@ -227,7 +235,7 @@ def main(repositories: tuple[str, ...], commits: int, sample: int, folder: Path 
         print(f"made {commits} commits in {time.monotonic() - started:.0f} s: {kept}")
     jobs = [job for job in JOBS if job != "pydriller" or importlib.util.find_spec("pydriller")]
     for path, extension in named:
-        with GitSource(path) as source:
+        with open_repository(path) as source:
             count = sum(bool(commit.changes) for commit in source.commits())
         print(f"\n{path} ({count} commits, {extension})")
         found = {name: measure(name, path, extension, sample) for name in jobs}

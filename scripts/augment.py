@@ -1,47 +1,36 @@
-"""The owner's own code -> data/synthetic/<lang>.jsonl: functions to implement and mistakes to mend, for languages that
-have too few examples of real work.
-
-    python scripts/augment.py --language ruby
-    python scripts/augment.py --language swift --repository ~/src/madcat-apple --output data/synthetic/swift.jsonl
-    python scripts/augment.py --language ruby --endpoint http://127.0.0.1:8000/v1 --model base
-
-Makes up to the language's `min_examples`; how many of them are used, assemble.py says. Reads HEAD only, tests and
-generated code aside; nothing of a repository is executed.
-"""
+"""The owner's own code -> data/synthetic/<lang>.jsonl: functions to implement and mistakes to fix."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
-from specialists.cli import command, finish, language_option, progress, repository_option, say, table
-from specialists.config import Config, Language
-
-if TYPE_CHECKING:
-    from specialists.synthetic.tasks import Augmented
+from specialists.cli import command, finish, language_option, repository_option, say, table
+from specialists.config import Config, Problem
 
 
 @command
 @language_option
 @repository_option
 @click.option("--output", type=click.Path(path_type=Path), help="Default: data/synthetic/L.jsonl.")
-@click.option(
-    "--endpoint",
-    metavar="URL",
-    help="OpenAI-compatible endpoint (http://…/v1) whose model words requests. Default: [endpoint] url.",
-)
-@click.option("--model", metavar="NAME", help="The model at the endpoint. Default: [endpoint] model.")
+@click.option("--endpoint", metavar="URL", help="OpenAI-compatible endpoint (http://…/v1). Default: [endpoint] url.")
+@click.option("--model", metavar="NAME", help="The model there, which words requests. Default: [endpoint] model.")
 def main(
-    config: Config,
-    as_json: bool,
-    language: str,
-    repositories: list[Path],
-    output: Path | None,
-    endpoint: str | None,
-    model: str | None,
+    config: Config, as_json: bool, language: str, repositories: list[Path], output: Path | None, **asked: str | None
 ) -> None:
-    """Synthetic examples of a language from your own code."""
+    """Synthetic examples of a language from your own code.
+
+    Functions to implement and mistakes to fix, up to `min_examples`. Reads HEAD only, tests, documentation
+    and generated code aside; nothing of a repository is executed.
+
+    \b
+        python scripts/augment.py --language ruby
+        python scripts/augment.py --language swift --repository ~/src/madcat-apple --output swift.jsonl
+        python scripts/augment.py --language ruby --endpoint http://127.0.0.1:8000/v1 --model base
+    """
+    from specialists.code.syntax import SourceFile
+    from specialists.commits.contents import head_files
     from specialists.endpoint import Endpoint
     from specialists.records import write_json, write_records
     from specialists.synthetic.rephrase import Rephraser
@@ -49,41 +38,36 @@ def main(
 
     chosen = config.language(language)
     output = output or config.rows("synthetic", language)
-    asked = Endpoint.configured(config, output.with_name(f".{output.stem}.requests.json"), endpoint, model)
-    augmenter = Augmenter(config, chosen, Rephraser(asked) if asked else None)
-    for path in repositories or config.repositories(language):
-        augmenter.read(path, path.name, progress)
-    result = augmenter.finish(chosen.min_examples)
-    if asked:
-        asked.save()
-        result.problems += [f"{asked.problem}; requests are from templates"] if asked.problem else []
-    if not repositories:
-        result.problems += config.missing_repositories(language)
-    write_records(output, result.records)
-    summary = _summary(result, chosen)
-    write_json(output.with_suffix(".summary.json"), {**summary, "problems": result.problems})
-    say(_table(result))
-    finish(summary, as_json, result.problems)
-
-
-def _summary(result: Augmented, language: Language) -> dict[str, Any]:
-    return {
+    endpoint = Endpoint.configured(
+        config, output.with_name(f".{output.stem}.requests.json"), asked["endpoint"], asked["model"]
+    )
+    augmenter = Augmenter(config, chosen, Rephraser(endpoint) if endpoint else None)
+    problems = [] if repositories else config.missing_repositories(language)
+    paths = repositories or config.repositories(language)
+    files: list[SourceFile] = []
+    for path in paths:
+        try:
+            files += head_files(path, chosen, augmenter.lost)
+        except (Problem, OSError) as problem:
+            problems.append(str(problem))
+    rows = augmenter.rows(files, chosen.min_examples)
+    if endpoint:
+        endpoint.save()
+        problems += [f"{endpoint.problem}; requests are from templates"] if endpoint.problem else []
+    write_records(output, rows)
+    made = Counter(row["source"]["operator"] for row in rows)
+    summary = {
         "step": "augment",
-        "language": language.name,
-        "examples": len(result.records),
-        "operators": dict(sorted(result.operators.items())),
-        "kinds": {task: result.kinds[task] for task in ("implement", "fix")},
-        "templates": {"used": len(result.templates), "most": max(result.templates.values(), default=0)},
-        "by model": sum(record["source"]["template"] == "model" for record in result.records),
-        "funnel": result.funnel(),
+        "language": language,
+        "examples": len(rows),
+        "kinds": {"implement": made["implement"], "fix": len(rows) - made["implement"]},
+        "by model": sum("request" in row["source"] for row in rows),
+        "funnel": {"found": dict(augmenter.found), "lost": dict(augmenter.lost), "examples": len(rows)},
     }
-
-
-def _table(result: Augmented) -> str:
-    rows = [[operator, result.found[operator], result.operators[operator]] for operator in sorted(result.found)]
-    lost = ", ".join(f"{number} {reason}" for reason, number in result.lost.most_common())
-    read = f"{result.counts['files']} files, {result.counts['functions']} functions: {len(result.records)} examples"
-    return f"{table(rows, ['operator', 'found', 'examples'])}\n{read}; left out: {lost or 'none'}"
+    write_json(output.with_suffix(".summary.json"), {**summary, "problems": problems})
+    kinds = sorted(augmenter.found.keys() - {"files", "functions"})
+    say(table([[kind, augmenter.found[kind], made[kind]] for kind in kinds], ["kind", "found", "examples"]))
+    finish(summary, as_json, problems)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,4 @@
-"""The tools of the opencode that is installed here -> data/opencode-tools.json, which extract uses from then on.
-
-    python scripts/capture-tools.py
-    python scripts/capture-tools.py --program ~/.opencode/bin/opencode
-
-Runs it once against a server on the loopback, in a folder of its own: nothing of yours is read or changed. Rows show
-the tools without descriptions, which cost 5,000 tokens a row; what is sent to a specialist, prose and all, is kept for
-`doit doctor`, which compares.
-"""
+"""The tools of the opencode that is installed here -> data/opencode-tools.json, which extract uses from then on."""
 
 from __future__ import annotations
 
@@ -17,20 +9,28 @@ import click
 from specialists.cli import command, finish, say
 from specialists.config import Config, Problem
 
-SCHEMA = "https://opencode.ai/config.json"
 PROMPT = "You are a specialist."  # stands first; what opencode adds comes after it
 
 
 @command
 @click.option("--program", default="opencode", show_default=True, help="The opencode to run.")
 def main(config: Config, as_json: bool, program: str) -> None:
-    """Store the tool schemas of the installed opencode."""
+    """Store the tool schemas of the installed opencode.
+
+    Runs it once against a server on the loopback, in a folder of its own: nothing of yours is read or changed. Rows
+    show the tools without descriptions, which cost 5,000 tokens a row; what is sent to a specialist, prose and all, is
+    kept for `doit doctor`, which compares.
+
+    \b
+        python scripts/capture-tools.py
+        python scripts/capture-tools.py --program ~/.opencode/bin/opencode
+    """
     from specialists.records import write_json
-    from specialists.sessions.capture import ScriptedModel, run_opencode
+    from specialists.sessions.capture import SCHEMA, RecordingModel, run_opencode
     from specialists.sessions.database import read_sessions
     from specialists.tools import compact
 
-    with tempfile.TemporaryDirectory() as folder, ScriptedModel().serving() as model:
+    with tempfile.TemporaryDirectory() as folder, RecordingModel().serving() as model:
         project = Path(folder, "project")
         agent = {"mode": "all", "prompt": PROMPT}
         write_json(project / "opencode.json", {"$schema": SCHEMA, "agent": {"specialist": agent}})

@@ -1,11 +1,4 @@
-"""opencode's history -> data/sessions/<lang>.jsonl: the work of your own sessions as examples, per language.
-
-    python scripts/extract-training-data.py
-    python scripts/extract-training-data.py --database ~/backup/opencode.db --output data/sessions --language rust
-    python scripts/extract-training-data.py --explain ses_2062af4d80
-
-Reads SQLite databases of opencode 1.2 to 2.x and the JSON folders before them, read-only, while opencode runs.
-"""
+"""opencode's history -> data/sessions/<lang>.jsonl: the work of your own sessions as examples, per language."""
 
 from __future__ import annotations
 
@@ -21,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from specialists.sessions.database import Session
-    from specialists.sessions.extraction import Totals
+    from specialists.sessions.extraction import Funnel
 
 
 @command
@@ -43,53 +36,61 @@ def main(
     names: tuple[str, ...],
     explain: str | None,
 ) -> None:
-    """Examples from your opencode history, per language."""
+    """Examples from your opencode history, per language.
+
+    Reads SQLite databases of opencode 1.2 to 2.x and the JSON folders before them, read-only, while opencode runs.
+
+    \b
+        python scripts/extract-training-data.py
+        python scripts/extract-training-data.py --database ~/backup/opencode.db --language rust
+        python scripts/extract-training-data.py --explain ses_2062af4d80
+    """
     from specialists.sessions.extraction import Extractor, read_histories
 
-    databases = tuple(path.expanduser() for path in databases) or tuple(config.databases())
+    paths = [path.expanduser() for path in databases] or config.databases()
     languages = [config.language(name).name for name in names or config.languages]
     if explain:
         problems: list[str] = []
-        _explain(config, read_histories(list(databases), problems), explain, problems)
+        _explain(config, read_histories(paths, problems), explain, problems)
         return
     extractor = Extractor(config, languages, output or config.paths.data / "sessions")
-    for session in progress(extractor.read(list(databases)), "sessions"):
+    for session in progress(read_histories(paths, extractor.problems), "sessions"):
         extractor.add(session)
     extractor.exclusion.note()
     summary = extractor.finish()
-    say(_table(extractor.totals, languages))
-    finish(summary, as_json, extractor.totals.problems)
+    say(_table(extractor.funnel, languages))
+    finish(summary, as_json, extractor.problems)
 
 
-def _table(result: Totals, languages: list[str]) -> str:
+def _table(funnel: Funnel, languages: list[str]) -> str:
     rows = []
     for name in languages:
-        counts, lost = result.by_language[name], result.lost_by_language[name]
+        counts, lost = funnel.by_language[name], funnel.lost_by_language[name]
         rows.append([name, counts["turns"], counts["steps"], sum(lost.values()), counts["examples"]])
     text = table(rows, ["language", "turns", "steps", "lost", "examples"])
-    reasons = ", ".join(f"{number} {reason}" for reason, number in result.lost.most_common())
-    read = ", ".join(f"{result.counts[name]} {name}" for name in ("sessions", "turns", "steps"))
+    reasons = ", ".join(f"{number} {reason}" for reason, number in funnel.lost.most_common())
+    read = ", ".join(f"{funnel.counts[name]} {name}" for name in ("sessions", "turns", "steps"))
     return f"{text}\n{read}; lost: {reasons or 'none'}"
 
 
 def _explain(config: Config, sessions: Iterator[Session], wanted: str, problems: list[str]) -> None:
     """What was found in a session, turn by turn, and why each step counts or not."""
     from specialists.sessions.chat import turns
-    from specialists.sessions.languages import Judge
+    from specialists.sessions.languages import LanguageClassifier
 
     session = next((session for session in sessions if session.id.startswith(wanted)), None)
     if session is None:
         raise Problem("\n".join([*problems, f"no session {wanted} in the history"]))
     lost: Counter[str] = Counter()
     found = turns(session, config.opencode.agents, lost)
-    verdicts = Judge(config.languages.values()).session(found)
-    for number, (turn, verdict) in enumerate(zip(found, verdicts, strict=True), 1):
+    classified = LanguageClassifier(config.languages.values()).classify(found)
+    for number, (turn, result) in enumerate(zip(found, classified, strict=True), 1):
         first = turn.request.split("\n", 1)[0][:100]
-        click.echo(f"turn {number}: {' + '.join(verdict.languages) or 'no language'} ({verdict.reason}): {first}")
-        for item in verdict.items:
+        click.echo(f"turn {number}: {' + '.join(result.languages) or 'no language'} ({result.reason}): {first}")
+        for item in result.evidence:
             click.echo(f"    {item.weight:5g}  {item.language:8} {item.kind}: {item.detail}")
-        if verdict.scores:
-            click.echo("    total  " + ", ".join(f"{name} {score:g}" for name, score in sorted(verdict.scores.items())))
+        if result.scores:
+            click.echo("    total  " + ", ".join(f"{name} {score:g}" for name, score in sorted(result.scores.items())))
         for step in turn.steps:
             what = ", ".join(call.name for call in step.calls) or "answer"
             click.echo(f"    step: {what}: {f'not learned from: {step.reason}' if step.reason else 'learned from'}")

@@ -1,10 +1,4 @@
-"""The git history of a language's repositories -> data/commits/<lang>.jsonl: the owner's commits as an agent's work.
-
-    python scripts/mine-repos.py --language rust
-    python scripts/mine-repos.py --language rust --repository ~/src/tengu --author me@example.org --output rust.jsonl
-
-Nothing of a repository is executed, and nothing is written into it. What an earlier run read is not read again.
-"""
+"""The git history of a language's repositories -> data/commits/<lang>.jsonl: the owner's commits as an agent's work."""
 
 from __future__ import annotations
 
@@ -15,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from specialists.cli import command, finish, language_option, progress, repository_option, say, table
-from specialists.config import Config, Language, expand_repositories
+from specialists.config import Config, Language, expand_repositories, owner_emails
 
 if TYPE_CHECKING:
     from specialists.commits.mining import Mined
@@ -35,7 +29,14 @@ if TYPE_CHECKING:
 def main(
     config: Config, as_json: bool, language: str, repositories: list[Path], emails: tuple[str, ...], output: Path | None
 ) -> None:
-    """Examples of a language from your own commits."""
+    """Examples of a language from your own commits.
+
+    Nothing of a repository is executed, and nothing is written into it.
+
+    \b
+    python scripts/mine-repos.py --language rust
+    python scripts/mine-repos.py --language rust --repository ~/src/tengu --author me@example.org
+    """
     from specialists.commits.mining import Miner
     from specialists.endpoint import Endpoint
     from specialists.synthetic.rephrase import Rephraser
@@ -43,13 +44,10 @@ def main(
     chosen = config.language(language)
     output = output or config.rows("commits", language)
     asked = Endpoint.configured(config, output.with_name(f".{output.stem}.requests.json"))
-    miner = Miner(config, chosen, output.with_name(f".{output.stem}.mined.sqlite"))
-    try:
-        for path in repositories or config.repositories(language):
-            miner.mine(path, emails or config.owner.emails, progress)
-        mined = miner.finish(chosen.max_examples, Rephraser(asked).of_commit if asked else None, progress)
-    finally:
-        miner.close()
+    miner = Miner(config, chosen)
+    for path in repositories or config.repositories(language):
+        miner.mine(path, emails or owner_emails(config), progress)
+    mined = miner.finish(chosen.max_examples, Rephraser(asked).of_commit if asked else None, progress)
     if asked:
         asked.save()
         mined.problems += [f"{asked.problem}; requests are the commits' own words"] if asked.problem else []

@@ -1,8 +1,6 @@
 """A page of code in each of the five languages, with the same shapes in all of them."""
 
 RUST = """\
-//! A shelf.
-
 /// Adds a book to the shelf.
 ///
 /// Books without a title are refused.
@@ -12,7 +10,6 @@ pub fn add(shelf: &mut Shelf, book: Book) -> Result<usize, Error> {
         return Err(Error::Untitled);
     }
     shelf.check(&book)?;
-    shelf.books.push(book);
     Ok(shelf.books.len() - 1)
 }
 
@@ -20,42 +17,23 @@ impl Shelf {
     /// The first book on the shelf that is long enough.
     pub async fn long(&self, least: usize) -> Option<&Book> {
         self.load().await;
-        for index in 0..self.books.len() {
-            let book = &self.books[index];
-            if book.pages >= least && book.ready == true {
-                return Some(book);
-            }
-        }
-        self.last.set(least, index);
-        self.books.first()
+        self.books.iter().find(|book| book.pages >= least && book.ready == true)
     }
 }
-
-const VERSION: usize = 3;
 """
 
 TYPESCRIPT = """\
-import { load } from './load'
-
 /** Adds a book to the shelf. */
 export async function add(shelf: Shelf, book: Book): Promise<number> {
-  if (!book.title) {
-    throw new Error('untitled')
-  }
-  const limit = shelf.limit ?? 10
+  if (!book.title) throw new Error('untitled')
   await load(shelf, book)
-  shelf.seen = book.title
   return shelf.books.length - 1
 }
 
 export class Library {
   /** The first book of at least so many pages that is ready. */
   long(least: number): Book | undefined {
-    if (this.closed) return undefined
-    const found = this.books.find((book) => book.pages >= least && book.ready === true)
-    const label = found ? found.title : this.name
-    this.note(label, least)
-    return this.pick(found?.shelf.first)
+    return this.books.find((book) => book.pages >= least && book.ready === true)
   }
 }
 
@@ -67,11 +45,6 @@ export const twice = (count: number): number => {
 """
 
 PYTHON = '''\
-import os
-
-VERSION = "1.2"
-
-
 # About adding.
 @cached
 def add(shelf, book):
@@ -81,7 +54,6 @@ def add(shelf, book):
     """
     if not book.title:
         raise ValueError("untitled")
-    shelf.books.append(book)
     shelf.count += 1
     return len(shelf.books) - 1
 
@@ -92,16 +64,10 @@ class Library:
     async def long(self, least, other=None):
         if self.closed:
             return None
-        found = [book for book in self.books if book.pages >= least and book.ready == True]
-        await self.note(least, other)
-        label = found[0] if found else other
-        self.mark(label, quiet=True)
-        return self.pick(label)
+        return self.pick([book for book in self.books if book.pages >= least and book.ready == True])
 '''
 
 RUBY = """\
-# frozen_string_literal: true
-
 # A shelf of books.
 class Shelf < Base
   # Adds a book to the shelf.
@@ -109,8 +75,6 @@ class Shelf < Base
   # Books without a title are refused.
   def add(book)
     raise ArgumentError, "untitled" unless book.title
-    @books ||= load_books
-    @books << book
     @count += 1
     @books.length - 1
   end
@@ -118,10 +82,7 @@ class Shelf < Base
   class << self
     def long(least, other)
       return nil if other.closed?
-      found = other.books.select { |book| book.pages >= least && book.ready == true }
-      label = found ? found.first : other&.name
-      other.note(least, other)
-      pick(label, found[0..2], quiet: true)
+      pick(other.books.select { |book| book.pages >= least && book.ready == true }, quiet: true)
     end
   end
 
@@ -132,16 +93,12 @@ end
 """
 
 SWIFT = """\
-import Foundation
-
 /// Adds a book to the shelf.
 ///
 /// - Parameter book: what to add
 @discardableResult
 public func add(_ book: Book, to shelf: Shelf) throws -> Int {
-  guard !book.title.isEmpty else {
-    throw ShelfError.untitled
-  }
+  guard !book.title.isEmpty else { throw ShelfError.untitled }
   try shelf.check(book)
   shelf.seen = book.title
   return shelf.books.count - 1
@@ -153,38 +110,12 @@ extension Library {
     let label = closed ? name : title
     return find(label, limit: 3)
   }
-
-  init(name: String) {
-    self.name = name
-  }
-
-  func search(least: Int, other: Shelf?) async -> Book? {
-    if closed { return nil }
-    for index in 0..<books.count {
-      let book = books[index]
-      if book.pages >= least && book.ready == true {
-        return book
-      }
-    }
-    await other?.load(least)
-    note(least, other, quiet: true)
-    return books.first
-  }
 }
 """
 
+NAMES = ("rust", "typescript", "python", "ruby", "swift")
 SAMPLES = {
-    "tree_sitter_rust": RUST,
-    "tree_sitter_typescript": TYPESCRIPT,
-    "tree_sitter_python": PYTHON,
-    "tree_sitter_ruby": RUBY,
-    "tree_sitter_swift": SWIFT,
+    f"tree_sitter_{name}": text for name, text in zip(NAMES, (RUST, TYPESCRIPT, PYTHON, RUBY, SWIFT), strict=True)
 }
-FILES = {
-    "rust": "src/shelf.rs",
-    "ts": "src/shelf.ts",
-    "python": "shelf.py",
-    "ruby": "lib/shelf.rb",
-    "swift": "Sources/Shelf.swift",
-}
+FILES = {"rust": "shelf.rs", "ts": "shelf.ts", "python": "shelf.py", "ruby": "lib/shelf.rb", "swift": "Sources/A.swift"}
 GRAMMARS = dict(zip(FILES, SAMPLES, strict=True))

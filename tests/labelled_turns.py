@@ -1,11 +1,8 @@
-"""Turns with the language that a person would file them under, hard cases among them; "" is none of the five.
-
-A session is a list of turns: (label, request, what was done). Labels with a "+" mean both.
-"""
+"""Turns with the language that a person would file them under, hard cases among them; "" is none of the five."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections import defaultdict
 
 from specialists.sessions.chat import Step, Turn
 from specialists.tools import Call
@@ -23,6 +20,10 @@ def read(path: str, content: str = "") -> Call:
     return Call("read", {"filePath": path}, f"<path>{path}</path>\n<content>\n{content}\n</content>")
 
 
+def revise(path: str) -> list[Call]:
+    return [read(path), edit(path)]
+
+
 def bash(command: str, output: str = "", exit: int = 0) -> Call:
     return Call("bash", {"command": command}, output, exit=exit)
 
@@ -31,19 +32,14 @@ def grep(pattern: str, include: str = "", output: str = "") -> Call:
     return Call("grep", {"pattern": pattern, **({"include": include} if include else {})}, output)
 
 
-def glob(pattern: str) -> Call:
-    return Call("glob", {"pattern": pattern}, "")
-
-
 def task(agent: str) -> Call:
     return Call("task", {"description": "d", "prompt": "p", "subagent_type": agent}, "done")
 
 
-def turn(number: int, request: str, done: list[Any], agent: str = "build") -> Turn:
-    steps = [
-        Step("" if isinstance(one, Call) else one, [one] if isinstance(one, Call) else [], None, agent) for one in done
-    ]
-    return Turn(f"msg_{number}", number, request, steps)
+def turn(request: str, *done: Call | str, agent: str = "build") -> Turn:
+    """A step for each call or answer."""
+    steps = [Step(one, [], agent=agent) if isinstance(one, str) else Step("", [one], agent=agent) for one in done]
+    return Turn("msg_1", 1, request, steps)
 
 
 CARGO_FAIL = "   Compiling app v0.1.0\nerror[E0502]: cannot borrow `x`\n  --> src/main.rs:4:5\n"
@@ -54,246 +50,82 @@ TRACEBACK = 'Traceback (most recent call last):\n  File "tools/gen.py", line 3, 
 RSPEC = "Failures:\n  # ./app/models/user.rb:12:in `save'\n3 examples, 1 failure\n"
 SWIFT_FAIL = "Sources/App/View.swift:10:5: error: cannot find 'x' in scope\n"
 
-SESSIONS: list[tuple[str, list[tuple[str, str, list[Any]]]]] = [
-    (
-        "a Rust session with everything around it",
-        [
-            ("rust", "Add a parser", [read("src/parser.rs"), edit("src/parser.rs"), bash("cargo test", CARGO_OK)]),
-            ("rust", "It does not build", [bash("cargo build", CARGO_FAIL, 101), edit("src/main.rs")]),
-            ("rust", "now run clippy too", [bash("cargo clippy --all-targets -- -D warnings 2>&1 | tail -20")]),
-            ("rust", "commit that", [bash("git add -A && git commit -m 'Add parser'")]),
-            ("", "Write the README", [read("README.md", "```swift\nlet x = 1\n```"), edit("README.md")]),
-            ("rust", "bump the serde dependency", [edit("Cargo.toml"), bash("cargo update -p serde")]),
-            ("rust", "The wasm demo needs a package.json entry", [read("package.json"), edit("package.json")]),
-            (
-                "rust",
-                "thanks, what does Pin mean there?",
-                ["It keeps a value in place:\n```rust\nlet p = Pin::new(&mut x);\n```"],
-            ),
-            ("", "the workflow should cache", [read(".github/workflows/ci.yml"), edit(".github/workflows/ci.yml")]),
-            ("rust", "why is the test flaky", [grep("thread::sleep", "*.rs"), read("tests/flaky.rs"), "It races."]),
-        ],
-    ),
-    (
-        "a TypeScript project whose CI installs with pip",
-        [
-            (
-                "ts",
-                "type the store",
-                [read("src/store.ts"), edit("src/store.ts"), bash("npx tsc --noEmit", TSC_FAIL, 2)],
-            ),
-            (
-                "ts",
-                "CI fails at the pre-commit step",
-                [
-                    bash("pip install pre-commit && pre-commit run -a", "eslint...Failed\nsrc/store.ts:3:1 error"),
-                    edit("src/store.ts"),
-                ],
-            ),
-            ("", "pin pre-commit in the workflow", [edit(".github/workflows/lint.yml")]),
-            ("ts", "add vitest", [edit("package.json"), bash("npm install -D vitest"), write("src/store.test.ts")]),
-            ("ts", "run them", [bash("npm test", "Tests:  4 passed")]),
-            (
-                "ts",
-                "pretty-print the lock file's head",
-                [bash("head -c 300 package-lock.json | python3 -m json.tool"), bash("npx tsc -v")],
-            ),
-        ],
-    ),
-    (
-        "Python with native parts",
-        [
-            ("python", "vectorise it", [read("src/model.py"), edit("src/model.py"), bash("pytest -q", PYTEST_FAIL, 1)]),
-            (
-                "python",
-                "is the extension built?",
-                [bash("pip install -e . && python -c 'import ext'"), read("setup.py")],
-            ),
-            (
-                "",
-                "fix the overflow in the C kernel",
-                [read("src/kernel.c"), edit("src/kernel.c"), bash("python setup.py build_ext --inplace")],
-            ),
-            ("python", "profile it", [bash("python -m cProfile -s cumtime bench.py | head -30", "ncalls tottime")]),
-            ("python", "use uv", [edit("pyproject.toml"), bash("uv sync")]),
-            ("python", "write it with a here-document", [bash("cat > tools/gen.py <<'EOF'\ncargo = 'npm test'\nEOF")]),
-        ],
-    ),
-    (
-        "Rails",
-        [
-            (
-                "ruby",
-                "validate the e-mail",
-                [read("app/models/user.rb"), edit("app/models/user.rb"), bash("bundle exec rspec", RSPEC, 1)],
-            ),
-            ("ruby", "add a migration", [bash("bin/rails g migration AddIndex"), edit("db/migrate/1_add_index.rb")]),
-            (
-                "ruby",
-                "the view shows nil",
-                [read("app/views/users/show.html.erb"), edit("app/views/users/show.html.erb")],
-            ),
-            ("", "the button is off by a pixel", [edit("app/assets/stylesheets/app.css")]),
-            ("", "the stimulus controller throws", [read("app/javascript/form.js"), edit("app/javascript/form.js")]),
-            ("ruby", "bundle is broken", [edit("Gemfile"), bash("bundle install")]),
-            ("ruby", "deploy it", [bash("bin/deploy staging", "ok")]),
-        ],
-    ),
-    (
-        "Swift on a Mac",
-        [
-            ("swift", "make it Equatable", [edit("Sources/App/Shape.swift"), bash("swift build", SWIFT_FAIL, 1)]),
-            ("swift", "run the UI tests", [bash("xcodebuild test -scheme App", "Test Suite 'All' passed at 1")]),
-            ("swift", "add the package", [edit("Package.swift"), bash("swift package resolve")]),
-            ("swift", "the fastlane lane is slow", [edit("App/Slow.swift"), bash("bundle exec fastlane test")]),
-            ("", "fix the bridging header", [edit("App/Bridge.h"), edit("App/Bridge.m")]),
-        ],
-    ),
-    (
-        "one session over two languages, turn by turn",
-        [
-            ("rust", "fix the core", [edit("core/src/lib.rs"), bash("cd core && cargo test", CARGO_OK)]),
-            ("ts", "now the front end", [read("web/app.ts"), edit("web/app.ts"), bash("cd web && npm run build")]),
-            ("rust+ts", "rename it on both sides", [edit("core/src/lib.rs"), edit("web/app.ts")]),
-            ("ts", "and the bindings", [edit("web/bindings.ts"), bash("wasm-pack build core && npx tsc")]),
-            ("rust", "the core again", [read("core/src/lib.rs"), edit("core/src/lib.rs")]),
-        ],
-    ),
-    (
-        "Go is not in the configuration",
-        [
-            ("", "add a handler", [read("main.go"), edit("main.go"), bash("go test ./...")]),
-            ("", "generate the mocks", [bash("python3 tools/mock.py"), edit("mock.go")]),
-            ("", "commit", [bash("git commit -am x")]),
-        ],
-    ),
-    (
-        "documents only",
-        [
-            ("", "write a tutorial on Swift concurrency", [write("docs/tutorial.md", "```swift\nactor A {}\n```")]),
-            (
-                "",
-                "fix the typos",
-                [read("docs/tutorial.md"), edit("docs/tutorial.md"), bash("grep -c swift docs/*.md")],
-            ),
-        ],
-    ),
-    ("a question without a project", [("", "what time is it in Lisbon", ["About nine."])]),
-    (
-        "a question with an answer in code",
-        [("python", "how do I read a CSV in Python", ["```python\nimport csv\n```"])],
-    ),
-    ("an answer in a foreign language", [("", "how do I do that in Go", ["```go\nfunc main() {}\n```"])]),
-    (
-        "shell scripts",
-        [("", "make the backup script safer", [read("backup.sh"), edit("backup.sh"), bash("shellcheck backup.sh")])],
-    ),
-    ("a Makefile", [("", "add a target", [read("Makefile"), edit("Makefile"), bash("make lint")])]),
-    (
-        "reading only",
-        [("rust", "where is it called", [grep("half", "*.rs", "src/lib.rs:1"), read("src/lib.rs"), "Nowhere."])],
-    ),
-    (
-        "searching in another repository",
-        [("ts", "port it", [read("../old/util.py"), write("src/util.ts"), bash("npx tsc")])],
-    ),
-    ("only failing commands", [("python", "why does it crash", [bash("doit", TRACEBACK, 1), read("tools/gen.py")])]),
-    (
-        "a Rust crate with a Python binding",
-        [
-            (
-                "rust",
-                "expose it",
-                [edit("src/py.rs"), bash("maturin develop && python -c 'import x'"), bash("cargo check")],
-            ),
-            (
-                "python",
-                "now a test for the binding",
-                [write("tests/test_x.py"), bash("pytest tests -q", PYTEST_FAIL, 1)],
-            ),
-        ],
-    ),
-    (
-        "sed as an editor",
-        [("ts", "rename it", [bash("sed -i 's/foo/bar/g' src/a.ts src/b.ts"), bash("npx tsc --noEmit")])],
-    ),
-    ("delegated", [("swift", "let the specialist do it", [task("build-swift"), "Done."])]),
-    ("echo and strings are not commands", [("", "remind me", [bash("echo 'cargo test; npm test; swift build'")])]),
-    (
-        "a log mentions everything",
-        [
-            (
-                "python",
-                "why did the job die",
-                [
-                    bash("tail -100 job.log", "cargo build\nnpm WARN\n" + TRACEBACK),
-                    read("jobs/run.py"),
-                    edit("jobs/run.py"),
-                ],
-            )
-        ],
-    ),
-    (
-        "docker",
-        [
-            (
-                "",
-                "make the image smaller",
-                [read("Dockerfile", "RUN pip install x"), edit("Dockerfile"), bash("docker build .")],
-            )
-        ],
-    ),
-    ("SQL", [("", "add an index", [edit("schema.sql"), bash("psql -f schema.sql")])]),
-    (
-        "a dotfile in TypeScript",
-        [("ts", "add a plugin to opencode", [write("plugin/notify.ts"), edit("opencode.jsonc")])],
-    ),
-    ("ERB by name", [("ruby", "fix lib/tasks/seed.rake", [read("lib/tasks/seed.rake"), edit("lib/tasks/seed.rake")])]),
-    (
-        "Swift without a build",
-        [("swift", "rename the view", [grep("struct Old", "*.swift"), edit("App/OldView.swift")])],
-    ),
-    (
-        "pnpm workspace",
-        [("ts", "move the package", [bash("git mv a b"), edit("pnpm-workspace.yaml"), edit("b/src/index.tsx")])],
-    ),
-    (
-        "stack trace pasted by the user",
-        [("ruby", "app/models/user.rb:12:in `save' NoMethodError", ["`name` is nil there; guard it."])],
-    ),
-    ("YAML for a Python tool", [("", "raise the line length", [edit(".pre-commit-config.yaml")])]),
-    (
-        "Jupyter",
-        [
-            (
-                "python",
-                "speed up the loader",
-                [read("train/loader.py"), edit("train/loader.py"), bash("python train/loader.py")],
-            )
-        ],
-    ),
-    (
-        "Vue with TypeScript beside it",
-        [("ts", "type the props", [edit("src/types.ts"), edit("src/api.ts"), edit("src/App.vue")])],
-    ),
-    (
-        "cargo in an npm script",
-        [("ts", "build everything", [bash("npm run build", "> cargo build && vite build"), edit("vite.config.ts")])],
-    ),
-    (
-        "bench in Rust driven by Python",
-        [
-            (
-                "rust",
-                "make it faster",
-                [
-                    edit("src/scan.rs"),
-                    edit("src/simd.rs"),
-                    bash("cargo build --release"),
-                    bash("python3 bench.py --runs 5", "1.2x"),
-                ],
-            )
-        ],
-    ),
-    ("agent says it", [("", "hello", ["Hi."])]),
-]
+SESSIONS: dict[str, list[tuple[str, Turn]]] = defaultdict(list)
+
+
+def add(session: str, label: str, request: str, *done: Call | str) -> None:
+    """One more turn of a session; a label with a "+" means both."""
+    SESSIONS[session].append((label, turn(request, *done)))
+
+
+add("Rust", "rust", "Add a parser", *revise("src/parser.rs"), bash("cargo test", CARGO_OK))
+add("Rust", "rust", "It does not build", bash("cargo build", CARGO_FAIL, 101), edit("src/main.rs"))
+add("Rust", "rust", "now run clippy too", bash("cargo clippy --all-targets -- -D warnings 2>&1 | tail -20"))
+add("Rust", "rust", "commit that", bash("git add -A && git commit -m 'Add parser'"))
+add("Rust", "", "Write the README", read("README.md", "```swift\nlet x = 1\n```"), edit("README.md"))
+add("Rust", "rust", "bump the serde dependency", edit("Cargo.toml"), bash("cargo update -p serde"))
+add("Rust", "rust", "The wasm demo needs a package.json entry", *revise("package.json"))
+add("Rust", "rust", "what does Pin mean there?", "It stays in place:\n```rust\nlet p = Pin::new(&mut x);\n```")
+add("Rust", "", "the workflow should cache", *revise(".github/workflows/ci.yml"))
+add("Rust", "rust", "why is the test flaky", grep("thread::sleep", "*.rs"), read("tests/flaky.rs"), "It races.")
+add("TypeScript", "ts", "type the store", *revise("src/store.ts"), bash("npx tsc --noEmit", TSC_FAIL, 2))
+add(
+    "TypeScript",
+    "ts",
+    "CI fails at pre-commit",
+    bash("pip install pre-commit; pre-commit run -a"),
+    edit("src/store.ts"),
+)
+add("TypeScript", "", "pin pre-commit in the workflow", edit(".github/workflows/lint.yml"))
+add("TypeScript", "ts", "add vitest", edit("package.json"), bash("npm install -D vitest"), write("src/store.test.ts"))
+add("TypeScript", "ts", "run them", bash("npm test", "Tests:  4 passed"))
+add("TypeScript", "ts", "show the lock file", bash("head package-lock.json | python3 -m json.tool"), bash("npx tsc -v"))
+add("Python", "python", "vectorise it", *revise("src/model.py"), bash("pytest -q", PYTEST_FAIL, 1))
+add("Python", "python", "is the extension built?", bash("pip install -e . && python -c 'import ext'"), read("setup.py"))
+add("Python", "", "fix the C kernel", *revise("src/kernel.c"), bash("python setup.py build_ext --inplace"))
+add("Python", "python", "write it with a here-document", bash("cat > tools/gen.py <<'EOF'\ncargo = 'npm test'\nEOF"))
+add("Rails", "ruby", "validate the e-mail", *revise("app/models/user.rb"), bash("bundle exec rspec", RSPEC, 1))
+add("Rails", "ruby", "add a migration", bash("bin/rails g migration AddIndex"), edit("db/migrate/1_add_index.rb"))
+add("Rails", "ruby", "the view shows nil", *revise("app/views/users/show.html.erb"))
+add("Rails", "", "the button is off by a pixel", edit("app/assets/stylesheets/app.css"))
+add("Rails", "", "the stimulus controller throws", *revise("app/javascript/form.js"))
+add("Rails", "ruby", "bundle is broken", edit("Gemfile"), bash("bundle install"))
+add("Rails", "ruby", "deploy it", bash("bin/deploy staging", "ok"))
+add("Swift", "swift", "make it Equatable", edit("Sources/App/Shape.swift"), bash("swift build", SWIFT_FAIL, 1))
+add("Swift", "swift", "run the UI tests", bash("xcodebuild test -scheme App", "Test Suite 'All' passed at 1"))
+add("Swift", "swift", "the fastlane lane is slow", edit("App/Slow.swift"), bash("bundle exec fastlane test"))
+add("Swift", "", "fix the bridging header", edit("App/Bridge.h"), edit("App/Bridge.m"))
+add("two languages", "rust", "fix the core", edit("core/src/lib.rs"), bash("cd core && cargo test", CARGO_OK))
+add("two languages", "ts", "now the front end", *revise("web/app.ts"), bash("cd web && npm run build"))
+add("two languages", "rust+ts", "rename it on both sides", edit("core/src/lib.rs"), edit("web/app.ts"))
+add("two languages", "ts", "and the bindings", edit("web/bindings.ts"), bash("wasm-pack build core && npx tsc"))
+add("Go", "", "add a handler", *revise("main.go"), bash("go test ./..."))
+add("Go", "", "generate the mocks", bash("python3 tools/mock.py"), edit("mock.go"))
+add("Go", "", "commit", bash("git commit -am x"))
+add("documents", "", "write a tutorial on Swift concurrency", write("docs/tutorial.md", "```swift\nactor A {}\n```"))
+add("documents", "", "fix the typos", *revise("docs/tutorial.md"), bash("grep -c swift docs/*.md"))
+add("no project", "", "what time is it in Lisbon", "About nine.")
+add("code in the answer", "python", "how do I read a CSV in Python", "```python\nimport csv\n```")
+add("an answer in Go", "", "how do I do that in Go", "```go\nfunc main() {}\n```")
+add("shell", "", "make the backup script safer", *revise("backup.sh"), bash("shellcheck backup.sh"))
+add("reading only", "rust", "where is it called", grep("half", "*.rs", "src/lib.rs:1"), read("src/lib.rs"), "Nowhere.")
+add("two repositories", "ts", "port it", read("../old/util.py"), write("src/util.ts"), bash("npx tsc"))
+add("failing commands", "python", "why does it crash", bash("doit", TRACEBACK, 1), read("tools/gen.py"))
+add("binding", "rust", "expose", edit("src/py.rs"), bash("maturin develop; python -c 'import x'; cargo check"))
+add("binding", "python", "test the binding", write("tests/test_x.py"), bash("pytest tests -q", PYTEST_FAIL, 1))
+add("sed as an editor", "ts", "rename it", bash("sed -i 's/foo/bar/g' src/a.ts src/b.ts"), bash("npx tsc --noEmit"))
+add("delegated", "swift", "let the specialist do it", task("build-swift"), "Done.")
+add("echo", "", "remind me", bash("echo 'cargo test; npm test; swift build'"))
+add("log", "python", "why did it die", bash("tail job.log # cargo", TRACEBACK), *revise("jobs/run.py"))
+add("docker", "", "make it smaller", *revise("Dockerfile"), bash("docker build ."))
+add("SQL", "", "add an index", edit("schema.sql"), bash("psql -f schema.sql"))
+add("dotfile", "ts", "add a plugin to opencode", write("plugin/notify.ts"), edit("opencode.jsonc"))
+add("ERB by name", "ruby", "fix lib/tasks/seed.rake", *revise("lib/tasks/seed.rake"))
+add("no build", "swift", "rename the view", grep("struct Old", "*.swift"), edit("App/OldView.swift"))
+add("pnpm", "ts", "move the package", bash("git mv a b"), edit("pnpm-workspace.yaml"), edit("b/src/index.tsx"))
+add("stack trace", "ruby", "app/models/user.rb:12:in `save' NoMethodError", "`name` is nil there; guard it.")
+add("Vue", "ts", "type the props", edit("src/types.ts"), edit("src/api.ts"), edit("src/App.vue"))
+add("npm script", "ts", "build all", bash("npm run build", "> cargo build && vite build"), edit("vite.config.ts"))
+add("bench", "rust", "make it faster", edit("src/scan.rs"), bash("cargo build --release"), bash("python3 bench.py"))
+add("agent says it", "", "hello", "Hi.")
+SESSIONS["own agent"].append(("swift", turn("hello", "Hi.", agent="build-swift")))

@@ -45,7 +45,12 @@ def lines(name: str) -> list[str]:
 
 def table(name: str) -> list[tuple[str, str, str]]:
     """The rows of a file in samples/: kind, prefix or line, and the template of a secret (Maker.body)."""
-    return [re.fullmatch(r"(.*?) \| (.*) \| (.*)", line, re.S).groups() for line in lines(name)]
+    rows = []
+    for line in lines(name):
+        kind, _, rest = line.partition(" | ")
+        where, _, body = rest.rpartition(" | ")
+        rows.append((kind, where, body))
+    return rows
 
 
 class Sample(NamedTuple):

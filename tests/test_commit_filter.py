@@ -8,17 +8,17 @@ import git_repositories as repositories
 import pytest
 from git_repositories import ME, Made, git, module
 from specialists.commits.filter import CommitFilter, is_docs, is_test
-from specialists.commits.git import GitSource
+from specialists.commits.git import open_repository
 
 BASE = Made("Add the modules", {"sums.py": module("Sums"), "other.py": module("Other"), "README.md": "#\n"})
 WORDS = "Fix the sum of one number"
 CODE = {"sums.py": module("Sums", 5)}
 
 
-def judged(folder: Path, **options) -> tuple[list, dict[str, int], dict[str, int]]:
+def filtered(folder: Path) -> tuple[list, dict[str, int], dict[str, int]]:
     """(paths of each candidate, newest first; commits lost by reason; files lost by reason)"""
-    with GitSource(folder) as source:
-        rules = CommitFilter(source, options.get("emails", [ME]), (".py",), options.get("max_files", 3))
+    with open_repository(folder) as source:
+        rules = CommitFilter(source, [ME], (".py",))
         found = [rules.candidate(commit) for commit in source.commits()]
     return [[change.path for change in item.changes] for item in found if item], dict(rules.lost), dict(rules.files)
 
@@ -43,7 +43,7 @@ def judged(folder: Path, **options) -> tuple[list, dict[str, int], dict[str, int
         (Made(WORDS, {**CODE, "other.py": None}), "deletes files"),
         (Made(WORDS, {"sums.py": None, "moved.py": module("Sums")}), "moves files"),
         (Made(WORDS, {"sums.py": None, "moved.py": module("Sums", 7)}), "moves files"),
-        (Made(WORDS, {f"{name}.py": "x = 1\n" for name in "abcd"}), "too many files"),
+        (Made(WORDS, {f"{name}.py": "x = 1\n" for name in "abcdef"}), "too many files"),
         (Made(WORDS, {**CODE, **{f"{name}.lock": "x" for name in "abcd"}}), None),
         (Made(WORDS, {"sums.py": "other.py"}, mode="120000"), "symbolic link"),
         (Made(WORDS, {"sums.py": module("Sums")}, mode="100755"), "mode only"),
@@ -55,28 +55,32 @@ def judged(folder: Path, **options) -> tuple[list, dict[str, int], dict[str, int
     ],
 )
 def test_reasons(commit: Made, reason: str | None, tmp_path: Path) -> None:
-    folder = repositories.make(tmp_path / "judged", [BASE, commit])
-    candidates, lost, _files = judged(folder)
+    folder = repositories.make(tmp_path / "repository", [BASE, commit])
+    candidates, lost, _files = filtered(folder)
     assert len(candidates) == (2 if reason is None else 1)
     assert lost == ({} if reason is None else {reason: 1})
 
 
 def test_files_left_out_of_candidates_are_counted(tmp_path: Path) -> None:
     files = {**CODE, "uv.lock": "x", "CHANGES.md": "- it\n", "tests/test_sums.py": "x = 1\n", "docs/a.md": "x\n"}
-    folder = repositories.make(tmp_path / "judged", [BASE, Made(WORDS, files)])
-    candidates, lost, counted = judged(folder)
+    folder = repositories.make(tmp_path / "repository", [BASE, Made(WORDS, files)])
+    candidates, lost, counted = filtered(folder)
     assert candidates[0] == ["sums.py", "tests/test_sums.py", "docs/a.md"]
     assert (lost, counted) == ({}, {"lock file": 1, "changelog": 1})
 
 
 @pytest.mark.parametrize(
     ("message", "paths"),
-    [(WORDS, ["a.py", "b.py"]), ("Add tests for the sums", None), ("Document the sum of one number", None)],
+    [
+        (WORDS, ["a.py", "b.py", "tests/test_a.py"]),
+        ("Add tests for the sums", None),
+        ("Document the sum of one number", None),
+    ],
 )
 def test_too_many_files_are_cut_down_to_code(message: str, paths: list[str] | None, tmp_path: Path) -> None:
-    files = dict.fromkeys(("a.py", "b.py", "tests/test_a.py", "docs/a.md"), "x = 1\n")
-    folder = repositories.make(tmp_path / "judged", [BASE, Made(message, files)])
-    candidates, lost, _files = judged(folder, max_files=2)
+    files = dict.fromkeys(("a.py", "b.py", "tests/test_a.py", "docs/a.md", "docs/b.md", "docs/c.md"), "x = 1\n")
+    folder = repositories.make(tmp_path / "repository", [BASE, Made(message, files)])
+    candidates, lost, _files = filtered(folder)
     assert (candidates[0] == paths) if paths else (lost == {"too many files": 1})
 
 
@@ -90,18 +94,18 @@ def test_too_many_files_are_cut_down_to_code(message: str, paths: list[str] | No
     ],
 )
 def test_revert_takes_its_target_along(message: str, left: int, tmp_path: Path) -> None:
-    folder = repositories.make(tmp_path / "judged", [BASE, Made(WORDS, CODE)])
+    folder = repositories.make(tmp_path / "repository", [BASE, Made(WORDS, CODE)])
     sha = repositories.head(folder)
     revert = message.format(title=WORDS, sha=sha, short=sha[:9])
     repositories.add(folder, [Made(revert, {"sums.py": module("Sums")})], repositories.START + 9999, fresh=False)
-    candidates, lost, _files = judged(folder)
+    candidates, lost, _files = filtered(folder)
     assert len(candidates) == left
     assert lost == {"revert": 1, **({"reverted later": 1} if left == 1 else {})}
 
     sha = repositories.head(folder)
     again = f'Revert "Revert …"\n\nThis reverts commit {sha}.'
     repositories.add(folder, [Made(again, CODE)], repositories.START + 99999, fresh=False)
-    assert judged(folder)[1] == {"revert": 2}, "a revert that was reverted takes nothing along"
+    assert filtered(folder)[1] == {"revert": 2}, "a revert that was reverted takes nothing along"
 
 
 def test_merges_and_shallow_edges(tmp_path: Path) -> None:
@@ -111,9 +115,9 @@ def test_merges_and_shallow_edges(tmp_path: Path) -> None:
     git(folder, "checkout", "-q", "-f", "side")
     git(folder, "commit", "-q", "--allow-empty", "-m", "Nothing at all here")
     git(folder, "merge", "-q", "--no-edit", "main")
-    assert judged(folder)[1] == {"merge": 1, "no file of the language": 1}
+    assert filtered(folder)[1] == {"merge": 1, "no file of the language": 1}
     git(tmp_path, "clone", "-q", "--depth=1", f"file://{folder}", "shallow", "--branch=main")
-    assert judged(tmp_path / "shallow")[1] == {"edge of a shallow clone": 1}
+    assert filtered(tmp_path / "shallow")[1] == {"edge of a shallow clone": 1}
 
 
 @pytest.mark.parametrize(
@@ -149,6 +153,7 @@ def test_kinds_of_files(path: str, test: bool, docs: bool) -> None:
     ],
 )
 def test_attributes(attributes: str, path: str, generated: bool, tmp_path: Path) -> None:
-    folder = repositories.make(tmp_path / "judged", [Made(WORDS, {path: "x = 1\n", ".gitattributes": attributes})])
-    with GitSource(folder) as source:
-        assert CommitFilter(source, [ME], (".py",), 3).attributes.has(path, "generated") is generated
+    folder = repositories.make(tmp_path / "repository", [Made(WORDS, {path: "x = 1\n", ".gitattributes": attributes})])
+    with open_repository(folder) as source:
+        reason = CommitFilter(source, [ME], (".py",)).path_reason(path)
+    assert reason == ("generated" if generated else None)

@@ -28,7 +28,7 @@ GLOBAL_MISTAKES = [
     ("[training]\nepoch = 3", "training.epoch: unknown key; did you mean 'epochs'?"),
     ("[training.go]\nr = 8", "training.go: no such language"),
     ("[paths]\ndata = 3", "paths.data: expected a path, got 3"),
-    ("[mining]\nformat = 'prose'", "mining.format: expected one of agent, diff"),
+    ("[mining]\nformat = 'diff'", "mining: unknown table"),
     ("training = 3", "training: expected a table, got 3"),
 ]
 LANGUAGE_MISTAKES = [

@@ -20,7 +20,7 @@ from specialists.config import load_config
 from specialists.reporting import checks
 from specialists.reporting.status import as_text, status
 from specialists.serving.opencode_config import settings
-from specialists.sessions.languages import Judge
+from specialists.sessions.languages import LanguageClassifier
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^ *```(?:sh|bash)\n(.*?)^ *```", re.S | re.M)
@@ -204,8 +204,8 @@ def test_go_has_its_tasks(with_go: Path) -> None:
 
 
 def test_work_in_go_is_told_from_work_in_another_language(with_go: Path) -> None:
-    judge = Judge(load_config(with_go).languages.values())
+    classifier = LanguageClassifier(load_config(with_go).languages.values())
     done = [edit("cmd/serve.go"), bash("go test ./...", "ok  \texample.org/serve\t0.1s")]
-    (verdict,) = judge.session([turn(1, "Close the listener", done)])
-    assert verdict.languages == ("go",)
-    assert {item.kind for item in verdict.items if item.language == "go"} >= {"edit", "command"}
+    (result,) = classifier.classify([turn("Close the listener", *done)])
+    assert result.languages == ("go",)
+    assert {item.kind for item in result.evidence if item.language == "go"} >= {"edit", "command"}

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from specialists.code import edits
-from specialists.code.edits import (
-    FileChange,
-    NotExact,
-    apply_diff,
-    conversation,
-    plan_edits,
-    read_spans,
-    replay,
-    unified_diff,
-)
+from specialists.code.edits import FileChange, NotExact, conversation, line_hunks, plan_edits, read_spans, replay
 from specialists.records import tool_call
 
 FUNCTIONS = "".join(f"def f{n}():\n    x = {n}\n    y = x + 1\n    return y\n\n\n" for n in range(60))
 
 
 def change(before: str | None, after: str, **options) -> FileChange:
-    """A change with the hunks of a line diff."""
-    old, new = edits._lines(before or ""), edits._lines(after)
-    codes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-    return FileChange("a.py", before, after, tuple(code[1:] for code in codes if code[0] != "equal"), **options)
+    return FileChange("a.py", before, after, line_hunks(before or "", after), **options)
 
 
 def replayed(made: FileChange) -> str:
@@ -54,16 +39,12 @@ def test_calls_give_the_file(old: list[str], new: list[str], old_end: str, new_e
         assert replayed(made) == after
     except NotExact:
         assert not before.strip()  # an edit needs something to hold on to
-    assert apply_diff(unified_diff(made), {"a.py": before}) == {"a.py": after}
 
 
 @given(LINES, ENDS)
 def test_new_file_is_written(lines: list[str], end: str) -> None:
     after = "".join(lines) + end
-    made = FileChange("new.py", None, after)
-    assert replayed(made) == after
-    if after:
-        assert apply_diff(unified_diff(made), {}) == {"new.py": after}
+    assert replayed(FileChange("new.py", None, after)) == after
 
 
 @pytest.mark.parametrize(
@@ -137,7 +118,16 @@ def test_hunks_that_are_not_the_difference_are_found_out() -> None:
         conversation("s", "r", [made], "c")
 
 
-def test_diff_that_does_not_fit_is_refused() -> None:
-    diff = unified_diff(change("one = 1\n", "one = 2\n"))
-    with pytest.raises(NotExact):
-        apply_diff(diff, {"a.py": "one = 3\n"})
+@pytest.mark.parametrize(
+    ("before", "after", "hunks"),
+    [
+        ("", "a\n", [(0, 0, 0, 1)]),
+        ("a\nb\nc\n", "a\nB\nc\n", [(1, 2, 1, 2)]),
+        ("a\nb\nc\n", "x\na\nc\n", [(0, 0, 0, 1), (1, 2, 2, 2)]),
+        ("a\na\n", "a\na\na\n", [(2, 2, 2, 3)]),
+        ("a\nb", "a\nb\n", [(1, 2, 1, 2)]),
+        ("a\r\nb\n", "a\nb\n", [(0, 1, 0, 1)]),
+    ],
+)
+def test_hunks_are_what_changed(before: str, after: str, hunks: list) -> None:
+    assert list(line_hunks(before, after)) == hunks

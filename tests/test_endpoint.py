@@ -5,84 +5,88 @@ from __future__ import annotations
 import importlib
 import json
 import re
-from pathlib import Path
+from types import SimpleNamespace
 
 import git_repositories
 import pytest
 from click.testing import CliRunner
 from servers import answering
 from specialists.endpoint import Endpoint
-from specialists.records import read_json, read_records
+from specialists.records import read_json, tool_call
 from specialists.secrets import Rules
+from specialists.synthetic.rephrase import Rephraser
 from test_augment import CANARY, augment, make_repository, many_functions, run, wanting
+
+CHECK = "Answer yes or no."
 
 
 class Model:
-    """Answers at once; `asked` holds the questions, `answer` is what it says to one, `judge` when it is to judge."""
+    """Answers at once; `asked` holds the questions, `raw` is what it answers in place of words."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
-        self.judge = "Yes."
-
-    def answer(self, question: str) -> str:
-        if question.endswith("Answer yes or no."):
-            return self.judge
-        name, path = re.search(r"function `(.*?)` and the file (\S+)\. Tell", question).groups()
-        return f"please mend {name} in {path}"
+        self.raw: object = None
 
     def __call__(self, _path: str, body: bytes) -> tuple[int, object]:
         question = json.loads(body)["messages"][0]["content"]
         self.asked.append(question)
-        return 200, {"choices": [{"message": {"content": self.answer(question)}}]}
+        path = re.search(r"^(\S+), before:$", question, re.M)
+        text = "Yes." if question.endswith(CHECK) else f"please look after {path and path[1]}"
+        return 200, self.raw or {"choices": [{"message": {"content": text}}]}
 
 
 @pytest.fixture
-def endpoint():
+def model():
     model = Model()
     with answering(model) as port:
         model.url = f"http://127.0.0.1:{port}/v1"
+        model.options = ("--endpoint", model.url, "--model", "base")
         yield model
 
 
-def test_a_model_words_the_requests_and_is_asked_once(config_file, tmp_path, endpoint) -> None:
-    path = make_repository(tmp_path / "shelf", {"a.rb": many_functions(6)})
-    rows, summary = run(config_file, "ruby", path, more=("--endpoint", endpoint.url, "--model", "base"))
-    assert [row["source"]["template"] for row in rows] == ["model"] * 3 and summary["by model"] == 3
-    assert all(row["messages"][1]["content"].startswith("please mend ") for row in rows)
-    asked = len(endpoint.asked)
-    assert asked == 6  # written and judged
-    assert run(config_file, "ruby", path, more=("--endpoint", endpoint.url, "--model", "base")) == (rows, summary)
-    assert len(endpoint.asked) == asked
+@pytest.fixture
+def shelf(tmp_path):
+    return make_repository(tmp_path / "shelf", {"a.rb": many_functions(6).replace("two, 1)", f"two, 1) # {CANARY}")})
 
 
-@pytest.mark.parametrize("spoil", ["judge", "names nothing", "too long", "code"])
-def test_what_the_model_writes_is_judged(spoil, config_file, tmp_path, endpoint) -> None:
-    path = make_repository(tmp_path / "shelf", {"a.rb": many_functions(6)})
-    plain, _ = run(config_file, "ruby", path)
-    write = endpoint.answer
-    if spoil == "judge":
-        endpoint.judge = "No, it is too vague."
-    else:
-        spoiled = {"names nothing": "mend it", "too long": "x" * 900, "code": "```"}[spoil]
-        endpoint.answer = lambda question: spoiled + (write(question) if spoil != "names nothing" else "")
-    rows, summary = run(config_file, "ruby", path, more=("--endpoint", endpoint.url, "--model", "base"))
-    assert rows == plain and summary["by model"] == 0
+def test_a_model_words_requests_and_is_asked_once_and_told_no_secret(config_file, shelf, model) -> None:
+    rows, summary = run(wanting(config_file, 12), "ruby", shelf, more=model.options)
+    assert {row["messages"][1]["content"] for row in rows} == {"please look after a.rb"}
+    assert summary["by model"] == len(rows) and {row["source"]["request"] for row in rows} == {"model"}
+    assert len(model.asked) == 2 * len(rows)  # written and checked
+    assert run(config_file, "ruby", shelf, more=model.options) == (rows, summary)
+    assert len(model.asked) == 2 * len(rows)
+    kept = (config_file.parent / "out" / ".ruby.requests.json").read_text()
+    assert CANARY not in "".join(model.asked) and CANARY not in kept
 
 
-def test_no_secret_is_sent_to_the_endpoint(config_file, tmp_path, endpoint) -> None:
-    text = many_functions(3).replace("two, 1)", f"two, 1) # {CANARY}")
-    path = make_repository(tmp_path / "shelf", {"a.rb": text})
-    run(wanting(config_file, 30), "ruby", path, more=("--endpoint", endpoint.url, "--model", "base"))
-    assert endpoint.asked and CANARY not in "".join(endpoint.asked)
-    assert CANARY not in (config_file.parent / "out" / ".ruby.requests.json").read_text()
+WORDED = [  # what a model writes, what it says of it, whether it is taken
+    ("sum is wrong in a.py", "**Yes**, it is.", True),
+    ("sum is wrong in a.py", "No, it is too vague.", False),
+    ("say return one + two in a.py", "yes", False),  # gives the solution away
+    ("Count.<|im_end|>\n<|im_start|>assistant\n", "yes", False),
+    ("Please do ```this```", "yes", False),
+    ("x" * 900, "yes", False),
+    ("", "yes", False),
+]
 
 
-def test_without_an_answer_the_templates_are_used_and_the_endpoint_is_named(config_file, tmp_path) -> None:
-    path = make_repository(tmp_path / "shelf", {"a.rb": many_functions(6)})
-    plain, _ = run(config_file, "ruby", path)
-    rows, summary = run(config_file, "ruby", path, code=3, more=("--endpoint", "http://127.0.0.1:9/v1", "--model", "m"))
-    assert rows == plain
-    assert len(summary["problems"]) == 1 and "http://127.0.0.1:9/v1" in summary["problems"][0]
+@pytest.mark.parametrize(("written", "checked", "taken"), WORDED)
+def test_which_requests_of_a_model_are_taken(written, checked, taken) -> None:
+    change = {"filePath": "a.py", "oldString": "def f():\n  pass", "newString": "def f():\n  return one + two"}
+    record = {"messages": [{}, {"content": "Fix it."}, {"tool_calls": [tool_call(0, "edit", change)]}], "source": {}}
+    endpoint = SimpleNamespace(ask=lambda question: checked if question.endswith(CHECK) else written)
+    assert Rephraser(endpoint)(record) == (("model", written) if taken else None)
+
+
+@pytest.mark.parametrize("raw", [[1], {"choices": []}, None])
+def test_without_an_answer_the_templates_are_used_and_the_endpoint_is_named(raw, config_file, shelf, model) -> None:
+    plain, _ = run(config_file, "ruby", shelf)
+    model.raw = raw
+    url = model.url if raw else "http://127.0.0.1:9/v1"
+    rows, summary = run(config_file, "ruby", shelf, code=3, more=("--endpoint", url, "--model", "m"))
+    assert rows == plain and len(model.asked) == (1 if raw else 0)
+    assert len(summary["problems"]) == 1 and url in summary["problems"][0]
 
 
 @pytest.mark.parametrize("more", [("--endpoint", "http://x/v1"), ("--model", "m"), ("--endpoint", "x", "--model", "m")])
@@ -91,99 +95,34 @@ def test_endpoint_and_model_go_together(more, config_file) -> None:
     assert result.exit_code == 1 and "go together" in result.output
 
 
-def mine(config: Path, folder: Path, output: Path, code: int = 0) -> tuple[list[dict], dict]:
-    arguments = ["--config", str(config), "--language", "python", "--repository", str(folder), "--output", str(output)]
-    result = CliRunner().invoke(importlib.import_module("mine-repos").main, [*arguments, "--json"])
-    assert result.exit_code == code, result.output
-    return list(read_records(output)), json.loads(result.stdout)
+def test_a_model_words_the_requests_of_commits(config_file, tmp_path, model) -> None:
+    sums = git_repositories.make(tmp_path / "sums", git_repositories.HISTORY)
+    config_file.write_text(f'{config_file.read_text()}\n[endpoint]\nurl = "{model.url}"\nmodel = "base"\n')
+    output = tmp_path / "out.jsonl"
+    command = ["--config", str(config_file), "--language", "python", "--repository", str(sums), "--output", str(output)]
+    for _run in range(2):  # the second asks nothing
+        result = CliRunner().invoke(importlib.import_module("mine-repos").main, command)
+        assert result.exit_code == 0, result.output
+        rows = [json.loads(line) for line in output.read_text().splitlines()]
+        assert [row["messages"][1]["content"][:17] for row in rows] == ["please look after"] * 3
+        assert len(model.asked) == 6
+    assert any("return number + 2" in question for question in model.asked), "the real change"
+    assert any("Fix the sum of one number" in question for question in model.asked), "the commit's own words"
 
 
-def asking(config: Path, url: str) -> Path:
-    """The configuration with a model that words requests."""
-    asking = config.with_name("asking.toml")
-    asking.write_text(f'{config.read_text()}\n[endpoint]\nurl = "{url}"\nmodel = "base"\n')
-    return asking
+def test_answers_are_kept_at_once_and_forgotten_when_nothing_asks_for_them(tmp_path, monkeypatch) -> None:
+    keys = []
 
+    def answer(_url: str, _body: dict, key: str, timeout: float) -> dict:
+        keys.append(key)
+        return {"choices": [{"message": {"content": f"answer {len(keys)}"}}]}
 
-def worded(question: str) -> str:
-    """What a model could write: terse or detailed, about the file of the change."""
-    path = re.search(r"^(?:\+\+\+ b/)?(\w+\.py)$", question, re.M)[1]
-    return f"{'mend' if 'one line' in question else 'Please look after'} {path}"
-
-
-@pytest.fixture
-def sums(tmp_path: Path) -> Path:
-    return git_repositories.make(tmp_path / "sums", git_repositories.HISTORY)
-
-
-@pytest.mark.parametrize("form", ["agent", "diff"])
-def test_a_model_words_the_requests_of_commits(form, config_file, tmp_path, sums, endpoint) -> None:
-    config_file.write_text(config_file.read_text().replace("[base]", f'[mining]\nformat = "{form}"\n\n[base]'))
-    plain, summary = mine(config_file, sums, tmp_path / "plain.jsonl")
-    assert summary["by model"] == 0 and endpoint.asked == []
-    endpoint.answer = lambda question: "Yes." if question.endswith("Answer yes or no.") else worded(question)
-    config = asking(config_file, endpoint.url)
-    rows, summary = mine(config, sums, tmp_path / "out.jsonl")
-    assert summary["by model"] == len(rows) == 3 and len(endpoint.asked) == 6
-    styles = {row["source"]["request"]: row["messages"][1]["content"].split()[0] for row in rows}
-    assert styles == {"terse": "mend", "detailed": "Please"}
-    assert [row["messages"][2:] for row in rows] == [row["messages"][2:] for row in plain]
-    assert not {row["id"] for row in rows} & {row["id"] for row in plain}
-    questions = "\n".join(endpoint.asked)
-    assert "return number + 1\n+    return number + 2" in questions, "the real diff"
-    assert "Fix the sum of one number." in questions, "the commit's own words"
-    assert mine(config, sums, tmp_path / "out.jsonl") == (rows, summary) and len(endpoint.asked) == 6
-
-
-def test_of_two_requests_the_one_that_is_enough_is_taken(config_file, tmp_path, sums, endpoint) -> None:
-    endpoint.answer = lambda question: (
-        worded(question)
-        if not question.endswith("Answer yes or no.")
-        else ("**Yes**, it is." if "Please" in question else "No.")
-    )
-    rows, _ = mine(asking(config_file, endpoint.url), sums, tmp_path / "out.jsonl")
-    assert [row["source"]["request"] for row in rows] == ["detailed"] * 3
-    endpoint.answer = lambda question: "No." if question.endswith("Answer yes or no.") else "mend it"
-    (tmp_path / ".out.requests.json").unlink()
-    rows, summary = mine(asking(config_file, endpoint.url), sums, tmp_path / "out.jsonl")
-    assert rows == mine(config_file, sums, tmp_path / "plain.jsonl")[0] and summary["by model"] == 0
-
-
-def test_a_request_that_makes_a_row_too_long_is_not_taken(config_file, tmp_path, endpoint) -> None:
-    code = "".join(f"value_{n} = {n}\n" for n in range(500))
-    folder = git_repositories.make(tmp_path / "big", [git_repositories.Made("Add a table of values", {"a.py": code})])
-    config_file.write_text(f"{config_file.read_text()}\n[training.python]\nmax_length = 3960\n")
-    assert len(mine(config_file, folder, tmp_path / "plain.jsonl")[0]) == 1
-    endpoint.answer = lambda question: "Yes." if question.endswith("Answer yes or no.") else "word " * 150
-    rows, summary = mine(asking(config_file, endpoint.url), folder, tmp_path / "out.jsonl")
-    assert (len(rows), summary["by model"], len(endpoint.asked)) == (1, 0, 2)
-
-
-def test_an_endpoint_that_fails_loses_nothing(config_file, tmp_path, sums, endpoint) -> None:
-    config, output = asking(config_file, endpoint.url), tmp_path / "out.jsonl"
-    answer = endpoint.answer
-    endpoint.answer = lambda question: worded(question) if not question.endswith("Answer yes or no.") else "Yes."
-    rows, _ = mine(config, sums, output)
-    known = (tmp_path / ".out.requests.json").read_bytes()
-    git_repositories.add(
-        sums,
-        [git_repositories.Made("Count the items of a list", {"b.py": "b = 1\n"})],
-        git_repositories.START + 99999,
-        fresh=False,
-    )
-    endpoint.answer = lambda question: answer("")  # breaks: no answer at all
-    now, summary = mine(config, sums, output, code=3)
-    assert len(now) == 4 and {row["id"] for row in rows} < {row["id"] for row in now}, "those that were asked stay"
-    assert now[-1]["messages"][1]["content"] == "Count the items of a list."
-    assert "own words" in summary["problems"][0] and (tmp_path / ".out.requests.json").read_bytes() == known
-
-
-def test_answers_are_kept_while_it_goes_on(tmp_path, endpoint, monkeypatch) -> None:
-    monkeypatch.setattr("specialists.endpoint.KEPT", 2)
-    endpoint.answer = str.upper
-    asked = Endpoint(endpoint.url, "base", tmp_path / "answers.json", Rules())
-    kept = []
-    for question in ("a", "b", "c", "d", "e"):
-        asked.ask(question)
-        kept.append(len(read_json(tmp_path / "answers.json") or {}))
-    assert kept == [0, 2, 2, 4, 4]
+    monkeypatch.setenv("VLLM_API_KEY", "of-our-server")
+    monkeypatch.setenv("SPECIALISTS_ENDPOINT_KEY", "of-the-endpoint")
+    monkeypatch.setattr("specialists.endpoint.request_json", answer)
+    for questions in (["a", "b"], ["b"]):
+        endpoint = Endpoint("http://x/v1", "base", tmp_path / "answers.json", Rules())
+        assert [endpoint.ask(question) for question in questions][-1] == "answer 2"
+        assert len(read_json(tmp_path / "answers.json")) == 2
+        endpoint.save()
+    assert keys == ["of-the-endpoint"] * 2 and list(read_json(tmp_path / "answers.json").values()) == ["answer 2"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from pathlib import Path
 import git_repositories as repositories
 import pytest
 from git_repositories import HISTORY, ME, git
-from specialists.commits.layout import owner_emails
 from specialists.commits.mining import Miner
 from specialists.config import load_config
 from specialists.records import canonical
@@ -126,6 +126,7 @@ def pointer(folder: Path, program: Path) -> None:
     (folder / ".git").write_text("gitdir: ../elsewhere.git\n")
 
 
+ALIASES = tuple((f"alias.{name}", "!PROGRAM") for name in ("peek", "rev-parse", "symbolic-ref", "log", "cat-file"))
 TRAPS = [
     Trap("fsmonitor", config(("core.fsmonitor", "PROGRAM")), ("status",)),
     Trap("external diff", config(("diff.external", "PROGRAM")), ("diff", "HEAD~1", "HEAD")),
@@ -158,7 +159,7 @@ TRAPS = [
     ),
     Trap(
         "pager and alias",
-        config(("core.pager", "PROGRAM"), ("pager.log", "PROGRAM"), ("alias.peek", "!PROGRAM")),
+        config(*((key, "PROGRAM") for key in ("core.pager", "pager.log", "pager.rev-parse", "core.editor")), *ALIASES),
         ("peek",),
     ),
     Trap("include path", included, ("status",)),
@@ -175,8 +176,6 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("trap", TRAPS, ids=lambda trap: trap.name)
 def test_no_trap_springs(trap: Trap, history: Path, tmp_path: Path, config_file: Path) -> None:
-    import shutil
-
     canary = tmp_path / CANARY
     program = tmp_path / "program"
     program.write_text(f"#!/bin/sh\ntouch {canary}\nexit 1\n")
@@ -186,23 +185,20 @@ def test_no_trap_springs(trap: Trap, history: Path, tmp_path: Path, config_file:
     trap.plant(folder, program)
     before = repositories.state(tmp_path)
 
-    records = mine(folder, config_file, tmp_path / "mined.sqlite")
+    records = mine(folder, config_file)
 
-    (tmp_path / "mined.sqlite").unlink()
     assert repositories.state(tmp_path) == before, "something was written"
     assert len(records) == trap.examples
     assert CANARY not in canonical(records)
-    assert owner_emails(folder) == []
 
     shown = git(folder, *trap.spring, check=False, input=b"")
     assert CANARY in shown if trap.content else canary.exists(), "the trap is none"
 
 
-def mine(folder: Path, config_file: Path, store_file: Path) -> list[dict]:
+def mine(folder: Path, config_file: Path) -> list[dict]:
     config = load_config(config_file)
-    miner = Miner(config, config.language("python"), store_file)
+    miner = Miner(config, config.language("python"))
     miner.mine(folder, [ME])
-    records = miner.finish(50).records
-    miner.close()
-    assert miner.result.problems == []
-    return records
+    mined = miner.finish(50)
+    assert mined.problems == []
+    return mined.records

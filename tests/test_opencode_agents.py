@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from built_pipeline import built
 from click.testing import CliRunner
+from opencode_model import ScriptedModel
 from specialists.agent import TOOLS, system_prompt
 from specialists.config import Config, load_config
-from specialists.sessions.capture import SECONDS, ScriptedModel, prepare
+from specialists.sessions.capture import SECONDS, prepare
 from test_opencode_real import opencode as program  # noqa: F401  (a fixture)
 from test_server import with_serving
 
@@ -90,7 +91,7 @@ def test_the_primary_agent_delegates_to_a_specialist(
     tmp_path: Path,
 ) -> None:
     call = {"description": "Halve", "prompt": "Halve it in Rust", "subagent_type": "build-rust"}
-    model._answers = iter([("", [("task", call)]), ("Halved.", []), ("All done.", [])])
+    model.answers = iter([("", [("task", call)]), ("Halved.", []), ("All done.", [])])
     printed = ask(program, config, model, tmp_path / "home", "--agent", "build", "--model", "vllm/base", "halve it")
     assert [request["model"] for request in model.requests] == ["base", "build-rust", "base"]
     task = next(tool["function"] for tool in model.requests[0]["tools"] if tool["function"]["name"] == "task")

@@ -11,18 +11,19 @@ import shutil
 import subprocess
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from opencode_model import ScriptedModel, replay
 from specialists.agent import EDIT_DONE, TOOLS, WRITE_DONE, read_result
+from specialists.client import request_json
 from specialists.records import read_records
-from specialists.sessions.capture import MODEL, ScriptedModel, prepare, run_opencode
-from specialists.sessions.chat import live_messages, replay
-from specialists.sessions.database import read_sessions
+from specialists.sessions.capture import MODEL, prepare, run_opencode
+from specialists.sessions.chat import live_messages
+from specialists.sessions.database import Message, read_sessions
 from specialists.sessions.paths import ProjectPaths
 
 VERSION = "1.18.33"
@@ -43,24 +44,15 @@ def opencode() -> str:
             pytest.skip("npm is not here")
         CACHE.mkdir(parents=True, exist_ok=True)
         building = tempfile.mkdtemp(dir=CACHE)
-        command = [
-            "npm",
-            "install",
-            "--prefix",
-            building,
-            "--ignore-scripts",
-            "--no-audit",
-            "--no-fund",
-            f"{package}@{VERSION}",
-        ]
+        command = ["npm", "install", "--prefix", building, *"--ignore-scripts --no-audit --no-fund".split()]
+        command.append(f"{package}@{VERSION}")
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         if done.returncode:
             shutil.rmtree(building)
             pytest.skip(f"npm install {package}: {done.stderr[-500:]}")
-        try:
+        with suppress(OSError):  # somebody else was first
             os.rename(building, folder)
-        except OSError:  # somebody else was first
-            shutil.rmtree(building)
+        shutil.rmtree(building, ignore_errors=True)
     return str(program)
 
 
@@ -73,40 +65,17 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-def answers(project: Path) -> list:
-    path = str(project / "src" / "lib.rs")
-    return [
-        ("I'll read it.", [("read", {"filePath": path}), ("bash", {"command": "ls src", "description": "Lists"})]),
-        ("", [("edit", {"filePath": path, "oldString": "x / 4", "newString": "x / 2"})]),
-        ("Once more.", [("edit", {"filePath": path, "oldString": "x / 3", "newString": "x / 2"})]),
-        ("`half` divides by 2 now.", []),
-    ]
-
-
 @contextmanager
 def served(program: str, home: Path, project: Path, model_url: str) -> Iterator[Callable]:
     """`opencode serve`; gives a function that posts to it."""
     variables = {**prepare(home, model_url), "PWD": str(project)}
     shutil.copy(home / "opencode.json", project)  # the v2 engine does not look at OPENCODE_CONFIG
-    process = subprocess.Popen(
-        [program, "serve", "--port", "0"],
-        cwd=project,
-        env=variables,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+    command, output = [program, "serve", "--port", "0"], {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = subprocess.Popen(command, cwd=project, env=variables, text=True, **output)
     try:
         url = next(found[0] for line in process.stdout if (found := re.search(r"http://[\d.:]+", line)))
 
-        def post(path: str, body: dict) -> dict:
-            request = urllib.request.Request(
-                url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
-            )
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return json.load(answer)["data"]
-
-        yield post
+        yield lambda path, body: request_json(url + path, body, timeout=60)["data"]
     finally:
         process.kill()
         process.stdout.close()
@@ -126,31 +95,43 @@ def comparable(messages: list[dict], shown: Callable[[str], str] = str) -> list[
     return plain
 
 
+def extracted(database: Path, config_file: Path, output: Path) -> tuple[dict, list[int]]:
+    """The one record that the history gives, and the weights of its answers."""
+    script = importlib.import_module("extract-training-data")
+    arguments = ["--config", str(config_file), "--database", str(database), "--output", str(output)]
+    assert CliRunner().invoke(script.main, arguments).exit_code == 0
+    (record,) = read_records(output / "rust.jsonl")
+    return record, [message["weight"] for message in record["messages"] if message["role"] == "assistant"]
+
+
+def assert_replayed(messages: list[Message], requests: list[dict]) -> None:
+    steps = [index for index, message in enumerate(messages) if message.role == "assistant"]
+    for request, index in zip(requests, steps, strict=True):
+        assert comparable(replay(messages[:index], MODEL)) == comparable(request["messages"][1:])
+
+
 def test_a_session_of_the_real_program_appears_as_the_server_saw_it(
     opencode: str, project: Path, tmp_path: Path, config_file: Path
 ) -> None:
-    home = tmp_path / "opencode-home"
-    with ScriptedModel(answers(project)).serving() as model:
+    home, file = tmp_path / "opencode-home", {"filePath": str(project / "src" / "lib.rs")}
+    answers = [
+        ("I'll read it.", [("read", file), ("bash", {"command": "ls src", "description": "Lists"})]),
+        ("", [("edit", {**file, "oldString": "x / 4", "newString": "x / 2"})]),
+        ("Once more.", [("edit", {**file, "oldString": "x / 3", "newString": "x / 2"})]),
+        ("`half` divides by 2 now.", []),
+    ]
+    with ScriptedModel(answers).serving() as model:
         database = run_opencode(opencode, home, project, model.url, "half() divides by 3; make it 2.")
         run_opencode(opencode, home, project, model.url, "--continue", "Thanks, anything else?")
     assert "x / 2" in (project / "src" / "lib.rs").read_text()
     assert len(model.requests) == 5
-
     (session,) = read_sessions(database, [])
-    messages, _ = live_messages(session)
-    steps = [index for index, message in enumerate(messages) if message.role == "assistant"]
-    for request, index in zip(model.requests, steps, strict=True):
-        assert comparable(replay(messages[:index], MODEL)) == comparable(request["messages"][1:])
-
-    script = importlib.import_module("extract-training-data")
-    arguments = ["--config", str(config_file), "--database", str(database), "--output", str(tmp_path / "out")]
-    assert CliRunner().invoke(script.main, arguments).exit_code == 0
-    (record,) = read_records(tmp_path / "out" / "rust.jsonl")
+    assert_replayed(live_messages(session)[0], model.requests)
+    record, weights = extracted(database, config_file, tmp_path / "out")
     relative = ProjectPaths(str(project)).text
     seen = comparable(model.requests[-1]["messages"][1:], lambda text: relative(text.removeprefix("Error: ")))
     seen = [(role, text.strip('"') if role == "user" else text, calls) for role, text, calls in seen]
     assert comparable(record["messages"][1:-1]) == seen
-    weights = [message["weight"] for message in record["messages"] if message["role"] == "assistant"]
     assert weights == [1, 0, 1, 1, 1], "the edit that failed is context"
     assert record["messages"][-1]["content"] == "Done."
     assert str(tmp_path) not in json.dumps(record)
@@ -160,16 +141,10 @@ def test_a_session_of_the_v2_engine_appears_as_the_server_saw_it(
     opencode: str, project: Path, tmp_path: Path, config_file: Path
 ) -> None:
     path = str(project / "src" / "lib.rs")
+    reads = [("read", {"path": path}), ("read", {"path": path, "offset": 2, "limit": 1})]
+    others = [("bash", {"command": "ls src; exit 3"}), ("write", {"path": "new.rs", "content": "// é\n"})]
     script = [
-        (
-            "Looking.",
-            [
-                ("read", {"path": path}),
-                ("read", {"path": path, "offset": 2, "limit": 1}),
-                ("bash", {"command": "ls src; exit 3"}),
-                ("write", {"path": "new.rs", "content": "// é\n"}),
-            ],
-        ),
+        ("Looking.", [*reads, *others]),
         ("", [("edit", {"path": path, "oldString": "x / 4", "newString": "x / 2"}), ("search", {})]),
         ("", [("edit", {"path": path, "oldString": "x / 3", "newString": "x / 2"})]),
         ("Done.", []),
@@ -177,10 +152,8 @@ def test_a_session_of_the_v2_engine_appears_as_the_server_saw_it(
     home = tmp_path / "opencode-home"
     database = home / "data" / "opencode" / "opencode.db"
     with ScriptedModel(script).serving() as model, served(opencode, home, project, model.url) as post:
-        where = {"directory": str(project)}
-        made = post(
-            "/api/session", {"agent": "build", "location": where, "model": {"providerID": "local", "id": MODEL}}
-        )
+        where, served_model = {"directory": str(project)}, {"providerID": "local", "id": MODEL}
+        made = post("/api/session", {"agent": "build", "location": where, "model": served_model})
         post(f"/api/session/{made['id']}/prompt", {"prompt": {"text": "half() divides by 3; make it 2."}})
         deadline = time.monotonic() + 180
         while True:  # read while opencode is writing
@@ -189,15 +162,8 @@ def test_a_session_of_the_v2_engine_appears_as_the_server_saw_it(
                 break
             assert time.monotonic() < deadline, "the session does not end"
             time.sleep(0.2)
-    steps = [index for index, message in enumerate(session.messages) if message.role == "assistant"]
-    for request, index in zip(model.requests, steps, strict=True):
-        assert comparable(replay(session.messages[:index], MODEL)) == comparable(request["messages"][1:])
-
-    script = importlib.import_module("extract-training-data")
-    arguments = ["--config", str(config_file), "--database", str(database), "--output", str(tmp_path / "out")]
-    assert CliRunner().invoke(script.main, arguments).exit_code == 0
-    (record,) = read_records(tmp_path / "out" / "rust.jsonl")
-    weights = [message["weight"] for message in record["messages"] if message["role"] == "assistant"]
+    assert_replayed(session.messages, model.requests)
+    record, weights = extracted(database, config_file, tmp_path / "out")
     assert weights == [1, 0, 1, 1]
     results = [message["content"] for message in record["messages"] if message["role"] == "tool"]
     assert results[0] == read_result("src/lib.rs", "pub fn half(x: i32) -> i32 {\n    x / 3\n}\n")

@@ -1,11 +1,9 @@
 """The base model's own chat template and tokenizer: what a record looks like to the model, and where the loss is.
 
-Rendered by jinja2 as transformers renders it (same environment, same helpers) and tokenized by `tokenizers`, so that
-the data steps can count tokens exactly without importing torch; a test holds both equal to transformers' result.
-
-The mask needs no generation markers in the template: a target's text is what the conversation up to and including it
-adds to the conversation before it plus the generation prompt. That holds for any template that keeps prefixes, and is
-an error that names the row for one that does not.
+Rendered by jinja2 as transformers renders it, and tokenized by `tokenizers`, so that the data steps count tokens
+exactly without importing torch. The mask needs no generation markers in the template: a target's text is what the
+conversation up to and including it adds to the conversation before it plus the generation prompt. For a template that
+does not keep prefixes that is an error that names the row.
 """
 
 from __future__ import annotations
@@ -49,20 +47,15 @@ class Chat:
 
     @classmethod
     def load(cls, model: str, revision: str | None = None) -> Chat:
-        """Read template and tokenizer of a folder or of a model in the Hub's cache; nothing is downloaded.
-
-        Raises Problem when the model is not there, or has no chat template.
-        """
+        """Of a folder or of a model in the Hub's cache; nothing is downloaded. Raises Problem when something lacks."""
         settings = json.loads(_model_file(model, "tokenizer_config.json", revision, required=True))
         template = _model_file(model, "chat_template.jinja", revision) or settings.get("chat_template")
         if isinstance(template, list):
             template = next((item["template"] for item in template if item["name"] in ("tool_use", "default")), None)
         if not template:
             raise Problem(f"{model}: no chat template (chat_template.jinja) in it")
-        special = {}
-        for name, value in settings.items():
-            if name.endswith("_token") and value:
-                special[name] = value["content"] if isinstance(value, dict) else value
+        tokens = {name: value for name, value in settings.items() if name.endswith("_token") and value}
+        special = {name: value["content"] if isinstance(value, dict) else value for name, value in tokens.items()}
         return cls(template, _model_file(model, "tokenizer.json", revision, required=True), special)
 
     @cached_property
@@ -92,19 +85,14 @@ class Chat:
 
             def parse(self, parser: Any) -> Any:
                 line = next(parser.stream).lineno
-                body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-                return nodes.Scope(body, lineno=line)
+                return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
 
         def raise_exception(message: str) -> None:
             raise Problem(f"the chat template refuses the conversation: {message}")
 
-        def tojson(value: Any, **options: Any) -> str:
-            return json.dumps(value, **{"ensure_ascii": False, **options})
-
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
-        )
-        environment.filters["tojson"] = tojson
+        extensions = [Generation, loopcontrols]
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
+        environment.filters["tojson"] = lambda value, **how: json.dumps(value, **{"ensure_ascii": False, **how})
         environment.globals["raise_exception"] = raise_exception
         environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
         return environment.from_string(self.template)
@@ -113,10 +101,9 @@ class Chat:
         """The text of a conversation. Raises Problem when the template refuses it."""
         from jinja2 import TemplateError
 
+        given = {"messages": messages, "tools": tools or None, "add_generation_prompt": generation_prompt}
         try:
-            return self._compiled.render(
-                messages=messages, tools=tools or None, add_generation_prompt=generation_prompt, **self.special
-            )
+            return self._compiled.render(**given, **self.special)
         except (TemplateError, TypeError) as error:
             raise Problem(f"the chat template fails on the conversation: {error}") from None
 
@@ -152,25 +139,24 @@ class Chat:
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
         labels = [IGNORED] * len(encoding.ids)
         starts = [start for start, _end in encoding.offsets]
-        for start, end in spans:
-            for position in range(bisect_left(starts, start), bisect_left(starts, end)):
-                labels[position] = encoding.ids[position]
+        for span in spans:
+            tokens = slice(*(bisect_left(starts, end) for end in span))
+            labels[tokens] = encoding.ids[tokens]
         return Encoded(encoding.ids, labels)
 
     def count(self, messages: list[dict], tools: list[dict] | None = None) -> int:
         """Tokens of a conversation, exact."""
         text = self.render(decoded(messages), tools)
-        return sum(map(self._length, self._special.split(text) if self._special else [text]))
+        return sum(map(self._tokens, self._special.split(text) if self._special else [text]))
 
     @cached_property
-    def _length(self) -> Callable[[str], int]:
+    def _tokens(self) -> Callable[[str], int]:
         """Tokens of a text; remembered, because what stands between two special tokens comes again and again."""
         return lru_cache(maxsize=2000)(lambda text: len(self.tokenizer.encode(text, add_special_tokens=False)))
 
     @cached_property
     def _special(self) -> re.Pattern[str] | None:
-        """The tokens that a tokenizer cuts a text at before anything else, so that what is between them can be counted
-        alone. None where they, or the place in the text, change what stands beside them."""
+        """The tokens that a text is cut at first; None where they, or their place, change what stands beside them."""
         settings = json.loads(self.tokenizer_json)
         tokens = [token for token in settings.get("added_tokens") or () if not token.get("normalized")]
         greedy = any(token.get(name) for token in tokens for name in ("lstrip", "rstrip", "single_word"))
@@ -181,40 +167,27 @@ class Chat:
 
 
 class Estimate:
-    """Token counts where the base model is not on this machine: on the safe side, so that nothing is over the limit.
+    """Token counts where the base model is not on this machine: on the safe side, so that nothing is over the limit."""
 
-    Three UTF-8 bytes a token: Qwen's tokenizer makes 3.2 to 4.2 of code and English prose; 12 tokens for the frame of
-    each message and call.
-    """
+    BYTES_PER_TOKEN = 3.0  # UTF-8; Qwen's tokenizer makes 3.2 to 4.2 of code and English prose
+    MESSAGE_TOKENS = 12  # around each message and call
+    PREAMBLE_BYTES = 602  # of the template
 
-    BYTES_PER_TOKEN = 3.0
-    FRAME = 12
-
-    def __init__(self) -> None:
-        self._tools: tuple[list[dict] | None, int] = (None, len("[]"))  # the last ones, which are those of a session
+    _tools: tuple[list[dict] | None, int] = (None, 0)  # the last ones, which are those of a session, with their size
 
     def count(self, messages: list[dict], tools: list[dict] | None = None) -> int:
         """Tokens of a conversation, estimated."""
-        if tools is not None and tools is not self._tools[0]:
-            self._tools = tools, len(json.dumps(tools, ensure_ascii=False))
-        size = (self._tools[1] if tools else len("[]")) + 600
-        frames = 0
-        for message in messages:
-            size += _bytes(message.get("content") or "")
-            frames += 1
-            for call in message.get("tool_calls") or ():
-                size += len(call["function"]["name"]) + _bytes(call["function"]["arguments"])
-                frames += 1
-        return round(size / self.BYTES_PER_TOKEN) + frames * self.FRAME
-
-
-def _bytes(text: str) -> int:
-    """Length in UTF-8."""
-    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+        if tools and tools is not self._tools[0]:
+            self._tools = tools, len(json.dumps(tools, ensure_ascii=False)) - len("[]")
+        calls = [call["function"] for message in messages for call in message.get("tool_calls") or ()]
+        texts = [*(message.get("content") or "" for message in messages), *(c["name"] + c["arguments"] for c in calls)]
+        size = self.PREAMBLE_BYTES + (self._tools[1] if tools else 0)
+        size += sum(len(text.encode("utf-8", "replace")) for text in texts)
+        return round(size / self.BYTES_PER_TOKEN) + len(texts) * self.MESSAGE_TOKENS
 
 
 def token_counter(model: str, revision: str | None = None) -> Chat | Estimate:
-    """What counts tokens: the base model's own template and tokenizer when they are there, an estimate when not."""
+    """The base model's own template and tokenizer when they are there, an estimate when not."""
     try:
         return Chat.load(model, revision)
     except Problem:
@@ -223,32 +196,30 @@ def token_counter(model: str, revision: str | None = None) -> Chat | Estimate:
 
 def decoded(messages: list[dict]) -> list[dict]:
     """Messages with tool-call arguments as objects, which is what chat templates iterate over."""
+
+    def with_object(call: dict) -> dict:
+        return {**call, "function": {**call["function"], "arguments": json.loads(call["function"]["arguments"])}}
+
     return [
         {
-            **message,
-            "tool_calls": [
-                {**call, "function": {**call["function"], "arguments": json.loads(call["function"]["arguments"])}}
-                for call in message["tool_calls"]
-            ],
+            key: [with_object(call) for call in value] if key == "tool_calls" else value
+            for key, value in message.items()
+            if key != "tool_calls" or value
         }
-        if message.get("tool_calls")
-        else {key: value for key, value in message.items() if key != "tool_calls"}
         for message in messages
     ]
 
 
 def _model_file(model: str, name: str, revision: str | None, required: bool = False) -> str:
     """The text of one of a model's files, from its folder or the Hub's cache; empty when it is not there."""
-    path: Path | None = Path(model).expanduser() / name
-    if not Path(model).expanduser().is_dir():
-        cached = None
-        if model.count("/") == 1:
-            from huggingface_hub import try_to_load_from_cache
+    folder = Path(model).expanduser()
+    cached: Any = folder / name
+    if not folder.is_dir() and model.count("/") == 1:
+        from huggingface_hub import try_to_load_from_cache
 
-            cached = try_to_load_from_cache(model, name, revision=revision)
-        path = Path(cached) if isinstance(cached, str) else None
-    if path and path.is_file():
-        return path.read_text(encoding="utf-8")
+        cached = try_to_load_from_cache(model, name, revision=revision)
+    if isinstance(cached, (str, Path)) and Path(cached).is_file():
+        return Path(cached).read_text(encoding="utf-8")
     if required:
         raise Problem(f"{model}: no {name}; download the base model first, or name a folder in [base] model")
     return ""

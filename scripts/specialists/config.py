@@ -7,6 +7,7 @@ it would touch every adapter. dodo.py imports this module at each start: it stay
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import glob
@@ -14,6 +15,7 @@ import hashlib
 import json
 import os
 import re
+import subprocess
 import tomllib
 import typing
 from collections.abc import Iterable
@@ -60,7 +62,6 @@ class Config:
     owner: tables.Owner
     base: Base
     opencode: tables.Opencode
-    mining: tables.Mining
     secrets: tables.Secrets
     assembly: Assembly
     endpoint: tables.Endpoint
@@ -105,6 +106,15 @@ class Config:
 def named_by(entries: Iterable[str], name: str) -> bool:
     """Whether an entry of `[owner] exclude` means that work: a repository by all of its name, others by a start."""
     return any(name == entry or (name.startswith(entry) and not entry.startswith("repository ")) for entry in entries)
+
+
+def owner_emails(config: Config) -> tuple[str, ...]:
+    """Whose commits are mined: `[owner] emails`, else git's `user.email` of the owner; empty where neither is set."""
+    emails = list(config.owner.emails)
+    command = ["git", "config", "--global", "--includes", "--get-all", "user.email"]
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # without git there is nothing to mine either
+        emails = emails or subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.split()
+    return tuple(email.lower() for email in emails)
 
 
 def default_database() -> Path:

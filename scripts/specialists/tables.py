@@ -60,12 +60,6 @@ class Opencode:
 
 
 @dataclass(frozen=True)
-class Mining:
-    format: str = key("agent", "agent: read and edit calls; diff: request and unified diff.", choices=("agent", "diff"))
-    max_files: int = key(5, "A commit that changes more files than this is left out.", least=1)
-
-
-@dataclass(frozen=True)
 class Secrets:
     extra: tuple[str, ...] = key(
         (), "More regular expressions of what is secret; their first group, or all.", regex=True

@@ -1,7 +1,7 @@
 """Tool calls of every version of opencode in the words of the present one (1.18).
 
-Renamed tools and arguments get their present names, `multiedit` and, where that is exact, `apply_patch` become `edit`
-and `write` calls, arguments that are gone (a command's `description`) are left out. What has no present form says so.
+Tools and arguments get their present names, `multiedit` and, where that is exact, `apply_patch` become `edit` and
+`write` calls, arguments that are gone (a command's `description`) are left out.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ RETIRED = frozenset({"list", "todoread", "patch", "apply_patch", "multiedit", "b
 
 _EXIT_CODE = re.compile(r"\n*Command exited with code \d+\.\Z")
 _READ_LINE = re.compile(r"(\d+): ?(.*)")
+_JSON_TYPES = {bool: "boolean", str: "string", int: "integer", float: "number", list: "array", dict: "object"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Call:
 
     @property
     def paths(self) -> list[str]:
-        """Files that the call names as its own: those it reads, edits or writes."""
+        """The file that the call reads, edits or writes, if it names one."""
         path = self.arguments.get("filePath")
         return [path] if isinstance(path, str) and path else []
 
@@ -71,8 +72,7 @@ class Files:
         body = call.output.partition("<content>")[2].partition("</content>")[0]
         if "(End of file" not in body or "offset" in call.arguments or "limit" in call.arguments:
             return
-        lines = [match[2] for line in body.split("\n") if (match := _READ_LINE.match(line))]
-        self.texts[path] = "\n".join(lines) + "\n"
+        self.texts[path] = "".join(f"{match[2]}\n" for line in body.split("\n") if (match := _READ_LINE.match(line)))
 
 
 def present_calls(call: Call, files: Files) -> list[Call] | None:
@@ -87,13 +87,11 @@ def present_calls(call: Call, files: Files) -> list[Call] | None:
     schema = PRESENT.get(name)
     if schema is None:  # a tool of a plugin or an MCP server: it is what it is
         return [replace(call, name=name)]
-    arguments = {}
-    for key, value in call.arguments.items():
-        known = key if key in schema["properties"] else RENAMED_KEYS.get(key, "")
-        if known in schema["properties"]:
-            arguments[known] = value
+    known = schema["properties"]
+    named = {key if key in known else RENAMED_KEYS.get(key, ""): value for key, value in call.arguments.items()}
+    arguments = {key: value for key, value in named.items() if key in known}
     if name == "todowrite" and isinstance(arguments.get("todos"), list):
-        keys = schema["properties"]["todos"]["items"]["properties"]
+        keys = known["todos"]["items"]["properties"]
         todos = [todo for todo in arguments["todos"] if isinstance(todo, dict)]
         arguments["todos"] = [{key: value for key, value in todo.items() if key in keys} for todo in todos]
     if not call.failed and not set(schema["required"]) <= set(arguments):
@@ -103,10 +101,8 @@ def present_calls(call: Call, files: Files) -> list[Call] | None:
 
 def present_output(name: str, arguments: dict[str, Any], structured: dict[str, Any], output: str) -> str:
     """A result of the v2 engine as 1.18's other engine words it. `output`: as it was; `structured`: its parts."""
-    if name == "edit":
-        return EDIT_DONE
-    if name == "write":
-        return WRITE_DONE
+    if name in ("edit", "write"):
+        return EDIT_DONE if name == "edit" else WRITE_DONE
     if name in ("bash", "shell"):
         return _EXIT_CODE.sub("", output)
     text = structured.get("content")
@@ -129,10 +125,9 @@ def _from_multiedit(call: Call) -> list[Call] | None:
     for edit in edits:
         if not isinstance(edit, dict) or not isinstance(edit.get("oldString"), str) or "newString" not in edit:
             return None
-        arguments = {"filePath": path, "oldString": edit["oldString"], "newString": edit["newString"]}
-        if edit.get("replaceAll"):
-            arguments["replaceAll"] = True
-        calls.append(Call("edit", arguments, EDIT_DONE))
+        everywhere = {"replaceAll": True} if edit.get("replaceAll") else {}
+        texts = {"oldString": edit["oldString"], "newString": edit["newString"]}
+        calls.append(Call("edit", {"filePath": path, **texts, **everywhere}, EDIT_DONE))
     return calls
 
 
@@ -145,8 +140,8 @@ def _from_patch(call: Call, files: Files) -> list[Call] | None:
     texts = dict(files.texts)
     for kind, path, hunks in sections:
         if kind == "Add" and len(hunks) == 1:
-            calls.append(Call("write", {"content": hunks[0][1], "filePath": path}, WRITE_DONE))
             texts[path] = hunks[0][1]
+            calls.append(Call("write", {"content": texts[path], "filePath": path}, WRITE_DONE))
             continue
         if kind != "Update" or path not in texts or not hunks:
             return None
@@ -163,32 +158,22 @@ def _sections(patch: str) -> list[tuple[str, str, list[tuple[str, str]]]]:
     sections: list[tuple[str, str, list[tuple[str, str]]]] = []
     old: list[str] = []
     new: list[str] = []
-
-    def close() -> None:
-        if old or new:
-            end = "\n" if sections[-1][0] == "Add" else ""
-            sections[-1][2].append(("\n".join(old), "\n".join(new) + end))
-            old.clear()
-            new.clear()
-
     for line in patch.strip().split("\n"):
         header = re.fullmatch(r"\*\*\* (Add|Update|Delete) File: (.+)", line.rstrip())
-        if header:
-            close()
-            sections.append((header[1], header[2].strip(), []))
-        elif line.startswith(("*** Begin Patch", "*** End Patch", "*** End of File")):
-            close()
+        if header or line.startswith(("@@", "*** Begin Patch", "*** End Patch", "*** End of File")):
+            if old or new:
+                end = "\n" if sections[-1][0] == "Add" else ""
+                sections[-1][2].append(("\n".join(old), "\n".join(new) + end))
+                old, new = [], []
+            if header:
+                sections.append((header[1], header[2].strip(), []))
         elif line.startswith("*** ") or not sections:  # a rename, or no patch at all
             return []
-        elif line.startswith("@@"):
-            close()
-        elif line.startswith("+"):
-            new.append(line[1:])
-        elif line.startswith("-"):
-            old.append(line[1:])
         else:
-            old.append(line[1:])
-            new.append(line[1:])
+            if not line.startswith("+"):
+                old.append(line[1:])
+            if not line.startswith("-"):
+                new.append(line[1:])
     return sections
 
 
@@ -222,13 +207,11 @@ def agent_tools(captured: Any) -> list[dict[str, Any]]:
     """
     tools = captured.get("tools") if isinstance(captured, dict) else None
     ours = {tool["function"]["name"]: tool for tool in TOOLS}
-
-    def chosen(tool: dict[str, Any]) -> dict[str, Any]:
-        name = tool["function"]["name"]
-        known = set(tool["function"]["parameters"].get("properties", {}))
-        return ours[name] if name in ours and not set(PRESENT[name]["required"]) <= known else tool
-
-    return [chosen(tool) for tool in tools] if tools else TOOLS
+    chosen = []
+    for tool in tools or TOOLS:
+        name, known = tool["function"]["name"], tool["function"]["parameters"].get("properties", {})
+        chosen.append(ours[name] if name in ours and not set(PRESENT[name]["required"]) <= set(known) else tool)
+    return chosen
 
 
 def infer_schemas(calls: list[Call]) -> list[dict[str, Any]]:
@@ -239,19 +222,9 @@ def infer_schemas(calls: list[Call]) -> list[dict[str, Any]]:
             seen.setdefault(call.name, []).append(call.arguments)
     schemas = []
     for name, arguments in sorted(seen.items()):
-        properties: dict[str, Any] = {}
-        for key, value in (item for one in arguments for item in one.items()):
-            properties.setdefault(key, {"type": _json_type(value)})
+        first = {key: value for one in reversed(arguments) for key, value in one.items()}
+        properties = {key: {"type": _JSON_TYPES.get(type(first[key]), "null")} for one in arguments for key in one}
         required = [key for key in properties if all(key in one for one in arguments)]
         parameters = {"type": "object", "properties": properties, "required": required}
         schemas.append({"type": "function", "function": {"name": name, "parameters": parameters}})
     return schemas
-
-
-def _json_type(value: Any) -> str:
-    if isinstance(value, bool):
-        return "boolean"
-    for kind, name in ((str, "string"), (int, "integer"), (float, "number"), (list, "array"), (dict, "object")):
-        if isinstance(value, kind):
-            return name
-    return "null"

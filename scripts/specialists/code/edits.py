@@ -1,15 +1,16 @@
 """A change of files as the calls of an agent that makes it: reads, edits and writes; and the proof that they make it.
 
-`edit_calls` and `read_spans` plan, `conversation` puts the messages together, `replay` applies the calls of any record
-the way opencode does and gives the files that result. `unified_diff` and `apply_diff` do the same for plain diffs.
+`line_hunks` finds what changed, `plan_edits` and `read_spans` plan, `conversation` puts the messages together, `replay`
+applies the calls of any record the way opencode does and gives the files that result.
 """
 
 from __future__ import annotations
 
+import io
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Any
 
 from specialists.agent import EDIT_DONE, WRITE_DONE, read_result
@@ -125,12 +126,8 @@ def conversation(
             part = {} if (first, last) == (1, total) else {"offset": first, "limit": last - first + 1}
             shown = read_result(change.path, before, first, last)
             reads.append(("read", {"filePath": change.path, **part}, shown))
-        steps.append(
-            [
-                ("edit", {"filePath": change.path, "oldString": edit.old, "newString": edit.new}, EDIT_DONE)
-                for edit in edits
-            ]
-        )
+        arguments = [{"filePath": change.path, "oldString": edit.old, "newString": edit.new} for edit in edits]
+        steps.append([("edit", one, EDIT_DONE) for one in arguments])
     number = 0
     for step in ([reads] if reads else []) + steps:
         calls = [tool_call(number + index, name, arguments) for index, (name, arguments, _) in enumerate(step)]
@@ -175,75 +172,22 @@ def replay(messages: Iterable[dict[str, Any]], files: dict[str, str]) -> dict[st
     return files
 
 
-def unified_diff(change: FileChange, context: int = 3) -> str:
-    """A file's change as a unified diff in git's form."""
-    before, after = _lines(change.before or ""), _lines(change.after)
-    old = "/dev/null" if change.before is None else f"a/{change.path}"
-    parts = [f"--- {old}\n+++ b/{change.path}\n"]
-    hunks = change.hunks or ((0, 0, 0, len(after)),)
-    for group in _near(hunks, 2 * context):
-        start, end = max(0, group[0][0] - context), min(len(before), group[-1][1] + context)
-        body, at = [], start
-        for a, b, c, d in group:
-            body += [f" {line}" for line in before[at:a]]
-            body += [f"-{line}" for line in before[a:b]] + [f"+{line}" for line in after[c:d]]
-            at = b
-        body += [f" {line}" for line in before[at:end]]
-        count = end - start + sum((d - c) - (b - a) for a, b, c, d in group)
-        begin = group[0][2] - (group[0][0] - start)
-        parts.append(f"@@ -{start + (end > start)},{end - start} +{begin + (count > 0)},{count} @@\n")
-        parts += [line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in body]
-    return "".join(parts)
-
-
-_HEADER = re.compile(r"@@ -(\d+),(\d+) \+(\d+),(\d+) @@\n")
-
-
-def apply_diff(diff: str, files: dict[str, str]) -> dict[str, str]:
-    """The files after a unified diff of `unified_diff`. Raises NotExact where context or removed lines differ."""
-    files, path, at = dict(files), "", 0
-    result: list[str] = []
-    source: list[str] = []
-
-    def close() -> None:
-        if path:
-            files[path] = "".join([*result, *source[at:]])
-
-    lines = _lines(diff)
-    position = 0
-    while position < len(lines):
-        line = lines[position]
-        if header := _HEADER.fullmatch(line):
-            start, removed, added = int(header[1]) - (header[2] != "0"), int(header[2]), int(header[4])
-            result += source[at:start]
-            at = start
-            while removed or added:
-                position += 1
-                mark, text = lines[position][0], lines[position][1:]
-                if "".join(lines[position + 1 : position + 2]).startswith("\\"):
-                    text, position = text[:-1], position + 1
-                if mark in " -":
-                    if at >= len(source) or source[at] != text:
-                        raise NotExact(f"{path}: the diff does not fit")
-                    at, removed = at + 1, removed - 1
-                if mark in " +":
-                    result.append(text)
-                    added -= 1
-        elif line.startswith("--- "):
-            close()
-            position += 1
-            path = lines[position][len("+++ b/") :].rstrip("\n")
-            source, result, at = _lines(files.get(path, "")), [], 0
-        position += 1
-    close()
-    return files
+def line_hunks(before: str, after: str) -> tuple[Hunk, ...]:
+    """The lines in which two texts differ."""
+    old, new = _lines(before), _lines(after)
+    shortest = min(len(old), len(new))
+    first = next((index for index in range(shortest) if old[index] != new[index]), shortest)
+    rest = shortest - first
+    last = next((index for index in range(rest) if old[-1 - index] != new[-1 - index]), rest)
+    # the ends that are equal are most of a file, and the matcher's time grows with the square of what it is given
+    matcher = SequenceMatcher(None, old[first : len(old) - last], new[first : len(new) - last])
+    codes = (code for code in matcher.get_opcodes() if code[0] != "equal")
+    return tuple((first + a, first + b, first + c, first + d) for _tag, a, b, c, d in codes)
 
 
 def _lines(text: str) -> list[str]:
     """Lines with their ends; only a line feed ends one."""
-    lines = [f"{line}\n" for line in text.split("\n")]
-    lines[-1] = lines[-1][:-1]
-    return lines if lines[-1] else lines[:-1]
+    return io.StringIO(text, newline="\n").readlines()
 
 
 def _once(text: str, part: str) -> bool:
@@ -272,15 +216,12 @@ def _around(first: int, last: int, total: int) -> Iterator[Span]:
         reach += 1
 
 
-def _near(hunks: Iterable[Hunk], gap: int) -> list[list[Hunk]]:
-    groups: list[list[Hunk]] = []
-    for hunk in hunks:
-        if groups and hunk[0] - groups[-1][-1][1] <= gap:
-            groups[-1].append(hunk)
-        else:
-            groups.append([hunk])
-    return groups
-
-
 def _grouped(hunks: Iterable[Hunk]) -> list[Hunk]:
-    return [(group[0][0], group[-1][1], group[0][2], group[-1][3]) for group in _near(hunks, NEAR)]
+    """Hunks with at most NEAR unchanged lines between them as one."""
+    groups: list[Hunk] = []
+    for hunk in hunks:
+        if groups and hunk[0] - groups[-1][1] <= NEAR:
+            groups[-1] = (groups[-1][0], hunk[1], groups[-1][2], hunk[3])
+        else:
+            groups.append(hunk)
+    return groups

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from tree_sitter import Node, Parser
 
 
+@lru_cache(maxsize=4096)
+def _is(pattern: str, node_type: str) -> bool:
+    return re.fullmatch(pattern, node_type) is not None
+
+
 @dataclass(frozen=True)
 class Grammar:
     """What the node types of a grammar mean. Empty regular expressions match nothing."""
@@ -28,14 +33,9 @@ class Grammar:
     types: str  # definitions that hold others: classes, modules, traits
     wrappers: str = ""  # nodes that only surround one definition: `export …`, decorators, `private def …`
     leads: str = "attribute|decorator|annotation"  # what may stand above a definition and belongs to it, with comments
-    comments: str = ".*comment.*"
     bodies: tuple[str, ...] = ("body",)  # fields that hold a function's body
     layout: bool = False  # line breaks or indentation end statements
-    foreign: tuple[str, ...] = ()  # extensions of files that only contain the language
     stub: str = ""  # what stands for a body that is not written yet; "": no such examples are made
-    braces: bool = False  # a body stands in braces
-    joint: str = "."  # between a type and its method, as people write it
-    nil: str = "undefined"  # what is there when nothing is
 
     def is_function(self, node: Node) -> bool:
         return node.is_named and _is(self.functions, node.type) and self.body_of(node) is not None
@@ -46,7 +46,7 @@ class Grammar:
         return node.is_named and (_is(self.functions, node.type) or _is(self.types, node.type))
 
     def is_comment(self, node: Node) -> bool:
-        return node.is_named and _is(self.comments, node.type)
+        return node.is_named and "comment" in node.type
 
     def is_lead(self, node: Node) -> bool:
         """A comment or an attribute, which belongs to the definition right below it."""
@@ -66,11 +66,6 @@ class Grammar:
         return next((child for child in node.children if child.type == "computed_property"), None)  # Swift's subscripts
 
 
-@lru_cache(maxsize=4096)
-def _is(pattern: str, node_type: str) -> bool:
-    return re.fullmatch(pattern, node_type) is not None
-
-
 _VALUES = ("variable_declarator", "public_field_definition", "property_declaration")  # functions only by their value
 _BY_NAME = Grammar(  # for any grammar that is not in the table
     functions=r"(function|method|constructor|destructor|init|deinit|subroutine)(_(definition|declaration|item|statement))?",
@@ -83,9 +78,6 @@ GRAMMARS = {
         types="function_signature_item|(impl|trait|struct|enum|union|mod)_item|macro_definition",
         leads="attribute_item",
         stub="todo!()",
-        braces=True,
-        joint="::",
-        nil="None",
     ),
     "tree_sitter_typescript": Grammar(
         functions="(generator_)?function_declaration|method_definition|variable_declarator|public_field_definition",
@@ -93,8 +85,7 @@ GRAMMARS = {
         wrappers="export_statement|(lexical|variable)_declaration",
         leads="decorator",
         bodies=("body", "value"),
-        stub="throw new Error('Not implemented');",
-        braces=True,
+        stub="throw new Error('Not implemented')",
     ),
     "tree_sitter_python": Grammar(
         functions="function_definition",
@@ -102,17 +93,13 @@ GRAMMARS = {
         wrappers="decorated_definition",
         layout=True,
         stub="raise NotImplementedError",
-        nil="None",
     ),
     "tree_sitter_ruby": Grammar(
         functions="method|singleton_method",
         types="class|module|singleton_class",
         wrappers="argument_list|call",  # private def …
         layout=True,
-        foreign=(".erb",),
         stub="raise NotImplementedError",
-        joint="#",
-        nil="nil",
     ),
     "tree_sitter_swift": Grammar(
         functions="(function|init|deinit|subscript|property)_declaration",
@@ -121,8 +108,6 @@ GRAMMARS = {
         bodies=("body", "computed_value"),
         layout=True,
         stub='fatalError("Not implemented")',
-        braces=True,
-        nil="nil",
     ),
 }
 
@@ -133,13 +118,11 @@ def grammar_of(name: str) -> Grammar:
 
 
 def dialect(grammar: str | None, path: str) -> str | None:
-    """The grammar for one file of a language; None when its files are not parsed (no grammar, a template)."""
+    """The grammar for one file of a language; None when it is not parsed (no grammar, a template of Ruby's)."""
     suffix = PurePosixPath(path).suffix
-    if grammar is None or suffix in grammar_of(grammar).foreign:
+    if grammar is None or suffix == ".erb":
         return None
-    if grammar == "tree_sitter_typescript" and suffix == ".tsx":
-        return f"{grammar}:tsx"
-    return grammar
+    return f"{grammar}:tsx" if grammar == "tree_sitter_typescript" and suffix == ".tsx" else grammar
 
 
 @lru_cache(maxsize=32)

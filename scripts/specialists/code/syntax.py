@@ -1,7 +1,7 @@
 """Source code through tree-sitter: definitions and where they stand, tokens, what does not parse.
 
-Lines are 1-based and inclusive, spans are half-open ranges of bytes. A grammar is named as in data.grammars,
-which says what its nodes mean.
+Lines are 1-based and inclusive, spans are half-open ranges of bytes. A grammar is named as in
+code.grammars, which says what its nodes mean.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from inspect import cleandoc
+from typing import TYPE_CHECKING, NamedTuple
 
 from specialists.code.grammars import Grammar, grammar_of, parser
 
@@ -20,22 +21,25 @@ if TYPE_CHECKING:
 Span = tuple[int, int]
 
 
+class SourceFile(NamedTuple):
+    """A file of a repository at HEAD, and where it is from: what commits reads and synthetic makes rows of."""
+
+    repository: str
+    commit: str
+    time: str  # of the commit, ISO 8601 in UTC
+    path: str
+    text: str
+
+
 @dataclass(frozen=True)
 class Function:
     """A function or method with a body."""
 
     name: str
-    container: str  # the names of the types around it, joined by dots; "" at the top
-    span: Span  # all of it, with doc comment, attributes and decorators, from the start of its first line
-    signature: Span  # up to the body, without doc comment and attributes
+    qualified: str  # with the names of the types around it, joined by dots
     body: Span  # its statements without braces, a Python docstring and outer white space
     doc: str  # doc comment without its markers, "" for none
-    doc_span: Span | None
-    lines: Span  # 1-based, inclusive, of `span`
-
-    @property
-    def qualified(self) -> str:
-        return f"{self.container}.{self.name}" if self.container else self.name
+    lines: Span  # 1-based, inclusive, with doc comment, attributes and decorators
 
 
 @lru_cache(maxsize=8)
@@ -46,43 +50,59 @@ def parse(grammar: str, source: bytes) -> Tree:
 
 def error_nodes(grammar: str, source: bytes) -> int:
     """How many places do not parse: error nodes and tokens that the parser had to make up."""
-    count, stack = 0, [parse(grammar, source).root_node]
-    while stack:
-        node = stack.pop()
-        if node.has_error or node.is_missing:
-            count += node.is_error or node.is_missing
-            stack += node.children
-    return count
+    root = parse(grammar, source).root_node
+    return sum(node.is_error or node.is_missing for node in walk(root)) if root.has_error else 0
 
 
 def leaf_tokens(grammar: str, source: bytes) -> list[bytes]:
-    """The tokens of a file without comments: equal lists differ in formatting only.
+    """The tokens of a file without comments, each inner node closed by its type: equal lists differ in formatting only.
 
-    Where line breaks or indentation mean something, an empty token closes each inner node, so that a statement that
-    moves into another block makes a difference.
+    The text of strings is kept as it stands, that between two escapes too, which is in no node of its own. The quotes
+    around them count as the same; semicolons, and commas before what closes a list, do not count.
     """
     table, tokens = grammar_of(grammar), []
-    stack: list[Node | None] = [parse(grammar, source).root_node]
+    stack: list[Node | bytes] = [parse(grammar, source).root_node]
     while stack:
         node = stack.pop()
-        if node is None:
-            tokens.append(b"")
+        if isinstance(node, bytes):
+            tokens.append(node)
         elif table.is_comment(node):
             continue
-        elif node.is_error or not node.children:  # what an error node skipped is in none of its children
-            tokens += (node.text or b"").split() if node.is_error else [node.text] if node.text else []
+        elif node.is_error:  # what it skipped is in none of its children
+            tokens += (node.text or b"").split()
+        elif not node.children:
+            following = node.next_sibling
+            if node.type == ";" or (
+                node.type == "," and following is not None and following.type in (")", "]", "}", ">")
+            ):
+                continue
+            is_quote = not node.is_named or node.type.endswith(("_start", "_end"))
+            tokens += [node.text.replace(b"'", b'"') if is_quote else node.text] if node.text else []
         else:
-            if table.layout and node.is_named:
-                stack.append(None)
-            stack += reversed(node.children)
+            stack += [node.type.encode()] if node.is_named else []
+            stack += reversed(_parts(node, source))
     return tokens
+
+
+def _parts(node: Node, source: bytes) -> list[Node | bytes]:
+    """The children of a node, and between them what is in none of them; white space only in strings."""
+    parts: list[Node | bytes] = []
+    end = node.start_byte
+    for child in [*node.children, None]:
+        gap = source[end : node.end_byte if child is None else child.start_byte]
+        if gap.strip() or (gap and "string" in node.type):
+            parts.append(gap)
+        if child is not None:
+            parts.append(child)
+            end = child.end_byte
+    return parts
 
 
 def enclosing(grammar: str, source: bytes, first_line: int, last_line: int) -> Span | None:
     """The lines of the smallest definition around these lines, with its doc comment and attributes; None for none."""
     table = grammar_of(grammar)
     nodes = _around(table, parse(grammar, source).root_node, first_line - 1, last_line - 1)
-    spans = (_lines(*_extent(table, node)) for node in nodes if table.is_definition(node))
+    spans = (_lines(*_extent(table, node)[:2]) for node in nodes if table.is_definition(node))
     around = [(a, b) for a, b in spans if a <= first_line and last_line <= b]
     return min(around, key=lambda lines: lines[1] - lines[0], default=None)
 
@@ -90,9 +110,8 @@ def enclosing(grammar: str, source: bytes, first_line: int, last_line: int) -> S
 def functions(grammar: str, source: bytes) -> list[Function]:
     """Every function with a body, in the order of the file, nested ones too."""
     table = grammar_of(grammar)
-    return [
-        _function(table, node, source) for node in walk(parse(grammar, source).root_node) if table.is_function(node)
-    ]
+    nodes = walk(parse(grammar, source).root_node)
+    return [_function(table, node, source) for node in nodes if table.is_function(node)]
 
 
 def walk(node: Node) -> Iterator[Node]:
@@ -122,15 +141,16 @@ def _around(table: Grammar, node: Node, first: int, last: int) -> Iterator[Node]
                 break
 
 
-def _extent(table: Grammar, node: Node) -> tuple[Node, Node]:
-    """First and last node of a definition with what surrounds it and what belongs to it above."""
-    outer = node
+def _extent(table: Grammar, node: Node) -> tuple[Node, Node, list[Node]]:
+    """First and last node of a definition with what surrounds it and belongs to it above, and the comments there."""
+    outer, comments = node, []
     while outer.parent is not None and table.is_wrapper(outer.parent):
         outer = outer.parent
     first = outer
     while (above := _above(first)) is not None and _belongs(table, above, first):
         first = above
-    return first, outer
+        comments += [above] if table.is_comment(above) else []
+    return first, outer, comments[::-1]
 
 
 def _above(node: Node) -> Node | None:
@@ -160,49 +180,34 @@ def _lines(first: Node, last: Node) -> Span:
 
 
 def _function(table: Grammar, node: Node, source: bytes) -> Function:
-    first, outer = _extent(table, node)
+    first, outer, comments = _extent(table, node)
     body = table.body_of(node) or node  # is_function: there is one
     start, end = _inner(node, body, source)
-    doc_nodes = _leading_comments(table, first, outer)
-    docstring = _docstring(body)
-    if docstring is not None:
-        doc_nodes = [docstring]
-        start = _skip_space(source, docstring.end_byte, end)
-    doc_span = (doc_nodes[0].start_byte, doc_nodes[-1].end_byte) if doc_nodes else None
-    line_start = source.rfind(b"\n", 0, first.start_byte) + 1
-    begin = line_start if not source[line_start : first.start_byte].strip() else first.start_byte
-    signature_start = _after_decorators(outer)
-    before_body = docstring.start_byte if docstring is not None else start
-    signature_end = signature_start + len(source[signature_start:before_body].rstrip())
+    if (docstring := _docstring(body)) is not None:
+        comments, start = [docstring], docstring.end_byte
+    names, parent = [_name(node)], node.parent
+    while parent is not None:
+        names += [_name(parent)] if table.is_definition(parent) else []
+        parent = parent.parent
     return Function(
-        name=_name(node),
-        container=".".join([_name(parent) for parent in _parents(node) if table.is_definition(parent)][::-1]),
-        span=(begin, outer.end_byte),
-        signature=(signature_start, signature_end),
-        body=(start, end),
-        doc=clean_doc([source[item.start_byte : item.end_byte].decode("utf-8", "replace") for item in doc_nodes]),
-        doc_span=doc_span,
+        name=names[0],
+        qualified=".".join(names[::-1]),
+        body=(end - len(source[start:end].lstrip()), start + len(source[start:end].rstrip())),
+        doc=clean_doc([(comment.text or b"").decode("utf-8", "replace") for comment in comments]),
         lines=_lines(first, outer),
     )
 
 
 def _inner(node: Node, body: Node, source: bytes) -> Span:
-    """A body's statements with the comments among them, without braces and outer white space."""
+    """A body's statements with the comments among them, without braces."""
     start, end = body.start_byte, body.end_byte
     if source[start : start + 1] == b"{" and source[end - 1 : end] == b"}":
-        start, end = start + 1, end - 1
-    else:  # the comments above the first statement are no part of the node
-        head = node.child_by_field_name("parameters") or node.child_by_field_name("name") or node
-        line_end = source.find(b"\n", head.end_byte, start)
-        start = start if line_end < 0 else line_end
-        if node.children[-1].type == "end":
-            end = node.children[-1].start_byte
-    start = _skip_space(source, start, end)
-    return start, start + len(source[start:end].rstrip())
-
-
-def _skip_space(source: bytes, start: int, end: int) -> int:
-    return end - len(source[start:end].lstrip())
+        return start + 1, end - 1
+    # the comments above the first statement are no part of the node
+    head = node.child_by_field_name("parameters") or node.child_by_field_name("name") or node
+    line_end = source.find(b"\n", head.end_byte, start)
+    last = node.children[-1]
+    return start if line_end < 0 else line_end, last.start_byte if last.type == "end" else end
 
 
 def _docstring(body: Node) -> Node | None:
@@ -211,35 +216,6 @@ def _docstring(body: Node) -> Node | None:
     if first is None or first.type != "expression_statement" or len(first.named_children) != 1:
         return None
     return first if first.named_children[0].type == "string" else None
-
-
-def _leading_comments(table: Grammar, first: Node, outer: Node) -> list[Node]:
-    """The comments among what stands above a definition."""
-    found: list[Node] = []
-    node: Node | None = outer
-    while node != first and node is not None and (node := _above(node)) is not None:
-        if table.is_comment(node):
-            found.append(node)
-    return found[::-1]
-
-
-def _after_decorators(outer: Node) -> int:
-    """Where a definition begins once decorators and attributes inside of it are passed."""
-    for child in outer.children:
-        if child.type == "modifiers" and child.children and child.children[0].type == "attribute":
-            after = child.next_sibling
-            return _after_decorators(child) if len(child.children) > 1 or after is None else after.start_byte
-        if child.type not in ("decorator", "attribute"):
-            return child.start_byte
-    last = outer.children[-1] if outer.children else outer
-    return outer.next_sibling.start_byte if outer.next_sibling and last.type == "attribute" else outer.start_byte
-
-
-def _parents(node: Node) -> Iterator[Node]:
-    parent = node.parent
-    while parent is not None:
-        yield parent
-        parent = parent.parent
 
 
 def _name(node: Node) -> str:
@@ -263,11 +239,4 @@ _DIRECTIVE = re.compile(
 def clean_doc(comments: list[str]) -> str:
     """Comments as the text that they carry: no markers, no common indent, no directives to tools."""
     lines = [_MARKERS.sub("", line).rstrip() for comment in comments for line in comment.strip().split("\n")]
-    lines = [line for line in lines if not _DIRECTIVE.match(line)]
-    while lines and not lines[0].strip():
-        lines.pop(0)
-    while lines and not lines[-1].strip():
-        lines.pop()
-    indents = [len(line) - len(line.lstrip()) for line in lines[1:] if line.strip()]
-    margin = min(indents, default=0)
-    return "\n".join([lines[0].strip(), *(line[margin:] for line in lines[1:])]) if lines else ""
+    return cleandoc("\n".join(line for line in lines if not _DIRECTIVE.match(line)))

@@ -8,85 +8,60 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import PurePosixPath
-from typing import Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
+from specialists.code.edits import FileChange
 from specialists.commits.git import REGULAR, SUBMODULE, SYMLINK, Change, Commit, GitSource
-from specialists.commits.message import Intent, NoIntent, understand
+from specialists.commits.message import Intent, LeftOut, understand
 
+T = TypeVar("T", Change, FileChange)
 
-class _Changed(Protocol):
-    @property
-    def path(self) -> str: ...
-
-
-T = TypeVar("T", bound=_Changed)
+MAX_FILES = 5  # of a commit; one that changes more is left out
 
 _BOT = re.compile(
-    r"\[bot\]|\b(?:dependabot|renovate|greenkeeper|snyk|pre-commit-ci|github-actions|semantic-release|imgbot|mergify|"
-    r"bors|homu|allcontributors|weblate|crowdin|pyup)\b|\bbot@",
-    re.I,
+    r"(?i)\[bot\]|\b(?:dependabot|renovate|greenkeeper|snyk|pre-commit-ci|github-actions|semantic-release|imgbot|mergify|"
+    r"bors|homu|allcontributors|weblate|crowdin|pyup)\b|\bbot@"
 )
 _UNFINISHED = re.compile(
-    r"(?:fixup|squash|amend)! |\W*(?:wip|work in progress)\b|(?:on|index on|untracked files on) \S+: ", re.I
+    r"(?i)(?:fixup|squash|amend)! |\W*(?:wip|work in progress)\b|(?:on|index on|untracked files on) \S+: "
 )
-_REVERT = re.compile(
-    r"(?:\w+(?:\([^)]*\))?!?:\s*)?(?:revert|reapply|reland|re-apply|back ?out)(?:s|ed|ing)?\b[: ]", re.I
-)
-_REVERTED_SHA = re.compile(r"(?:reverts?|reverting) (?:commit )?([0-9a-f]{7,64})\b", re.I)
-_REVERTED_TITLE = re.compile(r"revert(?:s|ed)?:? ['\"“](.+)['\"”]", re.I)
+_REVERT = re.compile(r"(?i)(?:\w+(?:\([^)]*\))?!?:\s*)?(?:revert|reapply|reland|re-apply|back ?out)(?:s|ed|ing)?\b[: ]")
+_REVERTED_SHA = re.compile(r"(?i)(?:reverts?|reverting) (?:commit )?([0-9a-f]{7,64})\b")
+_REVERTED_TITLE = re.compile(r"(?i)revert(?:s|ed)?:? ['\"“](.+)['\"”]")
 _NUMBER = re.compile(r"\s*\(#\d+\)")
 
-_REGULAR = frozenset(REGULAR)
-_LOCKS = frozenset(
-    """
-    cargo.lock package-lock.json npm-shrinkwrap.json yarn.lock pnpm-lock.yaml bun.lock bun.lockb deno.lock poetry.lock
-    uv.lock pdm.lock pipfile.lock gemfile.lock package.resolved podfile.lock cartfile.resolved composer.lock go.sum
-    flake.lock mix.lock pubspec.lock gradle.lockfile
-    """.split()
+_LINGUIST = re.compile(r"([-!]?)linguist-(generated|vendored)(?:=(\S+))?")
+_LOCK = re.compile(
+    r"(?i)\.lock(?:b|file)?$|(?:^|/)(?:(?:package-lock|npm-shrinkwrap)\.json|pnpm-lock\.yaml|(?:package|cartfile)\.resolved|go\.sum)$"
 )
-_VENDORED = frozenset(
-    """
-    vendor vendored third_party third-party node_modules bower_components dist .yarn pods carthage site-packages
-    """.split()
+_VENDORED = re.compile(
+    r"(?i)(?:^|/)(?:vendor|vendored|third[_-]party|node_modules|bower_components|dist|\.yarn|pods|carthage|site-packages)/"
 )
 _GENERATED = re.compile(
-    r"(?:\.min\.(?:js|css|mjs)|\.bundle\.js|\.map|\.pb\.(?:go|rs|swift)|_pb2(?:_grpc)?\.pyi?|\.generated\.\w+|\.g\.dart"
-    r"|\.snap|\.pbxproj|\.xcscheme|\.ipynb|\.svg|\.po|\.pot|\.csv|\.tsv)$|(?:^|/)__snapshots__/|(?:^|/)db/schema\.rb$",
-    re.I,
+    r"(?i)(?:\.min\.(?:js|css|mjs)|\.bundle\.js|\.map|\.pb\.(?:go|rs|swift)|_pb2(?:_grpc)?\.pyi?|\.generated\.\w+|\.g\.dart"
+    r"|\.snap|\.pbxproj|\.xcscheme|\.ipynb|\.svg|\.po|\.pot|\.csv|\.tsv)$|(?:^|/)__snapshots__/|(?:^|/)db/schema\.rb$"
 )
 _CHANGELOG = re.compile(
-    r"(?:^|/)(?:change-?log|changes|history|news|releases?|release[_-]?notes)(?:\.\w+)?$"
-    r"|(?:^|/)(?:newsfragments|\.changeset|changelog\.d)/",
-    re.I,
+    r"(?i)(?:^|/)(?:change-?log|changes|history|news|releases?|release[_-]?notes)(?:\.\w+)?$"
+    r"|(?:^|/)(?:newsfragments|\.changeset|changelog\.d)/"
 )
 _TEST = re.compile(
-    r"(?:^|/)(?:[Tt]ests?|[Ss]pecs?|__tests__|e2e|testing|testdata|fixtures|benches)/|(?:^|/)(?:test_[^/]*|conftest|[^/]*_test|"
-    r"[^/]*_spec|[^/]*[._-](?:test|spec)|[^/]*Tests?)\.\w+$"
+    r"(?:^|/)(?:[Tt]ests?|[Ss]pecs?|__tests__|e2e|testing|testdata|fixtures|benches)/"
+    r"|(?:^|/)(?:test_[^/]*|conftest|[^/]*_test|[^/]*_spec|[^/]*[._-](?:test|spec)|[^/]*Tests?)\.\w+$"
 )
-_SPEAKS_OF_THEM = re.compile(
-    r"\b(?:docs?|document\w*|readme|guides?|examples?|tutorial|changelog|tests?|specs?)\b", re.I
-)
-_DOCS = re.compile(r"\.(?:md|mdx|rst|txt|adoc|markdown|html?)$|(?:^|/)docs?/", re.I)
+_SPEAKS_OF_THEM = re.compile(r"(?i)\b(?:docs?|document\w*|readme|guides?|examples?|tutorial|changelog|tests?|specs?)\b")
+_DOCS = re.compile(r"(?i)\.(?:md|mdx|rst|txt|adoc|markdown|html?)$|(?:^|/)docs?/")
 
 MERGE, SHALLOW, BOT, OTHERS = "merge", "edge of a shallow clone", "bot", "somebody else's"
 REVERT, REVERTED, UNFINISHED, ENCODING = "revert", "reverted later", "fixup, squash or WIP", "bad encoding"
-SUBMODULES, LINKS = "submodule", "symbolic link"
 NO_FILE, DELETES, MOVES, TOO_MANY = "no file of the language", "deletes files", "moves files", "too many files"
 
 
-class LeftOut(Exception):
-    """A commit that is no example; the text is the reason, as it is counted."""
-
-
-@lru_cache(maxsize=1 << 16)
 def is_test(path: str) -> bool:
     return _TEST.search(path) is not None
 
 
-@lru_cache(maxsize=1 << 16)
 def is_docs(path: str) -> bool:
     return _DOCS.search(path) is not None
 
@@ -100,8 +75,7 @@ def smaller(changes: list[T], message: str) -> list[list[T]]:
     return [changes, code, [change for change in code if not is_test(change.path)]]
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A commit that is worth reading, with the changes that are."""
 
     commit: Commit
@@ -110,15 +84,15 @@ class Candidate:
 
 
 class CommitFilter:
-    """Judges the commits of one repository, newest first."""
+    """Chooses among the commits of one repository, which come newest first."""
 
-    def __init__(self, source: GitSource, emails: Iterable[str], extensions: Iterable[str], max_files: int):
-        self.source, self.max_files = source, max_files
+    def __init__(self, source: GitSource, emails: Iterable[str], extensions: Iterable[str]):
+        self.source = source
         self.emails = {email.lower() for email in emails}
         self.extensions = tuple(extensions)
-        self.attributes = Attributes(source)
         self.lost: Counter[str] = Counter()  # commits by reason
         self.files: Counter[str] = Counter()  # files left out of commits that are candidates, by reason
+        self._attributes = _attributes(source)
         self.path_reason = lru_cache(maxsize=1 << 16)(self._path_reason)  # the same paths come again and again
         self._reverted: set[str] = set()  # ids, whole or the first digits
         self._reverted_titles: Counter[str] = Counter()
@@ -126,19 +100,20 @@ class CommitFilter:
     def candidate(self, commit: Commit) -> Candidate | None:
         """The candidate that a commit is; None when it is left out, which is counted."""
         try:
-            return self._judge(commit)
-        except (LeftOut, NoIntent) as reason:
+            return self._candidate(commit)
+        except LeftOut as reason:
             self.lost[str(reason)] += 1
             return None
 
-    def _judge(self, commit: Commit) -> Candidate:
+    def _candidate(self, commit: Commit) -> Candidate:
         if len(commit.parents) > 1:
             raise LeftOut(MERGE)
-        title = commit.message.lstrip().split(b"\n", 1)[0].decode("utf-8", "replace").strip()
-        undone = self._is_reverted(commit.sha, title)
+        message = commit.message.decode("utf-8", "replace")
+        title = message.lstrip().split("\n", 1)[0].strip()
+        reverted = self._is_reverted(commit.sha, title)
         if _REVERT.match(title) or _REVERTED_SHA.search(title):
-            if not undone:
-                self._remember_reverted(title, commit.message.decode("utf-8", "replace"))
+            if not reverted:
+                self._remember_reverted(title, message)
             raise LeftOut(REVERT)
         if commit.sha in self.source.shallow:
             raise LeftOut(SHALLOW)
@@ -146,67 +121,52 @@ class CommitFilter:
             raise LeftOut(BOT)
         if not {commit.email, commit.mapped_email} & self.emails:
             raise LeftOut(OTHERS)
-        if undone:
+        if reverted:
             raise LeftOut(REVERTED)
         if _UNFINISHED.match(title):
             raise LeftOut(UNFINISHED)
         changes = self._changes(commit.changes, title)
-        try:
-            message = commit.message.decode("utf-8")
-        except UnicodeDecodeError:
-            raise LeftOut(ENCODING) from None
+        if "\ufffd" in message:
+            raise LeftOut(ENCODING)
         return Candidate(commit, changes, understand(message))
 
     def _changes(self, changes: list[Change], title: str) -> list[Change]:
         """The changes that can be shown, own language first, tests and texts last."""
         if not any(change.path.endswith(self.extensions) for change in changes):
             raise LeftOut(NO_FILE)
-        kept: list[Change] = []
-        lost: Counter[str] = Counter()
-        deleted: set[str] = set()
-        for change in changes:
-            if reason := self.file_reason(change):
-                lost[reason] += 1
-            elif change.status == "D":
-                deleted.add(change.before)
-            else:
-                kept.append(change)
+        reasons = [self.file_reason(change) for change in changes]
+        lost = Counter(reason for reason in reasons if reason)
+        shown = [change for change, reason in zip(changes, reasons, strict=True) if not reason]
+        kept = [change for change in shown if change.status != "D"]
         own = [change for change in kept if change.path.endswith(self.extensions)]
-        added = {change.after for change in kept if change.status == "A"}
-        if deleted:
-            raise LeftOut(MOVES if deleted & added or (own and not any(c.status == "M" for c in own)) else DELETES)
+        if deleted := {change.before for change in shown if change.status == "D"}:
+            moved = deleted & {change.after for change in kept if change.status == "A"}
+            raise LeftOut(MOVES if moved or (own and not any(c.status == "M" for c in own)) else DELETES)
         if not own:
             raise LeftOut(lost.most_common(1)[0][0])
-        fitting = next((some for some in smaller(kept, title) if len(some) <= self.max_files), [])
+        fitting = next((some for some in smaller(kept, title) if len(some) <= MAX_FILES), [])
         if not any(change in own for change in fitting):
             raise LeftOut(TOO_MANY)
         self.files.update(lost)
-        return sorted(
-            fitting, key=lambda c: (is_docs(c.path), is_test(c.path), not c.path.endswith(self.extensions), c.path)
-        )
+        return sorted(fitting, key=lambda c: (is_docs(c.path), is_test(c.path), c not in own, c.path))
 
     def file_reason(self, change: Change) -> str | None:
         """Why a file cannot be part of an example, as far as its metadata tells."""
-        modes = {change.before_mode, change.after_mode} - {"000000"}
-        if not modes <= _REGULAR:
-            return SUBMODULES if SUBMODULE in modes else LINKS if SYMLINK in modes else "no regular file"
-        if change.before == change.after:
-            return "mode only"
-        return self.path_reason(change.path)
+        for mode in {change.before_mode, change.after_mode} - {"000000", *REGULAR}:
+            return {SUBMODULE: "submodule", SYMLINK: "symbolic link"}.get(mode, "no regular file")
+        return "mode only" if change.before == change.after else self.path_reason(change.path)
 
     def _path_reason(self, path: str) -> str | None:
-        *folders, name = path.lower().split("/")
-        if not path.isprintable() or any("\ud800" <= character <= "\udfff" for character in path):
+        if not path.isprintable():  # surrogates are not, which stand for bytes that are no UTF-8
             return ENCODING
-        if name in _LOCKS or name.endswith(".lock"):
+        if _LOCK.search(path):
             return "lock file"
-        if not _VENDORED.isdisjoint(folders) or self.attributes.has(path, "vendored"):
+        marks = {mark: on for pattern, mark, on in self._attributes if pattern.fullmatch(path)}
+        if _VENDORED.search(path) or marks.get("vendored"):
             return "vendored"
-        if _GENERATED.search(path) or self.attributes.has(path, "generated"):
+        if _GENERATED.search(path) or marks.get("generated"):
             return "generated"
-        if _CHANGELOG.search(path) and not path.endswith(self.extensions):
-            return "changelog"
-        return None
+        return "changelog" if _CHANGELOG.search(path) and not path.endswith(self.extensions) else None
 
     def _remember_reverted(self, title: str, message: str) -> None:
         found = _REVERTED_SHA.findall(message)
@@ -222,40 +182,25 @@ class CommitFilter:
         return any(sha[:length] in self._reverted for length in (40, 64, *range(7, 13)))
 
 
-class Attributes:
-    """`linguist-generated` and `linguist-vendored` of the .gitattributes files in HEAD, read as data."""
-
-    NAMES = {"linguist-generated": "generated", "linguist-vendored": "vendored"}  # noqa: RUF012
-
-    def __init__(self, source: GitSource):
-        tree = source.tree()
-        files = sorted(
-            (path for path in tree if PurePosixPath(path).name == ".gitattributes"), key=lambda p: p.count("/")
-        )
-        self._rules: list[tuple[re.Pattern, str, bool]] = []
-        for path, content in zip(files, source.blobs([tree[path][1] for path in files]), strict=True):
-            if tree[path][0] in REGULAR and content:
-                self._read(path.removesuffix(".gitattributes"), content.decode("utf-8", "replace"))
-
-    def _read(self, folder: str, text: str) -> None:
-        for line in text.splitlines():
-            pattern, *attributes = line.split() or [""]
-            for attribute in attributes:
-                name, _, value = attribute.lstrip("-!").partition("=")
-                if name in self.NAMES and pattern[:1] not in ("#", "[", "!"):
-                    on = attribute[0] not in "-!" and value.lower() not in ("false", "0")
-                    self._rules.append((_glob(folder, pattern.strip('"')), self.NAMES[name], on))
-
-    def has(self, path: str, name: str) -> bool:
-        """Whether the last rule for a path that speaks about it says so."""
-        matching = [on for pattern, about, on in self._rules if about == name and pattern.fullmatch(path)]
-        return bool(matching) and matching[-1]
+def _attributes(source: GitSource) -> list[tuple[re.Pattern, str, bool]]:
+    """What the .gitattributes files in HEAD mark, read as data: (pattern, mark, on); the last counts."""
+    names = [path for path, (mode, _id) in source.tree.items() if mode in REGULAR]
+    files = sorted((path for path in names if path.split("/")[-1] == ".gitattributes"), key=lambda p: p.count("/"))
+    rules = []
+    for path, content in zip(files, source.blobs(source.tree[path][1] for path in files), strict=True):
+        for line in (content or b"").decode("utf-8", "replace").splitlines():
+            pattern, *attributes = line.split() or ["#"]
+            for sign, mark, value in (m.groups() for one in attributes if (m := _LINGUIST.fullmatch(one))):
+                if pattern[0] not in "#[!":
+                    on = not sign and value not in ("false", "0")
+                    rules.append((_glob(path.removesuffix(".gitattributes"), pattern.strip('"')), mark, on))
+    return rules
 
 
 def _glob(folder: str, pattern: str) -> re.Pattern:
     """A pattern of a .gitattributes file in `folder` as a regular expression over paths."""
-    anywhere = "/" not in pattern.rstrip("/")
-    parts = []
-    for piece in re.findall(r"\*\*/|\*\*|\*|\?|\[[^\]]*\]|.", pattern.lstrip("/"), re.S):
-        parts.append({"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(piece) or re.escape(piece))
-    return re.compile(re.escape(folder) + ("(?:.*/)?" if anywhere else "") + "".join(parts), re.S)
+    text = re.escape(pattern.lstrip("/"))
+    for star, part in ((r"\*\*/", "(?:.*/)?"), (r"\*\*", ".*"), (r"\*", "[^/]*"), (r"\?", "[^/]")):
+        text = text.replace(star, part)
+    anywhere = "" if "/" in pattern.rstrip("/") else "(?:.*/)?"
+    return re.compile(re.escape(folder) + anywhere + text, re.S)

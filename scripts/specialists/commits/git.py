@@ -2,60 +2,52 @@
 
 A repository's own configuration can run programs (fsmonitor, textconv, gpg.program, hooks, upload-pack of a partial
 clone…). So git never works in it: a bare repository of our own, the shim, has the source's object folders as
-alternates, and everything is asked by object id. References and `shallow` are read as plain files (see git_layout). Git
-also refuses repositories of other users ("dubious ownership"); through the shim it reads them. Nothing is written into
-a source.
+alternates, and everything is asked by object id. Only where HEAD points is asked of git in the source, by `rev-parse`,
+which runs nothing. Nothing is written into a source.
 
 History is read in two phases: `commits` gives the metadata of all of them (about a tenth of the cost of `git log -p`),
-`read` the diffs and contents of those that the caller chose, from one process after the other: each of them holds what
-others are deltas of, and side by side they would hold it twice.
+`blobs` the contents of what the caller chose. Both are streams: no history is held in memory.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
+import stat
 import subprocess
 import tempfile
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from io import BufferedReader
 from itertools import islice
 from pathlib import Path
 from sys import intern
-from typing import IO, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
-from specialists.commits.layout import (
-    MAX_REFERENCES,
-    OBJECT_ID,
-    Layout,
-    Unreadable,
-    environment,
-    last_line,
-    run_git,
-    text,
-)
-from specialists.commits.streams import CHUNK, MAX_BLOB, Blobs, Diffs, Hunk, Patient, end, hunk, is_blob
+from specialists.config import Problem
 
 REGULAR = ("100644", "100755")
 SYMLINK, SUBMODULE = "120000", "160000"
-RECENT = 256  # blobs kept at hand: what one commit made is mostly what the next one changes
-PART = 1 << 15  # commits whose hunks are held (under 1 KB each); each part begins with empty caches
-PIPE = 1 << 20  # bytes that a pipe holds: fewer changes between processes (Linux; elsewhere of no effect)
+MAX_BLOB = 1 << 19  # bytes; larger files are never held in memory, their content counts as not there
+CHUNK = 1 << 17  # bytes asked of a pipe at once
+SECONDS = 60  # for a command that takes milliseconds
 
-SMALL = (  # git maps whole packs into memory, 210 MB for one of 120 MB; so it takes 90, in no more time
-    "-c",
-    "core.packedGitWindowSize=512k",
-    "-c",
-    "core.packedGitLimit=16m",
-    "-c",
-    "core.deltaBaseCacheLimit=40m",
-    "-c",
-    f"core.bigFileThreshold={MAX_BLOB}",  # larger ones count as not there: no diff is made of them
+_SMALL = (  # git maps whole packs into memory, 210 MB for one of 120 MB; so it takes 90, in no more time
+    "-c core.packedGitWindowSize=512k -c core.packedGitLimit=16m -c core.deltaBaseCacheLimit=40m "
+    f"-c core.bigFileThreshold={MAX_BLOB}"  # larger ones are passed through, not unpacked in memory
+).split()
+_LOG = "log -z --raw --root --no-renames --no-abbrev --no-notes --no-show-signature --no-color --encoding=UTF-8".split()
+_ENVIRONMENT = (  # no configuration but the shim's; no network, no prompts, no lazy fetches
+    "LC_ALL=C GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null GIT_ATTR_NOSYSTEM=1 GIT_NO_REPLACE_OBJECTS=1 "
+    "GIT_NO_LAZY_FETCH=1 GIT_OPTIONAL_LOCKS=0 GIT_TERMINAL_PROMPT=0 GIT_ALLOW_PROTOCOL=none GIT_PAGER=cat"
 )
+_FORMAT = "--format=%H%x00%P%x00%at%x00%ct%x00%ae%x00%aE%x00%an%x00%B%x00"
 
-_FORMAT = "%H%x00%P%x00%at%x00%ct%x00%ae%x00%aE%x00%an%x00%B%x00"
+
+class Unreadable(Problem):
+    """A repository that cannot be read: the rest goes on without it."""
 
 
 class Change(NamedTuple):  # made by the hundred thousand: tuples are made faster than dataclasses
@@ -80,219 +72,107 @@ class Commit(NamedTuple):
     mapped_email: str  # after the repository's own .mailmap
     author: str
     message: bytes  # UTF-8 where git could tell the encoding
-    changes: list[Change]  # none for merges
+    changes: list[Change]  # none for merges; a rename is a deletion and an addition
 
 
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """What the second phase adds to a commit."""
-
-    blobs: dict[str, bytes | None]  # by id, to be checked with is_blob; None: missing, corrupt or over MAX_BLOB
-    headers: dict[tuple[str, str], str]  # by (before, after): those of the hunks, a line each
-
-    def hunks(self, change: Change) -> tuple[Hunk, ...]:
-        """What a change did to its lines; nothing when the diff could not be made."""
-        return tuple(map(hunk, self.headers.get((change.before, change.after), "").splitlines()))
+@contextlib.contextmanager
+def open_repository(path: Path) -> Iterator[GitSource]:
+    """A repository, for reading. Raises Unreadable when there is none at `path`, or none that can be read."""
+    with tempfile.TemporaryDirectory(prefix="git-shim-") as shim:
+        yield GitSource(path.absolute(), Path(shim))
 
 
 class GitSource:
-    """One repository, opened for reading; use it as a context manager.
+    """One repository. `problems` names what could not be read and was passed over; git works in `shim`."""
 
-    `problems` names what could not be read and was passed over; `shim` is the repository that git works in.
-    """
-
-    def __init__(self, path: Path):
-        """Raises Unreadable when there is no repository at `path`, or none that can be read."""
-        self.path = path
+    def __init__(self, path: Path, shim: Path):
+        self.path, self.shim = path, shim
         self.problems: list[str] = []
-        self._tree: dict[str, tuple[str, str]] | None = None
-        try:
-            self.layout = Layout.of(path)
-            self.head = self.layout.head()
-            shallow = self.layout.common_dir / "shallow"
-            self.shallow = set(OBJECT_ID.findall(text(shallow, MAX_REFERENCES))) if shallow.exists() else set()
-            alternates = self.layout.alternates()
-        except OSError as error:
-            raise Unreadable(f"{path}: {error.strerror or error}") from None
-        self._folder = tempfile.TemporaryDirectory(prefix="git-shim-")
-        self.shim = Path(self._folder.name)
-        self._make_shim(alternates)
-
-    def __enter__(self) -> GitSource:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._folder.cleanup()
-
-    def _make_shim(self, alternates: bytes) -> None:
-        kind = ["--object-format=sha256"] if self.head is not None and len(self.head) == 64 else []
-        made = run_git(["init", "-q", "--bare", "--template=", *kind, "."], self.shim)
-        if made.returncode:
-            self._folder.cleanup()
-            raise Unreadable(f"{self.path}: git init: {last_line(made.stderr)}")
-        info = self.shim / "objects" / "info"
-        info.mkdir(exist_ok=True)
-        info.joinpath("alternates").write_bytes(alternates)
+        common_dir, self.head = _resolved(path, shim)
+        kind = ["--object-format=sha256"] if self.head and len(self.head) == 64 else []
+        _git(path, shim, "init", "-q", "--bare", "--template=", *kind, ".")
+        borrowed = [json.dumps(str(folder), ensure_ascii=False) for folder in _object_folders(common_dir)]
+        (shim / "objects" / "info" / "alternates").write_bytes(os.fsencode("\n".join(borrowed) + "\n"))
+        shallow = common_dir / "shallow"
+        self.shallow = set(shallow.read_text("ascii").split()) if shallow.exists() else set()
         if self.shallow:
-            self.shim.joinpath("shallow").write_text("".join(f"{sha}\n" for sha in sorted(self.shallow)))
+            (shim / "shallow").write_text("".join(f"{sha}\n" for sha in sorted(self.shallow)))
 
     def commits(self) -> Iterator[Commit]:
-        """All commits that HEAD reaches, newest first, merges without changes; renames are a deletion and an addition.
+        """All commits that HEAD reaches, newest first.
 
         Raises Unreadable when not even the first can be read; a history that breaks off later is among `problems`.
         """
         if self.head is None:
             return
-        arguments = [
-            "-c",
-            f"mailmap.blob={self.head}:.mailmap",
-            "log",
-            "-z",
-            "--raw",
-            "--root",
-            "--no-renames",
-            "--no-abbrev",
-            "--no-notes",
-            "--no-show-signature",
-            "--no-color",
-            "--encoding=UTF-8",
-            f"--format={_FORMAT}",
-            self.head,
-            "--",
-        ]
         seen = 0
-        with self._running(arguments) as (process, failure):
-            for commit in _parsed(_fields(process.stdout)):
-                seen += 1
-                yield commit
-            if told := failure():
-                told = f"{self.path}: history cannot be read{' any further' if seen else ''}: {told}"
-                if not seen:
-                    raise Unreadable(told)
-                self.problems.append(told)
+        mailmap = ["-c", f"mailmap.blob={self.head}:.mailmap"]
+        for commit in _parsed(self._fields("history", *mailmap, *_LOG, _FORMAT, self.head, "--")):
+            seen += 1
+            yield commit
+        if not seen:
+            raise Unreadable(self.problems.pop())
 
+    @cached_property
     def tree(self) -> dict[str, tuple[str, str]]:
         """Path -> (mode, id) of every file in HEAD; empty for an unborn branch."""
-        if self._tree is None:
-            self._tree = {}
-            if self.head is not None:
-                with self._running(["ls-tree", "-r", "-z", "--full-tree", self.head]) as (process, failure):
-                    for entry in _fields(process.stdout):
-                        about, _, path = entry.partition(b"\t")
-                        mode, _kind, sha = about.decode("ascii").split(" ")
-                        self._tree[_decoded(path)] = (mode, sha)
-                    if told := failure():
-                        self.problems.append(f"{self.path}: HEAD's tree cannot be read: {told}")
-        return self._tree
+        found = {}
+        for entry in self._fields("HEAD's tree", "ls-tree", "-r", "-z", "--full-tree", self.head) if self.head else ():
+            about, _, path = entry.partition(b"\t")
+            mode, _kind, sha = about.decode("ascii").split(" ")
+            found[_decoded(path)] = (mode, sha)
+        return found
 
     def blobs(self, ids: Iterable[str]) -> Iterator[bytes | None]:
         """The content of each blob, in order; None where it is missing, corrupt or over MAX_BLOB."""
-        ids = list(ids)
-        stream = Blobs(self.start, ids)
-        try:
-            for sha in ids:
-                content = stream.next()
-                yield content if content is not None and is_blob(sha, content) else None
-        finally:
-            stream.close()
+        waiting, done = list(ids), 0
+        while done < len(waiting):  # a corrupt object ends the process; another one goes on behind it
+            with self._running("cat-file", "--batch", "--buffer", requests=waiting[done:]) as (process, _errors):
+                alive = True
+                while alive and done < len(waiting):
+                    content, alive = _answer(cast(BufferedReader, process.stdout), waiting[done])
+                    done += 1
+                    yield content
 
-    def read(self, chosen: Iterable[tuple[Commit, list[Change]]]) -> Iterator[Contents]:
-        """Blobs and hunks of some changes of each commit, in order."""
-        chosen = list(chosen)
-        for first in range(0, len(chosen), PART):
-            part = chosen[first : first + PART]
-            headers = list(self._headers(part))
-            yield from map(Contents, self._contents(part), headers)
-
-    def _headers(self, chosen: list[tuple[Commit, list[Change]]]) -> Iterator[dict[tuple[str, str], str]]:
-        """The headers of hunks of some changes of each commit, in few objects: thousands wait with theirs."""
-        diffs = Diffs(self.start, [commit.sha for commit, _changes in chosen])
-        try:
-            for _commit, changes in chosen:
-                found = diffs.next()
-                keys = [(change.before, change.after) for change in changes]  # of ids that are held anyway
-                yield {key: "\n".join(found[key]) for key in keys if key in found}
-        finally:
-            diffs.close()
-
-    def _contents(self, chosen: list[tuple[Commit, list[Change]]]) -> Iterator[dict[str, bytes | None]]:
-        """The blobs of some changes of each commit."""
-        requests: list[str] = []
-        recent = _Recent()
-        for _commit, changes in chosen:
-            recent.take(changes, requests.append)
-        blobs = Blobs(self.start, requests)
-        recent = _Recent()
-        try:
-            for _commit, changes in chosen:
-                yield recent.take(changes, lambda _sha: blobs.next())
-        finally:
-            blobs.close()
-
-    def start(self, arguments: Iterable[str], errors: IO | int, stdin: int = subprocess.DEVNULL) -> subprocess.Popen:
-        """A git process in the shim, its output in a pipe."""
-        process = subprocess.Popen(
-            ["git", "--no-pager", f"--git-dir={self.shim}", *SMALL, *arguments],
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env=environment(self.shim),
-            cwd=self.shim,
-            pipesize=PIPE,
-        )
-        with cast(IO, process.stdout) as pipe:
-            process.stdout = BufferedReader(Patient(os.dup(pipe.fileno())), CHUNK)
-        return process
+    def _fields(self, what: str, *arguments: str) -> Iterator[bytes]:
+        """What git writes between NUL bytes; where it fails in the end, `what` is among the problems."""
+        with self._running(*arguments) as (process, errors):
+            rest = b""
+            while chunk := cast(BufferedReader, process.stdout).read1(CHUNK):
+                *whole, rest = (rest + chunk).split(b"\0")
+                yield from whole
+            if process.wait():
+                errors.seek(0)
+                self.problems.append(f"{self.path}: {what} cannot be read to its end: {_last_line(errors.read())}")
 
     @contextlib.contextmanager
-    def _running(self, arguments: list[str]) -> Iterator[tuple]:
-        """A process that needs no input, and a function that waits for it and says what failed."""
-        with tempfile.TemporaryFile() as errors:
-            process = self.start(arguments, errors)
-
-            def failure() -> str | None:
-                if not process.wait():
-                    return None
-                errors.seek(0)
-                return last_line(errors.read())
-
+    def _running(self, *arguments: str, requests: Iterable[str] = ()) -> Iterator[tuple[subprocess.Popen, IO[bytes]]]:
+        """A git process in the shim, and its messages. Requests lie in a file: nobody writes while somebody reads."""
+        with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as errors:
+            asked.writelines(f"{request}\n".encode() for request in requests)
+            asked.seek(0)
+            command = ["git", "--no-pager", f"--git-dir={self.shim}", *_SMALL, *arguments]
+            pipes: dict[str, Any] = {"stdin": asked, "stdout": subprocess.PIPE, "stderr": errors, "bufsize": CHUNK}
+            process = subprocess.Popen(command, cwd=self.shim, env=environment(self.shim), **pipes)
             try:
-                yield process, failure
+                yield process, errors
             finally:
-                end(process)
+                process.kill()
+                process.communicate()
 
 
-class _Recent:
-    """The RECENT blobs that commits older than the last one may still ask for.
-
-    The same sequence of changes asks for the same blobs, so that requests can be told before anything is read.
-    """
-
-    def __init__(self) -> None:
-        self._blobs: OrderedDict[str, bytes | None] = OrderedDict()
-
-    def take(self, changes: list[Change], read: Callable[[str], bytes | None]) -> dict[str, bytes | None]:
-        """The blobs of some changes, read where they are not at hand."""
-        found: dict[str, bytes | None] = {}
-        for change in changes:
-            for sha in (change.before, change.after):
-                if sha in found or not sha.strip("0"):
-                    continue
-                found[sha] = self._blobs.pop(sha) if sha in self._blobs else read(sha)
-        for change in changes:
-            if change.before in found:
-                self._blobs[change.before] = found[change.before]  # what an older commit made
-        while len(self._blobs) > RECENT:
-            self._blobs.popitem(last=False)
-        return found
-
-
-def _fields(output: BufferedReader) -> Iterator[bytes]:
-    """What stands between NUL bytes."""
-    rest = b""
-    while chunk := output.read1(CHUNK):
-        *whole, rest = (rest + chunk).split(b"\0")
-        yield from whole
+def _answer(output: BufferedReader, sha: str) -> tuple[bytes | None, bool]:
+    """What `cat-file --batch` writes for one blob, None where it is of no use, and whether more can follow."""
+    header = output.readline()
+    if not header.endswith(b"\n") or header.endswith(b" missing\n"):
+        return None, bool(header)
+    size = int(header.rsplit(b" ", 1)[1])
+    rest, content = size + 1, b""  # a line end behind it shows that all of it is there
+    while rest and (chunk := output.read(min(rest, MAX_BLOB + 1))):
+        rest, content = rest - len(chunk), chunk
+    digest = hashlib.new("sha1" if len(sha) == 40 else "sha256", b"blob %d\0" % size, usedforsecurity=False)
+    digest.update(content[:-1])  # git does not look whether it fits the id, and alternates may hold anything
+    return content[:-1] if size <= MAX_BLOB and digest.hexdigest() == sha else None, not rest
 
 
 def _parsed(fields: Iterator[bytes]) -> Iterator[Commit]:
@@ -309,27 +189,81 @@ def _parsed(fields: Iterator[bytes]) -> Iterator[Commit]:
             about = list(islice(fields, 7))
             if len(about) < 7:  # git broke off
                 return
-            parents, authored, committed, *names, message = about
-            email, mapped, author = map(_decoded, names)
-            commit = Commit(
-                item.decode("ascii"),
-                tuple(parents.decode("ascii").split()),
-                _number(authored),
-                _number(committed),
-                email.lower(),
-                mapped.lower(),
-                author,
-                message,
-                [],
-            )
+            parents, *times, email, mapped, author, message = about
+            authored, committed = (int(time) if time.lstrip(b"-").isdigit() else 0 for time in times)
+            names = _decoded(email).lower(), _decoded(mapped).lower(), _decoded(author)
+            ids = item.decode("ascii"), tuple(parents.decode("ascii").split())
+            commit = Commit(*ids, authored, committed, *names, message, [])
     if commit:
         yield commit
-
-
-def _number(digits: bytes) -> int:
-    return int(digits) if digits.lstrip(b"-").isdigit() else 0
 
 
 def _decoded(name: bytes) -> str:
     """A path or a name, which come again and again and are held once."""
     return intern(name.decode("utf-8", "surrogateescape"))
+
+
+def _resolved(path: Path, home: Path) -> tuple[Path, str | None]:
+    """The git folder that all worktrees of a repository share, and the commit that HEAD means (None: unborn branch)."""
+    git_dir = f"--git-dir={path / '.git' if (path / '.git').exists() else path}"
+    shown = _git(path, home, git_dir, "rev-parse", "--path-format=absolute", "--git-common-dir")
+    common_dir = Path(os.fsdecode(shown.stdout).removesuffix("\n"))
+    _check_files(common_dir, "*", "refs/**/*", "reftable/*")
+    head = _git(path, home, git_dir, "rev-parse", "--verify", "-q", "HEAD", allowed=1).stdout.decode("ascii").strip()
+    if not head:
+        _git(
+            path, home, git_dir, "symbolic-ref", "HEAD"
+        )  # fails where a reference is broken, not where none is there yet
+    return common_dir, head or None
+
+
+def _object_folders(common_dir: Path) -> list[Path]:
+    """The object folder and all that it borrows from, nested ones too, whose relative paths git would not follow
+    from another repository. What is not there is left out: the objects in it are then missing."""
+    found: list[Path] = []
+    waiting = [common_dir / "objects"]
+    while waiting:
+        folder = Path(os.path.realpath(waiting.pop(0)))
+        if folder in found or not folder.is_dir():
+            continue
+        _check_files(folder, "*/*")
+        found.append(folder)
+        listed = folder / "info" / "alternates"
+        lines = os.fsdecode(listed.read_bytes()).split("\n") if listed.exists() else []
+        waiting += [folder / line.strip('"') for line in lines if line and not line.startswith("#")]
+    return found
+
+
+def _check_files(folder: Path, *patterns: str) -> None:
+    """Raises Unreadable when a folder holds what git would wait for (a FIFO), or read without end (a device)."""
+    for path in (path for pattern in patterns for path in folder.glob(pattern) if path.exists()):
+        mode = path.stat().st_mode
+        if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+            raise Unreadable(f"{path}: not a file that git would write")
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Nothing of the owner's git configuration or environment."""
+    fixed = dict(item.split("=") for item in _ENVIRONMENT.split())
+    return {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(home), "XDG_CONFIG_HOME": str(home), **fixed}
+
+
+def _git(path: Path, home: Path, *arguments: str, allowed: int = 0) -> subprocess.CompletedProcess:
+    """One short git command. Raises Unreadable when it fails with a higher exit code than is allowed, or hangs."""
+    if not path.exists():
+        raise Unreadable(f"{path}: not there")
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=home, env=environment(home), capture_output=True, timeout=SECONDS
+        )
+    except FileNotFoundError:
+        raise Problem("git: not installed, or not on the PATH") from None
+    except subprocess.TimeoutExpired:
+        raise Unreadable(f"{path}: git does not come to an end") from None
+    if done.returncode > allowed:
+        raise Unreadable(f"{path}: {_last_line(done.stderr)}")
+    return done
+
+
+def _last_line(errors: bytes) -> str:
+    return (errors.decode("utf-8", "replace").strip().splitlines() or ["git gives no reason"])[-1]

@@ -1,187 +1,218 @@
-"""What a commit message asks for: the request a person could have made, and the line that tells it is done.
+"""What a commit message asks for, in the commit's own words.
 
-The commit's own words are kept. Conventional commits are understood (`fix(parser)!: …`), as are `path: …` prefixes;
-trailers, issue numbers and squash lists go; the body stays where it says more. What only makes sense to who was there
-("address review", "oops", "bump to 1.2") is no request.
+The subject and the paragraphs of the body that tell about the change stay as they were written. What only a tracker, a
+reviewer or a tool reads goes: trailers, footers, labelled sections but the summary, issue numbers, conventional
+prefixes. A message that speaks of the commit alone ("address review", "bump to 1.2") asks for nothing.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
-from specialists.commits import message_words as words
-
-LEAST_WORDS = 3  # of a subject that stands alone (CommitPackFT asks for four); two with a body, a scope or code
+LEAST_WORDS = 3  # of a request (CommitPackFT asks for four)
+BODY_WORDS = 5  # of a body that is worth keeping
 BODY = 1000  # characters of a body that are kept, whole paragraphs
-VERBS_WITH_COLON = ("add", "fix", "update", "remove", "change", "improve")  # `Add: a flag` names no place
 
 VAGUE = "message says too little"
-NO_VERB = "message asks for nothing"
 RELEASE = "release or version bump"
+
+_CONVENTIONAL = re.compile(  # `fix(parser)!: …`
+    r"(?i)(feat(?:ure)?|(?:bug|hot)?fix|docs?|style|refactor|perf|tests?|build|ci|chore|deps|revert|release|\w+(?=[(!]))"
+    r"(?:\(([^)]*)\))?!?:\s+(?=\S)"
+)
+_PLACE = re.compile(r"([\w./*+-]{1,40}(?:, ?[\w./*+-]{1,40}){0,3}):\s+(?=\S)")  # `ignore/types: …`, `cli, docs: …`
+_KINDS = {  # by how the type or the first word begins
+    "fix": r"(?:bug|hot)?fix|secur|prevent|avoid|correct|repair|guard|handl|ensur|restor",
+    "feature": r"feat|add(?!r)|implement|support|introduc|allow|enabl|provid|expos|creat|extend",
+    "refactor": r"refactor|perf|style|types|renam|mov|simplif|extract|remov|replac|split|inlin|clean|consolidat|unif"
+    r"|reorgani|restructur|drop|dedup|convert|migrat|rewrit|rework",
+    "test": r"tests?\b",
+    "docs": r"docs?\b|document",
+}
+
+_ISSUE = (
+    r"(?:(?:[\w.-]{1,40}/[\w.-]{1,60})?#\d+|\bgh-\d+"
+    r"|https?://\S{1,200}?/(?:issues?|pulls?|merge_requests|discussions|browse)/[\w#/-]+)"
+)
+_AROUND = (
+    r"\b(?:from|in|by|with|since|after|per|via|of|to|for|as|on|and|or|which|this|it|also|see|part|re|refs?|issues?|bug"
+    r"|ticket|pr|pull|request|(?:fix|close|resolve|address|implement|reference|relate)(?:e?[sd]|ing)?)\b:?"
+)
+_REFERENCE = re.compile(  # issues and pull requests with the words around them
+    rf"(?i)[(\[]?\s*(?:{_AROUND}\s+){{0,5}}{_ISSUE}(?:(?:[\s,&]+{_AROUND}){{0,4}}[\s,&]*{_ISSUE}){{0,9}}\s*[)\]]?:?"
+)
+_OUTSIDE = re.compile(rf"(?i){_ISSUE}|\bthanks\b")  # what a reader of the code alone does not have
+_MARKS = re.compile(  # keys of trackers, what stands there for machines, pictures
+    r"\[[A-Z]{2,10}-\d+\]|^(?!UTF|SHA|ISO|RFC)[A-Z]{2,10}-\d+:|\[(?i:skip ci|ci skip|no ci|wip|#\d+[^\]]*)\]"
+    r"|:[a-z_]+:(?=\s)|[\u2190-\u2bff\ufe0f\u200d\U0001f000-\U0001faff]+"
+)
+_TRAILER = re.compile(r"[A-Za-z0-9-]+\s*:|\(cherry picked from commit ")  # as git tells them
+_KNOWN = re.compile(r"(?:[A-Z][a-z]+(?:-[A-Za-z]+)+|[Cc][Cc]|[A-Z][a-z]+ [Bb]y)\s*:\s|\(cherry picked from commit ")
+_FOOTER = re.compile(  # a line that a tool leaves behind: who made it, a link with its label, `BUG=…`
+    r"\W*(?:Generated|Created|Made|Written|Built|Authored|Co-[Aa]uthored|Assisted|Implemented) (?:with|by|using|via) .*"
+    r"|\W*(?:[A-Z][\w-]*(?: [\w-]+){0,3}: *)?<?https?://\S+\W*|(?:[A-Z]{2,}|R)(?:_[A-Z]+)*\s?=.*"
+)
+_UNWANTED = (
+    r"(?:manual )?test(?:s|ed|ing)?(?: plan| done| instructions| steps)?|how (?:was|has|to|can|did) [^:]*|check ?list"
+    r"|review(?:ers?|ed by|ed|s)?|differential (?:revision|version)|(?:maniphest |related )?(?:tasks?|issues?|prs?)"
+    r"|subscribers|tags|cc|(?:pulled|landed) by|auditors|blame rev\w*|depends on|fbshipit-source-id|screenshots?"
+    r"|(?:revert|rollback) plan|links?|references|notes for reviewers?"
+)
+_SECTION = re.compile(  # where a part of the body begins: a heading of Markdown, a label of Phabricator
+    rf"(?i)(?:#{{1,6}} +|\*\*)(?P<heading>[^*]+?):?\**:?|(?P<label>summary|{_UNWANTED}):\s*(?P<text>.*)"
+)
+_LABELLED = re.compile(r"^(?:summary|test plan|differential revision|reviewed by):", re.I | re.M)
+_CUT = re.compile(r"^(?:-{3,}\s*$|# -+ >8|(?:# )?Conflicts:).*", re.M | re.S)  # nothing behind it is the message
+
+_THING = r"(?:tests?|specs?|builds?|ci|typos?|warnings?|errors?|comments?|docs?|it|this|that|things?|stuff|imports?)"
+_TOOL = r"[\w-]*(?:fmt|format\w*|lint\w*|cop|black|prettier|clippy|isort|ruff|mypy|commit hooks?)"
+_NOISE = re.compile(  # about the commit or the repository's upkeep, nothing of the code
+    r"(?i)(?:o+ps|whoops|doh|ugh|typos?|wip|te?mp|misc\w*|stuff|nits?|forg[oe]t|missed|really|checkpoint|snapshot)\b.*"
+    r"|(?:more|initial|first|some|another|final) (?:work|commit|version|import|draft|\w*fix\w*|clean\w*|changes?)\b.*"
+    r"|.*\b(?:review(?:er'?s?)?|pr) (?:feedback|comments?|suggestions?|changes|fixes|remarks|nits?)\b.*"
+    r"|(?:address|apply|incorporate)\w* .*\b(?:review|feedback|comments?|suggestions?|nits?)\b.*"
+    r"|.*\b(?:this|previous|last|prior|earlier) (?:\w+ )?(?:commit|merge|pull|pull request|pr|push|rebase)"
+    r"|(?:start|begin|initiali[sz]e|set up)(?: the| a| this)?(?: new)? (?:project|repository|repo|package)"
+    r"|(?:update|create|delete|rename) \S+\.\w{1,5}"  # what GitHub's editor writes
+    r"|(?:fix|correct|update|improve|add|remove|make|run|apply|use|satisfy|appease|tidy|tweak|clean ?up|clean)\w*"
+    rf"(?: (?:the|a|some|all|more|failing|broken|minor|small|up|new|few|of|updated|cargo))* (?:{_THING}|{_TOOL})"
+    rf"(?: (?:again|pass|work|green|happy|{_THING}|failures?|fixes))*"
+)
+_VERSION = r"v?\d+(?:\.\d+)+\S*"
+_UPDATE = r"(?:bump|upgrade|update|pin|set|change|increment|increase|bring in)\w*"
+_RELEASES = re.compile(
+    rf"(?i)(?:[\w@/-]+[-@ ])?{_VERSION}|release(?:s|d)?(?: (?:candidate|notes?)\b.*)?|release: .*"
+    rf"|(?:prepare|prep|cut|tag|publish|start|begin|release)\w*(?: \S+){{0,2}} (?:release|version|{_VERSION})\b.*"
+    rf"|{_UPDATE} .*\b(?:to {_VERSION}|from \S*\d\S* to \S*\d\S*)|deps(?:-dev)?: {_UPDATE} .*"
+    rf"|{_UPDATE}(?: \S+){{0,3}} (?:versions?|deps|dependenc\w+|lock ?files?)(?: (?:number|to|for|from|in)\b.*)?"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A request, how its work is reported, and what kind of work it is."""
+    """A request, what kind of work it is, and how the work is reported."""
 
     request: str
-    closing: str
     kind: str  # fix, feature, refactor, test, docs or other
+    closing: str = "Done."
 
 
-class NoIntent(Exception):
-    """The message asks for nothing; the text is the reason, as it is counted."""
+class LeftOut(Exception):
+    """A commit that is no example; the text is the reason, as it is counted."""
 
 
 def understand(message: str) -> Intent:
-    """The intent of a commit message. Raises NoIntent with the reason it is counted under."""
-    title, rest = _title(message)
-    kind, scope, subject = _prefixes(_tidy(title))
-    if words.RELEASES.match(subject) or scope in words.BUMPED:
-        raise NoIntent(RELEASE)
-    body = _body(rest, squashed=_refers(title))
-    least = 2 if body or scope or words.CODE.search(subject) else LEAST_WORDS
-    thin = not body and words.THIN.fullmatch(subject) and not words.CODE.search(subject)
-    if words.NOISE.match(subject) or thin or _count(subject) < least:
-        raise NoIntent(VAGUE)
-    subject, verb = _imperative(subject, kind)
-    request = f"{subject} ({scope})" if scope and not _mentions(subject, scope) else subject
+    """The intent of a commit message. Raises LeftOut with the reason it is counted under."""
+    title, rest = _title(re.sub(r"<!--.*?-->", "", message.replace("\r", ""), flags=re.S).strip())
+    kind, place, subject = _prefixes(_tidy(title))
+    if _RELEASES.fullmatch(subject) or _RELEASES.fullmatch(f"{place}: {subject}"):
+        raise LeftOut(RELEASE)
+    body = _body(rest, squashed=_REFERENCE.search(title) is not None)
+    word = subject.partition(" ")[0]
+    kind = next((name for name, begin in _KINDS.items() if re.match(begin, kind or word, re.I)), "other")
+    request = subject[:1].upper() + subject[1:] if re.fullmatch(r"[a-z][a-z'-]*,?", word) else subject
+    if place and place.lower().rstrip("s") not in subject.lower():
+        request = f"{request} ({place})"
+    if not subject or _NOISE.fullmatch(subject) or _count(f"{request} {body}") < LEAST_WORDS:
+        raise LeftOut(VAGUE)
     request = request if request[-1] in ".!?" else f"{request}."
-    kind = kind or words.KIND_OF.get(verb or "", "other")
-    return Intent(f"{request}\n\n{body}" if body else request, _closing(subject, verb), kind)
+    return Intent(f"{request}\n\n{body}" if body else request, kind)
 
 
 def coauthors(message: str) -> int:
     """How many others a message names as authors."""
-    return len(words.COAUTHOR.findall(message))
+    return len(re.findall(r"^\s*[-*]?\s*co-authored-by:", message, re.I | re.M))
 
 
 def _title(message: str) -> tuple[str, str]:
     """A message's first line and the rest; a title that goes on in the second line is put together."""
-    first, _, rest = message.strip().partition("\n")
+    first, _, rest = message.partition("\n")
     second, _, below = rest.partition("\n")
     if first.endswith(("…", "...")) and rest.lstrip().startswith(("…", "...")):  # cut by GitHub
         more, _, below = rest.lstrip().partition("\n")
         return first.rstrip("….") + more.lstrip("…."), below
-    if second.strip() and first[-1] not in ".!?:" and (not below.strip() or below.startswith("\n")):
+    prose = re.match(r"\w", second) and not _TRAILER.match(second) and not _FOOTER.fullmatch(second)
+    if prose and first[-1] not in ".!?:" and (not below.strip() or below.startswith("\n")):
         return f"{first} {second.strip()}", below
     return first, rest
 
 
-def _refers(line: str) -> bool:
-    """Whether a line names an issue or pull request; told cheaply for the many that do not."""
-    return ("#" in line or "://" in line or "gh-" in line.lower()) and words.REFERENCE.search(line) is not None
-
-
 def _tidy(line: str) -> str:
-    """A title without references, marks and emoji."""
-    line = words.SIGH.sub("", words.EMOJI.sub("", words.MARKS.sub("", line)))
-    if _refers(line):
-        line = words.REFERENCE.sub(" ", words.LINKED.sub(" ", line))
-    line = re.sub(r"(?<!\w)\(\s*[,;]*\s*\)|(?<!\w)\[\s*\]", "", line)
-    return re.sub(r"\s+([,.;:)])(?=\s|$)", r"\1", re.sub(r"\s+", " ", line)).strip(" ,;:-–—.&").rstrip(" ([")
+    """A line without references and marks."""
+    line = re.sub(r"(?<!\w)[(\[]\s*[,;]*\s*[)\]]", "", _REFERENCE.sub(" ", _MARKS.sub("", line.strip())))
+    return re.sub(r"\s+([,.;:)])(?=\s|$)", r"\1", re.sub(r"\s+", " ", line)).lstrip(" ,;–—&").rstrip(" ,;:-–—.&")
 
 
 def _prefixes(subject: str) -> tuple[str | None, str | None, str]:
-    """Kind and scope that stand before the subject proper, and the subject."""
-    kind = scope = None
-    if match := words.CONVENTIONAL.match(subject):
-        name = match[1].lower()
-        kind, scope, subject = words.TYPES[name], match[2] or None, subject[match.end() :]
-        scope = name if name in words.BUMPED else scope
-    if (match := words.PATH.match(subject)) and len(match[1]) <= 40:
-        name, subject = match[1].lower(), subject[match.end() :]
-        if name in VERBS_WITH_COLON:
-            return kind, scope, f"{name} {subject}"
-        kind, scope = kind or words.TYPES.get(name), scope or (None if name in words.TYPES else match[1])
-    return kind, scope, subject.strip(" ,;:-–—.")
-
-
-def _imperative(subject: str, kind: str | None) -> tuple[str, str | None]:
-    """A subject as a request, and the verb that it starts with. Raises NoIntent when there is no way to."""
-    leading = r"^(?:also|now|then|just|simply|please|this (?:commit|patch|change|pr))\s+"
-    subject = re.sub(leading, "", subject, flags=re.I).rstrip("!")
-    word, _, rest = subject.partition(" ")
-    verbless = word.lower() not in words.STARTS | words.FORMS.keys()
-    named = verbless and words.NAMES.match(subject) and not words.STATEMENT.search(subject)
-    if kind in (None, "feature") and (named or words.NAMED.match(subject)):
-        plain = re.fullmatch("[A-Z][a-z]+", word)
-        return f"Add {subject[0].lower() if plain else subject[0]}{subject[1:]}", "add"
-    if words.COMPLAINT.match(subject) and word.lower() not in words.STARTS:  # of what is, or of what is to be?
-        if kind == "fix":
-            return f"{words.OPENING[kind]} {subject}", None
-        raise NoIntent(NO_VERB)
-    verb = None if words.TELLS.match(subject) else words.FORMS.get(word.lower())
-    if verb and rest:
-        if word.lower() != verb:  # "Added a flag and made it work"
-            rest = words.ANDS.sub(lambda more: f"and {words.FORMS.get(more[1], more[1])} ", rest)
-        return f"{verb.capitalize()} {rest}", verb
-    if word.lower() in words.STARTS or words.TELLS.match(subject) or words.STATEMENT.search(subject):
-        return subject[:1].upper() + subject[1:] if re.fullmatch(r"[a-z][a-z'-]*,?", word) else subject, None
-    opening = words.OPENING.get(kind or "")
-    if opening is None:
-        raise NoIntent(NO_VERB)
-    return f"{opening} {subject}", None if opening.endswith(":") else opening.lower()
-
-
-def _closing(subject: str, verb: str | None) -> str:
-    """How the work is reported: in the past tense, where that is only a matter of the first verb."""
-    if verb and verb != "do":
-        rest = subject.split(" ", 1)[1]
-        more = re.match(r"and ([a-z]+) ", rest)
-        if more and more[1] in words.BASE_FORMS:
-            return f"{words.past(verb).capitalize()} and {words.past(more[1])} {rest[more.end() :]}."
-        if not any(also in words.BASE_FORMS for also in re.findall(r"(?:,|\.| and| then) ([A-Za-z]+) (?!and\b)", rest)):
-            return f"{words.past(verb).capitalize()} {rest}."
-    if subject.startswith("Fix: "):
-        return f"Fixed: {subject[5:]}."
-    plain = re.match(r"[A-Z][a-z']*[ ,]", subject)
-    return f"Done: {subject[0].lower() if plain else subject[0]}{subject[1:]}."
-
-
-def _mentions(subject: str, scope: str) -> bool:
-    return scope.lower().rstrip("s") in subject.lower() or scope.lower() in words.PLACES_OF_NOTHING
+    """Type and place that stand before the subject proper, and the subject."""
+    kind = place = None
+    if match := _CONVENTIONAL.match(subject):
+        kind, place, subject = match[1].lower(), match[2] or None, subject[match.end() :]
+    if match := _PLACE.match(subject):
+        place, subject = place or match[1], subject[match.end() :]
+    return kind, kind if kind in ("deps", "release") else place, subject
 
 
 def _count(text: str) -> int:
-    """Words, each piece of code as one."""
-    return len(re.findall(r"`[^`]+`|[^\W\d_][\w'.:-]*", text))
+    """Words, those that names in code are made of too."""
+    return len(re.findall(r"[A-Z]?[a-z]+(?:'[a-z]+)?|[^\W\d_]+", text))
 
 
 def _body(text: str, squashed: bool) -> str:
     """The paragraphs of a body that tell about the change, unwrapped; "" when they say nothing more."""
-    text = re.split(r"^-{3,}\s*$|^# -+ >8", text.replace("\r", ""), maxsplit=1, flags=re.M)[0]
-    lines = [line.rstrip() for line in text.split("\n") if not (words.TRAILER.match(line) or line.startswith("#"))]
-    said = [line for line in lines if line.strip()]
-    listed = [line[2:] for line in said if words.LISTED.match(line)]
-    if squashed and (len(listed) >= 0.5 * len(said) or any(words.CONVENTIONAL.match(line) for line in listed)):
+    paragraphs = _without_tail(_wanted(_CUT.sub("", text)))
+    lines = [line for line in "\n".join(paragraphs).split("\n") if line.strip()]
+    if squashed and sum(line.startswith("* ") for line in lines) >= 0.5 * len(lines):
         return ""  # the titles of the commits that were squashed
-    kept: list[str] = []
-    size = 0
-    for paragraph in re.split(r"\n\s*\n", "\n".join(lines).strip("\n")):
-        paragraph = _paragraph(paragraph)
-        size += len(paragraph)
-        if size > BODY:
+    cleaned = [*map(_paragraph, paragraphs), ""]
+    # a paragraph that announces what is left out goes with it
+    kept = [one for one, below in pairwise(cleaned) if one and (below or not one.endswith(":"))]
+    body = "\n\n".join(one for one, size in zip(kept, accumulate(map(len, kept)), strict=True) if size <= BODY)
+    return body if _count(body) >= BODY_WORDS else ""
+
+
+def _wanted(text: str) -> list[str]:
+    """The paragraphs of a body without the sections that are not about the change."""
+    labelled, wanted, lines = _LABELLED.search(text), True, []
+    for line in text.split("\n"):
+        section = _SECTION.fullmatch(line.strip())
+        if section and (section["heading"] or labelled):
+            wanted = not re.fullmatch(_UNWANTED, section["heading"] or section["label"], re.I)
+            line = section["text"] or ""
+        if wanted and not line.startswith("#"):
+            lines.append(line.rstrip())
+    return re.split(r"\n\s*\n", "\n".join(lines).strip("\n"))
+
+
+def _without_tail(paragraphs: list[str]) -> list[str]:
+    """Paragraphs without git's trailers (the last, where all its lines are some, or a quarter and one is well known),
+    and without the lines that tools leave anywhere."""
+    trailers = False
+    while paragraphs:
+        lines = [line for line in paragraphs[-1].split("\n") if line[:1] not in " \t"] or [""]
+        found, known = (sum(bool(kind.match(line)) for line in lines) for kind in (_TRAILER, _KNOWN))
+        is_block = not trailers and (found == len(lines) or (known > 0 and 4 * found >= len(lines)))
+        if not is_block and not all(_FOOTER.fullmatch(line) for line in lines):
             break
-        if kept and not paragraph and kept[-1].endswith(":"):  # what it announces is left out
-            kept.pop()
-        elif paragraph:
-            kept.append(paragraph)
-    if kept and kept[-1].endswith(":"):
-        kept.pop()
-    body = "\n\n".join(kept)
-    return body if _count(body) >= 5 else ""
+        trailers = trailers or is_block
+        paragraphs = paragraphs[:-1]
+    own = [
+        [line for line in part.split("\n") if not (_FOOTER.fullmatch(line) or _KNOWN.match(line))]
+        for part in paragraphs
+    ]
+    return ["\n".join(lines) for lines in own]
 
 
 def _paragraph(text: str) -> str:
     """A paragraph without what only the tracker knows: prose in one line, lists as they stand, no code or output."""
-    if "```" in text:
+    if "```" in text or not text.strip():
         return ""
     if re.search(r"^\s*(?:[-*•]|\d+[.)]) ", text, re.M):
-        return "\n".join(line for line in text.split("\n") if _tidy(line) and not words.OUTSIDE.search(line))
+        return "\n".join(line for line in text.split("\n") if _tidy(line) and not _OUTSIDE.search(line))
     if re.search(r"^(?: {4}|\t|>|\||\$ )", text, re.M):
         return ""
-    prose = words.OWN_REFERENCE.sub("", re.sub(r"\s+", " ", text)).strip()
+    prose = re.sub(rf"\s*\([^()]{{0,80}}{_ISSUE}[^()]{{0,80}}\)", "", re.sub(r"\s+", " ", text)).strip()
     sentences = re.split(r"(?<=[.!?])\s+(?=[A-Z`'\"(])", prose)
-    return " ".join(sentence for sentence in sentences if not words.OUTSIDE.search(sentence))
+    return " ".join(sentence for sentence in sentences if not _OUTSIDE.search(sentence))

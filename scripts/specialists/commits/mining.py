@@ -1,16 +1,12 @@
-"""The owner's git history -> examples of one language: what is read, remembered, proved, chosen.
-
-A commit's verdict is remembered in a small database beside the examples, keyed by the commit and by everything that
-decides it (rules, configuration, base model): the next night reads new commits only. Metadata is always read, so that
-what is no longer reachable is gone.
-"""
+"""The owner's git history -> examples of one language: what is read, proved and chosen."""
 
 from __future__ import annotations
 
+import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,28 +15,36 @@ from specialists.agent import system_prompt
 from specialists.chat import Estimate, token_counter
 from specialists.code import edits
 from specialists.code.edits import FileChange, NotExact
-from specialists.commits import filter as commit_filter
-from specialists.commits.contents import added_checksums, checksum, file_changes, patch_id, size
-from specialists.commits.filter import Candidate, CommitFilter, LeftOut
-from specialists.commits.git import Contents, GitSource
-from specialists.commits.layout import owner_emails
-from specialists.commits.message import coauthors
-from specialists.commits.store import Entry, Store, choose
+from specialists.commits.contents import changed_lines, file_changes, size
+from specialists.commits.filter import Candidate, CommitFilter, is_test, smaller
+from specialists.commits.git import Change, GitSource, open_repository
+from specialists.commits.message import LeftOut, coauthors
 from specialists.config import Config, Language, Problem, fingerprint
 from specialists.exclusion import Exclusion
-from specialists.records import Record, iso, make_record
+from specialists.records import Record, canonical, iso, make_record
 from specialists.secrets import Rules, redact, scrub
-from specialists.sources import code
 from specialists.tools import known_tools
 
 SURE = 0.75  # of the limit: an estimate below needs no exact count
+LEAST_LINE = 4  # characters of a line that counts as surviving; shorter ones stand everywhere
 
 INEXACT, TOO_LONG, SECRET = "not reproduced exactly", "too long", "secret in target"
 EXCLUDED, DUPLICATE, UNCHOSEN = "excluded by the owner", "same change as another commit", "not among the best"
 
 Reword = Callable[[Record], tuple[str, str] | None]
 
-_LICENCE = re.compile(r"(?:licen[cs]e|copying|unlicense|notice|copyright)(?:[-._].*)?", re.I)
+_LICENCE = re.compile(r"(?i)(?:licen[cs]e|copying|unlicense|notice|copyright)(?:[-._].*)?")
+
+
+@dataclass(slots=True)
+class Example:
+    """A commit's record, and what the choice among examples needs to know of it."""
+
+    packed: bytes  # the record without tools and source
+    source: dict[str, Any]
+    words: int  # of the request
+    patch: str = ""  # the same for the same lines removed and added in the same files, as git's patch-id
+    added: dict[str, list[int]] = field(default_factory=dict)  # path -> checksums of added lines
 
 
 @dataclass
@@ -64,74 +68,55 @@ class Mined:
 class Miner:
     """Mines repositories for one language."""
 
-    def __init__(self, config: Config, language: Language, store_file: Path):
-        """`store_file`: where verdicts are remembered."""
+    def __init__(self, config: Config, language: Language):
         self.config, self.language = config, language
         self.limit = language.training.max_length
         self.counter = token_counter(config.base.model, config.base.revision)
         self.estimate = Estimate()
         self.secrets = Rules.of(config)
         self.exclusion = Exclusion(config)
-        self.tools = known_tools(config) if config.mining.format == "agent" else []
-        self.store = Store(store_file, self._key())
+        self.tools = known_tools(config)
         self.result = Mined()
-        self.rows: list[Entry] = []
+        self.examples: list[Example] = []
         self._seen: set[str] = set()  # commits of repositories before this one
-        self._commits: list[set[str]] = []  # examples by repository
 
-    def _key(self) -> str:
-        """A fingerprint of everything but the commit that decides a verdict."""
-        ours = [zlib.crc32(path.read_bytes()) for path in map(Path, code("mine-repos"))]
-        plain = {
-            **vars(self.language),
-            "training": self.limit,
-            "repositories": None,
-            "min_examples": None,
-            "max_examples": None,
-        }
-        counter = "estimate" if isinstance(self.counter, Estimate) else self.counter.fingerprint
-        return fingerprint(ours, plain, self.config.mining, self.config.secrets, self.tools, counter)
-
-    def mine(self, path: Path, emails: Iterable[str], progress: Callable = lambda items, *_: items) -> None:
+    def mine(self, path: Path, emails: Collection[str], progress: Callable = lambda items, *_: items) -> None:
         """Read one repository; one that cannot be read is named among the problems."""
         try:
-            with GitSource(path) as source:
-                self._mine(source, list(emails) or owner_emails(path), progress)
+            if not emails:
+                raise Problem(f"{path}: whose commits? [owner] emails is empty, and git config user.email is not set")
+            with open_repository(path) as source:
+                self._mine(source, CommitFilter(source, emails, self.language.extensions), progress)
         except (Problem, OSError) as problem:
             self.result.problems.append(str(problem))
             self.result.unread.append(path.name)
 
-    def _mine(self, source: GitSource, emails: list[str], progress: Callable) -> None:
-        name, result = source.path.name, self.result
-        if not emails:
-            said = "whose commits? [owner] emails is empty, and git config user.email is not set"
-            raise Problem(f"{source.path}: {said}")
-        rules = CommitFilter(source, emails, self.language.extensions, self.config.mining.max_files)
-        shas, fresh = self._candidates(source, rules)
-        contents = source.read([(candidate.commit, candidate.changes) for candidate in fresh])
-        for candidate, content in progress(zip(fresh, contents, strict=True), name, len(fresh)):
-            self.store.put(candidate.commit.sha, *self._verdict(candidate, content, name))
-        rows = []
-        for verdict in map(self.store.get, shas):
-            if isinstance(verdict, str):
-                rules.lost[verdict] += 1
-            else:
-                verdict.repository = name  # the folder may have been renamed since
-                rows.append(verdict)
-        self._survival(source, rows)
-        self.rows += rows
+    def _mine(self, source: GitSource, rules: CommitFilter, progress: Callable) -> None:
+        name, result, found = source.path.name, self.result, []
+        candidates = self._candidates(source, rules)
+        blobs = source.blobs(sha for candidate in candidates for change in candidate.changes for sha in _blobs(change))
+        for candidate in progress(candidates, name):
+            contents = {sha: next(blobs) for change in candidate.changes for sha in _blobs(change)}
+            try:
+                found.append(self._example(candidate, file_changes(candidate, contents, self.language), name))
+            except LeftOut as reason:
+                rules.lost[str(reason)] += 1
+            except NotExact:
+                rules.lost[INEXACT] += 1
+        _measure_survival(source, found)
+        self.examples += found
         if source.problems:
             result.problems += source.problems
             result.unread.append(name)
         result.lost.update(rules.lost)
         result.files.update(rules.files)
-        licences = sorted(path for path in source.tree() if "/" not in path and _LICENCE.fullmatch(path))
-        self._commits.append({row.commit for row in rows})
-        result.repositories.append({"path": shown(source.path), "name": name, "examples": 0, "licence": licences})
+        licences = sorted(path for path in source.tree if "/" not in path and _LICENCE.fullmatch(path))
+        about = {"path": shown(source.path), "name": name, "examples": 0, "licence": licences}
+        result.repositories.append(about)
 
-    def _candidates(self, source: GitSource, rules: CommitFilter) -> tuple[list[str], list[Candidate]]:
-        """The ids of all commits that may be examples, and those of them that no earlier run has read."""
-        shas, fresh = [], []
+    def _candidates(self, source: GitSource, rules: CommitFilter) -> list[Candidate]:
+        """The commits that may be examples."""
+        candidates = []
         for commit in source.commits():
             self.result.counts["commits"] += 1
             candidate = rules.candidate(commit)
@@ -143,51 +128,31 @@ class Miner:
                 rules.lost[DUPLICATE] += 1
             else:
                 self._seen.add(commit.sha)
-                shas.append(commit.sha)
-                if not self.store.knows(commit.sha):
-                    fresh.append(candidate)
-        return shas, fresh
+                candidates.append(candidate)
+        return candidates
 
-    def _verdict(
-        self, candidate: Candidate, contents: Contents, name: str
-    ) -> tuple[str | None, Record | None, Entry | None]:
-        try:
-            record, changes = self._record(candidate, file_changes(candidate, contents, self.language), name)
-        except LeftOut as reason:
-            return str(reason), None, None
-        except NotExact:
-            return INEXACT, None, None
-        row = Entry(
-            candidate.commit.sha,
-            name,
-            candidate.commit.author_time,
-            patch_id(changes),
-            record["source"]["tests"],
-            len(candidate.intent.request.split()),
-            {change.path: added_checksums(change) for change in changes},
-        )
-        return None, record, row
-
-    def _is_own(self, path: str) -> bool:
-        return path.endswith(self.language.extensions)
+    def _example(self, candidate: Candidate, changes: list[FileChange], name: str) -> Example:
+        record, changes = self._record(candidate, changes, name)
+        lines = {change.path: changed_lines(change) for change in changes}
+        checksums = {path: [_checksum(line.encode()) for line in added] for path, (_removed, added) in lines.items()}
+        packed = zlib.compress(canonical({**record, "tools": None, "source": None}).encode(), 1)
+        words = len(candidate.intent.request.split())
+        return Example(packed, record["source"], words, fingerprint(lines), checksums)
 
     def _record(self, candidate: Candidate, changes: list[FileChange], name: str) -> tuple[Record, list[FileChange]]:
         """The scrubbed record of a candidate, and the changes in it. Raises LeftOut when there is no way to fit it."""
         system, intent = system_prompt(self.language), candidate.intent
-        message = candidate.commit.message.decode("utf-8")
-        for some, narrow in ((changes, False), *((some, True) for some in commit_filter.smaller(changes, message))):
-            if not any(self._is_own(change.path) for change in some):
+        cut_down = smaller(changes, candidate.commit.message.decode("utf-8"))
+        for some, narrow in ((changes, False), *((some, True) for some in cut_down)):
+            if not any(change.path.endswith(self.language.extensions) for change in some):
                 break
-            if self.tools:
-                messages = edits.conversation(system, intent.request, some, intent.closing, narrow)
-            else:
-                messages = _diff_messages(system, intent.request, some)
+            messages = edits.conversation(system, intent.request, some, intent.closing, narrow)
             if self._fits(messages):
                 source = _source(candidate, some, name)
                 record, findings = scrub(make_record(self.language.name, messages, self.tools, source), self.secrets)
                 if record is None:
                     raise LeftOut(SECRET)
-                if findings and self.tools:  # personal data was replaced: the calls must still hold among themselves
+                if findings:  # personal data was replaced: the calls must still hold among themselves
                     edits.prove(record["messages"], [self._redacted(change) for change in some])
                 return record, some
         raise LeftOut(TOO_LONG)
@@ -202,43 +167,23 @@ class Miner:
             return estimated <= self.limit
         return estimated <= 3 * self.limit and self.counter.count(messages, self.tools) <= self.limit
 
-    def _survival(self, source: GitSource, rows: list[Entry]) -> None:
-        """The share of each row's added lines that stand in HEAD's version of the same files."""
-        tree = source.tree()
-        paths = sorted({path for row in rows for path in row.added if path in tree})
-        owners: dict[str, list[Entry]] = {}
-        for row in rows:
-            for path in row.added:
-                owners.setdefault(path, []).append(row)
-        alive: Counter[str] = Counter()
-        for path, blob in zip(paths, source.blobs([tree[path][1] for path in paths]), strict=True):
-            present = {checksum(line) for line in (blob or b"").split(b"\n")}
-            for row in owners[path]:
-                alive[row.commit] += sum(line in present for line in row.added[path])
-        for row in rows:
-            total = sum(map(len, row.added.values()))
-            row.survives = round(alive[row.commit] / total, 1) if total else 1.0
-
     def finish(self, most: int, reword: Reword | None = None, progress: Callable = lambda items, *_: items) -> Mined:
         """Choose the best `most` examples and load them; `reword(record)` may give another request and its style."""
         self.exclusion.note()
         result = self.result
-        unique: dict[str, Entry] = {}
-        for row in sorted(self.rows, key=lambda row: (row.time, row.commit)):
-            unique.setdefault(row.patch, row)
-        result.lost[DUPLICATE] += len(self.rows) - len(unique)
+        unique: dict[str, Example] = {}
+        for example in sorted(self.examples, key=_age):
+            unique.setdefault(example.patch, example)
+        result.lost[DUPLICATE] += len(self.examples) - len(unique)
         chosen = choose(list(unique.values()), most)
         result.lost[UNCHOSEN] += len(unique) - len(chosen)
-        for row in progress(chosen, "requests" if reword else "examples"):
-            record = {**self.store.record(row.commit), "tools": self.tools}
-            record["source"] |= {"repository": row.repository, "survives": row.survives}
+        for example in progress(chosen, "requests" if reword else "examples"):
+            record = {**json.loads(zlib.decompress(example.packed)), "tools": self.tools, "source": example.source}
             result.records.append(self._reworded(record, reword) if reword else record)
-        taken = {row.commit for row in chosen}
-        for repository, commits in zip(result.repositories, self._commits, strict=True):
-            repository["examples"] = len(taken & commits)
+        taken = Counter(record["source"]["repository"] for record in result.records)
+        for repository in result.repositories:
+            repository["examples"] = taken[repository["name"]]
         result.counts["examples"] = len(chosen)
-        if not result.unread:
-            self.store.keep(self._seen)
         return result
 
     def _reworded(self, record: Record, reword: Reword) -> Record:
@@ -252,19 +197,67 @@ class Miner:
             return record
         return make_record(record["language"], messages, self.tools, {**record["source"], "request": style})
 
-    def close(self) -> None:
-        """Keep what was read for the next run."""
-        self.store.close()
+
+def choose(examples: list[Example], most: int) -> list[Example]:
+    """The best examples by score.
+
+    One scores by its rank in time among all (newest 1, oldest 0), plus the share of its lines that survive, plus 0.5
+    for code that comes with tests, plus up to 0.25 for a request of 20 words or more. To spread over repositories, the
+    n-th best of a repository loses n / most.
+    """
+    if len(examples) <= most:
+        return examples
+    scored = []
+    for rank, example in enumerate(sorted(examples, key=_age)):
+        good = example.source["survives"] + 0.5 * example.source["tests"] + 0.25 * min(1.0, example.words / 20)
+        scored.append((-rank / (len(examples) - 1) - good, example.source["commit"], example))
+    taken: Counter[str] = Counter()
+    ordered = []
+    for score, commit, example in sorted(scored, key=lambda item: item[:2]):
+        ordered.append((score + taken[example.source["repository"]] / most, commit, example))
+        taken[example.source["repository"]] += 1
+    return [example for _score, _commit, example in sorted(ordered, key=lambda item: item[:2])[:most]]
+
+
+def _age(example: Example) -> tuple[str, str]:
+    return example.source["time"], example.source["commit"]
+
+
+def _blobs(change: Change) -> list[str]:
+    return [sha for sha in (change.before, change.after) if sha.strip("0")]
+
+
+def _checksum(line: bytes) -> int:
+    """A line without the white space around it, in 32 bits; 0 for one that says little."""
+    return zlib.crc32(line.strip()) if len(line.strip()) >= LEAST_LINE else 0
+
+
+def _measure_survival(source: GitSource, examples: list[Example]) -> None:
+    """Note the share of each example's added lines that stand in HEAD's version of the same files."""
+    by_path: dict[str, list[Example]] = {}
+    for example in examples:
+        for path in example.added.keys() & source.tree.keys():
+            by_path.setdefault(path, []).append(example)
+    alive: Counter[str] = Counter()
+    for path, blob in zip(by_path, source.blobs(source.tree[path][1] for path in by_path), strict=True):
+        present = {_checksum(line) for line in (blob or b"").split(b"\n")} - {0}
+        for example in by_path[path]:
+            alive[example.source["commit"]] += sum(line in present for line in example.added[path])
+    for example in examples:
+        total = sum(line != 0 for lines in example.added.values() for line in lines)
+        example.source["survives"] = round(alive[example.source["commit"]] / total, 1) if total else 1.0
+        example.added = {}  # a history has millions of lines
 
 
 def _source(candidate: Candidate, changes: list[FileChange], name: str) -> dict[str, Any]:
     """Where a record comes from, and what tells how good it is."""
     commit = candidate.commit
-    tests = [commit_filter.is_test(change.path) for change in changes]
+    tests = [is_test(change.path) for change in changes]
     blobs = {change.path: change.after for change in candidate.changes}
+    known_to_calendars = (time for time in (commit.author_time, commit.commit_time) if 0 < time < 1 << 36)
     return {
         "kind": "commit",
-        "time": _time(commit.author_time, commit.commit_time),
+        "time": iso(next(known_to_calendars, 0)),
         "repository": name,
         "commit": commit.sha,
         "path": changes[0].path,
@@ -275,7 +268,7 @@ def _source(candidate: Candidate, changes: list[FileChange], name: str) -> dict[
         "files": len(changes),
         "lines": sum(map(size, changes)),
         "tests": any(tests) and not all(tests),
-        "survives": 0.0,  # told when the examples are chosen
+        "survives": 0.0,  # measured when a repository was read
         "coauthors": coauthors(commit.message.decode("utf-8")),
     }
 
@@ -284,21 +277,3 @@ def shown(path: Path) -> str:
     """A path with the home folder as ~."""
     home = Path.home()
     return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
-
-
-def _diff_messages(system: str, request: str, changes: list[FileChange]) -> list[dict[str, Any]]:
-    diff = "".join(edits.unified_diff(change) for change in changes)
-    files = edits.apply_diff(diff, {change.path: change.before for change in changes if change.before is not None})
-    if any(files.get(change.path) != change.after for change in changes):
-        raise NotExact("the diff does not give the files")
-    return [
-        {"role": "system", "content": system},
-        {"role": "user", "content": request},
-        {"role": "assistant", "content": diff, "weight": 1},
-    ]
-
-
-def _time(*times: int) -> str:
-    """The first time that a calendar knows, as ISO 8601 in UTC."""
-    seconds = next((time for time in times if 0 < time < 1 << 36), 0)
-    return iso(seconds)

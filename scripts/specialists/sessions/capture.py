@@ -1,7 +1,6 @@
-"""The installed opencode, run once against a scripted model on the loopback: to see what it sends, and what it stores.
+"""The installed opencode, run against a model server on the loopback: to see what it sends, and what it stores.
 
-Nothing of the owner's is touched: home, configuration and data folders lie in a folder that the caller names, and no
-request leaves the machine.
+Nothing of the owner's is touched: all its folders lie in one that the caller names. No request leaves the machine.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import json
 import os
 import subprocess
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,31 +18,36 @@ from typing import Any
 from specialists.config import Problem
 from specialists.records import write_json
 
-MODEL = "scripted"
+MODEL = "recorder"
+SCHEMA = "https://opencode.ai/config.json"
 SECONDS = 120  # one run; the first one of an installation unpacks itself
 
 
-class ScriptedModel:
-    """An OpenAI-compatible server on 127.0.0.1 that answers with a script and keeps the requests.
+class RecordingModel:
+    """An OpenAI-compatible server on 127.0.0.1 that keeps the requests and answers each with "Done."."""
 
-    An answer is (text, calls), a call (name, arguments); requests without tools (titles) get a fixed line, and when the
-    script is over the answer is "Done.".
-    """
-
-    def __init__(self, answers: Iterable[tuple[str, list[tuple[str, dict[str, Any]]]]] = ()):
-        self.requests: list[dict[str, Any]] = []  # bodies of the requests that had tools, in order
-        self._answers = iter(answers)
-        self._lock = threading.Lock()
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []  # bodies of the requests that had tools, in order; titles have none
         owner = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if body.get("tools"):
+                    owner.requests.append(body)
                 self.send_response(200)
                 self.send_header("Content-Type", "text/event-stream")
                 self.end_headers()
-                for chunk in owner.answer(body):
-                    self.wfile.write(f"data: {chunk}\n\n".encode())
+                for delta in owner.deltas(body):
+                    self._send([{"index": 0, "delta": delta, "finish_reason": None}])
+                reason = "tool_calls" if "tool_calls" in delta else "stop"
+                self._send([{"index": 0, "delta": {}, "finish_reason": reason}])
+                self._send([], usage={"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20})
+                self.wfile.write(b"data: [DONE]\n\n")
+
+            def _send(self, choices: list[dict[str, Any]], **more: Any) -> None:
+                chunk = {"id": "a", "object": "chat.completion.chunk", "model": MODEL, "choices": choices, **more}
+                self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -51,29 +55,12 @@ class ScriptedModel:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
 
-    def answer(self, body: dict[str, Any]) -> Iterator[str]:
-        """The stream that answers one request."""
-        text, calls = "A title", list[tuple[str, dict[str, Any]]]()
-        if body.get("tools"):
-            with self._lock:
-                self.requests.append(body)
-                text, calls = next(self._answers, ("Done.", []))
-                number = len(self.requests)
-        deltas: list[dict[str, Any]] = [{"role": "assistant", "content": text}]
-        for index, (name, arguments) in enumerate(calls):
-            function = {"name": name, "arguments": json.dumps(arguments)}
-            call = {"index": index, "id": f"call_{number}_{index}", "type": "function", "function": function}
-            deltas.append({"tool_calls": [call]})
-        choices: list[dict[str, Any]] = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
-        choices.append({"index": 0, "delta": {}, "finish_reason": "tool_calls" if calls else "stop"})
-        for choice in choices:
-            yield json.dumps({"id": "a", "object": "chat.completion.chunk", "model": MODEL, "choices": [choice]})
-        usage = {"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20}
-        yield json.dumps({"id": "a", "object": "chat.completion.chunk", "model": MODEL, "choices": [], "usage": usage})
-        yield "[DONE]"
+    def deltas(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        """The answer to a request, in pieces."""
+        return [{"role": "assistant", "content": "Done."}]
 
     @contextmanager
-    def serving(self) -> Iterator[ScriptedModel]:
+    def serving(self) -> Iterator[RecordingModel]:
         """Answers as long as the block lasts."""
         thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
@@ -82,20 +69,16 @@ class ScriptedModel:
         finally:
             self._server.shutdown()
             self._server.server_close()
-            thread.join()
 
 
 def prepare(home: Path, model_url: str) -> dict[str, str]:
     """Make `home` a place where opencode runs offline with one model, at `model_url`; returns the environment."""
-    provider = {
-        "npm": "@ai-sdk/openai-compatible",
-        "options": {"baseURL": model_url, "apiKey": "EMPTY"},
-        "models": {MODEL: {"tool_call": True, "limit": {"context": 32768, "output": 4096}}},
-    }
-    name = f"local/{MODEL}"
-    config = {"model": name, "small_model": name, "provider": {"local": provider}, "share": "disabled"}
+    models = {MODEL: {"tool_call": True, "limit": {"context": 32768, "output": 4096}}}
+    options = {"baseURL": model_url, "apiKey": "EMPTY"}
+    providers = {"local": {"npm": "@ai-sdk/openai-compatible", "options": options, "models": models}}
+    config = {"$schema": SCHEMA, "model": f"local/{MODEL}", "small_model": f"local/{MODEL}", "provider": providers}
     file = home / "opencode.json"  # in its folder for configurations opencode would start an `npm install`
-    write_json(file, {"$schema": "https://opencode.ai/config.json", **config})
+    write_json(file, {**config, "share": "disabled"})
     off = ("AUTOUPDATE", "MODELS_FETCH", "SHARE", "LSP_DOWNLOAD", "DEFAULT_PLUGINS")
     return {
         "PATH": os.environ.get("PATH", os.defpath),
@@ -111,18 +94,10 @@ def run_opencode(program: str, home: Path, project: Path, model_url: str, *promp
 
     Raises Problem when it is not there, fails, or takes longer than SECONDS.
     """
-    variables = {**prepare(home, model_url), "PWD": str(project)}
+    environment = {**prepare(home, model_url), "PWD": str(project)}
+    options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "check": False}
     try:
-        done = subprocess.run(
-            [program, "run", *prompt],
-            cwd=project,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
+        done = subprocess.run([program, "run", *prompt], cwd=project, env=environment, timeout=SECONDS, **options)
     except OSError as error:
         raise Problem(f"{program}: {error.strerror}; install opencode, or name it with --program") from None
     except subprocess.TimeoutExpired:

@@ -1,16 +1,14 @@
-"""The chat of a session: as the model saw it, and as turns to learn from, each step with its weight and the reason.
+"""The chat of a session as turns to learn from: what the model saw, and of each step whether it is its own good work.
 
-`replay` rebuilds the messages of a request from the rows, as opencode 1.18 builds them. `turns` makes of the same rows
-what training needs: paths relative to the project, present tool names, the quotes of `opencode run` taken off, and per
-step whether it is the model's own good work.
+Rows are taken as opencode 1.18 would send them to the model again. Paths become relative to the project, tools get
+their present names, and the quotes of `opencode run` are taken off.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections import Counter
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from typing import Any
 
@@ -23,18 +21,17 @@ from specialists.tools import Call, Files, present_calls, present_output
 
 INTERRUPTED = "[Tool execution was interrupted]"
 COMPACTION_REQUEST = "What did we do so far?"
-_NOT_SENT = ("text/plain", "application/x-directory")  # their content already stands in a synthetic text
+NOT_SENT = ("text/plain", "application/x-directory")  # their content already stands in a synthetic text
 NO_EXACT_EDIT = "no exact edit for apply_patch"
-_NEVER = frozenset(
-    {"plan", "title", "summary", "compaction"}
-)  # agents whose answers are no work, whatever is asked for
+_NEVER_WORK = frozenset({"plan", "title", "summary", "compaction"})  # agents, whatever [opencode] agents says
 _INVALID = re.compile("was called with invalid arguments|^Unknown tool: ")
+_STASH_BACK = re.compile(r"\bgit stash (pop|apply)\b")
 _CUT_OFF = {"length": "cut off", "content-filter": "cut off", "error": "provider error"}
 
 
 @dataclass
 class Step:
-    """One answer of the model: what it said, its calls with their results, and why it is no example (None: it is)."""
+    """One answer of the model: its text, its calls with their results, and why it is no example (None: it is)."""
 
     text: str
     calls: list[Call]
@@ -44,7 +41,7 @@ class Step:
 
 @dataclass
 class Turn:
-    """What the user said, and the model's steps until he spoke again."""
+    """A request of the user, and the model's steps until the next one."""
 
     id: str
     time: int  # ms since 1970
@@ -59,133 +56,11 @@ def live_messages(session: Session) -> tuple[list[Message], int]:
     at = next((index for index, message in enumerate(session.messages) if message.id == revert), None)
     if at is None:
         return session.messages, 0
-    kept = session.messages[:at]
-    if part := session.revert.get("partID"):
-        message = session.messages[at]
-        ids = [item.get("id") for item in message.parts]
-        if part in ids[1:]:
-            kept = [
-                *kept,
-                Message(message.id, message.role, message.time, message.data, message.parts[: ids.index(part)]),
-            ]
+    kept, message = session.messages[:at], session.messages[at]
+    ids, part = [part.get("id") for part in message.parts], session.revert.get("partID")
+    if part and part in ids[1:]:
+        kept = [*kept, replace(message, parts=message.parts[: ids.index(part)])]
     return kept, len(session.messages) - len(kept)
-
-
-# --- as the model saw it -------------------------------------------------------------------------------------------
-
-
-def replay(messages: list[Message], model: str | None = None) -> list[dict[str, Any]]:
-    """The messages of the request that followed these rows (without the system prompt, which is not stored).
-
-    `model`: the model asked, whose own reasoning is sent back to it.
-    """
-    chat: list[dict[str, Any]] = []
-    for message in _since_compaction(messages):
-        if message.role == "user":
-            if content := _user_content(message.parts):
-                chat.append({"role": "user", "content": content})
-        elif message.role == "assistant" and not _is_dropped(message):
-            chat.extend(_assistant_messages(message, model))
-    return chat
-
-
-def _since_compaction(messages: list[Message]) -> list[Message]:
-    """What a request holds: from the last finished compaction on, with the tail that it kept."""
-    summaries = [message.data for message in messages if _is_summary(message)]
-    done = {data.get("parentID") for data in summaries if data.get("finish") and not data.get("error")}
-    for index in range(len(messages) - 1, -1, -1):
-        message = messages[index]
-        part = next((part for part in message.parts if part.get("type") == "compaction"), None)
-        if message.role != "user" or part is None or message.id not in done:
-            continue
-        start = next((i for i, m in enumerate(messages[:index]) if m.id == part.get("tail_start_id")), index)
-        return messages[start:]
-    return messages
-
-
-def _user_content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
-    content: list[dict[str, Any]] = []
-    for part in parts:
-        kind = part.get("type")
-        if kind == "text" and part.get("text") and not part.get("ignored"):
-            content.append({"type": "text", "text": part["text"]})
-        elif kind == "file" and part.get("mime") not in _NOT_SENT:
-            content.append({"type": "image_url", "image_url": {"url": part.get("url", "")}})
-        elif kind == "compaction":
-            content.append({"type": "text", "text": COMPACTION_REQUEST})
-        elif kind == "subtask":
-            content.append({"type": "text", "text": EXECUTED_BY_USER})
-    return content[0]["text"] if len(content) == 1 and content[0]["type"] == "text" else content
-
-
-def _assistant_messages(message: Message, model: str | None) -> list[dict[str, Any]]:
-    answer: dict[str, Any] = {"role": "assistant", "content": _joined(message, "text")}
-    reasoning = _joined(message, "reasoning")
-    if reasoning and model == message.data.get("modelID"):
-        answer["reasoning_content"] = reasoning
-    tools = [part for part in message.parts if part.get("type") == "tool"]
-    if not (answer["content"] or tools):
-        return []
-    if tools:
-        answer["tool_calls"] = [
-            {
-                "id": part.get("callID"),
-                "type": "function",
-                "function": {"name": part.get("tool"), "arguments": _arguments_json(part)},
-            }
-            for part in tools
-        ]
-    results = [{"role": "tool", "tool_call_id": part.get("callID"), "content": tool_output(part)} for part in tools]
-    return [answer, *results]
-
-
-def _arguments_json(part: dict[str, Any]) -> str:
-    return json.dumps(_state(part).get("input") or {}, ensure_ascii=False, separators=(",", ":"))
-
-
-def tool_output(part: dict[str, Any]) -> str:
-    """What the model was told that a call gave."""
-    state = _state(part)
-    metadata = state.get("metadata") or {}
-    if state.get("status") == "completed":
-        return CLEARED if _is_compacted(state) else str(state.get("output") or "")
-    if state.get("status") == "error":
-        if metadata.get("interrupted") is True and isinstance(metadata.get("output"), str):
-            return metadata["output"]
-        return str(state.get("error") or "")
-    return INTERRUPTED
-
-
-def _state(part: dict[str, Any]) -> dict[str, Any]:
-    return part.get("state") or {}
-
-
-def _is_compacted(state: dict[str, Any]) -> bool:
-    return bool((state.get("time") or {}).get("compacted"))
-
-
-def _joined(message: Message, kind: str) -> str:
-    return "".join(part.get("text") or "" for part in message.parts if part.get("type") == kind)
-
-
-def _is_summary(message: Message) -> bool:
-    return message.role == "assistant" and bool(message.data.get("summary"))
-
-
-def _error_name(message: Message) -> str:
-    error = message.data.get("error") or {}
-    return str(error.get("name") or error.get("type") or "error") if error else ""
-
-
-def _is_dropped(message: Message) -> bool:
-    """Failed answers are not sent again, except aborted ones that had got somewhere."""
-    if not (name := _error_name(message)):
-        return False
-    real = any(part.get("type") not in ("step-start", "reasoning") for part in message.parts)
-    return not (name == "MessageAbortedError" and real)
-
-
-# --- as turns to learn from ----------------------------------------------------------------------------------------
 
 
 def turns(session: Session, agents: tuple[str, ...], lost: Counter[str]) -> list[Turn]:
@@ -219,56 +94,53 @@ class _TurnBuilder:
 
     def user(self, message: Message) -> None:
         texts = [text for part in message.parts if (text := self._user_text(part))]
-        compaction = any(part.get("type") == "compaction" for part in message.parts)
-        if any(part.get("type") == "subtask" for part in message.parts) or EXECUTED_BY_USER in texts:
+        kinds = {part.get("type") for part in message.parts}
+        if "subtask" in kinds or EXECUTED_BY_USER in texts:
             self.by_user.add(message.id)
         if texts:
             request = "\n".join(texts).strip()
-            self.turns.append(Turn(message.id, message.time, request, compaction=compaction))
+            self.turns.append(Turn(message.id, message.time, request, compaction="compaction" in kinds))
 
     def _user_text(self, part: dict[str, Any]) -> str:
         """A part's text in the request."""
         kind = part.get("type")
         if kind == "text" and part.get("text") and not part.get("ignored"):
             return self.paths.text(part["text"] if part.get("synthetic") else unquoted(part["text"]))
-        if kind == "file" and part.get("mime") not in _NOT_SENT:
+        if kind == "file" and part.get("mime") not in NOT_SENT:
             return f"[Attached {part.get('mime')}: {part.get('filename') or 'file'}]"
         return {"compaction": COMPACTION_REQUEST, "subtask": EXECUTED_BY_USER}.get(str(kind), "")
 
     def assistant(self, message: Message) -> None:
-        if _is_dropped(message):
+        if is_dropped(message):
             self.lost["provider error" if _error_name(message) != "MessageAbortedError" else "aborted"] += 1
             return
         tools = [part for part in message.parts if part.get("type") == "tool"]
-        text = self.paths.text(_joined(message, "text"))
+        text = self.paths.text(joined_text(message, "text"))
         if not text.strip() and not tools:
             self.lost["empty"] += 1
             return
-        calls, odd = [], None
+        calls, unknown = [], None
         for part in tools:
             call = self._call(part)
-            now = present_calls(call, self.files)
-            if now is None:
-                odd = odd or (NO_EXACT_EDIT if call.name == "apply_patch" else "tool of another version")
-            for one in now or [call]:
-                self.files.after(one)
-                calls.append(one)
+            present = present_calls(call, self.files)
+            if present is None:
+                unknown = unknown or (NO_EXACT_EDIT if call.name == "apply_patch" else "tool of another version")
+            for made in present or [call]:
+                self.files.after(made)
+                calls.append(made)
         if not self.turns:  # history that starts with an answer
             self.turns.append(Turn(message.id, message.time, ""))
-        reason = self._reason(message, tools, calls) or odd
-        agent = str(message.data.get("agent") or message.data.get("mode") or "")
-        self.turns[-1].steps.append(Step(text, calls, reason, agent))
+        reason = self._reason(message, tools, calls) or unknown
+        self.turns[-1].steps.append(Step(text, calls, reason, _agent(message)))
 
     def _call(self, part: dict[str, Any]) -> Call:
-        state, metadata = _state(part), _state(part).get("metadata") or {}
-        given = state.get("input")
-        arguments = given if isinstance(given, dict) else {}
-        output = tool_output(part)
+        state, output = _state(part), tool_output(part)
+        arguments = state["input"] if isinstance(state.get("input"), dict) else {}
         if state.get("status") == "error":
             output = str(state.get("failure", output)).removeprefix("Error: ")
-        elif "structured" in state and not _is_compacted(state):
+        elif "structured" in state and output != CLEARED:
             output = present_output(str(part.get("tool")), arguments, state["structured"] or {}, output)
-        code = metadata.get("exit")
+        code = (state.get("metadata") or {}).get("exit")
         return Call(
             name=str(part.get("tool") or ""),
             arguments=self.paths.value(arguments),
@@ -279,35 +151,24 @@ class _TurnBuilder:
 
     def _reason(self, message: Message, parts: list[dict[str, Any]], calls: list[Call]) -> str | None:
         """Why a step is context and no example; None: it is one. The gravest reason counts."""
-        data = message.data
+        data, agent = message.data, _agent(message)
         parent = data.get("parentID") or (self.turns[-1].id if self.turns else None)
-        agent = str(data.get("agent") or data.get("mode") or "")
-        if _is_summary(message):
+        if is_summary(message):
             return "summary"
         if parent in self.by_user:
             return "made by the user"
-        if agent in _NEVER or (agent and not any(fnmatch(agent, pattern) for pattern in self.agents)):
+        if agent in _NEVER_WORK or (agent and not any(fnmatch(agent, pattern) for pattern in self.agents)):
             return "other agent"
         if _error_name(message) or any("User aborted the command" in call.output[-400:] for call in calls):
             return "aborted"
-        if any(_state(part).get("status") in ("pending", "running") for part in parts) or _is_killed(data):
+        never_ended = not data.get("finish") and "time" in data and not (data["time"] or {}).get("completed")
+        if never_ended or any(_state(part).get("status") in ("pending", "running") for part in parts):
             return "interrupted"
         if data.get("finish") in _CUT_OFF:
             return _CUT_OFF[data["finish"]]
-        if any(
-            call.name == "invalid" or _INVALID.search(call.output[:400])
-            for call in calls
-            if call.failed or call.name == "invalid"
-        ):
+        if any(call.name == "invalid" or (call.failed and _INVALID.search(call.output[:400])) for call in calls):
             return "invalid call"
-        if any(call.failed for call in calls):
-            return "failed"
-        return None
-
-
-def _is_killed(data: dict[str, Any]) -> bool:
-    """An answer that never ended: no `finish` and, where rows carry a time, no time of completion."""
-    return not data.get("finish") and "time" in data and not (data["time"] or {}).get("completed")
+        return "failed" if any(call.failed for call in calls) else None
 
 
 def unquoted(text: str) -> str:
@@ -316,40 +177,30 @@ def unquoted(text: str) -> str:
     if len(inner) < 2 or inner[0] != '"' or inner[-1] != '"' or " " not in inner:
         return text
     inner = inner[1:-1]
-    if '"' in inner.replace('\\"', ""):
-        return text
-    return inner.replace('\\"', '"')
-
-
-# --- work that was taken back later --------------------------------------------------------------------------------
-
-
-_STASH_BACK = re.compile(r"\bgit stash (pop|apply)\b")
+    return text if '"' in inner.replace('\\"', "") else inner.replace('\\"', '"')
 
 
 def _mark_undone(found: list[Turn]) -> None:
-    """Weigh out edits that a later `git checkout`, `git restore`, `git reset --hard` or `git stash` threw away."""
-    pending: dict[str, list[Step]] = {}  # path -> steps that changed it since the last commit
+    """Give a reason to steps whose edits a later `git checkout`, `restore`, `reset --hard` or `stash` threw away."""
+    pending: dict[str, list[Step]] = defaultdict(list)  # path -> steps that changed it since the last commit
     gone: list[tuple[str, Step]] = []  # of them, what the last such command took
-    for step in (step for turn in found for step in turn.steps):
-        for call in step.calls:
-            if call.failed:
-                continue
-            if call.name in ("edit", "write"):
-                for path in call.paths:
-                    pending.setdefault(path, []).append(step)
-            elif call.name == "bash" and call.exit in (0, None):
-                line = str(call.arguments.get("command", ""))
-                if _STASH_BACK.search(line):
-                    for path, changed in gone:
-                        changed.reason = None
-                        pending.setdefault(path, []).append(changed)
-                    gone = []
-                elif undone := _thrown_away(line, pending):
-                    taken = [(path, changed) for path in undone for changed in pending.pop(path, ())]
-                    gone = [pair for pair in taken if pair[1].reason is None]
-                    for _path, changed in gone:
-                        changed.reason = "undone later"
+    worked = [(step, call) for turn in found for step in turn.steps for call in step.calls if not call.failed]
+    for step, call in worked:
+        if call.name in ("edit", "write"):
+            for path in call.paths:
+                pending[path].append(step)
+        elif call.name == "bash" and call.exit in (0, None):
+            line = str(call.arguments.get("command", ""))
+            if _STASH_BACK.search(line):
+                for path, changed in gone:
+                    changed.reason = None
+                    pending[path].append(changed)
+                gone = []
+            elif undone := _thrown_away(line, pending):
+                taken = [(path, changed) for path in undone for changed in pending.pop(path, ())]
+                gone = [pair for pair in taken if pair[1].reason is None]
+                for _path, changed in gone:
+                    changed.reason = "undone later"
 
 
 def _thrown_away(command: str, pending: dict[str, list[Step]]) -> list[str]:
@@ -372,3 +223,45 @@ def _thrown_away(command: str, pending: dict[str, list[Step]]) -> list[str]:
 def _covers(target: str, path: str) -> bool:
     target = target.removeprefix("./").rstrip("/")
     return target in (".", "") or path == target or path.startswith(f"{target}/") or fnmatch(path, target)
+
+
+def tool_output(part: dict[str, Any]) -> str:
+    """The result of a call that the model was sent."""
+    state = _state(part)
+    if state.get("status") == "completed":
+        return CLEARED if (state.get("time") or {}).get("compacted") else str(state.get("output") or "")
+    if state.get("status") != "error":
+        return INTERRUPTED
+    metadata = state.get("metadata") or {}
+    if metadata.get("interrupted") is True and isinstance(metadata.get("output"), str):
+        return metadata["output"]
+    return str(state.get("error") or "")
+
+
+def _agent(message: Message) -> str:
+    return str(message.data.get("agent") or message.data.get("mode") or "")
+
+
+def _state(part: dict[str, Any]) -> dict[str, Any]:
+    return part.get("state") or {}
+
+
+def joined_text(message: Message, kind: str) -> str:
+    return "".join(part.get("text") or "" for part in message.parts if part.get("type") == kind)
+
+
+def is_summary(message: Message) -> bool:
+    return message.role == "assistant" and bool(message.data.get("summary"))
+
+
+def _error_name(message: Message) -> str:
+    error = message.data.get("error") or {}
+    return str(error.get("name") or error.get("type") or "error") if error else ""
+
+
+def is_dropped(message: Message) -> bool:
+    """Failed answers are not sent again, except aborted ones that had got somewhere."""
+    if not (name := _error_name(message)):
+        return False
+    real = any(part.get("type") not in ("step-start", "reasoning") for part in message.parts)
+    return not (name == "MessageAbortedError" and real)

@@ -8,8 +8,9 @@ words are taken, because windows are in those.
 from __future__ import annotations
 
 import base64
-import json
 from typing import Any
+
+from specialists.records import canonical
 
 EXECUTED_BY_USER = "The following tool was executed by the user"
 _ATTACHED = {"text/plain": "Attached file", "application/x-directory": "Attached directory"}
@@ -33,20 +34,16 @@ def from_v2(id_: str, kind: str, data: dict[str, Any]) -> list[Row]:
         output = data.get("output") or ""
         output = output.get("output") or "" if isinstance(output, dict) else output  # 2.x; 1.18
         state = {"status": "completed", "input": {"command": data.get("command", "")}, "output": output}
-        call = {"type": "tool", "tool": "bash", "callID": data.get("callID", id_), "state": state}
-        request = [{"type": "text", "text": EXECUTED_BY_USER, "synthetic": True}]
-        return [
-            (id_, "user", {"role": "user"}, request),
-            (f"{id_}-shell", "assistant", {"role": "assistant", "parentID": id_}, [call]),
-        ]
-    if kind == "compaction" and data.get("status", "completed") == "completed":
-        known = {"role": "assistant", "parentID": id_, "summary": True, "finish": "stop", "agent": "compaction"}
-        summary = [{"type": "text", "text": data.get("summary") or ""}]
-        return [
-            (id_, "user", {"role": "user"}, [{"type": "compaction"}]),
-            (f"{id_}-summary", "assistant", known, summary),
-        ]
-    return []
+        request: dict[str, Any] = {"type": "text", "text": EXECUTED_BY_USER, "synthetic": True}
+        answer = {"type": "tool", "tool": "bash", "callID": data.get("callID", id_), "state": state}
+        known: dict[str, Any] = {}
+    elif kind == "compaction" and data.get("status", "completed") == "completed":
+        request, answer = {"type": "compaction"}, {"type": "text", "text": data.get("summary") or ""}
+        known = {"summary": True, "finish": "stop", "agent": "compaction"}
+    else:
+        return []
+    known = {"role": "assistant", "parentID": id_, **known}
+    return [(id_, "user", {"role": "user"}, [request]), (f"{id_}-{kind}", "assistant", known, [answer])]
 
 
 def _file(file: dict[str, Any]) -> dict[str, Any]:
@@ -68,9 +65,9 @@ def _part(part: dict[str, Any]) -> dict[str, Any]:
     state = part.get("state") or {}
     content, structured, error = state.get("content") or [], state.get("structured") or {}, state.get("error")
     texts = [item.get("text") or "" for item in content if item.get("type") == "text"]
-    state = {**state, "output": "\n".join(texts) if texts else _json(structured), "metadata": structured}
+    state = {**state, "output": "\n".join(texts) if texts else canonical(structured), "metadata": structured}
     if error is not None:
-        state["error"] = _json({"error": error, "content": content, "structured": structured})
+        state["error"] = canonical({"error": error, "content": content, "structured": structured})
         state["failure"] = str(error.get("message", "")) if isinstance(error, dict) else str(error)
     if state.get("status") == "streaming":  # 2.x's word
         state["status"] = "pending"
@@ -78,7 +75,3 @@ def _part(part: dict[str, Any]) -> dict[str, Any]:
         state["input"] = {}
     state["time"] = {"compacted": (part.get("time") or {}).get("pruned")}
     return {"type": "tool", "tool": part.get("name", ""), "callID": part.get("id", ""), "state": state}
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

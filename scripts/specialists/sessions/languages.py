@@ -12,7 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from itertools import pairwise
 from pathlib import PurePosixPath
 
 from specialists.config import Language
@@ -22,14 +22,14 @@ from specialists.tools import Call
 
 OTHER = "other"  # a programming language that the configuration does not have
 
-EDIT, EDIT_MANIFEST, READ, READ_MANIFEST = 10.0, 2.0, 2.0, 0.5
+EDIT, EDIT_BY_COMMAND, EDIT_MANIFEST, READ, READ_MANIFEST = 10.0, 8.0, 2.0, 2.0, 0.5
 COMMAND, INSTALL, ONE_LINER, OUTPUT, ARGUMENT = 4.0, 1.5, 0.5, 3.0, 1.0
 DELEGATED, AGENT, FENCE, NAMED_FILE, TITLE = 4.0, 2.0, 3.0, 2.0, 1.0
 
-LEAST = 2.0  # own evidence, or own and session's together, under which a turn is in no language
-MIXED = 0.6  # a second language with edits counts too from this share of the first one's score
-LEAN = 3.0  # the most that the rest of the session can add
-FOLLOW_UP = 0.5  # what a turn without evidence of its own inherits from the turn before
+MIN_SCORE = 2.0  # own evidence, or own and session's together, under which a turn is in no language
+SECOND_LANGUAGE = 0.6  # another language with edits counts too from this share of the first one's score
+FROM_SESSION = 3.0  # the most that the rest of the session can add
+FOLLOW_UP_SCORE = 2.0  # of a turn without evidence of its own, in the language of the turn before
 
 _REQUEST_CHARACTERS = 20_000  # looked at per request
 _OUTPUT_CHARACTERS = 5_000  # looked at per output, from both ends: where compilers and test runners say what they are
@@ -47,36 +47,41 @@ _OTHER_COMMANDS = frozenset(
     dart flutter mix elixir iex ghc cabal stack ocaml dune zig julia Rscript perl crystal terraform nim
     """.split()
 )
-_INSTALLS = frozenset({"install", "i", "add", "ci", "-v", "--version", "-V", "version", "--help", "config", "login"})
+_INSTALLS = frozenset({"install", "i", "add", "ci"})
+_LOOKS = frozenset({"-v", "--version", "-V", "version", "--help", "config", "login"})
+_INLINE_CODE = frozenset({"-c", "-e", "-", "--eval", "-p"})
 _RUNNERS = frozenset({"exec", "run"})  # `bundle exec rspec`: what follows is a command too
-_EDITING = {"tee": 1, "touch": 1}
+_WRITERS = frozenset({"tee", "touch"})
+_EDIT = ("edit", EDIT, EDIT_MANIFEST)
+_BY_PATH = {"edit": _EDIT, "write": _EDIT, "apply_patch": _EDIT, "read": ("read", READ, READ_MANIFEST)}
 _FENCE = re.compile(r"^```(\w+)", re.M)
 _PATCHED = re.compile(r"^\*\*\* (?:Add|Update|Delete) File: (.+)$", re.M)
 _WORD_PATH = re.compile(r"[\w@./+-]*[\w+-]+\.\w{1,8}\b")
 
 
 @dataclass(frozen=True)
-class Item:
-    """One piece of evidence."""
+class Evidence:
+    """One piece of evidence for a language."""
 
     language: str
     weight: float
     kind: str  # edit, read, command, …
     detail: str
+    manifest: bool = False
 
 
 @dataclass(frozen=True)
-class Verdict:
+class TurnLanguages:
     """What a turn is work in, and why."""
 
     languages: tuple[str, ...]  # usually one; two where both were edited to a like degree; none
     scores: dict[str, float]
-    items: tuple[Item, ...]
+    evidence: list[Evidence]
     reason: str  # in words, for --explain
 
 
-class Judge:
-    """Judges turns by the languages of a configuration."""
+class LanguageClassifier:
+    """Finds the languages of turns, among those of a configuration."""
 
     def __init__(self, languages: Iterable[Language]):
         self.languages = list(languages)
@@ -84,182 +89,149 @@ class Judge:
         self._by_file = {file: lang.name for lang in self.languages for file in lang.files}
         self._by_command = {command: lang.name for lang in self.languages for command in lang.commands}
         self._by_adapter = {lang.adapter: lang.name for lang in self.languages}
+        self._by_title = {name.lower(): lang.name for lang in self.languages for name in (lang.title, lang.name)}
+        self._outputs = [(lang.name, re.compile(text, re.M)) for lang in self.languages for text in lang.output]
 
-    @cached_property
-    def _outputs(self) -> list[tuple[str, re.Pattern[str]]]:
-        return [(lang.name, re.compile(pattern, re.M)) for lang in self.languages for pattern in lang.output]
-
-    @cached_property
-    def _titles(self) -> dict[str, str]:
-        return {name.lower(): lang.name for lang in self.languages for name in (lang.title, lang.name)}
-
-    def session(self, turns: list[Turn]) -> list[Verdict]:
-        """A verdict for each turn of a session, in order."""
-        evidence = [self.items(turn) for turn in turns]
-        totals: dict[str, float] = defaultdict(float)
-        for items in evidence:
-            for item in items:
-                totals[item.language] += item.weight
-        verdicts: list[Verdict] = []
+    def classify(self, turns: list[Turn]) -> list[TurnLanguages]:
+        """The languages of each turn of a session, in order."""
+        evidence = [self.evidence(turn) for turn in turns]
+        session = _scores(item for items in evidence for item in items)
+        results: list[TurnLanguages] = []
         for turn, items in zip(turns, evidence, strict=True):
-            verdicts.append(self._verdict(turn, items, totals, verdicts[-1] if verdicts else None))
-        return verdicts
+            results.append(_languages_of(turn, items, session, results[-1].languages if results else ()))
+        return results
 
-    def items(self, turn: Turn) -> list[Item]:
-        """All evidence of a turn: each file, command and pattern once per kind, a manifest once."""
-        items: dict[tuple[str, str, str], Item] = {}
-
-        def add(found: Iterable[Item]) -> None:
-            for item in found:
-                key = (item.language, "" if self._is_manifest(item.detail) else item.kind, item.detail)
-                if key not in items or items[key].weight < item.weight:
-                    items[key] = item
-
-        add(self._in_request(turn.request))
-        for step in turn.steps:
-            add(self._in_text(step.text))
-            if language := self._by_adapter.get(step.agent):
-                add([Item(language, AGENT, "agent", step.agent)])
-            for call in step.calls:
-                add(self._in_call(call))
-        return sorted(items.values(), key=lambda item: (-item.weight, item.language, item.kind, item.detail))
-
-    def _verdict(self, turn: Turn, items: list[Item], totals: dict[str, float], before: Verdict | None) -> Verdict:
-        own: dict[str, float] = defaultdict(float)
-        edits: dict[str, float] = defaultdict(float)
-        for item in items:
-            own[item.language] += item.weight
-            if item.kind == "edit":
-                edits[item.language] += item.weight
-        edited = any(call.name in ("edit", "write", "apply_patch") for step in turn.steps for call in step.calls)
-        scores = dict(own)
-        if own:
-            whole = sum(totals.values())
-            for language, total in totals.items():
-                rest = total - own.get(language, 0.0)
-                scores[language] = round(own.get(language, 0.0) + min(LEAN, LEAN * rest / whole), 3)
-            reason = "own evidence and the rest of the session"
-        elif before and before.languages and not edited:
-            scores = dict.fromkeys(before.languages, FOLLOW_UP * LEAST * 2)
-            return Verdict(before.languages, scores, tuple(items), "nothing of its own: goes on from the turn before")
-        else:
-            reason = "only files of no language were edited" if edited else "no evidence"
-            return Verdict((), {}, tuple(items), reason)
-        ranked = sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
-        best, score = ranked[0]
-        if score < LEAST or (edited and not own.get(best) and not edits):
-            return Verdict((), scores, tuple(items), f"too little evidence (under {LEAST:g})")
-        if best == OTHER:
-            return Verdict((), scores, tuple(items), "mostly work in a language that is not in the configuration")
-        close = [name for name, value in ranked[1:] if name != OTHER and value >= MIXED * score]
-        also = [name for name in close if edits.get(name, 0.0) >= EDIT]
-        return Verdict((best, *also), scores, tuple(items), reason)
+    def evidence(self, turn: Turn) -> list[Evidence]:
+        """All evidence of a turn, heaviest first: each file, command and pattern once per kind, a manifest once."""
+        heaviest: dict[tuple[str, str, str], Evidence] = {}
+        for item in self._found(turn):
+            key = (item.language, "" if item.manifest else item.kind, item.detail)
+            if key not in heaviest or heaviest[key].weight < item.weight:
+                heaviest[key] = item
+        return sorted(heaviest.values(), key=lambda item: (-item.weight, item.language, item.kind, item.detail))
 
     # --- where evidence comes from ---
 
-    def _in_request(self, text: str) -> Iterable[Item]:
+    def _found(self, turn: Turn) -> Iterable[Evidence]:
+        yield from self._in_request(turn.request)
+        for step in turn.steps:
+            yield from self._in_text(step.text)
+            if language := self._by_adapter.get(step.agent):
+                yield Evidence(language, AGENT, "agent", step.agent)
+            for call in step.calls:
+                yield from self._in_call(call)
+
+    def _in_request(self, text: str) -> Iterable[Evidence]:
         for match in _WORD_PATH.finditer(text[:_REQUEST_CHARACTERS]):
-            if (found := self._of_path(match[0])) and found[0] != OTHER:
-                yield Item(found[0], NAMED_FILE * (0.25 if found[1] else 1), "named by the user", match[0])
+            for item in self._of_path(match[0], "named by the user", NAMED_FILE, NAMED_FILE / 4):
+                if item.language != OTHER:
+                    yield item
         for word in re.findall(r"[A-Za-z]+", text[:2000]):
-            if language := self._titles.get(word.lower()):
-                yield Item(language, TITLE, "named by the user", word)
+            if language := self._by_title.get(word.lower()):
+                yield Evidence(language, TITLE, "named by the user", word)
 
-    def _in_text(self, text: str) -> Iterable[Item]:
-        for match in _FENCE.finditer(text):
-            language = self._titles.get(match[1].lower()) or self._by_extension.get(f".{match[1].lower()}")
-            if language:
-                yield Item(language, FENCE, "code in the answer", match[1])
-            elif f".{match[1].lower()}" in _OTHER_EXTENSIONS - {".sh", ".bash", ".sql"}:
-                yield Item(OTHER, FENCE, "code in the answer", match[1])
+    def _in_text(self, text: str) -> Iterable[Evidence]:
+        for tag in _FENCE.findall(text):
+            extension = f".{tag.lower()}"
+            language = self._by_title.get(tag.lower()) or self._by_extension.get(extension)
+            if language or extension in _OTHER_EXTENSIONS - {".sh", ".bash", ".sql"}:
+                yield Evidence(language or OTHER, FENCE, "code in the answer", tag)
 
-    def _in_call(self, call: Call) -> Iterable[Item]:
+    def _in_call(self, call: Call) -> Iterable[Evidence]:
+        given = call.arguments
         if call.name == "bash":
-            yield from self._in_command(str(call.arguments.get("command", "")))
+            for words in commands(str(given.get("command", ""))):
+                yield from self._in_command(words)
             yield from self._in_output(call.output)
-        elif call.name in ("edit", "write"):
-            for path in call.paths:
-                yield from self._path_item(path, "edit", EDIT, EDIT_MANIFEST)
-        elif call.name == "apply_patch":
-            for path in _PATCHED.findall(str(call.arguments.get("patchText"))):
-                yield from self._path_item(path.strip(), "edit", EDIT, EDIT_MANIFEST)
-        elif call.name == "read":
-            for path in call.paths:
-                yield from self._path_item(path, "read", READ, READ_MANIFEST)
+        elif call.name in _BY_PATH:
+            for path in [*call.paths, *map(str.strip, _PATCHED.findall(str(given.get("patchText"))))]:
+                yield from self._of_path(path, *_BY_PATH[call.name])
         elif call.name in ("grep", "glob"):
-            pattern = str(call.arguments.get("include" if call.name == "grep" else "pattern", ""))
+            pattern = str(given.get("include" if call.name == "grep" else "pattern", ""))
             for extension in re.findall(r"\.\w+\b", pattern):
-                yield from self._path_item(f"x{extension}", "searched", ARGUMENT, 0.0)
-            if inside := call.arguments.get("path"):
-                yield from self._path_item(str(inside), "searched", ARGUMENT, 0.0)
-        elif call.name == "task" and (language := self._by_adapter.get(str(call.arguments.get("subagent_type")))):
-            yield Item(language, DELEGATED, "delegated to", str(call.arguments["subagent_type"]))
+                yield from self._of_path(f"x{extension}", "searched", ARGUMENT, 0.0)
+            yield from self._of_path(str(given.get("path") or ""), "searched", ARGUMENT, 0.0)
+        elif call.name == "task" and (language := self._by_adapter.get(str(given.get("subagent_type")))):
+            yield Evidence(language, DELEGATED, "delegated to", str(given["subagent_type"]))
 
-    def _in_command(self, line: str) -> Iterable[Item]:
-        for words in commands(line):
-            yield from self._in_words(words)
-
-    def _in_words(self, words: list[str]) -> Iterable[Item]:
+    def _in_command(self, words: list[str]) -> Iterable[Evidence]:
         name = words[0] if words[0] in self._by_command else PurePosixPath(words[0]).name
-        language = self._by_command.get(name) or (OTHER if name in _OTHER_COMMANDS else None)
+        if language := self._by_command.get(name) or (OTHER if name in _OTHER_COMMANDS else None):
+            yield Evidence(language, _command_weight(name, words), "command", " ".join(words[:2]))
         inner = next((i for i, word in enumerate(words[1:3], 1) if word in _RUNNERS), None)
-        if language:
-            rest = words[1:]
-            if (
-                (rest and rest[0] in ("-c", "-e", "-", "--eval", "-p"))
-                or (not rest and name == words[0])
-                or "<" in rest
-            ):
-                weight = ONE_LINER
-            elif rest and (rest[0] in _INSTALLS or rest[:2] == ["-m", "pip"] or rest[:2] == ["-m", "json.tool"]):
-                weight = INSTALL if rest[0] in ("install", "i", "add", "ci", "-m") else ONE_LINER
-            else:
-                weight = COMMAND
-            yield Item(language, weight, "command", " ".join(words[:2]))
         if inner is not None and inner + 1 < len(words):
-            yield from self._in_words(words[inner + 1 :])
+            yield from self._in_command(words[inner + 1 :])
             return
         in_place = name in ("sed", "perl") and any(word.startswith(("-i", "--in-place", "-pi")) for word in words)
-        for position, word in enumerate(words[1:], 1):
-            if name in ("echo", "printf", "git") and words[position - 1] != ">":
+        for before, word in pairwise(words):
+            if before == ">":
+                yield from self._of_path(word, "edit", EDIT_BY_COMMAND, EDIT_MANIFEST)
+            elif name in ("echo", "printf", "git"):
                 continue
-            if words[position - 1] == ">" or in_place or name in _EDITING:
-                yield from self._path_item(word, "edit", EDIT * 0.8, EDIT_MANIFEST)
+            elif in_place or name in _WRITERS:
+                yield from self._of_path(word, "edit", EDIT_BY_COMMAND, EDIT_MANIFEST)
             elif _WORD_PATH.fullmatch(word.lstrip("*")):
-                yield from self._path_item(word, "argument", ARGUMENT, 0.0)
+                yield from self._of_path(word, "argument", ARGUMENT, 0.0)
 
-    def _in_output(self, output: str) -> Iterable[Item]:
+    def _in_output(self, output: str) -> Iterable[Evidence]:
         if len(output) > 2 * _OUTPUT_CHARACTERS:
             output = f"{output[:_OUTPUT_CHARACTERS]}\n{output[-_OUTPUT_CHARACTERS:]}"
         text = "\n".join(line for line in output.split("\n") if len(line) <= _LINE_CHARACTERS)
         for language, pattern in self._outputs:
             if pattern.search(text):
-                yield Item(language, OUTPUT, "output", pattern.pattern)
+                yield Evidence(language, OUTPUT, "output", pattern.pattern)
 
-    def _path_item(self, path: str, kind: str, weight: float, manifest: float) -> Iterable[Item]:
-        if found := self._of_path(path):
-            language, is_manifest = found
-            weight = manifest if is_manifest else weight
-            if weight:
-                yield Item(language, weight, kind, path)
-
-    def _is_manifest(self, path: str) -> bool:
-        found = self._of_path(path)
-        return found is not None and found[1]
-
-    def _of_path(self, path: str) -> tuple[str, bool] | None:
-        """The language of a path and whether it is a manifest; None for prose, data and configuration."""
-        name, suffix = _name_and_suffix(path)
-        if name in self._by_file:
-            return self._by_file[name], suffix not in self._by_extension
-        if suffix in self._by_extension:
-            return self._by_extension[suffix], False
-        if suffix.lower() in _OTHER_EXTENSIONS:
-            return OTHER, False
-        return None
+    def _of_path(self, path: str, kind: str, weight: float, manifest_weight: float) -> Iterable[Evidence]:
+        """Evidence of a path, if any: prose, data and configuration are none."""
+        name = PurePosixPath(path.rstrip("/")).name
+        suffix = PurePosixPath(name).suffix
+        language = self._by_file.get(name) or self._by_extension.get(suffix)
+        if language is None and suffix.lower() in _OTHER_EXTENSIONS:
+            language = OTHER
+        manifest = name in self._by_file and suffix not in self._by_extension
+        if language and (weight := manifest_weight if manifest else weight):
+            yield Evidence(language, weight, kind, path, manifest)
 
 
-@lru_cache(maxsize=4096)  # a session works on the same files again and again
-def _name_and_suffix(path: str) -> tuple[str, str]:
-    name = PurePosixPath(path.rstrip("/")).name
-    return name, PurePosixPath(name).suffix
+def _scores(evidence: Iterable[Evidence]) -> dict[str, float]:
+    scores: dict[str, float] = defaultdict(float)
+    for item in evidence:
+        scores[item.language] += item.weight
+    return scores
+
+
+def _languages_of(
+    turn: Turn, evidence: list[Evidence], session: dict[str, float], before: tuple[str, ...]
+) -> TurnLanguages:
+    """`session`: the scores of the whole session; `before`: the languages of the turn before."""
+    own = _scores(evidence)
+    edits = _scores(item for item in evidence if item.kind == "edit")
+    edited = any(call.name in ("edit", "write", "apply_patch") for step in turn.steps for call in step.calls)
+    if not own:
+        if before and not edited:
+            scores = dict.fromkeys(before, FOLLOW_UP_SCORE)
+            return TurnLanguages(before, scores, evidence, "nothing of its own: goes on from the turn before")
+        return TurnLanguages((), {}, evidence, "only files of no language were edited" if edited else "no evidence")
+    scores, whole = {}, sum(session.values())
+    for language, total in session.items():
+        mine = own.get(language, 0.0)
+        scores[language] = round(mine + FROM_SESSION * (total - mine) / whole, 3)
+    ranked = sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
+    best, score = ranked[0]
+    if score < MIN_SCORE or (edited and best not in own and not edits):
+        return TurnLanguages((), scores, evidence, f"too little evidence (under {MIN_SCORE:g})")
+    if best == OTHER:
+        return TurnLanguages((), scores, evidence, "mostly work in a language that is not in the configuration")
+    close = [name for name, value in ranked[1:] if name != OTHER and value >= SECOND_LANGUAGE * score]
+    also = [name for name in close if edits.get(name, 0.0) >= EDIT]
+    return TurnLanguages((best, *also), scores, evidence, "own evidence and the rest of the session")
+
+
+def _command_weight(name: str, words: list[str]) -> float:
+    """A build or a test says most, an installation little, a look at the version nearly nothing."""
+    first, rest = words[1:2], words[1:]
+    if _INLINE_CODE.intersection(first) or "<" in rest or (not rest and name == words[0]):
+        return ONE_LINER
+    if _INSTALLS.intersection(first) or rest[:2] in (["-m", "pip"], ["-m", "json.tool"]):
+        return INSTALL
+    return ONE_LINER if _LOOKS.intersection(first) else COMMAND

@@ -30,16 +30,12 @@ class ProjectPaths:
         self.home = match[0] if match else "/root" if directory.startswith("/root/") else ""
         self.user = match[2] if match and match[2].lower() not in _GENERIC and len(match[2]) > 2 else ""
         top = root.rstrip("/")
-        shown = {self.directory: ".", self.home: "~"}
+        shown = {self.directory: ".", self.home: "~"}  # the same folder: "~"
         if top and self.directory.startswith(f"{top}/"):
             shown.setdefault(top, os.path.relpath(top, self.directory))
-        if self.directory == self.home:
-            shown[self.home] = "~"
         longest_first = sorted(filter(None, shown), key=len, reverse=True)
         # each pattern starts with a literal, which the regex engine finds fast
         self._paths = [(path, shown[path], re.compile(re.escape(path) + _END)) for path in longest_first]
-        least = longest_first[-1] if longest_first else ""  # the home folder, mostly
-        self._common = least if all(path.startswith(least) for path in longest_first) else ""
         self._name = re.compile(rf"(?<![A-Za-z0-9]){re.escape(self.user)}(?![A-Za-z0-9])") if self.user else None
 
     @property
@@ -49,7 +45,7 @@ class ProjectPaths:
 
     def text(self, text: str) -> str:
         """A text with the project's paths relative and the home folder as `~`."""
-        for path, shown, pattern in self._paths if self._common in text else ():
+        for path, shown, pattern in self._paths:
             if path in text:
                 text = pattern.sub(partial(_shown, shown), text)
         if self._name and self.user in text:

@@ -34,5 +34,4 @@ def commands(line: str) -> list[list[str]]:
 
 
 def _without_body(match: re.Match) -> str:
-    first = match[0].split("\n", 1)[0]
-    return first.replace("<<", " ", 1) + "\n"
+    return match[0].split("\n", 1)[0].replace("<<", " ", 1) + "\n"

@@ -9,26 +9,22 @@ turns where a whole turn fits.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 from specialists.agent import CLEARED
+from specialists.chat import Chat, Estimate
 from specialists.config import Problem
 from specialists.records import tool_call
+from specialists.tools import Call
 
 CONTEXT_SHARE = 0.25  # of the limit, for whole steps before a window's first target
 CLEARED_SHARE = 0.125  # of the limit, at least, for the steps before those with their outputs cleared
 OUTPUT_SHARE = 0.5  # of the limit, for one tool output; longer ones are cut in their middle
 _CHARACTERS_PER_TOKEN = 3
 _PROBE = {"role": "user", "content": "x"}  # templates refuse conversations without a user
-
-
-class TokenCounter(Protocol):
-    """specialists.chat.Chat or Estimate."""
-
-    def count(self, messages: list[dict], tools: list[dict] | None = None) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -42,9 +38,9 @@ class Unit:
     turn: int  # counts from 0
     target: bool = False
     resets: bool = False  # the model saw nothing of what was before this unit
-    target_cost: int = field(default=0, compare=False)  # tokens of the first message alone
-    cost: int = field(default=0, compare=False)  # tokens of all messages
-    cleared_cost: int = field(default=0, compare=False)  # the same with cleared outputs
+    target_cost: int = 0  # tokens of the first message alone
+    cost: int = 0  # tokens of all messages
+    cleared_cost: int = 0  # the same with cleared outputs
 
     @property
     def is_user(self) -> bool:
@@ -53,12 +49,7 @@ class Unit:
     @property
     def cleared(self) -> tuple[dict[str, Any], ...]:
         """The messages with long tool outputs cleared."""
-        return tuple(
-            {**message, "content": CLEARED}
-            if message["role"] == "tool" and len(message["content"]) > 2 * len(CLEARED)
-            else message
-            for message in self.messages
-        )
+        return tuple({**message, "content": CLEARED} if _is_long(message) else message for message in self.messages)
 
 
 @dataclass(frozen=True)
@@ -70,23 +61,22 @@ class Window:
     targets: tuple[int, ...]  # indexes of the units it supervises
 
 
+def _is_long(message: dict[str, Any]) -> bool:
+    return message["role"] == "tool" and len(message["content"]) > 2 * len(CLEARED)
+
+
 def user_unit(text: str, turn: int, resets: bool = False) -> Unit:
     """A user message."""
     return Unit(({"role": "user", "content": text},), turn, resets=resets)
 
 
-def step_unit(
-    text: str, calls: Iterable[tuple[str, dict, str]], turn: int, target: bool, limit: int, resets: bool = False
-) -> Unit:
-    """An assistant message and its results; `calls` are (name, arguments, output). Outputs longer than OUTPUT_SHARE of
-    the limit are cut in their middle."""
-    calls = list(calls)
+def step_unit(text: str, calls: list[Call], turn: int, limit: int, target: bool = False) -> Unit:
+    """An assistant message and its results, of which those longer than OUTPUT_SHARE are cut in their middle."""
     answer: dict[str, Any] = {"role": "assistant", "content": text, "weight": 0}
     if calls:
-        answer["tool_calls"] = [tool_call(0, name, arguments) for name, arguments, _output in calls]
+        answer["tool_calls"] = [tool_call(0, call.name, call.arguments) for call in calls]
     longest = int(limit * OUTPUT_SHARE * _CHARACTERS_PER_TOKEN)
-    results = ({"role": "tool", "content": clipped(output, longest)} for _name, _arguments, output in calls)
-    return Unit((answer, *results), turn, target, resets)
+    return Unit((answer, *({"role": "tool", "content": clipped(call.output, longest)} for call in calls)), turn, target)
 
 
 def clipped(text: str, characters: int) -> str:
@@ -106,181 +96,129 @@ def clipped(text: str, characters: int) -> str:
 class Packer:
     """Packs the units of sessions into windows, for one base model and limit."""
 
-    def __init__(self, counter: TokenCounter, limit: int):
+    def __init__(self, counter: Chat | Estimate, limit: int):
         self.counter, self.limit = counter, limit
         self._probe = counter.count([_PROBE], None)
 
-    def weighed(self, units: list[Unit]) -> list[Unit]:
+    def counted(self, units: list[Unit]) -> list[Unit]:
         """The units with what they cost in tokens, each counted on its own."""
-        weighed = []
+        counted = []
         for unit in units:
-            first, rest = self._cost(unit.messages[:1]), self._results_cost(unit.messages)
-            cleared = first + self._results_cost(unit.cleared) if unit.cleared != unit.messages else first + rest
-            weighed.append(replace(unit, target_cost=first, cost=first + rest, cleared_cost=cleared))
-        return weighed
+            first, results = self._cost(unit.messages[0]), sum(map(self._cost, unit.messages[1:]))
+            cleared = sum(map(self._cost, unit.cleared[1:])) if unit.cleared != unit.messages else results
+            counted.append(replace(unit, target_cost=first, cost=first + results, cleared_cost=first + cleared))
+        return counted
 
     def windows(self, units: list[Unit], system: str, tools: list[dict], lost: Counter[str]) -> list[Window]:
-        """All windows of weighed units. Targets that fit in no window are counted in `lost`."""
+        """All windows of counted units. Targets that fit in no window are counted in `lost`."""
         head = {"role": "system", "content": system}
         base = self.counter.count([head, _PROBE], tools) - self._probe
-        found: list[Window] = []
-        for start, end in _segments(units):
-            found.extend(_Segment(self, units, start, end, head, tools, base).windows(lost))
-        return found
+        starts = [0, *(index for index, unit in enumerate(units) if unit.resets and index), len(units)]
+        segments = (_Segment(self, units, range(*ends), head, tools, base) for ends in pairwise(starts))
+        return [window for segment in segments for window in segment.windows(lost)]
 
-    def _cost(self, messages: tuple[dict, ...]) -> int:
-        if not messages:
-            return 0
+    def _cost(self, message: dict[str, Any]) -> int:
         try:
-            return self.counter.count([_PROBE, *numbered(messages)], None) - self._probe
+            return self.counter.count([_PROBE, *numbered([message])], None) - self._probe
         except Problem:  # a template may refuse the piece, and still take the whole
-            return sum(len(str(message)) for message in messages) // _CHARACTERS_PER_TOKEN + 8
-
-    def _results_cost(self, messages: tuple[dict, ...]) -> int:
-        return sum(self._cost((message,)) for message in messages[1:])
-
-
-def _segments(units: list[Unit]) -> list[tuple[int, int]]:
-    starts = [0, *(index for index, unit in enumerate(units) if unit.resets and index), len(units)]
-    return [(start, end) for start, end in pairwise(starts) if start < end]
+            return len(str(message)) // _CHARACTERS_PER_TOKEN + 8
 
 
 class _Segment:
     """Units between two compactions: what the model could see of each other."""
 
-    def __init__(
-        self, packer: Packer, units: list[Unit], start: int, end: int, head: dict, tools: list[dict], base: int
-    ):
+    def __init__(self, packer: Packer, units: list[Unit], span: range, head: dict, tools: list[dict], base: int):
         self.packer, self.units, self.head, self.tools, self.base = packer, units, head, tools, base
-        self.start, self.limit = start, packer.limit
-        self.targets = [index for index in range(start, end) if units[index].target]
+        self.start, self.limit = span.start, packer.limit
+        self.targets = [index for index in span if units[index].target]
 
     def windows(self, lost: Counter[str]) -> list[Window]:
-        if not self.targets:
-            return []
-        last = self.targets[-1]
-        whole = self.base + sum(unit.cost for unit in self.units[self.start : last]) + self.units[last].target_cost
-        if whole <= self.limit and (window := self._window([], list(range(self.start, last)), self.targets)):
-            return [window]
-        found, position = [], 0
+        found: list[Window] = []
+        position = 0
         while position < len(self.targets):
-            window = self._starting_at(position)
-            if window is None:
-                lost["too long"] += 1
-                position += 1
-            else:
+            window = (self._whole() if position == 0 else None) or self._window_from(position)
+            if window:
                 found.append(window)
-                position += len(window.targets)
+            else:
+                lost["too long"] += 1
+            position += len(window.targets) if window else 1
         return found
 
-    def _starting_at(self, position: int) -> Window | None:
+    def _whole(self) -> Window | None:
+        """One window of everything, nothing cleared."""
+        *before, last = range(self.start, self.targets[-1] + 1)
+        fits = self.base + self._cost(before) + self.units[last].target_cost <= self.limit
+        return self._window(before, (), self.targets) if fits else None
+
+    def _window_from(self, position: int) -> Window | None:
         """The window whose first target is the given one; None when it fits in no way."""
         first = self.targets[position]
-        request = self._request(first)
-        context = self._latest(first, request, self.limit * CONTEXT_SHARE)
-        for whole in (context, []):
-            fixed = self.base + self._sum(whole) + (self.units[request].cost if request is not None else 0)
-            reserve = self._older(first, request, whole, self.limit * CLEARED_SHARE) if whole else []
-            count = self._fitting(position, fixed + sum(self.units[index].cleared_cost for index in reserve))
-            while count:
+        turn = self._start_of_turn(first)
+        request = [turn] if self.units[turn].is_user else []
+        latest, _left = self._fitting_before(first, turn + len(request), self.limit * CONTEXT_SHARE, cleared=False)
+        for whole in (latest, []):
+            end = whole[0] if whole else first
+            fixed = self.base + self._cost([*request, *whole])
+            reserve = self._older(end, self.limit * CLEARED_SHARE) if whole else []
+            most = self._targets_that_fit(position, fixed + self._cost(reserve, cleared=True))
+            for count in range(most, 0, -1):
                 targets = self.targets[position : position + count]
-                between = [i for i in range(first, targets[-1]) if i != request]
-                older = self._older(first, request, whole, self.limit - fixed - self._span(first, targets[-1]))
-                for cleared in (older, []):
-                    window = self._window(
-                        self._with_request(cleared, whole, request), [*whole, *between], targets, cleared
-                    )
-                    if window:
+                others = [index for index in range(first, targets[-1]) if not self.units[index].target]
+                used = fixed + self._cost(targets[:-1]) + self._cost(others, cleared=True)
+                older = self._older(end, self.limit - used - self.units[targets[-1]].target_cost)
+                for cleared in ([*older, *others], others):
+                    if window := self._window([*request, *whole], cleared, targets):
                         return window
-                count -= 1
         return None
 
-    def _request(self, index: int) -> int | None:
-        """The user message that opens a unit's turn."""
-        turn = self.units[index].turn
-        while index >= self.start and self.units[index].turn == turn:
-            if self.units[index].is_user:
-                return index
-            index -= 1
-        return None
-
-    def _fitting(self, position: int, fixed: int) -> int:
+    def _targets_that_fit(self, position: int, used: int) -> int:
         """How many targets from a position fit, back to the end of a turn when a whole one does."""
-        first, count = self.targets[position], 0
-        used, index = fixed, first
-        for offset, target in enumerate(self.targets[position:], 1):
-            used += sum(self._between_cost(i) for i in range(index, target))
+        targets = self.targets[position:]
+        for count, target in enumerate(targets):
             if used + self.units[target].target_cost > self.limit:
-                break
-            count, index = offset, target
-        chosen = self.targets[position : position + count + 1]
-        if count and len(chosen) > count and self.units[chosen[count]].turn == self.units[chosen[count - 1]].turn:
-            torn = self.units[chosen[count]].turn
-            whole = sum(self.units[target].turn != torn for target in chosen[:count])
-            return whole or count
-        return count
+                whole_turns = sum(self.units[earlier].turn != self.units[target].turn for earlier in targets[:count])
+                return whole_turns or count
+            following = targets[count + 1] if target != targets[-1] else target
+            used += self.units[target].cost + self._cost(range(target + 1, following), cleared=True)
+        return len(targets)
 
-    def _between_cost(self, index: int) -> int:
-        unit = self.units[index]
-        return unit.cost if unit.target or unit.is_user else unit.cleared_cost
-
-    def _span(self, first: int, last: int) -> int:
-        return sum(self._between_cost(index) for index in range(first, last)) + self.units[last].target_cost
-
-    def _sum(self, indexes: list[int]) -> int:
-        return sum(self.units[index].cost for index in indexes)
-
-    def _latest(self, first: int, request: int | None, budget: float) -> list[int]:
-        """Units right before a target that fit a budget whole: of its own turn, then whole turns before it."""
-        chosen: list[int] = []
-        index = first - 1
-        while index >= self.start and index != request and self.units[index].turn == self.units[first].turn:
-            budget -= self.units[index].cost
+    def _fitting_before(self, end: int, start: int, budget: float, cleared: bool) -> tuple[list[int], float]:
+        """The units from `start` on right before `end` that fit a budget, and what is left of it; under 0: not all."""
+        for index in range(end - 1, start - 1, -1):
+            budget -= self._cost([index], cleared)
             if budget < 0:
-                return chosen
-            chosen.insert(0, index)
-            index -= 1
-        return chosen
+                return list(range(index + 1, end)), budget
+        return list(range(start, end)), budget
 
-    def _older(self, first: int, request: int | None, whole: list[int], budget: float) -> list[int]:
-        """Units before those, cleared: the rest of the turn, then turns before it, as far as the budget goes."""
-        turn: list[int] = []
-        index = (whole[0] if whole else first) - 1
-        while index >= self.start and index != request and self.units[index].turn == self.units[first].turn:
-            budget -= self.units[index].cleared_cost
-            if budget < 0:
-                return turn
-            turn.insert(0, index)
-            index -= 1
-        chosen, index = turn, (request if request is not None else index + 1) - 1
-        while index >= self.start:  # whole turns, so that the window starts with what a user said
-            before = [i for i in range(self.start, index + 1) if self.units[i].turn == self.units[index].turn]
-            budget -= sum(self.units[i].cleared_cost for i in before)
-            if budget < 0 or not self.units[before[0]].is_user:
+    def _older(self, end: int, budget: float) -> list[int]:
+        """Units before `end` that fit a budget when they are cleared: the rest of its turn, then whole turns before."""
+        turn = self._start_of_turn(end)
+        found, left = self._fitting_before(end, turn + self.units[turn].is_user, budget, cleared=True)
+        while left >= 0 and turn > self.start:
+            end, turn = turn, self._start_of_turn(turn - 1)
+            left -= self._cost(range(turn, end), cleared=True)
+            if left < 0 or not self.units[turn].is_user:  # a window starts with what a user wrote
                 break
-            chosen = [*before, *chosen]
-            index = before[0] - 1
-        return chosen
+            found = [*range(turn, end), *found]
+        return found
 
-    def _with_request(self, cleared: list[int], whole: list[int], request: int | None) -> list[int]:
-        """Indexes in front of the whole units, in order, the request of the first target's turn among them."""
-        return sorted({*cleared, request}) if request is not None else cleared
+    def _start_of_turn(self, index: int) -> int:
+        while index > self.start and self.units[index - 1].turn == self.units[index].turn:
+            index -= 1
+        return index
 
-    def _window(
-        self, before: list[int], body: list[int], targets: list[int], cleared: list[int] | None = None
-    ) -> Window | None:
+    def _cost(self, indexes: Iterable[int], cleared: bool = False) -> int:
+        return sum(self.units[index].cleared_cost if cleared else self.units[index].cost for index in indexes)
+
+    def _window(self, whole: Iterable[int], cleared: Collection[int], targets: list[int]) -> Window | None:
         """The window of these units when it is within the limit; the last target's results are left out."""
-        chosen, supervised = sorted({*before, *body, *targets}), set(targets)
-        overflow = cleared is not None
+        chosen = sorted({*whole, *cleared, *targets})
         messages: list[dict] = [self.head]
         for index in chosen:
             unit = self.units[index]
-            clear = overflow and not unit.is_user and (index in before or (index >= targets[0] and not unit.target))
-            pieces = unit.cleared if clear else unit.messages
-            if index == targets[-1]:
-                pieces = pieces[:1]
-            if index in supervised:
-                pieces = ({**pieces[0], "weight": 1}, *pieces[1:])
+            pieces = unit.cleared if index in cleared else unit.messages
+            if index in targets:
+                pieces = ({**pieces[0], "weight": 1}, *(() if index == targets[-1] else pieces[1:]))
             messages.extend(pieces)
         finished = numbered(messages)
         try:

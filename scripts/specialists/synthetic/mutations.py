@@ -1,64 +1,100 @@
-"""Small mistakes put into real functions, as splices of bytes that leave all else untouched.
+"""Five kinds of small mistakes put into real functions, as splices of bytes that leave all else untouched.
 
-That a change still parses proves nothing about it; `parses` is all that an example made from it may claim.
+They are found by tokens and fields that the grammars share, and are such that a reader of the function can find them.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from specialists.code import syntax
 from specialists.code.syntax import Function
-from specialists.synthetic.code_kinds import CALLS, TALK, callee
-from specialists.synthetic.operators import OPERATORS, Mutation
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
 
+@dataclass(frozen=True)
+class Mutation:
+    """The bytes start..end of a file become `new`."""
+
+    kind: str
+    start: int
+    end: int
+    new: bytes
+
+    def apply(self, source: bytes) -> bytes:
+        """The file with the mistake in it."""
+        return source[: self.start] + self.new + source[self.end :]
+
+
+_OPERATORS = {b"==": b"!=", b"===": b"!==", b"<": b">", b"<=": b">=", b"&&": b"||", b"and": b"or"}
+_OPERATORS |= {b"+": b"-", b"*": b"/", b"+=": b"-="}
+_OPERATORS |= {new: old for old, new in _OPERATORS.items()}
+_ATOM = rb"(?!(?:true|false|True|1)\b)[\w@$.:?!&]+(?:\([^()\n]*\))?[\w.?!]*"  # a condition that binds tighter than `!`
+_REPORTS = re.compile(  # calls in which a mistake would not show
+    rb"([\w.@$&?!]*\.)?(log\w*|debug\w*|info|warn\w*|trace|print\w*|puts|p|echo|assert\w*|expect|raise|panic|fatalError"
+    rb"|precondition\w*|format|inspect|attr_\w+|private\w*|public\w*|protected)[?!]?[ (]"
+)
+
+
 def mutations(grammar: str, source: bytes) -> list[tuple[Function, Mutation]]:
-    """Every mistake that could be made in the functions of a file, each in the smallest function around it.
-
-    Nothing is parsed again here; ask `holds` of the ones you want.
-    """
-    root, found, taken = syntax.parse(grammar, source).root_node, [], set()
-    for function in sorted(syntax.functions(grammar, source), key=lambda item: item.body[1] - item.body[0]):
-        start, end = function.body
-        around = root.descendant_for_byte_range(start, end)
-        first = source.rfind(b"\n", 0, start) + 1  # where whole lines are taken out
-        for node in _inside(around, start, end):
-            for offer in OPERATORS.values():
-                for mutation in offer(node):
-                    place = (mutation.start, mutation.end, mutation.new)
-                    if place not in taken and first <= mutation.start and mutation.end <= end + 2:
-                        taken.add(place)
-                        found.append((function, mutation))
-    return sorted(found, key=lambda pair: (pair[1].start, pair[1].operator, pair[1].new))
+    """Every mistake that could be made in a file, with the smallest function around it; some may not parse."""
+    functions = sorted(syntax.functions(grammar, source), key=lambda function: function.body[1] - function.body[0])
+    nodes = _code(syntax.parse(grammar, source).root_node)
+    made = (m for node in nodes for m in (*_operators(node, source), *_conditions(node, grammar), *_dropped(node)))
+    around = ((next((f for f in functions if f.body[0] <= m.start and m.end <= f.body[1]), None), m) for m in made)
+    return [(function, mutation) for function, mutation in around if function]
 
 
-def holds(grammar: str, source: bytes, mutation: Mutation) -> bool:
-    """Whether a file with a mistake differs in more than white space, and parses as well as it did."""
-    if source[mutation.start : mutation.end].split() == mutation.new.split():
-        return False
-    return syntax.error_nodes(grammar, mutation.apply(source)) <= syntax.error_nodes(grammar, source)
-
-
-def _inside(node: Node | None, start: int, end: int) -> Iterator[Node]:
-    """The nodes of a body, without what only reports and what states versions."""
-    stack = [node] if node is not None else []
+def _code(root: Node) -> Iterator[Node]:
+    """The nodes of a tree without comments, calls that only report, and errors that are raised."""
+    stack = [root]
     while stack:
         node = stack.pop()
-        if node.end_byte <= start or node.start_byte >= end or "comment" in node.type:
-            continue
-        if node.start_byte >= start and _is_talk(node):
-            continue
-        if node.is_named and node.start_byte >= start:
+        reports = "call" in node.type and _REPORTS.match(node.text or b"")
+        if not (reports or re.search("comment|macro_invocation|throw_|raise_|assert_", node.type)):
             yield node
-        stack += reversed(node.children)
+            stack += reversed(node.children)
 
 
-def _is_talk(node: Node) -> bool:
-    if node.type in CALLS:
-        return bool(TALK.match(callee(node)))
-    return node.type in ("macro_invocation", "throw_statement", "raise_statement", "assert_statement")
+def _operators(token: Node, source: bytes) -> Iterator[Mutation]:
+    """Comparisons the wrong way round, `and` for `or`, plus for minus."""
+    left, right, text = token.prev_sibling, token.next_sibling, token.text or b""
+    if text in _OPERATORS and left is not None and right is not None and left.text != right.text:
+        start, end = token.start_byte, token.end_byte
+        if source[start - 1 : start] == source[end : end + 1] == b" ":  # not `Bare<Value>.self`
+            kind = "logic" if re.match(rb"[&|ao]", text) else "arithmetic" if text[0] in b"+-*/" else "comparison"
+            yield Mutation(kind, start, end, _OPERATORS[text])
+
+
+def _conditions(node: Node, grammar: str) -> Iterator[Mutation]:
+    """A condition that is negated, or is not any more; in Ruby `unless` for `if`."""
+    found = [child for index, child in enumerate(node.children) if node.field_name_for_child(index) == "condition"]
+    if len(found) != 1:
+        return
+    condition = found[0]
+    if condition.type == "parenthesized_expression" and condition.named_children:
+        condition = condition.named_children[0]
+    text, start, end = condition.text or b"", condition.start_byte, condition.end_byte
+    keyword = next((child for child in node.children if child.text in (b"if", b"unless")), None)
+    if keyword is not None and grammar == "tree_sitter_ruby" and node.child_by_field_name("alternative") is None:
+        new = b"if" if keyword.text == b"unless" else b"unless"
+        yield Mutation("condition", keyword.start_byte, keyword.end_byte, new)
+    elif negated := re.fullmatch(rb"(?:!|not )(" + _ATOM + rb")", text):
+        yield Mutation("condition", start, end, negated[1])
+    elif re.fullmatch(_ATOM, text):
+        yield Mutation("condition", start, end, (b"not " if grammar == "tree_sitter_python" else b"!") + text)
+
+
+def _dropped(node: Node) -> Iterator[Mutation]:
+    """`await`, Rust's `?` and Swift's `try`, left out."""
+    if node.type in ("await_expression", "await", "try_expression") and node.named_children:
+        inner = node.named_children[-1]
+        if inner.start_byte == node.start_byte:  # Rust's stand behind
+            yield Mutation("dropped", inner.end_byte, node.end_byte, b"")
+        elif node.children[0].text in (b"await", b"try"):
+            yield Mutation("dropped", node.start_byte, inner.start_byte, b"")

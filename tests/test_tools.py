@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from specialists.agent import TOOLS
+from specialists.agent import TOOLS, read_result
 from specialists.tools import Call, Files, agent_tools, compact, infer_schemas, present_calls, present_output
 
-READ = (
-    "<path>a.py</path>\n<type>file</type>\n<content>\n1: x = 1\n2: y = 1\n\n(End of file - total 2 lines)\n</content>"
+READ = read_result("a.py", "x = 1\ny = 1\n")
+PART = (
+    "<path>a.py</path>\n<type>file</type>\n<content>\n2: y = 1\n3: z = 1\n\n"
+    "(Showing lines 2-3. Use offset=4 to continue.)\n</content>"
 )
+TASK = {"description": "d", "prompt": "p", "subagent_type": "s"}
+TODO = {"content": "c", "status": "s", "priority": "p"}
 
 
 @pytest.mark.parametrize(
@@ -23,16 +27,8 @@ READ = (
         ("shell", {"command": "ls"}, ("bash", {"command": "ls"})),
         ("read", {"path": "a", "limit": 3}, ("read", {"filePath": "a", "limit": 3})),
         ("grep", {"pattern": "x", "path": "src"}, ("grep", {"pattern": "x", "path": "src"})),
-        (
-            "subagent",
-            {"description": "d", "prompt": "p", "subagent_type": "s"},
-            ("task", {"description": "d", "prompt": "p", "subagent_type": "s"}),
-        ),
-        (
-            "todowrite",
-            {"todos": [{"content": "c", "status": "s", "priority": "p", "id": "1"}]},
-            ("todowrite", {"todos": [{"content": "c", "status": "s", "priority": "p"}]}),
-        ),
+        ("subagent", TASK, ("task", TASK)),
+        ("todowrite", {"todos": [{**TODO, "id": "1"}]}, ("todowrite", {"todos": [TODO]})),
         ("db_query", {"sql": "x"}, ("db_query", {"sql": "x"})),
         ("list", {"path": "."}, None),
         ("edit", {"filePath": "a", "newString": "b"}, None),
@@ -43,64 +39,56 @@ def test_names_and_arguments(name: str, arguments: dict[str, Any], expected: tup
     assert expected is None if calls is None else [(call.name, call.arguments) for call in calls] == [expected]
 
 
-def patch(*lines: str) -> Call:
-    return Call("apply_patch", {"patchText": "\n".join(["*** Begin Patch", *lines, "*** End Patch"])}, "Success.")
+@pytest.fixture
+def files() -> Files:
+    files = Files()
+    files.after(Call("read", {"filePath": "a.py"}, READ))
+    return files
+
+
+def patch(sections: str) -> Call:
+    lines = ["*** Begin Patch", *(f"*** {line}" if ": " in line else line for line in sections.split("|"))]
+    return Call("apply_patch", {"patchText": "\n".join([*lines, "*** End Patch"])}, "Success.")
 
 
 @pytest.mark.parametrize(
-    ("lines", "expected"),
+    ("sections", "expected"),
     [
-        (["*** Update File: a.py", "@@", "-x = 1", "+x = 2"], [("edit", "x = 1", "x = 2")]),
-        (["*** Update File: a.py", "@@", " x = 1", "-y = 1", "+y = 2"], [("edit", "x = 1\ny = 1", "x = 1\ny = 2")]),
+        ("Update File: a.py|@@|-x = 1|+x = 2", [("edit", "x = 1", "x = 2")]),
+        ("Update File: a.py|@@| x = 1|-y = 1|+y = 2", [("edit", "x = 1\ny = 1", "x = 1\ny = 2")]),
         (
-            ["*** Update File: a.py", "@@", "-x = 1", "+x = 2", "@@", "-y = 1", "+y = 2"],
+            "Update File: a.py|@@|-x = 1|+x = 2|@@|-y = 1|+y = 2",
             [("edit", "x = 1", "x = 2"), ("edit", "y = 1", "y = 2")],
         ),
-        (["*** Add File: b.py", "+z = 1", "+", "+w = 2"], [("write", None, "z = 1\n\nw = 2\n")]),
-        (["*** Update File: a.py", "@@", "- = 1", "+ = 2"], None),  # stands there twice
-        (["*** Update File: a.py", "@@", "-x  = 1", "+x = 2"], None),  # stands there otherwise
-        (["*** Update File: c.py", "@@", "-x = 1", "+x = 2"], None),  # never read
-        (["*** Update File: a.py", "*** Move to: d.py", "@@", "-x = 1", "+x = 2"], None),
-        (["*** Delete File: a.py"], None),
-        (["nonsense"], None),
+        ("Add File: b.py|+z = 1|+|+w = 2", [("write", "z = 1\n\nw = 2\n")]),
+        ("Update File: a.py|@@|- = 1|+ = 2", None),  # stands there twice
+        ("Update File: a.py|@@|-x  = 1|+x = 2", None),  # stands there otherwise
+        ("Update File: c.py|@@|-x = 1|+x = 2", None),  # never read
+        ("Update File: a.py|Move to: d.py|@@|-x = 1|+x = 2", None),
+        ("Delete File: a.py", None),
+        ("nonsense", None),
     ],
 )
-def test_patches_become_edits_where_that_is_exact(lines: list[str], expected: list[tuple] | None) -> None:
-    files = Files()
-    files.after(Call("read", {"filePath": "a.py"}, READ))
-    calls = present_calls(patch(*lines), files)
-    if expected is None:
-        assert calls is None
-    else:
-        got = [
-            (c.name, c.arguments.get("oldString"), c.arguments.get("newString", c.arguments.get("content")))
-            for c in calls
-        ]
-        assert got == expected
+def test_patches_become_edits_where_that_is_exact(files: Files, sections: str, expected: list[tuple] | None) -> None:
+    calls = present_calls(patch(sections), files)
+    made = [(c.name, *(c.arguments.get(key) for key in ("oldString", "newString", "content"))) for c in calls or ()]
+    assert [tuple(filter(None, values)) for values in made] == (expected or [])
 
 
 @pytest.mark.parametrize(
     "between",
     [Call("bash", {"command": "sed -i s/x/z/ a.py"}, ""), Call("edit", {"filePath": "a.py", "oldString": "q"}, "")],
 )
-def test_a_file_that_may_have_changed_is_not_known(between: Call) -> None:
-    files = Files()
-    files.after(Call("read", {"filePath": "a.py"}, READ))
+def test_a_file_that_may_have_changed_is_not_known(files: Files, between: Call) -> None:
     files.after(between)
-    assert present_calls(patch("*** Update File: a.py", "@@", "-x = 1", "+x = 2"), files) is None
+    assert present_calls(patch("Update File: a.py|@@|-x = 1|+x = 2"), files) is None
 
 
 @pytest.mark.parametrize(
     ("name", "structured", "output", "expected"),
     [
         ("read", {"content": "x = 1\ny = 1\n"}, "{}", READ),
-        (
-            "read",
-            {"content": "y = 1\nz = 1", "offset": 2, "truncated": True, "next": 4},
-            "{}",
-            "<path>a.py</path>\n<type>file</type>\n<content>\n2: y = 1\n3: z = 1\n\n(Showing lines 2-3. "
-            "Use offset=4 to continue.)\n</content>",
-        ),
+        ("read", {"content": "y = 1\nz = 1", "offset": 2, "truncated": True, "next": 4}, "{}", PART),
         ("read", {"entries": []}, '{"entries":[]}', '{"entries":[]}'),
         ("edit", {"files": []}, "Edited file successfully: a.py", "Edit applied successfully."),
         ("write", {}, "Created file successfully: a.py", "Wrote file successfully."),
@@ -138,16 +126,10 @@ def test_capturing_from_a_program_that_is_not_there(config_file: Path) -> None:
 
 
 def test_schemas_of_plugins_tools_are_inferred_from_their_calls() -> None:
-    calls = [
-        Call("db_query", {"sql": "x", "limit": 3}, ""),
-        Call("db_query", {"sql": "y", "all": True}, ""),
-        Call("db_query", {"wrong": 1}, "", failed=True),
-        Call("bash", {"command": "ls"}, ""),
-    ]
+    given = [{"sql": "x", "limit": 3}, {"sql": "y", "all": True}]
+    failed = Call("db_query", {"wrong": 1}, "", failed=True)
+    calls = [*(Call("db_query", arguments, "") for arguments in given), failed, Call("bash", {"command": "ls"}, "")]
     (schema,) = infer_schemas(calls)
-    assert schema["function"]["name"] == "db_query"
-    assert schema["function"]["parameters"] == {
-        "type": "object",
-        "properties": {"sql": {"type": "string"}, "limit": {"type": "integer"}, "all": {"type": "boolean"}},
-        "required": ["sql"],
-    }
+    properties = {"sql": {"type": "string"}, "limit": {"type": "integer"}, "all": {"type": "boolean"}}
+    parameters = {"type": "object", "properties": properties, "required": ["sql"]}
+    assert schema["function"] == {"name": "db_query", "parameters": parameters}

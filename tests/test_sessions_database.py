@@ -12,12 +12,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from opencode_rows import V1, V2, History, text
-from specialists.config import Problem
-from specialists.sessions.chat import replay
+from opencode_model import replay
+from opencode_rows import START, V1, V2, History, text
 from specialists.sessions.database import Session, Unreadable, overview, read_sessions
 
 SAMPLES = Path(__file__).parent / "samples"
+V2_SCHEMAS = {name: V1.replace("TABLE session ", f"TABLE {name} ") + V2 for name in ("session", "session_v2")}
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> History:
+    """One session without messages."""
+    history = History(tmp_path / "a.db")
+    history.session()
+    return history
 
 
 def read(path: Path) -> tuple[list[Session], list[str]]:
@@ -25,29 +33,12 @@ def read(path: Path) -> tuple[list[Session], list[str]]:
     return list(read_sessions(path, problems)), problems
 
 
-@pytest.mark.parametrize(
-    ("name", "sessions", "messages", "parts"),
-    [
-        ("opencode-1.18.33.db", 22, 131, 408),
-        ("opencode-1.14.34.db", 1, 4, 17),
-        ("opencode-1.2.1.db", 1, 4, 17),
-        ("opencode-1.1.65", 1, 4, 17),
-    ],
-)
-def test_every_generation_is_read_whole(name: str, sessions: int, messages: int, parts: int) -> None:
-    found, problems = read(SAMPLES / name)
-    assert problems == []
-    assert len(found) == sessions
-    assert sum(len(session.messages) for session in found) == messages
-    assert sum(len(message.parts) for session in found for message in session.messages) == parts
-
-
-def test_the_same_run_reads_the_same_from_json_files_and_from_sqlite() -> None:
-    shapes = []
-    for name in ("opencode-1.1.65", "opencode-1.2.1.db", "opencode-1.14.34.db"):
-        (session,), _ = read(SAMPLES / name)
-        shapes.append([(m.role, [(p["type"], p.get("tool")) for p in m.parts]) for m in session.messages])
-    assert shapes[0] == shapes[1] == shapes[2]
+@pytest.mark.parametrize("name", ["1.18.33.db", "1.14.34.db", "1.2.1.db", "1.1.65"])
+def test_every_generation_is_read_whole(name: str) -> None:
+    sessions, problems = read(SAMPLES / f"opencode-{name}")
+    messages = [message for session in sessions for message in session.messages]
+    counts = len(sessions), len(messages), sum(len(message.parts) for message in messages)
+    assert problems == [] and counts == ((22, 131, 408) if name == "1.18.33.db" else (1, 4, 17))
 
 
 def test_a_folder_gives_all_databases_in_it(tmp_path: Path) -> None:
@@ -57,35 +48,30 @@ def test_a_folder_gives_all_databases_in_it(tmp_path: Path) -> None:
     assert len(read(tmp_path)[0]) == 3
 
 
-def test_rows_in_the_write_ahead_log_are_read_while_opencode_holds_the_database_open(tmp_path: Path) -> None:
-    history = History(tmp_path / "opencode.db")
+def test_rows_in_the_write_ahead_log_are_read_while_opencode_holds_the_database_open(history: History) -> None:
     history.connection.execute("PRAGMA journal_mode = WAL")
-    user = history.user(history.session())
+    user = history.user("ses_1")
     history.connection.execute("BEGIN")  # a write under way
     history.assistant("ses_1", user, text("not yet"))
     (session,), problems = read(history.path)
-    assert (tmp_path / "opencode.db-wal").stat().st_size > 0
+    assert Path(f"{history.path}-wal").stat().st_size > 0
     assert [message.role for message in session.messages] == ["user"] and not problems
     history.connection.execute("COMMIT")
     assert len(read(history.path)[0][0].messages) == 2
 
 
-def test_nothing_is_written_not_even_beside_the_database(tmp_path: Path) -> None:
-    shutil.copy(SAMPLES / "opencode-1.2.1.db", tmp_path / "a.db")
-    before = (tmp_path / "a.db").read_bytes()
-    read(tmp_path / "a.db")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.db"] and (tmp_path / "a.db").read_bytes() == before
-
-
-def test_what_a_killed_opencode_left_in_its_log_is_read_and_left_there(tmp_path: Path) -> None:
-    history = History(tmp_path / "live.db")
+def test_nothing_is_written_not_even_beside_the_database(tmp_path: Path, history: History) -> None:
+    """Also where a killed opencode left rows in its log."""
     history.connection.execute("PRAGMA journal_mode = WAL")
-    history.user(history.session(), "in the log")
-    for suffix in ("", "-wal"):
-        shutil.copy(tmp_path / f"live.db{suffix}", tmp_path / f"left.db{suffix}")
-    before = [(tmp_path / f"left.db{suffix}").read_bytes() for suffix in ("", "-wal")]
-    assert len(read(tmp_path / "left.db")[0][0].messages) == 1
-    assert [(tmp_path / f"left.db{suffix}").read_bytes() for suffix in ("", "-wal")] == before
+    history.user("ses_1", "in the log")
+    folder = tmp_path / "left"
+    folder.mkdir()
+    for path in (history.path, f"{history.path}-wal", SAMPLES / "opencode-1.2.1.db"):
+        shutil.copy(path, folder)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert len(read(folder / "opencode-1.2.1.db")[0]) == len(read(folder / "a.db")[0][0].messages) == 1
+    after = {path: path.read_bytes() for path in folder.iterdir() if path.suffix != ".db-shm"}
+    assert after == before
 
 
 @pytest.fixture
@@ -103,14 +89,13 @@ def read_only() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("files", [("",), ("", "-shm"), ("", "-wal", "-shm"), ("", "-wal")])
-def test_a_folder_that_cannot_be_written(tmp_path: Path, read_only: Path, files: tuple[str, ...]) -> None:
-    history = History(tmp_path / "a.db")
+def test_a_folder_that_cannot_be_written(history: History, read_only: Path, files: tuple[str, ...]) -> None:
     history.connection.execute("PRAGMA journal_mode = WAL")
-    history.user(history.session())
+    history.user("ses_1")
     if "-wal" not in files:
         history.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     for suffix in files:
-        shutil.copy(tmp_path / f"a.db{suffix}", read_only / f"a.db{suffix}")
+        shutil.copy(f"{history.path}{suffix}", read_only)
     read_only.chmod(0o555)
     if os.geteuid() == 0:
         os.seteuid(65534)
@@ -125,39 +110,23 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, read_only: Path, files:
 
 def test_tables_that_hold_tokens_or_events_are_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    connect = sqlite3.connect
 
-    def traced(*arguments: object, **options: object) -> sqlite3.Connection:
-        connection = connect(*arguments, **options)
-        connection.set_trace_callback(seen.append)
-        return connection
+    class Traced(sqlite3.Connection):
+        def __init__(self, *arguments: object, **options: object):
+            super().__init__(*arguments, **options)
+            self.set_trace_callback(seen.append)
 
-    monkeypatch.setattr(sqlite3, "connect", traced)
+    monkeypatch.setattr(sqlite3, "connect", Traced)
     read(SAMPLES / "opencode-1.18.33.db")
     tables = {word for query in seen for word in re.findall(r"(?:FROM|table_info\()\s*(\w+)", query)}
     assert tables == {"sqlite_master", "session", "message", "part", "session_message"}
 
 
-def test_a_session_that_is_known_is_not_read_and_its_state_tells_of_every_change(tmp_path: Path) -> None:
-    history = History(tmp_path / "a.db")
-    history.user(history.session(), "one")
-    states: set[str] = set()
-    changes = ("UPDATE session SET revert = '{}'", "UPDATE part SET time_updated = time_updated + 1",
-               "UPDATE message SET time_updated = time_updated + 1", "DELETE FROM part")  # fmt: skip
-    for change in changes:
-        found: list[Session] = []
-        assert list(read_sessions(history.path, [], lambda session, f=found: f.append(session) or True)) == []
-        assert found[0].messages == [] and found[0].state not in states
-        states.add(found[0].state)
-        history.connection.execute(change)
-
-
-@pytest.mark.parametrize("table", ["session", "session_v2"])
-def test_what_a_database_holds_at_a_glance(tmp_path: Path, table: str) -> None:
-    history = History(tmp_path / "a.db", V1.replace("TABLE session ", f"TABLE {table} ") + V2)
+def test_what_a_database_holds_at_a_glance(tmp_path: Path) -> None:
+    history = History(tmp_path / "b.db", V2_SCHEMAS["session_v2"])
     assert overview(history.path) == (0, 0, "")
     for number, version in enumerate(("1.18.33", "2.0.1")):
-        history.session(f"ses_{number}", table=table, version=version)
+        history.session(f"ses_{number}", table="session_v2", version=version)
     assert overview(history.path)[::2] == (2, "2.0.1")
 
 
@@ -171,74 +140,64 @@ def test_histories_beside_the_one_that_is_missing_are_named(tmp_path: Path, othe
         read(tmp_path / "opencode.db")
 
 
-def test_order_is_by_time_because_ids_wrapped(tmp_path: Path) -> None:
-    history = History(tmp_path / "a.db")
-    history.user(history.session(), "first", id="msg_fff")
+def test_order_is_by_time_because_ids_wrapped(history: History) -> None:
+    history.user("ses_1", "first", id="msg_fff")
     history.user("ses_1", "second", id="msg_000")
     (session,), _ = read(history.path)
     assert [message.parts[0]["text"] for message in session.messages] == ["first", "second"]
 
 
-def v2_assistant(**more: object) -> dict:
-    calls = [
-        {"type": "text", "id": "t", "text": "Looking."},
-        {"type": "tool", "id": "c1", "name": "bash", "time": {"created": 1, "pruned": 2},
-         "state": {"status": "completed", "input": {"command": "ls"}, "structured": {"exit": 0},
-                   "content": [{"type": "text", "text": "a.rs"}]}},
-        {"type": "tool", "id": "c2", "name": "read", "time": {"created": 1},
-         "state": {"status": "error", "input": {"filePath": "x"}, "content": [], "structured": {},
-                   "error": {"type": "unknown", "message": "File not found"}}},
-        {"type": "tool", "id": "c3", "name": "read",
-         "state": {"status": "completed", "input": {"path": "x"}, "content": [], "structured": {"content": "é"}}},
-    ]  # fmt: skip
-    return {"agent": "build", "model": {"id": "m", "providerID": "p"}, "content": calls, "finish": "stop", **more}
+def v2_tool(name: str, given: object, status: str = "completed", **more: object) -> dict:
+    state = {"status": status, "input": given, "content": [], "structured": {}, **more}
+    return {"type": "tool", "id": "c", "name": name, "time": {"created": 1, "pruned": 2}, "state": state}
 
 
-@pytest.mark.parametrize("table", ["session", "session_v2"])
+@pytest.mark.parametrize("table", V2_SCHEMAS)
 def test_the_v2_engine(tmp_path: Path, table: str) -> None:
     """Sessions of `POST /api/session` in 1.18, and of 2.x."""
-    schema = V1.replace("TABLE session ", f"TABLE {table} ") + V2
-    history = History(tmp_path / "a.db", schema)
+    history = History(tmp_path / "a.db", V2_SCHEMAS[table])
     history.session(table=table)
     history.v2("ses_1", "agent-switched", {"agent": "build"})
     history.v2("ses_1", "user", {"text": "Look"})
-    history.v2("ses_1", "assistant", v2_assistant())
+    parts = [
+        {"type": "text", "id": "t", "text": "Looking."},
+        v2_tool("bash", {"command": "ls"}, content=[{"type": "text", "text": "a.rs"}]),
+        v2_tool("read", {"filePath": "x"}, "error", error={"type": "unknown", "message": "File not found"}),
+        v2_tool("read", {"path": "x"}, structured={"content": "é"}),
+    ]
+    history.v2("ses_1", "assistant", {"agent": "build", "model": {"id": "m"}, "content": parts, "finish": "stop"})
     history.v2("ses_1", "shell", {"command": "make", "output": "done", "callID": "c9"})
     history.v2("ses_1", "compaction", {"reason": "auto", "summary": "We looked.", "recent": ""})
     (session,), problems = read(history.path)
     assert problems == []
-    roles = [message.role for message in session.messages]
-    assert roles == ["user", "assistant", "user", "assistant", "user", "assistant"]
+    assert [message.role for message in session.messages] == ["user", "assistant"] * 3
     answer = session.messages[1]
     assert answer.data["modelID"] == "m" and answer.parts[1]["tool"] == "bash"
-    assert answer.parts[1]["state"]["output"] == "a.rs" and answer.parts[1]["state"]["time"]["compacted"] == 2
-    assert json.loads(answer.parts[2]["state"]["error"])["error"]["message"] == "File not found"
-    assert answer.parts[2]["state"]["failure"] == "File not found"
-    assert answer.parts[3]["state"]["output"] == '{"content":"é"}', "what the model was sent"
+    states = [part["state"] for part in answer.parts[1:]]
+    assert states[0]["output"] == "a.rs" and states[0]["time"]["compacted"] == 2
+    assert json.loads(states[1]["error"])["error"]["message"] == states[1]["failure"] == "File not found"
+    assert states[2]["output"] == '{"content":"é"}', "what the model was sent"
     assert session.messages[5].data["summary"] is True
 
 
 def test_what_2_x_stores_otherwise(tmp_path: Path) -> None:
     """As its published source has it: skills, attachments in the row, running compactions, unfinished calls."""
-    history = History(tmp_path / "a.db", V1.replace("TABLE session ", "TABLE session_v2 ") + V2)
+    history = History(tmp_path / "a.db", V2_SCHEMAS["session_v2"])
     history.session(table="session_v2")
-    files = [{"mime": "text/plain", "name": "a.txt", "data": "w6k=", "source": {"type": "inline"}},
-             {"mime": "image/png", "name": "b.png", "data": "AAAA"}]  # fmt: skip
+    note = {"mime": "text/plain", "name": "a.txt", "data": "w6k=", "source": {"type": "inline"}}
+    files = [note, {"mime": "image/png", "name": "b.png", "data": "AAAA"}]
     history.v2("ses_1", "user", {"text": "Look", "files": files})
     history.v2("ses_1", "skill", {"text": "How to look"})
     history.v2("ses_1", "shell", {"command": "make", "output": {"output": "done", "truncated": False}})
     history.v2("ses_1", "compaction", {"status": "running", "reason": "auto"})
     history.v2("ses_1", "location-switched", {"location": {}})
-    call = {"type": "tool", "id": "c", "name": "shell", "state": {"status": "streaming", "input": '{"comm'}}
-    history.v2("ses_1", "assistant", v2_assistant(content=[call], error={"type": "aborted", "message": "x"}))
+    aborted = {"content": [v2_tool("shell", '{"comm', "streaming")], "error": {"type": "aborted", "message": "x"}}
+    history.v2("ses_1", "assistant", aborted)
     (session,), problems = read(history.path)
     assert problems == []
     sent = [(message["role"], message["content"]) for message in replay(session.messages)]
-    assert sent[0] == ("user", [
-        {"type": "text", "text": "Look"},
-        {"type": "text", "text": "\n\nAttached file: a.txt\n\né"},
-        {"type": "image_url", "image_url": {"url": ""}},
-    ])  # fmt: skip
+    texts = [{"type": "text", "text": text} for text in ("Look", "\n\nAttached file: a.txt\n\né")]
+    assert sent[0] == ("user", [*texts, {"type": "image_url", "image_url": {"url": ""}}])
     assert sent[1] == ("user", "How to look") and ("tool", "done") in sent
     assert sent[-1] == ("tool", "[Tool execution was interrupted]")
     assert session.messages[-1].parts[0]["state"]["status"] == "pending", "so that it counts as interrupted"
@@ -258,10 +217,8 @@ def test_a_session_in_two_tables_is_as_it_was_last_written(tmp_path: Path) -> No
 def test_a_session_in_both_generations_counts_once(tmp_path: Path) -> None:
     """2.x copies old rows over; a session that went on is whole in the new table only."""
     history = History(tmp_path / "a.db", V1 + V2)
-    history.session()
-    old = history.user("ses_1", "old")
-    history.v2("ses_1", "user", {"text": "old"}, id=old, time_created=history.connection.execute(
-        "SELECT time_created FROM message").fetchone()[0])  # fmt: skip
+    old = history.user(history.session(), "old", time_created=START)
+    history.v2("ses_1", "user", {"text": "old"}, id=old, time_created=START)
     (session,), _ = read(history.path)
     assert [message.data.get("agent") for message in session.messages] == ["build"]  # the older rows know more
     history.v2("ses_1", "user", {"text": "new"})
@@ -279,33 +236,22 @@ def test_a_session_in_both_generations_counts_once(tmp_path: Path) -> None:
         (b'{"type": "text", "text": "two"} {}', "not JSON"),
     ],
 )
-def test_a_bad_row_is_named_and_the_rest_comes_through(tmp_path: Path, data: bytes, message: str) -> None:
-    history = History(tmp_path / "a.db")
-    user = history.user(history.session(), "hello")
-    history.assistant("ses_1", user, data, text("fine"))
+def test_a_bad_row_is_named_and_the_rest_comes_through(history: History, data: bytes, message: str) -> None:
+    history.assistant("ses_1", history.user("ses_1", "hello"), data, text("fine"))
     history.user(history.session("ses_2"), "other")
-    found, problems = read(history.path)
-    assert [part["text"] for part in found[0].messages[1].parts] == ["fine"]
-    assert len(found) == 2
-    assert len(problems) == 1 and "part prt_" in problems[0] and message in problems[0]
+    found, (problem,) = read(history.path)
+    assert [part["text"] for part in found[0].messages[1].parts] == ["fine"] and len(found) == 2
+    assert "part prt_" in problem and message in problem
 
 
 @pytest.mark.parametrize(
     ("stored", "expected"),
     [('"a\\ud83d"', "a\ufffd"), ('"\\ud83d\\ude00"', "\U0001f600"), ('"a\\u0000b"', "a\0b"), ('"a\nb\x00"', "a\nb\0")],
 )
-def test_odd_characters(tmp_path: Path, stored: str, expected: str) -> None:
-    history = History(tmp_path / "a.db")
-    row = f' {{"type": "text", "text": {stored}}}\n'.encode()
-    history.message(history.session(), {"role": "user"}, [row])
+def test_odd_characters(history: History, stored: str, expected: str) -> None:
+    history.message("ses_1", {"role": "user"}, [f' {{"type": "text", "text": {stored}}}\n'.encode()])
     (session,), problems = read(history.path)
     assert session.messages[0].parts[0]["text"] == expected and problems == []
-
-
-def test_a_20_mb_output(tmp_path: Path) -> None:
-    history = History(tmp_path / "a.db")
-    history.message(history.session(), {"role": "user"}, [text("x" * 20_000_000)])
-    assert len(read(history.path)[0][0].messages[0].parts[0]["text"]) == 20_000_000
 
 
 def test_missing_locked_and_garbage_databases_are_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,29 +279,20 @@ def test_corrupt_pages_cost_the_sessions_on_them_only(tmp_path: Path) -> None:
         history.assistant(f"ses_{number}", user, text("y" * 3000))
     history.connection.close()
     content = bytearray(history.path.read_bytes())
-    pages = len(content) // 4096
-    victim = max(page for page in range(pages) if b"y" * 2000 in content[page * 4096 : (page + 1) * 4096])
-    content[victim * 4096 : victim * 4096 + 64] = b"\xff" * 64
+    start = content.rindex(b"y" * 2000) // 4096 * 4096  # of the page
+    content[start : start + 64] = b"\xff" * 64
     history.path.write_bytes(content)
     found, problems = read(history.path)
     assert 0 < len(found) < 6 and len(found) + len(problems) == 6
     assert all("session ses_" in problem for problem in problems)
 
 
-def test_an_unknown_schema_is_an_error_that_names_the_tables(tmp_path: Path) -> None:
-    connection = sqlite3.connect(tmp_path / "a.db")
-    connection.executescript("CREATE TABLE conversation (id); CREATE TABLE turn (id);")
-    with pytest.raises(Problem, match="conversation, turn"):
-        read(tmp_path / "a.db")
-
-
 def test_json_storage_with_a_broken_file(tmp_path: Path) -> None:
     shutil.copytree(SAMPLES / "opencode-1.1.65", tmp_path / "old")
     part = min((tmp_path / "old" / "storage" / "part").rglob("*.json"))
     part.write_text(part.read_text()[:40])
-    (session,), problems = read(tmp_path / "old")
-    assert len(session.messages) == 4
-    assert len(problems) == 1 and part.name in problems[0]
+    (session,), (problem,) = read(tmp_path / "old")
+    assert len(session.messages) == 4 and part.name in problem
 
 
 def test_parts_of_json_storage_keep_their_order_when_the_id_counter_wraps(tmp_path: Path) -> None:

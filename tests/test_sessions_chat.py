@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opencode_model import replay
 from opencode_rows import History, bash, edit, text, tool
-from specialists.sessions.chat import Turn, live_messages, replay, turns, unquoted
+from specialists.sessions.chat import Turn, live_messages, turns, unquoted
 from specialists.sessions.database import Session, read_sessions
 
 AGENTS = ("build", "build-*")
@@ -21,8 +22,12 @@ def only_session(history: History) -> Session:
     return session
 
 
-def turns_of(history: History, lost: Counter[str] | None = None) -> list[Turn]:
-    return turns(only_session(history), AGENTS, lost if lost is not None else Counter())
+def turns_of(history: History) -> list[Turn]:
+    return turns(only_session(history), AGENTS, Counter())
+
+
+def reasons_of(history: History) -> list[str | None]:
+    return [step.reason for turn in turns_of(history) for step in turn.steps]
 
 
 @pytest.fixture
@@ -32,78 +37,42 @@ def history(tmp_path: Path) -> History:
     return history
 
 
-# --- as the model saw it ---
-
-NOT_STORED = {
-    "0100": "plan-mode reminder",
-    "0101": "plan-mode reminder",
-    "0102": "build-mode reminder",
-    "0103": "build-mode reminder",
-    "0118": "compaction prompt",
-}
+NOT_STORED = {"0100", "0101", "0102", "0103", "0118"}  # reminders of plan and build mode, the prompt of a compaction
 
 
 def comparable(messages: list[dict[str, Any]]) -> str:
     plain = []
     for message in messages:
-        message = dict(message)
-        if calls := message.get("tool_calls"):
-            message["tool_calls"] = [
-                (call["id"], call["function"]["name"], json.loads(call["function"]["arguments"])) for call in calls
-            ]
-        plain.append(message)
+        calls = [(call["id"], call["function"]) for call in message.get("tool_calls", ())]
+        calls = [(id_, call["name"], json.loads(call["arguments"])) for id_, call in calls]
+        plain.append({**message, "tool_calls": calls})
     return json.dumps(plain, sort_keys=True)
 
 
 def test_replay_equals_the_requests_that_the_server_saw(shared_samples: Path) -> None:
-    """All requests but titles, and the five whose reminders and prompts opencode does not store."""
+    """All requests but titles, and those of which opencode does not store everything."""
     rebuilt = set()
     for session in read_sessions(shared_samples / "dev-1.18.33.db", []):
         messages, _reverted = live_messages(session)
-        for index, message in enumerate(messages):
-            if message.role == "assistant":
-                rebuilt.add(comparable(replay(messages[:index], message.data.get("modelID"))))
+        steps = [(index, message) for index, message in enumerate(messages) if message.role == "assistant"]
+        rebuilt |= {comparable(replay(messages[:index], step.data.get("modelID"))) for index, step in steps}
     captures = sorted(path for path in (shared_samples / "captures-dev").iterdir() if "-title" not in path.name)
-    missed = set()
-    for path in captures:
-        body = json.loads(path.read_text(encoding="utf-8"))["body"]
-        if comparable(body["messages"][1:]) not in rebuilt:
-            missed.add(path.name[:4])
-    assert missed == set(NOT_STORED)
-    assert len(captures) - len(missed) == 99
+    sent = {path.name[:4]: json.loads(path.read_text(encoding="utf-8"))["body"]["messages"][1:] for path in captures}
+    missed = {name for name, messages in sent.items() if comparable(messages) not in rebuilt}
+    assert missed == NOT_STORED and len(captures) - len(missed) == 99
 
 
 def test_replay_of_results_that_were_never_finished(history: History) -> None:
-    user = history.user("ses_1")
-    history.assistant(
-        "ses_1",
-        user,
-        tool("bash", {"command": "a"}, status="running"),
-        tool("bash", {"command": "b"}, status="pending"),
-        tool("bash", {"command": "c"}, "long gone", time={"compacted": 1}),
-        tool("bash", {"command": "d"}, status="error", error="boom", metadata={"interrupted": True, "output": "part"}),
-        tool("bash", {"command": "e"}, status="error", error="boom"),
-    )
+    interrupted, cleared = "[Tool execution was interrupted]", "[Old tool result content cleared]"
+    calls = {
+        interrupted: tool("bash", {}, status="running"),
+        cleared: tool("bash", {}, "long gone", time={"compacted": 1}),
+        "part": tool("bash", {}, status="error", error="x", metadata={"interrupted": True, "output": "part"}),
+        "boom": tool("bash", {}, status="error", error="boom"),
+    }
+    history.assistant("ses_1", history.user("ses_1"), *calls.values())
     results = [message["content"] for message in replay(only_session(history).messages) if message["role"] == "tool"]
-    interrupted = "[Tool execution was interrupted]"
-    assert results == [interrupted, interrupted, "[Old tool result content cleared]", "part", "boom"]
-
-
-def test_replay_starts_at_the_last_finished_compaction_and_its_tail(history: History) -> None:
-    history.user("ses_1", "one")
-    kept = history.user("ses_1", "two")
-    mark = history.message("ses_1", {"role": "user"}, [{"type": "compaction", "tail_start_id": kept}])
-    messages = only_session(history).messages
-    assert replay(messages)[0]["content"] == "one", "not finished yet"
-    history.assistant("ses_1", mark, text("Summary."), summary=True)
-    assert [m["content"] for m in replay(only_session(history).messages)] == [
-        "two",
-        "What did we do so far?",
-        "Summary.",
-    ]
-
-
-# --- what is the model's own work ---
+    assert results == list(calls)
 
 
 def test_paths_quotes_and_vocabulary_are_the_present_ones(history: History) -> None:
@@ -133,6 +102,8 @@ def test_quotes_of_opencode_run(stored: str, expected: str) -> None:
     assert unquoted(stored) == expected
 
 
+BAD_ARGUMENTS = "read was called with invalid arguments"
+PATCH = "*** Update File: a\n@@\n-x\n+y"
 REASONS: list[tuple[str, list[Any], dict[str, Any], str | None]] = [
     ("good", [text("hm"), edit("a.rs")], {}, None),
     ("old row without agent and finish time", [text("hm")], {"agent": None, "time": None}, None),
@@ -148,19 +119,9 @@ REASONS: list[tuple[str, list[Any], dict[str, Any], str | None]] = [
     ("unknown command", [bash("crago test", "not found", exit=127)], {}, "failed"),
     ("tests that fail are no failure", [bash("cargo test", "FAILED", exit=101)], {}, None),
     ("unknown tool", [tool("invalid", {"tool": "search", "error": "…"})], {}, "invalid call"),
-    (
-        "bad arguments",
-        [tool("read", {}, status="error", error="read was called with invalid arguments")],
-        {},
-        "invalid call",
-    ),
+    ("bad arguments", [tool("read", {}, status="error", error=BAD_ARGUMENTS)], {}, "invalid call"),
     ("retired tool", [tool("list", {"path": "."})], {}, "tool of another version"),
-    (
-        "a patch of unknown text",
-        [tool("apply_patch", {"patchText": "*** Update File: a\n@@\n-x\n+y"})],
-        {},
-        "no exact edit for apply_patch",
-    ),
+    ("a patch of unknown text", [tool("apply_patch", {"patchText": PATCH})], {}, "no exact edit for apply_patch"),
     ("a plugin's tool", [tool("db_query", {"sql": "select 1"})], {}, None),
 ]
 
@@ -168,8 +129,7 @@ REASONS: list[tuple[str, list[Any], dict[str, Any], str | None]] = [
 @pytest.mark.parametrize(("parts", "data", "reason"), [case[1:] for case in REASONS], ids=[case[0] for case in REASONS])
 def test_weights(history: History, parts: list[Any], data: dict[str, Any], reason: str | None) -> None:
     history.assistant("ses_1", history.user("ses_1"), *parts, **data)
-    (turn,) = turns_of(history)
-    assert [step.reason for step in turn.steps] == [reason]
+    assert reasons_of(history) == [reason]
 
 
 @pytest.mark.parametrize(
@@ -186,7 +146,7 @@ def test_steps_that_the_model_did_not_see_again(
 ) -> None:
     history.assistant("ses_1", history.user("ses_1"), *parts, **data)
     counter: Counter[str] = Counter()
-    (turn,) = turns_of(history, counter)
+    (turn,) = turns(only_session(history), AGENTS, counter)
     assert turn.steps == [] and counter == lost
 
 
@@ -198,8 +158,7 @@ def test_what_the_user_ran_himself_is_not_the_models(history: History) -> None:
     history.assistant("ses_1", task, tool("task", {"description": "d", "prompt": "p", "subagent_type": "x"}))
     user = history.user("ses_1", "Explain")
     history.assistant("ses_1", user, text("It is so."))
-    found = turns_of(history)
-    assert [step.reason for turn in found for step in turn.steps] == ["made by the user", "made by the user", None]
+    assert reasons_of(history) == ["made by the user", "made by the user", None]
 
 
 def test_reverted_rows_are_cut_and_counted(history: History) -> None:
@@ -208,7 +167,7 @@ def test_reverted_rows_are_cut_and_counted(history: History) -> None:
     history.assistant("ses_1", undone, text("gone"))
     history.connection.execute("UPDATE session SET revert = ?", [json.dumps({"messageID": undone})])
     lost: Counter[str] = Counter()
-    assert [turn.request for turn in turns_of(history, lost)] == ["keep"]
+    assert [turn.request for turn in turns(only_session(history), AGENTS, lost)] == ["keep"]
     assert lost["reverted"] == 1
 
 
@@ -232,17 +191,22 @@ def test_edits_that_were_thrown_away_later(history: History, command: str, undon
     user = history.user("ses_1")
     history.assistant("ses_1", user, edit("/home/kim/src/demo/src/a.rs"))
     history.assistant("ses_1", user, bash(command))
-    (turn,) = turns_of(history)
-    assert [step.reason for step in turn.steps] == ["undone later" if undone else None, None]
+    assert reasons_of(history) == ["undone later" if undone else None, None]
 
 
-def test_a_stash_that_comes_back_undoes_nothing(history: History) -> None:
+@pytest.mark.parametrize(
+    ("parts", "undone"),
+    [
+        ([edit("a.rs"), bash("git stash"), bash("cargo test"), bash("git stash pop")], []),
+        ([edit("a.rs"), bash("git stash"), bash("git stash pop"), bash("git checkout a.rs")], [0]),
+        ([edit("a.rs"), bash("git checkout a.rs"), edit("a.rs")], [0]),
+    ],
+)
+def test_what_is_undone_for_good(history: History, parts: list[dict], undone: list[int]) -> None:
     user = history.user("ses_1")
-    for part in (edit("a.rs"), bash("git stash"), bash("cargo test"), bash("git stash pop")):
+    for part in parts:
         history.assistant("ses_1", user, part)
-    assert [step.reason for step in turns_of(history)[0].steps] == [None] * 4
-    history.assistant("ses_1", user, bash("git checkout a.rs"))
-    assert turns_of(history)[0].steps[0].reason == "undone later"
+    assert [number for number, reason in enumerate(reasons_of(history)) if reason == "undone later"] == undone
 
 
 def test_plans_are_never_examples_whatever_agents_are_asked_for(history: History) -> None:
@@ -253,28 +217,14 @@ def test_plans_are_never_examples_whatever_agents_are_asked_for(history: History
     assert [step.reason for step in turn.steps] == ["other agent", None]
 
 
-def test_an_edit_after_the_throwing_away_counts(history: History) -> None:
-    user = history.user("ses_1")
-    for part in (edit("a.rs"), bash("git checkout a.rs"), edit("a.rs")):
-        history.assistant("ses_1", user, part)
-    assert [step.reason for step in turns_of(history)[0].steps] == ["undone later", None, None]
-
-
 def test_attachments_and_images(history: History) -> None:
-    parts = [
-        {"type": "text", "text": "Called the Read tool with the following input: {}", "synthetic": True},
-        {"type": "file", "mime": "text/plain", "filename": "n.txt", "url": "file:///n.txt"},
-        {"type": "file", "mime": "image/png", "filename": "p.png", "url": "data:…"},
-        {"type": "text", "text": "never sent", "ignored": True},
-        text('"Describe it please"'),
-    ]
-    history.message("ses_1", {"role": "user"}, parts)
+    read = {"type": "text", "text": "Called the Read tool with the following input: {}", "synthetic": True}
+    note = {"type": "file", "mime": "text/plain", "filename": "n.txt", "url": "file:///n.txt"}
+    image = {"type": "file", "mime": "image/png", "filename": "p.png", "url": "data:…"}
+    ignored = {"type": "text", "text": "never sent", "ignored": True}
+    history.message("ses_1", {"role": "user"}, [read, note, image, ignored, text('"Describe it please"')])
     (turn,) = turns_of(history)
-    assert turn.request.split("\n") == [
-        "Called the Read tool with the following input: {}",
-        "[Attached image/png: p.png]",
-        "Describe it please",
-    ]
+    assert turn.request.split("\n") == [read["text"], "[Attached image/png: p.png]", "Describe it please"]
 
 
 @pytest.mark.parametrize("name", ["opencode-1.1.65", "opencode-1.2.1.db", "opencode-1.14.34.db"])
