@@ -35,7 +35,7 @@ INTRODUCTIONS = {
 
 def reference() -> str:
     """The whole page."""
-    sections = {**config._Reader.SECTIONS, "training": tables.Training, "languages.NAME": tables.Language}
+    sections = {**config.SECTIONS, "training": tables.Training, "languages.NAME": tables.Language}
     return "\n".join([HEAD, *(_section(name, kind) for name, kind in sections.items())])
 
 

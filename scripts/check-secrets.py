@@ -1,11 +1,4 @@
-"""Look for secrets in everything that was built.
-
-    python scripts/check-secrets.py
-    python scripts/check-secrets.py ~/notes report.html
-
-Reads data/, adapters/ and reports/ and the paths given. Says file, line and kind, never the secret. Exit code 1 when
-one is found or something cannot be read. Each step scrubs its rows before it writes them; this looks whether that held.
-"""
+"""Look for secrets in everything that was built."""
 
 from __future__ import annotations
 
@@ -20,7 +13,11 @@ from specialists.config import Config, Problem
 @command
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
 def main(config: Config, as_json: bool, paths: tuple[Path, ...]) -> None:
-    """Look for secrets in everything that was built, and in PATHS."""
+    """Look for secrets in data/, adapters/ and reports/, and in PATHS: `python scripts/check-secrets.py ~/notes`.
+
+    Says file, line and kind, never the secret. Exit code 1 when one is found or something cannot be read. Each step
+    replaces secrets before it writes a row; this looks whether that held.
+    """
     from specialists.secrets import Rules
     from specialists.secrets.check import Check, built_files
 
@@ -37,18 +34,10 @@ def main(config: Config, as_json: bool, paths: tuple[Path, ...]) -> None:
         f"{len(files)} files, {check.size / 1e6:,.1f} MB: {len(check.secrets)} secrets, "
         f"{len(check.personal)} pieces of personal data, {len(unread)} files that cannot be read"
     )
-    summary = {
-        "files": len(files),
-        "bytes": check.size,
-        "secrets": [
-            {"file": str(place.path), "line": place.line, "kind": place.finding.kind} for place in check.secrets
-        ],
-        "personal": len(check.personal),
-        "unread": unread,
-    }
-    finish(summary, as_json)
-    if check.secrets or unread:
-        sys.exit(1)
+    secrets = [{"file": str(place.path), "line": place.line, "kind": place.finding.kind} for place in check.secrets]
+    counts = {"files": len(files), "bytes": check.size, "personal": len(check.personal)}
+    finish({**counts, "secrets": secrets, "unread": unread}, as_json)
+    sys.exit(bool(check.secrets or unread))
 
 
 if __name__ == "__main__":

@@ -56,6 +56,7 @@ def main(
     extractor = Extractor(config, languages, output or config.paths.data / "sessions")
     for session in progress(read_histories(paths, extractor.problems), "sessions"):
         extractor.add(session)
+    extractor.exclusion.note()
     summary = extractor.finish()
     say(_table(extractor.funnel, languages))
     finish(summary, as_json, extractor.problems)

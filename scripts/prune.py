@@ -1,25 +1,28 @@
-"""Remove old versions of all adapters: all but the newest `serving.keep`, and never one that is in use.
-
-    python scripts/prune.py
-
-The newest, the promoted and the previous version always stay.
-"""
+"""Remove old versions of all adapters."""
 
 from __future__ import annotations
 
+import click
 from specialists.adapters import adapter_folder, prune
 from specialists.cli import command, finish, say
 from specialists.config import Config
 
 
 @command
-def main(config: Config, as_json: bool) -> None:
-    """Remove all but the last versions of every adapter."""
+@click.option("--keep", default=5, show_default=True, type=click.IntRange(1), help="Newest versions that stay.")
+def main(config: Config, as_json: bool, keep: int) -> None:
+    """Remove all but the newest versions of every adapter, and never the one that is promoted or was before it.
+
+    \b
+        python scripts/prune.py --keep 2
+
+    Versions that are not served any more because `[owner] exclude` names their work are removed too.
+    """
     removed = {}
     for language in config.languages.values():
         folder = adapter_folder(config, language)
         with folder.lock():
-            removed[language.adapter] = prune(folder, config.serving.keep)
+            removed[language.adapter] = prune(folder, keep)
         say(f"{language.adapter}: {len(removed[language.adapter])} removed, {len(folder.versions())} kept")
     finish({"removed": removed}, as_json)
 

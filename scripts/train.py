@@ -132,7 +132,7 @@ def launch(config: Config, language: Language, rows_file: Path, building: Path) 
 
 
 def clusters(rows: list[Record]) -> dict[str, list[str]]:
-    """Ids of the rows by session or commit."""
+    """Ids of the rows by session or commit: what excluded work is looked up by."""
     ids: dict[str, list[str]] = {}
     for row in rows:
         ids.setdefault(cluster_of(row), []).append(row["id"])

@@ -152,13 +152,13 @@ def test_what_cannot_be_read_keeps_its_rows(configured: Path, repository: Path, 
     assert len(rows(configured)) == 1, "what is no longer named is gone"
 
 
-def test_unlearned_commit_stays_away(configured: Path, repository: Path) -> None:
+def test_an_excluded_commit_stays_away(configured: Path, repository: Path) -> None:
     run(configured, "--language", "python")
     sha = repositories.head(repository, "HEAD~1")
-    configured.with_suffix(".unlearned.json").write_text(json.dumps({"commits": [sha]}))
+    configured.write_text(configured.read_text().replace("[owner]", f'[owner]\nexclude = ["commit {sha[:9]}"]'))
     run(configured, "--language", "python")
     assert [row["source"]["commit"] == sha for row in rows(configured)] == [False, False]
-    assert summary(configured)["funnel"]["unlearned"] == 1
+    assert summary(configured)["funnel"]["excluded by the owner"] == 1
 
 
 def test_tools_of_the_installed_opencode_are_taken(configured: Path, repository: Path) -> None:

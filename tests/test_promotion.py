@@ -288,8 +288,7 @@ def test_pruning_keeps_the_last_ones_and_those_in_use(config: Config, folder: Ad
         if number in (1, 2):
             make_current(folder, folder.path / str(number))
     (folder.path / ".removing-0").mkdir()
-    config.path.write_text(config.path.read_text() + "\n[serving]\nkeep = 2\n")
-    done = CliRunner().invoke(importlib.import_module("prune").main, ["--config", str(config.path)])
+    done = CliRunner().invoke(importlib.import_module("prune").main, ["--config", str(config.path), "--keep", "2"])
     assert (done.exit_code, "build-rust: 4 removed, 4 kept" in done.output) == (0, True), done.output
     assert [version.name for version in folder.versions()] == ["1", "2", "7", "8"]
     assert not (folder.path / ".removing-0").exists()

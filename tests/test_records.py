@@ -75,9 +75,9 @@ def test_a_call_carries_its_arguments_as_exact_json() -> None:
     [
         (None, "no such file; the step before makes it"),
         (b'{"id": "x"}\n', r"rows\.jsonl:1: not a record: KeyError"),
-        (b"{\n", r"rows\.jsonl:1: not a record: JSONDecodeError"),
-        (b"[]\n", r"rows\.jsonl:1: not a record: TypeError"),
-        (b"\xff\n", "cannot be read"),
+        (b"{\n", r"rows\.jsonl:1: not a record: InvalidLineError: line contains invalid json"),
+        (b"[]\n", r"rows\.jsonl:1: not a record: InvalidLineError: line does not match"),
+        (b"\xff\n", r"rows\.jsonl:1: not a record: InvalidLineError: line is not valid utf-8"),
     ],
 )
 def test_what_is_no_record_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:

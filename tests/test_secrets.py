@@ -90,8 +90,8 @@ def test_any_text_can_be_looked_through(text: str) -> None:
     ("prefix", "body"),
     [(prefix, body) for _kind, prefix, body in secret_corpus.PREFIXED if prefix and "/" not in prefix][::5],
 )
-def test_a_vendors_prefix_stays(prefix: str, body) -> None:
-    secret = prefix + body(secret_corpus.Maker(9))
+def test_a_vendors_prefix_stays(prefix: str, body: str) -> None:
+    secret = prefix + secret_corpus.Maker(9).body(body)
     once, _findings = redact(f'key("{secret}")', Rules())
     assert once.startswith(f'key("{prefix}') and once != f'key("{secret}")' and len(once) == len(secret) + 7
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opencode_rows import V1, V2, History, bash, edit, text, tool
 from specialists.chat import Chat
-from specialists.config import Unlearned, load_config
+from specialists.config import load_config
 from specialists.records import read_records, write_records
 from specialists.secrets import Rules, clean, scrub
 from specialists.sessions.extraction import Extractor, Spool, read_histories
@@ -94,8 +94,8 @@ def test_what_the_owner_took_back_is_not_learned_from_again_nor_are_its_forks(
 ) -> None:
     work(history, history.session("ses_2"))
     work(history, history.session("ses_3"), "Something else")
-    Unlearned.file(config_file).write_text('{"sessions": ["ses_1"]}')
-    assert "4 unlearned" in extract(config_file).stderr
+    config_file.write_text(config_file.read_text().replace("[owner]", '[owner]\nexclude = ["ses_1"]'))
+    assert "4 excluded by the owner" in extract(config_file).stderr
     assert [record["source"]["session"] for record in records(config_file, "rust")] == ["ses_3"]
 
 

@@ -25,8 +25,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from specialists.config import Config, Language, Problem, fingerprint
-from specialists.records import iso, read_json, sha256_file, write_json
+from specialists.config import Config, Language, Problem, fingerprint, named_by
+from specialists.records import iso, names_of, read_json, sha256_file, source_of, write_json
 
 TRAINING_FORMAT = 1  # raise it when a change of the training code must retrain every adapter
 EVALUATION_FORMAT = 1  # raise it when a change of what is measured, or of the gate, must judge every adapter anew
@@ -34,25 +34,31 @@ MANIFEST = "manifest.json"
 EVALUATION = "evaluation.json"
 DECISIONS = "promotions.jsonl"
 ROLLBACK, FORCED = "rollback", "forced"  # what the owner himself decides, beside the gate's promote, hold and block
+RETIRED = "retired"  # trained on what `[owner] exclude` names by now
 EMPTY = hashlib.sha256(b"").hexdigest()  # of no rows at all
 _TAIL = 1 << 16  # bytes of each weight shard that count towards a base model's fingerprint
 
 
 @dataclass(frozen=True)
 class AdapterFolder:
-    """All versions of one adapter."""
+    """All versions of one adapter; those that were trained on excluded work are as good as not there."""
 
     path: Path
+    exclude: tuple[str, ...] = ()  # as in `[owner]`
 
     @property
     def latest(self) -> Path | None:
         """The newest trained version, or None."""
-        return self._linked("latest")
+        return self._linked("latest") or next(reversed(self.versions()), None)
 
     @property
     def current(self) -> Path | None:
-        """The promoted version, or None."""
-        return self._linked("current")
+        """The promoted version, or None; for one that is retired the newest older one that was promoted, if any."""
+        if (linked := self._linked("current")) or not self.retired("current"):
+            return linked
+        verdicts = {decision.get("version"): decision.get("verdict") for decision in decisions(self)}
+        older = [version for version in self.versions() if version < (self.path / "current").resolve()]
+        return next((v for v in reversed(older) if verdicts.get(v.name) in ("promote", FORCED)), None)
 
     @property
     def previous(self) -> Path | None:
@@ -65,8 +71,29 @@ class AdapterFolder:
 
     def versions(self) -> list[Path]:
         """Finished versions, oldest first."""
-        folders = (manifest.parent for manifest in self.path.glob(f"[!.]*/{MANIFEST}"))
-        return sorted(folder for folder in folders if not folder.is_symlink())
+        return [folder for folder in self.folders() if not self.trained_on(folder)]
+
+    def folders(self) -> list[Path]:
+        """Finished versions, oldest first, retired ones among them."""
+        folders = (manifest.parent.resolve() for manifest in self.path.glob(f"[!.]*/{MANIFEST}"))
+        return sorted(set(folders))
+
+    def trained_on(self, version: Path) -> list[str]:
+        """The excluded sessions, commits and repositories that a version was trained on."""
+        clusters = manifest_of(version).get("clusters", ()) if self.exclude else ()
+        names = {name for cluster in clusters for name in names_of(source_of(cluster))}
+        return sorted(name for name in names if named_by(self.exclude, name))
+
+    def retired(self, *links: str) -> list[str]:
+        """Those of the links that point to a version which is no longer to be used."""
+        return [link for link in links if self.trained_on(self.path / link)]
+
+    def retire(self) -> None:
+        """Have no link point to a version that was trained on excluded work."""
+        for link in self.retired("latest", "current", "previous"):
+            self.point(link, getattr(self, link))
+        if self.previous == self.current:
+            self.point("previous", None)
 
     def version(self, name: str) -> Path:
         """The version of that name; raises Problem when there is none."""
@@ -74,6 +101,8 @@ class AdapterFolder:
         if not (path / MANIFEST).is_file():
             known = ", ".join(version.name for version in self.versions()) or "none"
             raise Problem(f"{path}: no such version; there are {known}")
+        if excluded := self.trained_on(path):
+            raise Problem(f"{path}: trained on {', '.join(excluded)}, which owner.exclude names")
         return path.resolve()
 
     def made_from(self, inputs: dict[str, Any]) -> Path | None:
@@ -121,12 +150,12 @@ class AdapterFolder:
 
     def _linked(self, link: str) -> Path | None:
         target = self.path / link
-        return target.resolve() if (target / MANIFEST).is_file() else None
+        return target.resolve() if (target / MANIFEST).is_file() and not self.trained_on(target) else None
 
 
 def adapter_folder(config: Config, language: Language) -> AdapterFolder:
     """The folder of a language's adapter."""
-    return AdapterFolder(config.paths.adapters / language.adapter)
+    return AdapterFolder(config.paths.adapters / language.adapter, config.owner.exclude)
 
 
 def promoted_versions(config: Config) -> dict[str, str]:
@@ -165,6 +194,13 @@ def too_few(config: Config, language: Language) -> str | None:
     return (
         f"not trained: {count} examples are fewer than {key} = {language.min_examples}; lower it to train all the same"
     )
+
+
+def retired(config: Config, language: Language) -> list[str]:
+    """Which versions are never served because they were trained on excluded work; a line each."""
+    folder = adapter_folder(config, language)
+    unused = [(version.name, ", ".join(work)) for version in folder.folders() if (work := folder.trained_on(version))]
+    return [f"not served: {name} was trained on {work}, which owner.exclude names" for name, work in unused]
 
 
 def training_fingerprint(config: Config, language: Language) -> str:
@@ -227,8 +263,10 @@ def is_evaluated(config: Config, language: Language) -> bool:
 
 
 def is_decided(config: Config, language: Language) -> bool:
-    """Whether the verdict on the newest version, if there is one, was acted on."""
+    """Whether the verdict on the newest version, if there is one, was acted on, and no link is to be retired."""
     folder = adapter_folder(config, language)
+    if folder.retired("latest", "current", "previous"):
+        return False
     if (latest := folder.latest) is None:
         return True
     decision = last_decision(folder)
@@ -298,15 +336,14 @@ def swap_back(folder: AdapterFolder) -> None:
 
 
 def prune(folder: AdapterFolder, keep: int) -> list[str]:
-    """Remove all but the newest `keep` versions and those that a link points to; returns the names of the removed.
+    """Remove all but the newest `keep` usable versions and those that a link points to; returns the removed names.
 
     A version is renamed before it is deleted, so that a kill leaves no half of one.
     """
     for half in folder.path.glob(".removing-*"):
         shutil.rmtree(half)
-    versions = folder.versions()
-    linked = {link.name for link in (folder.latest, folder.current, folder.previous) if link}
-    removed = [version for version in versions[: max(0, len(versions) - keep)] if version.name not in linked]
+    kept = {*folder.versions()[-keep:], folder.latest, folder.current, folder.previous}
+    removed = [version for version in folder.folders() if version not in kept]
     for version in removed:
         hidden = version.with_name(f".removing-{version.name}")
         os.rename(version, hidden)

@@ -18,24 +18,13 @@ import re
 import subprocess
 import tomllib
 import typing
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from specialists.tables import (
-    SERVED_BASE,
-    Assembly,
-    Base,
-    Endpoint,
-    Evaluation,
-    Language,
-    Opencode,
-    Owner,
-    Paths,
-    Secrets,
-    Serving,
-    Training,
-)
+from specialists import tables
+from specialists.tables import SERVED_BASE, Assembly, Base, Evaluation, Language, Serving, Training
 
 PARTIAL = 3  # a step's exit code: finished, but something was named and skipped
 ROOT_CONFIG = Path(__file__).resolve().parents[2] / "specialists.toml"
@@ -67,52 +56,19 @@ class ConfigError(Problem):
 
 
 @dataclass(frozen=True)
-class Unlearned:
-    """What `doit unlearn` was told never to learn from again; kept beside the configuration, because data/ may go."""
-
-    sessions: tuple[str, ...] = ()
-    commits: tuple[str, ...] = ()
-    repositories: tuple[str, ...] = ()  # folder names
-
-    def covers(self, source: dict[str, Any]) -> bool:
-        """Whether a record with this `source` is to be unlearned."""
-        return (
-            source.get("session") in self.sessions
-            or source.get("repository") in self.repositories
-            or source.get("commit") in self.commits
-        )
-
-    @staticmethod
-    def file(config_path: Path) -> Path:
-        """Where it stands."""
-        return config_path.with_suffix(".unlearned.json")
-
-    @classmethod
-    def load(cls, config_path: Path) -> Unlearned:
-        """Raises Problem for a file that cannot be read: what was to be unlearned must not come back by accident."""
-        path = cls.file(config_path)
-        try:
-            known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-            return cls(**{name: tuple(map(str, values)) for name, values in known.items()})
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise Problem(f"{path}: cannot be read ({error}); restore it or correct it") from None
-
-
-@dataclass(frozen=True)
 class Config:
     path: Path
-    paths: Paths
-    owner: Owner
+    paths: tables.Paths
+    owner: tables.Owner
     base: Base
-    opencode: Opencode
-    secrets: Secrets
+    opencode: tables.Opencode
+    secrets: tables.Secrets
     assembly: Assembly
-    endpoint: Endpoint
+    endpoint: tables.Endpoint
     evaluation: Evaluation
     serving: Serving
     languages: dict[str, Language]
     findings: tuple[Finding, ...] = ()  # what is wrong without stopping everything
-    unlearned: Unlearned = Unlearned()
 
     def language(self, name: str) -> Language:
         """The language of that name; raises Problem when there is none, or when its table has a mistake."""
@@ -125,7 +81,8 @@ class Config:
     def repositories(self, name: str) -> list[Path]:
         """Existing repositories of a language, patterns expanded, each once, in the order of the configuration."""
         found = (path for pattern in self.languages[name].repositories for path in expand_repositories(pattern))
-        return [path for path in dict.fromkeys(found) if path.name not in self.unlearned.repositories]
+        excluded = self.owner.exclude
+        return [path for path in dict.fromkeys(found) if not named_by(excluded, f"repository {path.name}")]
 
     def missing_repositories(self, name: str) -> list[str]:
         """What is said of repositories of a language that are not there, as `doit doctor` does."""
@@ -133,7 +90,7 @@ class Config:
         return [f"{self.path}: {finding}" for finding in self.findings if finding.key == where]
 
     def rows(self, folder: str, language: str) -> Path:
-        """Where the rows of a language lie: sessions, commits, synthetic, replay; train, heldout."""
+        """Where the rows of a language lie: sessions, commits, synthetic; train, heldout."""
         return self.paths.data / folder / f"{language}.jsonl"
 
     @property
@@ -144,6 +101,11 @@ class Config:
     def databases(self) -> list[Path]:
         """opencode databases to read, whether they exist or not."""
         return list(self.opencode.databases) or [default_database()]
+
+
+def named_by(entries: Iterable[str], name: str) -> bool:
+    """Whether an entry of `[owner] exclude` means that work: a repository by all of its name, others by a start."""
+    return any(name == entry or (name.startswith(entry) and not entry.startswith("repository ")) for entry in entries)
 
 
 def owner_emails(config: Config) -> tuple[str, ...]:
@@ -199,30 +161,23 @@ def load_config(named: str | os.PathLike | None = None) -> Config:
     return _Reader(path, document).config()
 
 
+SECTIONS: dict[str, Any] = {
+    name: kind for name, kind in typing.get_type_hints(Config).items() if dataclasses.is_dataclass(kind)
+}
+
+
 class _Reader:
     """One reading of one TOML document; collects findings instead of stopping at the first."""
-
-    SECTIONS: typing.ClassVar = {
-        "paths": Paths,
-        "owner": Owner,
-        "base": Base,
-        "opencode": Opencode,
-        "secrets": Secrets,
-        "assembly": Assembly,
-        "endpoint": Endpoint,
-        "evaluation": Evaluation,
-        "serving": Serving,
-    }
 
     def __init__(self, path: Path, document: dict[str, Any]):
         self.path, self.document = path, document
         self.findings: list[Finding] = []
 
     def config(self) -> Config:
-        known = [*self.SECTIONS, "training", "languages"]
+        known = [*SECTIONS, "training", "languages"]
         for name in self.document.keys() - set(known):
             self._complain(name, f"unknown table{_suggest(name, known)}")
-        sections = {name: self._table(name, kind, self.document.get(name, {})) for name, kind in self.SECTIONS.items()}
+        sections = {name: self._table(name, kind, self.document.get(name, {})) for name, kind in SECTIONS.items()}
         if sections["base"].model.startswith((".", "~")):
             model = str(_resolve(Path(sections["base"].model), self.path.parent))
             sections["base"] = dataclasses.replace(sections["base"], model=model)
@@ -235,8 +190,7 @@ class _Reader:
         broken = {finding.language for finding in self.findings if finding.fatal}
         languages = {name: language for name, language in languages.items() if name not in broken}
         config = Config(path=self.path, **sections, languages=languages, findings=tuple(self.findings))
-        findings = (*config.findings, *_missing(config))
-        return dataclasses.replace(config, findings=findings, unlearned=Unlearned.load(self.path))
+        return dataclasses.replace(config, findings=(*self.findings, *_missing(config)))
 
     def _languages(self) -> dict[str, Language]:
         tables = self.document.get("languages", {})
@@ -255,13 +209,8 @@ class _Reader:
         languages = {}
         for name, table in tables.items():
             language = self._table(f"languages.{name}", Language, table, name)
-            mine = self._table(
-                f"training.{name}",
-                Training,
-                {**general, **overrides.get(name, {})},
-                name,
-                report=overrides.get(name, {}),
-            )
+            over = overrides.get(name, {})
+            mine = self._table(f"training.{name}", Training, {**general, **over}, name, report=over)
             repositories = tuple(_beside(pattern, self.path.parent) for pattern in language.repositories)
             languages[name] = dataclasses.replace(
                 language, name=name, title=language.title or name, repositories=repositories, training=mine
@@ -371,6 +320,9 @@ def _convert(value: Any, kind: Any, metadata: Any, folder: Path) -> Any:
         if not isinstance(value, list):
             raise ValueError(f"expected a list, got {value!r}")
         items = tuple(_convert(item, args[0], metadata, folder) for item in value)
+        form, shown = metadata.get("form", (None, ""))
+        if wrong := [repr(item) for item in items if form and not re.fullmatch(form, item)]:
+            raise ValueError(f"expected {shown}, got {', '.join(wrong)}")
         for pattern in items if metadata.get("regex") else ():
             try:
                 re.compile(pattern)
@@ -387,9 +339,9 @@ def _convert(value: Any, kind: Any, metadata: Any, folder: Path) -> Any:
         value = float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ValueError(f"expected {_NAMES[kind]}, got {value!r}")
-    if metadata["choices"] and value not in metadata["choices"]:
+    if value not in metadata.get("choices", [value]):
         raise ValueError(f"expected one of {', '.join(map(str, metadata['choices']))}, got {value!r}")
-    if metadata["least"] is not None and value < metadata["least"]:
+    if "least" in metadata and value < metadata["least"]:
         raise ValueError(f"expected at least {metadata['least']}, got {value!r}")
     return value
 

@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -25,9 +26,8 @@ from specialists.config import Problem
 
 Record = dict[str, Any]
 
-SOURCES = {"session": "sessions", "commit": "commits", "synthetic": "synthetic", "replay": "replay"}
-"""A row's `source.kind`, and the folder under data/ that such rows are written to; where two say the same the first
-stays."""
+SOURCES = {"session": "sessions", "commit": "commits", "synthetic": "synthetic"}
+"""A row's `source.kind`, and the folder under data/ of such rows; of two that say the same the first one stays."""
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -35,27 +35,22 @@ _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 def canonical(value: Any) -> str:
     """JSON without white space and without lone surrogates, which no UTF-8 file can hold."""
-    text = _COMPACT(value)
+    return _storable(_COMPACT(value))
+
+
+def _storable(text: str) -> str:
     return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
-
-
-def _utf8(text: str) -> bytes:
-    """A text as bytes, U+FFFD for lone surrogates; looking for them where there are none would cost more than this."""
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        return _SURROGATES.sub("\ufffd", text).encode()
 
 
 def line_of(record: Record) -> bytes:
     """A record as the line that a file of records holds."""
-    return _utf8(_COMPACT(record) + "\n")
+    return f"{canonical(record)}\n".encode()
 
 
 def record_id(language: str, messages: list[dict], tools: list[dict]) -> str:
     """16 hex digits over what the model sees; where it came from does not count."""
     plain = json.dumps([language, messages, tools], ensure_ascii=False, sort_keys=True)
-    return hashlib.sha256(_utf8(plain)).hexdigest()[:16]
+    return hashlib.sha256(_storable(plain).encode()).hexdigest()[:16]
 
 
 def iso(seconds: float) -> str:
@@ -65,13 +60,8 @@ def iso(seconds: float) -> str:
 
 def make_record(language: str, messages: list[dict], tools: list[dict], source: dict[str, Any]) -> Record:
     """A finished record with its id; `source` needs `kind` and `time` (ISO 8601, UTC)."""
-    return {
-        "id": record_id(language, messages, tools),
-        "language": language,
-        "messages": messages,
-        "tools": tools,
-        "source": source,
-    }
+    content = {"language": language, "messages": messages, "tools": tools}
+    return {"id": record_id(language, messages, tools), **content, "source": source}
 
 
 def tool_call(number: int, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -94,33 +84,56 @@ def cluster_of(record: Record) -> str:
 
 
 def source_of(cluster: str) -> dict[str, str]:
-    """The `source` that a cluster may have been named after: a session, or a repository and a commit."""
-    repository, _at, commit = cluster.rpartition("@")
-    return {"session": cluster, "repository": repository, "commit": commit}
+    """The `source` that a cluster is named after: a session, or a repository and a commit."""
+    repository, at, commit = cluster.rpartition("@")
+    return {"repository": repository, "commit": commit} if at else {"session": cluster}
+
+
+def names_of(source: dict[str, Any]) -> list[str]:
+    """What a row's `source` names, as `[owner] exclude` does."""
+    found = [source.get("session") or ""]
+    found += [f"{kind} {source[kind]}" for kind in ("commit", "repository") if source.get(kind)]
+    return [name for name in found if name]
+
+
+def located_records(path: Path) -> Iterator[tuple[int, Record]]:
+    """The records of a file, in order, with the byte where each begins.
+
+    Raises Problem naming file and line for what is no record.
+    """
+    import jsonlines
+
+    try:
+        with path.open("rb") as file, jsonlines.Reader(file, loads=json.loads) as reader:
+            for number in count(1):
+                offset = file.tell()
+                try:
+                    record = cast(Record, reader.read(type=dict))
+                    record["id"], record["language"], record["messages"], record["source"]["kind"]
+                    record["source"]["time"]
+                except EOFError:
+                    return
+                except (jsonlines.InvalidLineError, KeyError, TypeError) as error:
+                    raise Problem(f"{path}:{number}: not a record: {type(error).__name__}: {error}") from None
+                yield offset, record
+    except FileNotFoundError:
+        raise Problem(f"{path}: no such file; the step before makes it") from None
+    except OSError as error:
+        raise Problem(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def read_records(path: Path) -> Iterator[Record]:
-    """The records of a file, in order. Raises Problem naming file and line for one that is none."""
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    record = json.loads(line)
-                    record["id"], record["messages"], record["source"]["kind"], record["source"]["time"]
-                except (ValueError, KeyError, TypeError) as error:
-                    raise Problem(f"{path}:{number}: not a record: {type(error).__name__}: {error}") from None
-                yield record
-    except FileNotFoundError:
-        raise Problem(f"{path}: no such file; the step before makes it") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise Problem(f"{path}: cannot be read: {error}") from None
+    """The records of a file, in order. Raises Problem as located_records does."""
+    return (record for _offset, record in located_records(path))
 
 
 def write_records(path: Path, records: Iterable[Record]) -> bool:
     """Write records sorted by time and id, each id once. Returns whether the file changed."""
+    import jsonlines
+
     unique = {record["id"]: record for record in records}
     ordered = sorted(unique.values(), key=lambda record: (record["source"]["time"], record["id"]))
-    return write_if_changed(path, "".join(canonical(record) + "\n" for record in ordered))
+    return replace_file(path, lambda file: jsonlines.Writer(file, dumps=canonical).write_all(ordered))
 
 
 def write_json(path: Path, value: Any) -> bool:
@@ -137,12 +150,8 @@ def read_json(path: Path) -> Any | None:
 
 
 def write_if_changed(path: Path, text: str) -> bool:
-    """Write a whole file or nothing, as replace_file does, and nothing at all where it holds this text already."""
-    content = text.encode("utf-8")
-    with written(path):
-        if path.is_file() and path.read_bytes() == content:
-            return False
-    return replace_file(path, lambda file: file.write(content))
+    """Write a text as replace_file does."""
+    return replace_file(path, lambda file: file.write(text.encode()))
 
 
 def replace_file(path: Path, write: Callable[[BinaryIO], Any], mode: int = 0o644) -> bool:
@@ -152,7 +161,7 @@ def replace_file(path: Path, write: Callable[[BinaryIO], Any], mode: int = 0o644
     """
     with written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             try:
                 write(cast(BinaryIO, file))
                 file.flush()

@@ -11,12 +11,13 @@ SERVED_BASE = "base"  # the base model's name in requests
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's --max-lora-rank takes (vLLM 0.32)
 
 
-def key(default: Any, help: str, *, choices: tuple = (), least: float | None = None, regex: bool = False) -> Any:
-    """A configuration key: its default, one sentence for the reference, and the values it may take."""
-    metadata = {"help": help, "choices": choices, "least": least, "regex": regex}
-    if isinstance(default, type) or default is dataclasses.MISSING:
-        return field(metadata=metadata)
-    return field(default=default, metadata=metadata)
+def key(default: Any, help: str, **limits: Any) -> Any:
+    """A configuration key: its default, one sentence for the reference, and the values it may take.
+
+    Limits: `choices`, `least`, `regex` (items are regular expressions), `form` (one that items match, and in words).
+    """
+    metadata = {"help": help, **limits}
+    return field(metadata=metadata) if default is REQUIRED else field(default=default, metadata=metadata)
 
 
 REQUIRED = dataclasses.MISSING
@@ -32,6 +33,14 @@ class Paths:
 @dataclass(frozen=True)
 class Owner:
     emails: tuple[str, ...] = key((), "Author e-mails whose commits are mined; empty: `git config user.email`.")
+    exclude: tuple[str, ...] = key(
+        (),
+        'Work never to learn from: "ses_…", "commit 1a2b3c4…", "repository NAME"; ids may be cut short.',
+        form=(
+            r"ses_\w+|commit [0-9a-f]{7,64}|repository (?!\.{1,2}$)[^/\s](?:[^/]*[^/\s])?",
+            '"ses_…", "commit …" (7 hexadecimal digits at least) or "repository NAME"',
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -64,13 +73,9 @@ class Secrets:
 
 @dataclass(frozen=True)
 class Assembly:
-    heldout: float = key(0.125, "Share of clusters (sessions, commits), the newest, kept for evaluation.", least=0)
-    heldout_clusters: int = key(20, "Held-out clusters at least, where half of all allow it.", least=0)
-    synthetic: float = key(0.5, "Synthetic examples at most, as a share of the training rows.", least=0)
-    replay: float = key(0.0, "Answers of the base model to general prompts, as a share of the training rows.", least=0)
-    cluster: float = key(0.1, "Rows of one session or commit at most, as a share of max_examples.", least=0)
-    repository: float = key(0.5, "Rows of one repository at most, as a share of max_examples.", least=0)
-    similarity: float = key(0.7, "Jaccard index of five-token shingles from which on two rows are alike.", least=0.5)
+    heldout_clusters: int = key(
+        20, "Sessions and commits held out at least, where half of all allow it; else the newest eighth.", least=0
+    )
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,6 @@ class Serving:
         ("systemctl", "--user", "start", "specialists-serve.service"),
         "The command that starts it again, and does not wait for its end.",
     )
-    keep: int = key(5, "Versions of an adapter that `doit prune` keeps at least.", least=1)
     api_key_file: Path | None = key(None, "File with the API key, readable by you alone; $VLLM_API_KEY goes before it.")
     output_tokens: int = key(4096, "Tokens per answer that opencode asks for at most.", least=1)
     extra: tuple[str, ...] = key((), 'More vLLM arguments, e.g. ["--tensor-parallel-size", "2"].')

@@ -19,6 +19,7 @@ from specialists.commits.filter import Candidate, CommitFilter, is_test, smaller
 from specialists.commits.git import Change, GitSource, open_repository
 from specialists.commits.message import LeftOut, coauthors
 from specialists.config import Config, Language, Problem, fingerprint
+from specialists.exclusion import Exclusion
 from specialists.records import Record, canonical, iso, make_record
 from specialists.secrets import Rules, redact, scrub
 from specialists.tools import known_tools
@@ -27,7 +28,7 @@ SURE = 0.75  # of the limit: an estimate below needs no exact count
 LEAST_LINE = 4  # characters of a line that counts as surviving; shorter ones stand everywhere
 
 INEXACT, TOO_LONG, SECRET = "not reproduced exactly", "too long", "secret in target"
-UNLEARNED, DUPLICATE, UNCHOSEN = "unlearned", "same change as another commit", "not among the best"
+EXCLUDED, DUPLICATE, UNCHOSEN = "excluded by the owner", "same change as another commit", "not among the best"
 
 Reword = Callable[[Record], tuple[str, str] | None]
 
@@ -71,6 +72,7 @@ class Miner:
         self.counter = token_counter(config.base.model, config.base.revision)
         self.estimate = Estimate()
         self.secrets = Rules.of(config)
+        self.exclusion = Exclusion(config)
         self.tools = known_tools(config)
         self.result = Mined()
         self.examples: list[Example] = []
@@ -112,8 +114,9 @@ class Miner:
 
     def _is_new(self, candidate: Candidate, lost: Counter[str]) -> bool:
         sha = candidate.commit.sha
-        if sha in self.config.unlearned.commits or sha in self._seen:
-            lost[DUPLICATE if sha in self._seen else UNLEARNED] += 1
+        excluded = self.exclusion.covers({"commit": sha})
+        if excluded or sha in self._seen:
+            lost[EXCLUDED if excluded else DUPLICATE] += 1
             return False
         self._seen.add(sha)
         return True
@@ -156,6 +159,7 @@ class Miner:
 
     def finish(self, most: int, reword: Reword | None = None, progress: Callable = lambda items, *_: items) -> Mined:
         """Choose the best `most` examples and load them; `reword(record)` may give another request and its style."""
+        self.exclusion.note()
         result = self.result
         unique = {
             example.patch: example for example in sorted(self.examples, key=_age, reverse=True)

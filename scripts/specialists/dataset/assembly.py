@@ -4,7 +4,7 @@ Rows stay on disk: what is kept of each in memory is a few hundred bytes, so tha
 memory; the text of a row is read again when it is compared or written. The order of the steps:
 
     exact duplicates go -> a commit that a session already shows goes -> clusters are split by time
-    -> near neighbours of held-out rows leave training -> near duplicates go -> shares, caps and `wanted`
+    -> near neighbours of held-out rows leave training -> near duplicates go -> shares, caps and max_examples
 
 Nothing depends on the order of the inputs. Which cluster was ever held out or trained on stands in the ledger beside
 the held-out rows, so that no example moves from one to the other as new work comes in.
@@ -16,20 +16,23 @@ import json
 import math
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from specialists.agent import NEW_CODE, without_line_numbers
-from specialists.config import Assembly, Problem, Unlearned
+from specialists.config import Assembly, Problem
 from specialists.dataset.duplicates import Neighbours
-from specialists.records import SOURCES, Record, cluster_of, is_target
+from specialists.exclusion import Exclusion
+from specialists.records import SOURCES, Record, cluster_of, is_target, located_records
 
 KINDS = tuple(SOURCES)
-# what the owner did: it alone is held out, counted against `wanted`, and capped
-WORK = tuple(kind for kind in SOURCES if kind not in ("synthetic", "replay"))
+WORK = tuple(kind for kind in KINDS if kind != "synthetic")  # the owner's own: it alone is held out and capped
+HELDOUT = 1 / 8  # share of all clusters, the newest, that is held out
+SYNTHETIC = 0.5  # of the training rows at most
+CLUSTER, REPOSITORY = 0.1, 0.5  # shares of max_examples that one session or commit, one repository may take
 SAME_CHANGE = 0.8  # share of a commit's added lines that one session wrote, from which on they are the same change
 _LINE = 12  # shorter lines ("}", "else:", "return") say nothing about where they come from
 
@@ -61,6 +64,7 @@ class Row:
 
 
 Lost = list[tuple[Row, str]]  # rows that were left out, and why
+Ledger = dict[str, list[str]]  # {"heldout": clusters, "train": clusters}, all that ever were
 
 
 @dataclass
@@ -69,7 +73,7 @@ class Dataset:
 
     train: list[Row]
     heldout: list[Row]
-    ledger: dict[str, list[str]]  # {"heldout": clusters, "train": clusters}, all that ever were
+    ledger: Ledger
     lost: Lost
 
     @property
@@ -78,34 +82,22 @@ class Dataset:
         return Counter(reason for _row, reason in self.lost)
 
 
-def read_rows(path: Path, language: str, unlearned: Unlearned | None = None) -> list[Row]:
-    """The rows of a file of records, those that the owner took back aside.
-
-    Raises Problem naming file and line for what is no record of this language.
-    """
-    rows, offset = [], 0
-    try:
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    record = json.loads(line)
-                    if record["language"] != language:
-                        raise Problem(f"{path}:{number}: a row of {record['language']!r} among those of {language!r}")
-                    if not (unlearned and unlearned.covers(record["source"])):
-                        rows.append(_row(record, path, offset))
-                except (ValueError, KeyError, TypeError) as error:
-                    raise Problem(f"{path}:{number}: not a record: {type(error).__name__}: {error}") from None
-                offset += len(line)
-    except OSError as error:
-        raise Problem(f"{path}: {error.strerror}; the step before makes it") from None
+def read_rows(path: Path, language: str, exclusion: Exclusion | None = None) -> list[Row]:
+    """The rows of a file of records, excluded ones aside. Raises Problem for what is no record of this language."""
+    rows = []
+    for offset, record in located_records(path):
+        if record["language"] != language:
+            raise Problem(f"{path}: row {record['id']}: of {record['language']!r} among those of {language!r}")
+        if record["source"]["kind"] not in KINDS:
+            raise Problem(f"{path}: row {record['id']}: source.kind is {record['source']['kind']!r}")
+        if not (exclusion and exclusion.covers(record["source"])):
+            rows.append(_row(record, path, offset))
     return rows
 
 
 def _row(record: Record, file: Path, offset: int) -> Row:
     source = record["source"]
-    if source["kind"] not in KINDS:
-        raise Problem(f"{file}: row {record['id']}: source.kind is {source['kind']!r}, not one of {', '.join(KINDS)}")
-    prompt, target = texts(record)
+    asked_and_said = "\0".join(texts(record)).encode("utf-8", "replace")
     return Row(
         id=record["id"],
         kind=source["kind"],
@@ -113,7 +105,7 @@ def _row(record: Record, file: Path, offset: int) -> Row:
         cluster=cluster_of(record),
         repository=source.get("repository") or "",
         score=score(source),
-        content=blake2b(f"{prompt}\0{target}".encode("utf-8", "replace"), digest_size=16).digest(),
+        content=blake2b(asked_and_said, digest_size=16).digest(),
         added=added_lines(record),
         file=file,
         offset=offset,
@@ -152,7 +144,7 @@ def _lines(text: Any) -> set[int]:
 
 
 def score(source: dict[str, Any]) -> float:
-    """How much a row is worth when there are more than wanted.
+    """How much a row is worth when there are more than max_examples.
 
     1 for work in a session (the form in which the specialist will work), for a commit the share of its added lines
     that are still there; 0.25 more when tests changed with it. How new it is decides between equals.
@@ -161,141 +153,124 @@ def score(source: dict[str, Any]) -> float:
     return worth + (0.25 if source.get("tests") else 0.0)
 
 
-def assemble(rows: Iterable[Row], ledger: dict[str, list[str]], wanted: tuple[int, int], settings: Assembly) -> Dataset:
-    """Rows of all sources -> training and held-out rows; `ledger` is the one of the run before, or empty."""
+def assemble(rows: Iterable[Row], ledger: Ledger, bounds: tuple[int, int], settings: Assembly) -> Dataset:
+    """Rows of all sources -> training and held-out rows.
+
+    `ledger` is the one of the run before, or empty; `bounds` are min_examples and max_examples.
+    """
     lost: Lost = []
+    least, most = bounds
     rows = _without_same_change(_without_duplicates(rows, lost), lost)
-    real = [row for row in rows if row.kind in WORK]
-    ledger = split(real, ledger, settings)
+    ledger = split([row for row in rows if row.kind in WORK], ledger, settings)
     held = set(ledger["heldout"])
-    heldout = _capped([row for row in real if row.cluster in held], wanted, settings, lost, "held-out rows ")
-    held_rows = [row for row in real if row.cluster in held]
     # the commit that synthetic rows were made at is the repository's newest: it decides nothing about their functions
-    rows = [row for row in rows if row.kind not in WORK or row.cluster not in held]
-    train = _without_held_code(rows, held_rows, lost)
-    train = _without_near(train, held_rows, settings.similarity, lost)
-    chosen = _capped([row for row in train if row.kind in WORK], wanted, settings, lost)
-    gap = max(0, wanted[0] - len(chosen))
-    chosen += _share([row for row in train if row.kind == "synthetic"], len(chosen), settings.synthetic, lost, gap)
-    chosen += _share([row for row in train if row.kind == "replay"], len(chosen), settings.replay, lost)
-    return Dataset(chosen, heldout, ledger, lost)
+    held_rows = [row for row in rows if row.kind in WORK and row.cluster in held]
+    train = [row for row in rows if row.kind not in WORK or row.cluster not in held]
+    heldout = _capped(held_rows, most, lost, "held-out rows ")
+    train = _without_near(_without_held_code(train, held_rows, lost), held_rows, lost)
+    chosen = _capped([row for row in train if row.kind in WORK], most, lost)
+    room = min(max(0, least - len(chosen)), math.floor(len(chosen) * SYNTHETIC / (1 - SYNTHETIC)))
+    made = sorted((row for row in train if row.kind == "synthetic"), key=lambda row: row.content)  # which: by hash
+    lost += [(row, "synthetic beyond its share or the gap") for row in made[room:]]
+    return Dataset(chosen + made[:room], heldout, ledger, lost)
+
+
+def _sifted(rows: Iterable[Row], reason: Callable[[Row], str | None], lost: Lost) -> list[Row]:
+    """The rows that there is no reason to leave out; the others go to `lost`."""
+    kept = []
+    for row in rows:
+        if why := reason(row):
+            lost.append((row, why))
+        else:
+            kept.append(row)
+    return kept
 
 
 def _without_duplicates(rows: Iterable[Row], lost: Lost) -> list[Row]:
-    kept: dict[bytes, Row] = {}
-    for row in sorted(rows, key=lambda row: (KINDS.index(row.kind), row.order)):
-        if row.content in kept:
-            lost.append((row, "duplicate"))
-        else:
-            kept[row.content] = row
-    return list(kept.values())
+    ordered = sorted(rows, key=lambda row: (KINDS.index(row.kind), row.order))
+    first = {row.content: row for row in reversed(ordered)}
+    return _sifted(ordered, lambda row: None if first[row.content] is row else "duplicate", lost)
 
 
 def _without_same_change(rows: list[Row], lost: Lost) -> list[Row]:
     """Drop a commit whose lines one session wrote: the session shows the work as it was done."""
     wrote: dict[int, set[str]] = {}
     for row in rows:
-        if row.kind == "session":
-            for line in row.added:
-                wrote.setdefault(line, set()).add(row.cluster)
-    kept = []
-    for row in rows:
+        for line in row.added if row.kind == "session" else ():
+            wrote.setdefault(line, set()).add(row.cluster)
+
+    def reason(row: Row) -> str | None:
         by_session = Counter(session for line in row.added for session in wrote.get(line, ()))
-        most = max(by_session.values(), default=0)
-        if row.kind == "commit" and most and most >= SAME_CHANGE * len(row.added):
-            lost.append((row, "same change as a session"))
-        else:
-            kept.append(row)
-    return kept
+        most = max(by_session.values(), default=0) if row.kind == "commit" else 0
+        return "same change as a session" if most and most >= SAME_CHANGE * len(row.added) else None
+
+    return _sifted(rows, reason, lost)
 
 
-def split(rows: list[Row], ledger: dict[str, list[str]], settings: Assembly) -> dict[str, list[str]]:
+def split(rows: list[Row], ledger: Ledger, settings: Assembly) -> Ledger:
     """Hold out the newest whole clusters among those that were neither held out nor trained on before."""
     newest: dict[str, tuple[str, str]] = {}
     for row in rows:
         newest[row.cluster] = max(newest.get(row.cluster, ("", "")), (row.time, row.cluster))
     count = len(newest)
-    wanted = max(round(settings.heldout * count), min(settings.heldout_clusters, count // 2))
-    if not settings.heldout:
-        wanted = 0
+    enough = max(round(HELDOUT * count), min(settings.heldout_clusters, count // 2))
     heldout, train = set(ledger.get("heldout", ())), set(ledger.get("train", ()))
     fresh = sorted(newest.keys() - heldout - train, key=newest.__getitem__)
-    missing = max(0, wanted - len(heldout & newest.keys()))
-    taken = set(fresh[len(fresh) - missing :]) if missing < len(fresh) else set(fresh if missing else ())
+    missing = max(0, enough - len(heldout & newest.keys()))
+    taken = set(fresh[max(0, len(fresh) - missing) :])
     return {"heldout": sorted(heldout | taken), "train": sorted(train | (set(fresh) - taken))}
 
 
 def _without_held_code(rows: list[Row], heldout: list[Row], lost: Lost) -> list[Row]:
     """Drop synthetic rows that show a line which held-out work wrote: they inherit the split of their function."""
     written = frozenset().union(*(row.added for row in heldout))
-    kept = []
-    for row in rows:
-        if row.kind == "synthetic" and not written.isdisjoint(_shown_lines(row.record())):
-            lost.append((row, "synthetic from held-out code"))
-        else:
-            kept.append(row)
-    return kept
+
+    def reason(row: Row) -> str | None:
+        if row.kind != "synthetic":
+            return None
+        shown = _lines(without_line_numbers("\n".join(texts(row.record()))))
+        return None if written.isdisjoint(shown) else "synthetic from held-out code"
+
+    return _sifted(rows, reason, lost)
 
 
-def _shown_lines(record: Record) -> set[int]:
-    """Hashes of the lines that a record shows or writes, the line numbers of `read` aside."""
-    return _lines(without_line_numbers("\n".join(texts(record))))
-
-
-def _without_near(train: list[Row], heldout: list[Row], similarity: float, lost: Lost) -> list[Row]:
-    neighbours: Neighbours[Row] = Neighbours(lambda row: texts(row.record()), similarity)
+def _without_near(train: list[Row], heldout: list[Row], lost: Lost) -> list[Row]:
+    held: Neighbours[Row] = Neighbours(lambda row: texts(row.record()))
     for row in heldout:
-        neighbours.add(row)
-    kept = []
-    for row in train:
-        if neighbours.near(row, either=True):
-            lost.append((row, "near a held-out example"))
-        else:
-            kept.append(row)
-    neighbours = Neighbours(lambda row: texts(row.record()), similarity)
-    unlike = []
-    for row in sorted(kept, key=lambda row: (KINDS.index(row.kind), -row.score, row.order)):
-        if neighbours.near(row, either=False):
-            lost.append((row, "near duplicate"))
-        else:
-            neighbours.add(row)
-            unlike.append(row)
-    return unlike
+        held.add(row)
+    train = _sifted(train, lambda row: "near a held-out example" if held.near(row, either=True) else None, lost)
+    kept: Neighbours[Row] = Neighbours(lambda row: texts(row.record()))
+
+    def reason(row: Row) -> str | None:
+        if kept.near(row, either=False):
+            return "near duplicate"
+        kept.add(row)
+        return None
+
+    return _sifted(sorted(train, key=lambda row: (KINDS.index(row.kind), -row.score, row.order)), reason, lost)
 
 
-def _capped(rows: list[Row], wanted: tuple[int, int], settings: Assembly, lost: Lost, prefix: str = "") -> list[Row]:
-    """The best rows first, no session and no repository with more than its share of `wanted`."""
-    per_cluster = max(1, math.floor(settings.cluster * wanted[1]))
-    per_repository = max(1, math.floor(settings.repository * wanted[1]))
-    clusters: Counter[str] = Counter()
-    repositories: Counter[str] = Counter()
-    kept: list[Row] = []
+def _capped(rows: list[Row], most: int, lost: Lost, prefix: str = "") -> list[Row]:
+    """The best rows first, no session and no repository with more than its share of `most`."""
+    per_cluster, per_repository = (max(1, math.floor(share * most)) for share in (CLUSTER, REPOSITORY))
+    taken: Counter[str] = Counter()
+
+    def reason(row: Row) -> str | None:
+        repository = f"repository {row.repository}"
+        if taken[row.cluster] >= per_cluster:
+            return f"{prefix}over the share of a session or commit"
+        if row.repository and taken[repository] >= per_repository:
+            return f"{prefix}over the share of a repository"
+        if taken["all"] >= most:
+            return f"{prefix}over max_examples"
+        taken.update((row.cluster, repository, "all"))
+        return None
+
     newest_first = sorted(rows, key=lambda row: row.order, reverse=True)
-    for row in sorted(newest_first, key=lambda row: -row.score):
-        if clusters[row.cluster] >= per_cluster:
-            lost.append((row, f"{prefix}over the share of a session or commit"))
-        elif row.repository and repositories[row.repository] >= per_repository:
-            lost.append((row, f"{prefix}over the share of a repository"))
-        elif len(kept) >= wanted[1]:
-            lost.append((row, f"{prefix}over wanted"))
-        else:
-            clusters[row.cluster] += 1
-            repositories[row.repository] += 1
-            kept.append(row)
-    return kept
+    return _sifted(sorted(newest_first, key=lambda row: -row.score), reason, lost)
 
 
-def _share(rows: list[Row], others: int, share: float, lost: Lost, most: int | None = None) -> list[Row]:
-    """As many rows as are that share of all, beside the others, and `most` at most; which ones, a hash decides."""
-    share = min(share, 0.99)
-    room = math.floor(others * share / (1 - share))
-    room = room if most is None else min(room, most)
-    ordered = sorted(rows, key=lambda row: row.content)
-    lost.extend((row, f"{row.kind} beyond its share or the gap") for row in ordered[room:])
-    return ordered[:room]
-
-
-def known_ledger(path: Path) -> dict[str, list[str]]:
+def known_ledger(path: Path) -> Ledger:
     """The ledger of the run before; empty when there is none. Raises Problem for one that cannot be read."""
     if not path.exists():
         return {}
@@ -307,9 +282,3 @@ def known_ledger(path: Path) -> dict[str, list[str]]:
             f"{path}: cannot be read ({error}); it says which work was ever held out. Restore it, or delete it to "
             "split anew: examples that adapters were trained on may then be used to judge them"
         ) from None
-
-
-def span(rows: list[Row]) -> list[str]:
-    """First and last day of the rows, ISO dates; empty for none."""
-    times = sorted(row.time for row in rows)
-    return [times[0][:10], times[-1][:10]] if times else []

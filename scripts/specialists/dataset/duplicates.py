@@ -16,6 +16,7 @@ from rensa import RMinHash, RMinHashLSH
 
 T = TypeVar("T")
 
+SIMILARITY = 0.7  # Jaccard index from which on two sides are alike
 WIDTH = 5  # tokens of a shingle
 LEAST = 12  # shingles under which likeness says nothing: "cargo test", "fix the typo"
 PERMUTATIONS = 128
@@ -40,11 +41,10 @@ def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
 class Neighbours(Generic[T]):
     """Items to which others can be near, by the (prompt, target) texts that `texts(item)` gives."""
 
-    def __init__(self, texts: Callable[[T], tuple[str, str]], similarity: float):
+    def __init__(self, texts: Callable[[T], tuple[str, str]]):
         self._shingles = lru_cache(maxsize=256)(lambda item: tuple(map(shingles, texts(item))))
-        self._similarity = similarity
         self._items: list[T] = []
-        self._index = [RMinHashLSH(similarity, PERMUTATIONS, BANDS) for _side in range(2)]
+        self._index = [RMinHashLSH(SIMILARITY, PERMUTATIONS, BANDS) for _side in range(2)]
 
     def add(self, item: T) -> None:
         """Have later items compared with this one."""
@@ -60,7 +60,7 @@ class Neighbours(Generic[T]):
             if len(sides[side]) < LEAST:
                 continue
             for candidate in self._index[side].query(_minhash(sides[side])):
-                if jaccard(sides[side], self._shingles(self._items[candidate])[side]) >= self._similarity:
+                if jaccard(sides[side], self._shingles(self._items[candidate])[side]) >= SIMILARITY:
                     return True
         return False
 

@@ -15,7 +15,7 @@ from specialists.config import Config, Language, Problem
 from specialists.records import SOURCES
 from specialists.server import base_url, served_folders
 
-SHOWN = {kind: folder for kind, folder in SOURCES.items() if kind != "replay"}  # what comes from the owner
+SHOWN = SOURCES
 
 
 def server_state(config: Config, timeout: float = 0.5) -> dict[str, Any]:
@@ -34,6 +34,7 @@ def status(config: Config, server: dict[str, Any] | None = None) -> dict[str, An
     """
     languages = {name: language_status(config, language, server) for name, language in config.languages.items()}
     findings = [str(finding) for finding in config.findings]
+    findings += [note for language in config.languages.values() for note in adapters.retired(config, language)]
     result = {"base": config.base.model, "languages": languages, "findings": findings}
     return {**result, "server": server} if server else result
 

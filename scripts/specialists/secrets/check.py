@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +18,11 @@ from specialists.secrets import SECRET, Rules, SecretFinding, find_in
 
 WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".npz", ".npy"}  # numbers, and gigabytes of them
 _SHORT = 100  # characters up to which a text is rather looked at again than remembered
-_SQLITE = b"SQLite format 3\0"
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where something was found. `line` counts lines of text, rows of a table; 1 where there are none."""
+    """Where something was found. `line`: 1 where there are none."""
 
     path: Path
     line: int
@@ -50,28 +47,15 @@ class Check:
         try:
             with path.open("rb") as file:
                 self.size += path.stat().st_size
-                if file.peek(len(_SQLITE)).startswith(_SQLITE):
-                    self._database(path)
-                elif path.suffix == ".jsonl":  # may be larger than memory
+                if path.suffix == ".jsonl":  # may be larger than memory
                     for number, line in enumerate(file, 1):
                         self._value(path, line.decode(errors="replace"), number)
                 else:
                     data = file.read()
                     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
                     self._value(path, data.decode(encoding, errors="replace"))
-        except (OSError, sqlite3.Error) as error:
-            raise Problem(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-
-    def _database(self, path: Path) -> None:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            connection.text_factory = lambda data: data.decode(errors="replace")
-            names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-            for (name,) in names:
-                quoted = name.replace('"', '""')
-                for number, row in enumerate(connection.execute(f'SELECT * FROM "{quoted}"'), 1):
-                    for cell in row:
-                        if isinstance(cell, bytes | str):
-                            self._value(path, cell if isinstance(cell, str) else cell.decode(errors="replace"), number)
+        except OSError as error:
+            raise Problem(f"{path}: cannot be read: {error.strerror or error}") from None
 
     def _value(self, path: Path, value: str, line: int = 0) -> None:
         """A text, decoded if it is JSON. `line`: where it stands; 0: it is all of the file."""

@@ -184,6 +184,10 @@ def _is_url_password(value: str) -> bool:
     return not plain_word and not is_placeholder(value) and not is_expression(value)
 
 
+def _is_url_token(value: str) -> bool:
+    return is_token(value) and not re.fullmatch("[0-9a-f]{24}", value)
+
+
 def _is_mnemonic(value: str) -> bool:
     return len(set(value.split())) > 8  # "test test test … junk", "abandon abandon … about"
 
@@ -192,141 +196,83 @@ def _always(_value: str) -> bool:
     return True
 
 
-_VALUE = r"""["']?(?P<secret>[^\s"'`<>|;&$]{6,200})"""
-_OPTIONS = r"[^\n|;&]{0,200}?\s"
-PLACES = [
-    Place(
-        "url password",
-        "://",
-        r"""://[^\s/?#:@"'`<>]{0,64}:(?P<secret>[^\s/"'`<>]{6,200})@(?=[\w\[])(?!(?:[\w-]+\.){0,5}example\.)""",
-        _is_url_password,
-    ),
-    Place(
-        "url token",
-        "://",
-        r"://(?P<secret>[A-Za-z0-9_-]{20,})@(?=[\w\[])",
-        lambda value: is_token(value) and not re.fullmatch("[0-9a-f]{24}", value),
-    ),
-    Place("basic authentication", "basic ", r"Basic\s+(?P<secret>[A-Za-z0-9+/_-]{8,}={0,2})(?![\w=])", is_login),
-    Place("registry login", '"auth"', r'"auth"\s*:\s*"(?P<secret>[A-Za-z0-9+/]{8,}={0,2})"', is_login),
-    Place("bearer token", "bearer ", r"Bearer\s+(?P<secret>[A-Za-z0-9_.~+/=|:-]{12,})", is_token),
-    Place(
-        "authorization header",
-        "authorization",
-        r"""authorization\\{0,3}["']?\s*[:=,]\s*\\{0,3}["'`]?(?!Basic|Bearer)(?:[\w-]{2,12}\s+)?"""
-        r"(?P<secret>[A-Za-z0-9_.~+/=|:-]{12,})",
-        is_token,
-    ),
-    Place("mysql password", "mysql", rf"(?<![\w-])mysql(?:dump|admin|import|sh)?\b{_OPTIONS}-p{_VALUE}", is_password),
-    Place(
-        "curl login",
-        "curl",
-        r"""(?<![\w-])curl\b[^\n|;]{0,300}?\s(?:-u|--user|--proxy-user)[ =]?["']?[^\s:"'$]{1,64}:"""
-        r"""["']?(?P<secret>[^\s"'`<>|;$]{6,200})""",
-        is_password,
-    ),
-    Place("sshpass password", "sshpass", rf"(?<![\w-])sshpass\s+-p\s?{_VALUE}", is_password),
-    Place("redis password", "redis-cli", rf"(?<![\w-])redis-cli\b{_OPTIONS}(?:-a|--pass)\s+{_VALUE}", is_password),
-    Place("redis password", "requirepass", rf"(?<![\w-])requirepass\s+{_VALUE}", is_password),
-    Place("login password", "login", rf"(?<![\w-])login\b{_OPTIONS}(?:-p|--password)[ =]{_VALUE}", is_password),
-    Place("netrc password", "login", rf"login\s+\S{{1,100}}\s+password\s+{_VALUE}", is_password),
-    Place(
-        "htpasswd password",
-        "htpasswd",
-        rf"(?<![\w-])htpasswd\s[^\n|;&]{{0,200}}-\w*b[^\n|;&]{{0,200}}?\s{_VALUE}(?=\s*(?:[\n|;&>]|\Z))",
-        is_password,
-    ),
-    Place("pgpass password", ":5432:", r":5432:[\w*-]+:[\w.-]+:(?P<secret>[^\s:]{6,200})", is_password),
-    Place("keychain password", "-keychain", rf"-keychain{_OPTIONS}-p\s+{_VALUE}", is_password),
-    Place("keychain password", "-keychain -p", rf"-keychain\s+-p\s+{_VALUE}", is_password),
-    Place(
-        "mnemonic",
-        "mnemonic",
-        r"""mnemonic\w*["']?\s?[:=]\s?["']?(?P<secret>(?:[a-z]{3,8}[ ]){11,23}[a-z]{3,8})""",
-        _is_mnemonic,
-    ),
-    Place(
-        "login for gems",
-        "bundle_",
-        r"""bundle_\w+__\w+["']?\s?[:=]\s?["']?[^\s:"'$]{1,64}:(?P<secret>[^\s"']{6,200})""",
-        is_password,
-    ),
-    Place("openssl password", "pass:", rf"(?<!\w)pass:{_VALUE}", is_password),
-    Place(
-        "sql password",
-        "identified by",
-        r"identified\s+(?:with\s+\S+\s+)?by\s+(?:password\s+)?'(?P<secret>[^'\n]{6,200})'",
-        is_password,
-    ),
-    Place("sql password", "password '", r"password\s+'(?P<secret>[^'\n]{6,200})'", is_password),
-    Place(
-        "mongo password",
-        "mongo",
-        rf"(?<![\w-])mongo(?:sh|dump|restore|export|import)?{_OPTIONS}-p\s+{_VALUE}",
-        is_password,
-    ),
-    Place("ldap password", "ldap", rf"(?<![\w-])ldap(?:search|add|modify|passwd){_OPTIONS}-w\s+{_VALUE}", is_password),
-    Place("sqlcmd password", "sqlcmd", rf"(?<![\w-])sqlcmd{_OPTIONS}-P\s+{_VALUE}", is_password),
-    Place(
-        "sqlplus password",
-        "sqlplus",
-        r"""(?<![\w-])sqlplus\s[^\n|;&]{0,60}?\w+/(?P<secret>[^\s@/"']{6,200})(?=@|\s|\Z)""",
-        is_password,
-    ),
-    Place("smb password", "smbclient", rf"(?<![\w-])smbclient{_OPTIONS}-U\s+[\"']?[^\s%\"']+%{_VALUE}", is_password),
-    Place("password hash", ":$", r":(?P<secret>\$(?:1|2[aby]|5|6|y|apr1|argon2id?)\$[^\s:\"']{20,})", _always),
-    Place(
-        "service account key id",
-        "private_key_id",
-        r"""private_key_id\\{0,3}["']\s*:\s*\\{0,3}["'](?P<secret>[a-f0-9]{40})""",
-        _is_url_password,
-    ),
-    Place(
-        "login for a client",
-        "auth",
-        r"""auth\w*\s*=?\s*\(\s*["'][^"'\n]{1,60}["']\s*,\s*["'](?P<secret>[^\s"']{6,200})["']""",
-        is_password,
-    ),
-    Place(
-        "jwt secret",
-        "jwt.",
-        r"""jwt\.(?:sign|verify|encode|decode)\([^()\n]{1,80}?,\s*["'](?P<secret>[^\s"']{12,200})["']""",
-        is_token,
-    ),
-    Place("command's password", " -u ", rf" -u \S+(?: \S+){{0,4}}? -p {_VALUE}", is_password),
-    Place("archive password", "unzip", rf"(?<![\w-])unzip{_OPTIONS}-P\s?{_VALUE}", is_password),
-    Place("archive password", "7z", rf"(?<![\w-])7z\s{_OPTIONS}-p{_VALUE}", is_password),
-    Place(
-        "sudo password",
-        "echo ",
-        r"""(?<![\w-])echo\s+["']?(?P<secret>[^\s"'|]{6,200})["']?\s*\|\s*sudo\s+-S""",
-        is_password,
-    ),
-    Place("sudo password", "sudo -s <<<", rf"sudo -S <<<\s*{_VALUE}", is_password),
-    Place("login token", "login ", r"login\s+(?P<secret>[A-Za-z0-9]{32,})\b", is_token),
-    Place(
-        "cookie", " -b ", r""" -b\s+["']?[\w.-]*(?:sess|sid|auth|token)[\w.-]*=(?P<secret>[\w.~+/=%-]{16,})""", is_token
-    ),
-    Place(
-        "cookie",
-        "cookie:",
-        r"""cookie:\s*(?:[\w.-]+=[^;\s"']*;\s*){0,20}?"""
-        r"[\w.-]*(?:sess|sid|auth|token|jwt|remember)[\w.-]*=(?P<secret>[A-Za-z0-9_.~+/=%-]{16,})",
-        is_token,
-    ),
-    Place("gitlab session", "_gitlab_session=", r"_gitlab_session=(?P<secret>[0-9a-z]{32})", is_token),
-    Place(
-        "sidekiq login",
-        "contribsys",
-        r"""contribsys__com["']?\s?[:=]\s?["']?(?P<secret>[a-f0-9]{8}:[a-f0-9]{8})\b""",
-        _always,
-    ),
-    Place(
-        "sidekiq login", "://", r"://(?P<secret>[a-f0-9]{8}:[a-f0-9]{8})@(?:gems|enterprise)\.contribsys\.com", _always
-    ),
-]
+# kind, anchor and regular expression, two spaces apart; a line that begins with two spaces belongs to the one before
+_PLACES = {
+    _is_url_password: r"""
+url password  ://  ://[^\s/?#:@"'`<>]{0,64}:(?P<secret>[^\s/"'`<>]{6,200})@(?=[\w\[])(?!(?:[\w-]+\.){0,5}example\.)
+service account key id  private_key_id  private_key_id\\{0,3}["']\s*:\s*\\{0,3}["'](?P<secret>[a-f0-9]{40})
+""",
+    _is_url_token: r"""
+url token  ://  ://(?P<secret>[A-Za-z0-9_-]{20,})@(?=[\w\[])
+""",
+    is_login: r"""
+basic authentication  basic  Basic \s*(?P<secret>[A-Za-z0-9+/_-]{8,}={0,2})(?![\w=])
+registry login  "auth"  "auth"\s*:\s*"(?P<secret>[A-Za-z0-9+/]{8,}={0,2})"
+""",
+    is_token: r"""
+bearer token  bearer  Bearer \s*(?P<secret>[A-Za-z0-9_.~+/=|:-]{12,})
+authorization header  authorization
+  authorization\\{0,3}["']?\s*[:=,]\s*\\{0,3}["'`]?(?!Basic|Bearer)(?:[\w-]{2,12}\s+)?
+  (?P<secret>[A-Za-z0-9_.~+/=|:-]{12,})
+jwt secret  jwt.  jwt\.(?:sign|verify|encode|decode)\([^()\n]{1,80}?,\s*["'](?P<secret>[^\s"']{12,200})["']
+login token  login  login \s*(?P<secret>[A-Za-z0-9]{32,})\b
+cookie  -b  (?<= )-b \s*["']?[\w.-]*(?:sess|sid|auth|token)[\w.-]*=(?P<secret>[\w.~+/=%-]{16,})
+cookie  cookie:
+  cookie:\s*(?:[\w.-]+=[^;\s"']*;\s*){0,20}?[\w.-]*(?:sess|sid|auth|token|jwt|remember)[\w.-]*=
+  (?P<secret>[A-Za-z0-9_.~+/=%-]{16,})
+gitlab session  _gitlab_session=  _gitlab_session=(?P<secret>[0-9a-z]{32})
+""",
+    is_password: r"""
+mysql password  mysql  (?<![\w-])mysql(?:dump|admin|import|sh)?\b<options>-p<value>
+curl login  curl
+  (?<![\w-])curl\b[^\n|;]{0,300}?\s(?:-u|--user|--proxy-user)[ =]?["']?[^\s:"'$]{1,64}:["']?
+  (?P<secret>[^\s"'`<>|;$]{6,200})
+sshpass password  sshpass  (?<![\w-])sshpass\s+-p\s?<value>
+redis password  redis-cli  (?<![\w-])redis-cli\b<options>(?:-a|--pass)\s+<value>
+redis password  requirepass  (?<![\w-])requirepass\s+<value>
+login password  login  (?<![\w-])login\b<options>(?:-p|--password)[ =]<value>
+netrc password  login  login\s+\S{1,100}\s+password\s+<value>
+htpasswd password  htpasswd  (?<![\w-])htpasswd\s[^\n|;&]{0,200}-\w*b<options><value>(?=\s*(?:[\n|;&>]|\Z))
+pgpass password  :5432:  :5432:[\w*-]+:[\w.-]+:(?P<secret>[^\s:]{6,200})
+keychain password  -keychain  -keychain<options>-p\s+<value>
+keychain password  -keychain -p  -keychain\s+-p\s+<value>
+login for gems  bundle_  bundle_\w+__\w+["']?\s?[:=]\s?["']?[^\s:"'$]{1,64}:(?P<secret>[^\s"']{6,200})
+openssl password  pass:  (?<!\w)pass:<value>
+sql password  identified by  identified\s+(?:with\s+\S+\s+)?by\s+(?:password\s+)?'(?P<secret>[^'\n]{6,200})'
+sql password  password '  password\s+'(?P<secret>[^'\n]{6,200})'
+mongo password  mongo  (?<![\w-])mongo(?:sh|dump|restore|export|import)?<options>-p\s+<value>
+ldap password  ldap  (?<![\w-])ldap(?:search|add|modify|passwd)<options>-w\s+<value>
+sqlcmd password  sqlcmd  (?<![\w-])sqlcmd<options>-P\s+<value>
+sqlplus password  sqlplus  (?<![\w-])sqlplus\s[^\n|;&]{0,60}?\w+/(?P<secret>[^\s@/"']{6,200})(?=@|\s|\Z)
+smb password  smbclient  (?<![\w-])smbclient<options>-U\s+[\"']?[^\s%\"']+%<value>
+login for a client  auth  auth\w*\s*=?\s*\(\s*["'][^"'\n]{1,60}["']\s*,\s*["'](?P<secret>[^\s"']{6,200})["']
+command's password  -u  (?<= )-u \S+(?: \S+){0,4}? -p <value>
+archive password  unzip  (?<![\w-])unzip<options>-P\s?<value>
+archive password  7z  (?<![\w-])7z\s<options>-p<value>
+sudo password  echo  (?<![\w-])echo \s*["']?(?P<secret>[^\s"'|]{6,200})["']?\s*\|\s*sudo\s+-S
+sudo password  sudo -s <<<  sudo -S <<<\s*<value>
+""",
+    _is_mnemonic: r"""
+mnemonic  mnemonic  mnemonic\w*["']?\s?[:=]\s?["']?(?P<secret>(?:[a-z]{3,8}[ ]){11,23}[a-z]{3,8})
+""",
+    _always: r"""
+password hash  :$  :(?P<secret>\$(?:1|2[aby]|5|6|y|apr1|argon2id?)\$[^\s:\"']{20,})
+sidekiq login  contribsys  contribsys__com["']?\s?[:=]\s?["']?(?P<secret>[a-f0-9]{8}:[a-f0-9]{8})\b
+sidekiq login  ://  ://(?P<secret>[a-f0-9]{8}:[a-f0-9]{8})@(?:gems|enterprise)\.contribsys\.com
+""",
+}
+_PARTS = {"<options>": r"[^\n|;&]{0,200}?\s", "<value>": r"""["']?(?P<secret>[^\s"'`<>|;&$]{6,200})"""}
+
+
+def _places() -> Iterator[Place]:
+    for counts, table in _PLACES.items():
+        for row in re.split(r"\n(?! )", table.strip("\n")):
+            kind, anchor, *regex = row.replace("\n", "").split("  ")
+            yield Place(kind, anchor, re.sub("|".join(_PARTS), lambda part: _PARTS[part[0]], "".join(regex)), counts)
+
+
 _BY_ANCHOR: dict[str, list[Place]] = {}
-for _place in PLACES:
+for _place in _places():
     _BY_ANCHOR.setdefault(_place.anchor, []).append(_place)
 FOLDED_ANCHORS = frozenset([*_BY_ANCHOR, *_NAME_ANCHORS])
 

@@ -15,12 +15,10 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from specialists.records import Record, canonical, is_target, record_id
-from specialists.secrets import fakes, personal
-from specialists.secrets import places as secret_places
+from specialists.secrets import fakes, personal, places
 from specialists.secrets import rules as secret_rules
 from specialists.secrets.fakes import LEAST
 from specialists.secrets.literals import Literals, Spots
-from specialists.secrets.rules import compiled, possible
 from specialists.secrets.values import case_changes, copies, is_placeholder, is_secret_value, name_kind
 
 if TYPE_CHECKING:
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 SECRET, PERSONAL = "secret", "personal"
 _ROUNDS = 5
 _TELLING = {"private key": 16}  # characters from which on a secret is known again without its place
-Spans = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class Find:
     end: int
     kind: str
     category: str = SECRET
-    keep: Spans = ()
+    keep: tuple[tuple[int, int], ...] = ()
     ours: bool = False  # a fake already
 
     def finding(self, text: str) -> SecretFinding:
@@ -117,14 +114,14 @@ def clean(messages: list[dict[str, Any]], source: dict[str, Any], rules: Rules) 
     Decoded tool arguments and the texts of `source` are searched too; the system prompt is ours. What one place of the
     chat shows to be a secret is one wherever it stands, and so are its copies in base64 and in URLs.
     """
-    places = [(index, message) for index, message in enumerate(messages) if message["role"] != "system"]
-    places.append((len(messages), source))
+    parts = [(index, message) for index, message in enumerate(messages) if message["role"] != "system"]
+    parts.append((len(messages), source))
     secrets: dict[str, str] = {}
     findings: dict[SecretFinding, None] = {}
     spoiled, touched = set(), set()
     innocent: set[tuple[str, str]] = set()
-    for index, place in places:
-        for key, text in leaves(place):
+    for index, part in parts:
+        for key, text in leaves(part):
             if (key, text) in innocent:
                 continue
             if not (found := find_in(key, text, rules)):
@@ -139,24 +136,21 @@ def clean(messages: list[dict[str, Any]], source: dict[str, Any], rules: Rules) 
                         secrets[secret] = _fake(text, item)
                         secrets.update((copy, fakes.fake(copy)) for copy in copies(secret))
     if secrets:
-        spoiled |= {i for i, place in places if any(_known(secrets, text) for _key, text in leaves(place))}
+        spoiled |= {i for i, part in parts if any(_known(secrets, text) for _key, text in leaves(part))}
 
     def cleaned(key: str, text: str) -> str:
         text = _replaced(key, text, rules)
         known = _known(secrets, text)
         return known.sub(lambda match: secrets[match[0]], text) if known else text
 
-    changed = {index: _mapped(place, cleaned) for index, place in places if index in touched | spoiled}
+    changed = {index: _mapped(part, cleaned) for index, part in parts if index in touched | spoiled}
     fresh = [changed.get(index, message) for index, message in enumerate(messages)]
     spoiled.discard(len(messages))
     return Cleaned(fresh, changed.get(len(messages), source), frozenset(spoiled), list(findings))
 
 
-_EXACT = Literals([*secret_rules.ANCHORS, *secret_places.ANCHORS, *personal.ANCHORS])
-_FOLDED = Literals([*secret_places.FOLDED_ANCHORS, *personal.FOLDED_ANCHORS])  # in the text in lower case
-
-
-# --- finding -------------------------------------------------------------------------------------------------------
+_EXACT = Literals([*secret_rules.ANCHORS, *places.ANCHORS, *personal.ANCHORS])
+_FOLDED = Literals([*places.FOLDED_ANCHORS, *personal.FOLDED_ANCHORS])  # in the text in lower case
 
 
 def find(text: str, rules: Rules) -> list[Find]:
@@ -199,8 +193,8 @@ def _find(text: str, rules: Rules) -> tuple[Find, ...]:
 
 def _shaped(text: str, exact: Spots) -> Iterator[Find]:
     """Tokens that are known by their shape."""
-    for rule in possible(exact):
-        pattern = compiled(rule)
+    for rule in secret_rules.possible(exact):
+        pattern = secret_rules.compiled(rule)
         for at in exact[rule.anchor]:
             match = pattern.search(text, max(0, at - rule.back), at + 600) if rule.back else pattern.match(text, at)
             if match and (item := _shape_found(rule.kind, match)):
@@ -221,7 +215,7 @@ def _shape_found(kind: str, match: re.Match[str]) -> Find | None:
 
 def _placed(text: str, exact: Spots, folded: Spots) -> Iterator[Find]:
     """Secrets that are known by where they stand."""
-    for start, end, kind, ours in secret_places.placed(text, exact, folded):
+    for start, end, kind, ours in places.placed(text, exact, folded):
         if ours or len(fakes.slots(text[start:end])) >= LEAST:
             yield Find(start, end, kind, ours=ours)
 
@@ -254,9 +248,6 @@ def _is_allowed(value: str, rules: Rules) -> bool:
     return rules.allowed is not None and bool(rules.allowed.search(value))
 
 
-# --- replacing -----------------------------------------------------------------------------------------------------
-
-
 def _fake(text: str, item: Find) -> str:
     value = text[item.start : item.end]
     if item.category == PERSONAL:
@@ -286,30 +277,20 @@ def _known(secrets: dict[str, str], text: str) -> re.Pattern[str] | None:
 
 def _anywhere(value: str) -> str:
     """A secret as a pattern; a short one that could be a word inside a longer one has to stand alone."""
-    return (
-        re.escape(value)
-        if len(value) >= 12 or case_changes(value) >= 3
-        else rf"(?<![A-Za-z0-9]){re.escape(value)}(?![A-Za-z0-9])"
-    )
+    whole = len(value) >= 12 or case_changes(value) >= 3
+    return re.escape(value) if whole else rf"(?<![A-Za-z0-9]){re.escape(value)}(?![A-Za-z0-9])"
 
 
 def leaves(value: Any) -> list[tuple[str, str]]:
     """Every text in a JSON value with the key it stands under, and every key; `arguments` are decoded."""
     found: list[tuple[str, str]] = []
-    _collect(value, "", found)
+
+    def collect(key: str, text: str) -> str:
+        found.append((key, text))
+        return text
+
+    _mapped(value, collect)
     return found
-
-
-def _collect(value: Any, key: str, found: list[tuple[str, str]]) -> None:
-    if isinstance(value, str):
-        found.append((key, value))
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            found.append(("", name))
-            _collect(_decoded(item) if name == "arguments" else item, name, found)
-    elif isinstance(value, list):
-        for item in value:
-            _collect(item, key, found)
 
 
 def _mapped(value: Any, clean: Callable[[str, str], str], key: str = "") -> Any:

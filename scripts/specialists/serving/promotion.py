@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from specialists import adapters
-from specialists.adapters import FORCED, ROLLBACK, AdapterFolder, adapter_folder
+from specialists.adapters import FORCED, RETIRED, ROLLBACK, AdapterFolder, adapter_folder
 from specialists.client import Refused
 from specialists.config import Config, Language, Problem
+from specialists.exclusion import Exclusion
 from specialists.server import load_adapter, served_folders, served_models, unload_adapter
 from specialists.serving import alive
 from specialists.serving.lora import check_adapter
@@ -27,6 +28,7 @@ def decide(config: Config, language: Language) -> Decision:
     """Promote the newest version if its verdict says so and it works. Raises Problem when it was not evaluated."""
     folder = adapter_folder(config, language)
     with folder.lock():
+        _retire(config, language, folder)
         version = folder.latest
         if version is None:
             return {"version": None, "verdict": None, "reason": "nothing trained", "current": None}
@@ -44,6 +46,16 @@ def decide(config: Config, language: Language) -> Decision:
             _roll_back(folder)  # it was promoted before more held-out work, or another server, showed this
             _load_current(config, language, folder)
         return _record(folder, version, verdict, reason)
+
+
+def _retire(config: Config, language: Language, folder: AdapterFolder) -> None:
+    """Take a version that was trained on excluded work out of use, in the running server too."""
+    Exclusion(config).check()
+    if folder.retired("current"):
+        left = (folder.path / "current").resolve()
+        _load_current(config, language, folder)
+        _record(folder, left, RETIRED, f"trained on {', '.join(folder.trained_on(left))}, which owner.exclude names")
+    folder.retire()
 
 
 def force(config: Config, language: Language, name: str, reason: str) -> Decision:

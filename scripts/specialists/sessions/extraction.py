@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from specialists.agent import system_prompt
 from specialists.chat import token_counter
 from specialists.config import Config
+from specialists.exclusion import Exclusion
 from specialists.records import Record, iso, line_of, make_record, read_records, replace_file, write_json, written
 from specialists.secrets import SECRET, Rules, clean
 from specialists.sessions.chat import Step, Turn, turns
@@ -26,7 +27,7 @@ from specialists.tools import infer_schemas, known_tools
 COPY = "copy of another session"
 NO_LANGUAGE = "no language"
 SECRET_IN_TARGET = "secret in target"
-UNLEARNED = "unlearned"  # taken back by the owner
+EXCLUDED = "excluded by the owner"
 _NOT_FOR_SUBAGENTS = ("task", "todowrite")
 _BAD_ROWS = (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError, RecursionError)
 
@@ -74,6 +75,7 @@ class Extractor:
         self._read: set[str] = set()  # ids of sessions
         self._classifier = LanguageClassifier(config.languages.values())
         self._copies = Copies()
+        self.exclusion = Exclusion(config)
         self._rules = Rules.of(config)
         self._counter = token_counter(config.base.model, config.base.revision)
         self._tools = known_tools(config)
@@ -89,9 +91,9 @@ class Extractor:
             steps = [step for turn in found for step in turn.steps]
             for step in steps[:copied]:
                 step.reason = COPY
-            if {session.id, cluster} & set(self.config.unlearned.sessions):
+            if self.exclusion.covers({"session": session.id}) or self.exclusion.covers({"session": cluster}):
                 for step in steps:
-                    step.reason = UNLEARNED
+                    step.reason = EXCLUDED
             records = self._records(session, found, cluster, funnel)
         except _BAD_ROWS as error:
             self.problems.append(f"session {session.id}: rows of an unknown shape: {error!r}")

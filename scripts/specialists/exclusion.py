@@ -1,0 +1,61 @@
+"""Which sessions, commits and repositories an entry of `[owner] exclude` means, and whether it means one of them.
+
+An entry is the start of an id. What it covers is left out from the first moment, even where it covers too much; what is
+wrong with an entry stops assembly and promotion. A step that leaves work out notes its names in data/excluded.json, so
+that an entry stays known when nothing else is left of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from specialists.adapters import MANIFEST, manifest_of
+from specialists.config import Config, Problem, expand_repositories, named_by
+from specialists.records import names_of, read_json, source_of, write_json
+
+
+class Exclusion:
+    """The entries of a configuration, and the names that they covered while this process ran."""
+
+    def __init__(self, config: Config):
+        self.config = config
+        self.covered: set[str] = set()
+        self._file = config.paths.data / "excluded.json"
+
+    def covers(self, source: dict[str, Any]) -> bool:
+        """Whether a row with this `source` is left out."""
+        found = {name for name in names_of(source) if named_by(self.config.owner.exclude, name)}
+        self.covered |= found
+        return bool(found)
+
+    def note(self) -> None:
+        """Keep the names that were covered. Call it before the rows are written."""
+        if self.covered - (known := self._noted()):
+            write_json(self._file, sorted(known | self.covered))
+
+    def check(self) -> None:
+        """Raises Problem naming each entry that means nothing that is known, or more than one thing."""
+        known = self._noted() | self.covered | self._elsewhere() if self.config.owner.exclude else set()
+        wrong = []
+        for entry in self.config.owner.exclude:
+            means = sorted(name for name in known if named_by([entry], name))
+            if not means:
+                wrong.append(f"owner.exclude: {entry!r}: nothing of that name in histories, repositories and versions")
+            elif len(means) > 1:
+                wrong.append(f"owner.exclude: {entry!r}: means {', '.join(means)}; write more of the one that you mean")
+            self.covered |= set(means)
+        if wrong:
+            raise Problem("\n".join(f"{self.config.path}: {line}" for line in wrong))
+        self.note()
+
+    def _elsewhere(self) -> set[str]:
+        """Names of the configured repositories, and of what versions were trained on."""
+        patterns = {pattern for language in self.config.languages.values() for pattern in language.repositories}
+        found = {f"repository {path.name}" for pattern in patterns for path in expand_repositories(pattern)}
+        for path in self.config.paths.adapters.glob(f"*/[!.]*/{MANIFEST}"):
+            for cluster in manifest_of(path.parent).get("clusters", ()):
+                found.update(names_of(source_of(cluster)))
+        return found
+
+    def _noted(self) -> set[str]:
+        return set(read_json(self._file) or ())
