@@ -3,7 +3,7 @@
     python benchmarks/gpu.py                      # on a GPU: full width and depth; without one: small, and it says so
     python benchmarks/gpu.py --tokens 4096 --layers 12
 
-Weights are made parameter by parameter on the device and go through the same loading as a real base (learning.nf4);
+Weights are made parameter by parameter on the device and go through the same loading as a real base (training/nf4.py);
 then the same trainer takes a few steps (r = 16, gradient checkpointing, 8-bit AdamW). Reports the time to load, peak
 memory, tokens per second, whether flash-linear-attention was used (run it in an environment with and in one without),
 and what 300 examples of that length in 3 epochs would take. The aim: a peak of at most 80 GiB at 8,192 tokens.
@@ -79,11 +79,10 @@ def steps(model: Any, tokens: int, count: int, gpu: bool) -> tuple[float, int]:
     """Seconds per step after the first, and how many parameters were trained."""
     import tiny_models
     import torch
-    from datasets import Dataset
-    from specialists.config import Training
-    from specialists.training.targets import trainable_parameters, wrap
-    from specialists.training.trainer import _trainer
-    from transformers import AutoTokenizer, TrainerCallback
+    from specialists.config import Base, Training
+    from specialists.training.targets import wrap
+    from specialists.training.trainer import make_trainer, training_arguments
+    from transformers import TrainerCallback
 
     class Clock(TrainerCallback):
         times: list[float] = []  # noqa: RUF012
@@ -98,12 +97,12 @@ def steps(model: Any, tokens: int, count: int, gpu: bool) -> tuple[float, int]:
     row = torch.randint(3, 300, (tokens,)).tolist()
     with tempfile.TemporaryDirectory() as folder:
         tiny_models.save_tokenizer(Path(folder))
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        rows = Dataset.from_list([{"input_ids": row, "labels": row}] * count)
-        trainer, _watch = _trainer(wrapped, tokenizer, rows, None, settings, Path(folder))
+        rows = [{"input_ids": row, "labels": row}] * count
+        arguments = training_arguments(model, settings, Path(folder), checkpoint_steps=count)
+        trainer = make_trainer(wrapped, Base(model=folder), rows, arguments)
         trainer.add_callback(Clock)
         trainer.train()
-    return (Clock.times[-1] - Clock.times[0]) / (len(Clock.times) - 1), trainable_parameters(wrapped)
+    return (Clock.times[-1] - Clock.times[0]) / (len(Clock.times) - 1), wrapped.get_nb_trainable_parameters()[0]
 
 
 @click.command()

@@ -4,13 +4,12 @@
     python benchmarks/mine.py ~/src/ripgrep=.rs ~/src/click=.py   real ones, each with the language's extension
 
 The job: message, before and after of every text file of every commit that is no merge. `one language` reads what the
-filter leaves of the three busiest authors and compares the lines; `examples` goes all the way to the rows. CPU is user
-and system time of a process of its own with all its children. Memory is the most that any of them took, mapped packs
-included, and the most that all took at once, what they share counted once (proportional set size, looked at every
-20 ms; Linux); of that,
-what is no file (anonymous), as pages of packs are given back when others need the memory.
-PyDriller is timed on the newest --sample commits and scaled, because it takes long; where it is
-not installed (`pip install pydriller`), it is left out. What is quick runs five times, and the best counts.
+filter leaves of the three busiest authors and compares the lines; `examples` goes all the way to the rows. CPU is
+user and system time of a process of its own with all its children. Memory is the most that any of them took, mapped
+packs included, and the most that all took at once, what they share counted once (proportional set size, looked at
+every 20 ms; Linux); of that, what is no file (anonymous), as pages of packs are given back when others need the
+memory. PyDriller is timed on the newest --sample commits and scaled, because it takes long; where it is not installed
+(`pip install pydriller`), it is left out. What is quick runs five times, and the best counts.
 """
 
 from __future__ import annotations

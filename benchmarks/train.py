@@ -5,7 +5,7 @@
 A small random Qwen3 and made-up rows, tokenized and masked once, so that both take the same tensors through the same
 number of steps. Reports the processor time per step of both (the aim: at most 5 % more), from the end of one step to
 the end of the next, which a machine with other work disturbs less than the time on the clock; then the time from start
-to the first step, and what that of train.py is made of.
+to the end of the first step.
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ max_length = 2048
 optimizer = "adamw_torch"
 quantization = "none"
 gradient_accumulation = {ACCUMULATION}
-checkpoint_steps = 1000
 """
 CLOCK = """
 import importlib.abc, importlib.util, json, os, sys, time
@@ -109,9 +108,8 @@ def prepare(folder: Path) -> None:
     print(f"{ROWS} rows of {len(encoded[0]['input_ids'])} tokens, {STEPS} steps of {ACCUMULATION}")
 
 
-def ours(folder: Path) -> tuple[Run, dict[str, float]]:
-    """train.py, and its seconds by part."""
-    output = Path(tempfile.mkdtemp(dir=folder))
+def ours(folder: Path) -> Run:
+    """train.py."""
     command = [
         sys.executable,
         str(ROOT / "scripts" / "train.py"),
@@ -120,10 +118,9 @@ def ours(folder: Path) -> tuple[Run, dict[str, float]]:
         "--language",
         "rust",
         "--output",
-        str(output),
+        tempfile.mkdtemp(dir=folder),
     ]
-    done = run(command, folder)
-    return done, json.loads((output / "latest" / "manifest.json").read_text())["seconds_by_part"]
+    return run(command, folder)
 
 
 def theirs(folder: Path) -> Run:
@@ -192,13 +189,11 @@ def main(rounds: int) -> None:
                     mine.append(ours(folder))
                 else:
                     other.append(theirs(folder))
-    step, step_trl = ([seconds for run in runs for seconds in run.steps] for runs in ([run for run, _ in mine], other))
+    step, step_trl = ([seconds for run in runs for seconds in run.steps] for runs in (mine, other))
     ratio = statistics.median(step) / statistics.median(step_trl)
     print(f"processor time per step: train.py {spread(step)}, trl sft {spread(step_trl)}, ratio {ratio:.3f}")
-    start, start_trl = (statistics.median(run.start for run in runs) for runs in ([run for run, _ in mine], other))
+    start, start_trl = (statistics.median(run.start for run in runs) for runs in (mine, other))
     print(f"start to the end of the first step: train.py {start:.1f} s, trl sft {start_trl:.1f} s")
-    parts = {part: statistics.median(times[part] for _, times in mine) for part in mine[0][1]}
-    print("train.py by part: " + ", ".join(f"{part} {seconds:.2f} s" for part, seconds in parts.items()))
 
 
 def spread(seconds: list[float]) -> str:

@@ -27,6 +27,7 @@ from specialists.adapters import adapter_folder, evaluation_of, manifest_of, pro
 from specialists.cli import say, table
 from specialists.config import Config, Language, load_config
 from specialists.records import read_json
+from specialists.tables import SERVED_BASE
 
 
 def main() -> int:
@@ -37,11 +38,13 @@ def main() -> int:
         module.make(OUT)
         if (seconds := time.monotonic() - begun) > 1:
             say(f"demo: made {what} in {seconds:.0f} s")
-    if code := doit("-n", "2", "-P", "thread"):
+    if code := doit("-n", "2", "-P", "thread", "promote"):
         return code
     config = load_config(CONFIG)
     answers = read_json(config.paths.reports / "answers.json") or {}
-    if answers.get("promoted") != promoted_versions(config) and (code := doit("ask", "report")):
+    if answers.get("promoted") != promoted_versions(config) and (code := doit("ask")):
+        return code
+    if code := doit():  # what is left: the report, and what of doctor fails
         return code
     say(f"\n{summary(config)}\n\n{NEXT}\n\nDone in {time.monotonic() - started:.0f} s.")
     return 0
@@ -50,7 +53,7 @@ def main() -> int:
 def doit(*arguments: str) -> int:
     """The pipeline itself, as its owner runs it."""
     environment = {**os.environ, "SPECIALISTS_CONFIG": str(CONFIG), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "doit", "-r", "executed-only", "-f", str(ROOT / "dodo.py"), *arguments]
+    command = [sys.executable, "-m", "doit", "-f", str(ROOT / "dodo.py"), *arguments]
     return subprocess.run(command, env=environment, cwd=ROOT, check=False).returncode
 
 
@@ -59,18 +62,8 @@ def summary(config: Config) -> str:
     answers = (read_json(config.paths.reports / "answers.json") or {}).get("answers", [])
     answered = {answer["model"] for answer in answers}
     rows = [row(config, language, language.adapter in answered) for language in config.languages.values()]
-    header = [
-        "language",
-        "sessions",
-        "commits",
-        "synthetic",
-        "held out",
-        "held-out loss",
-        "95 % interval",
-        "verdict",
-        "answers",
-    ]
-    return table(rows, header)
+    header = ["language", "sessions", "commits", "synthetic", "held out", "held-out loss", "95 % interval", "verdict"]
+    return table(rows, [*header, "answers"])
 
 
 def row(config: Config, language: Language, answered: bool) -> list:
@@ -83,25 +76,18 @@ def row(config: Config, language: Language, answered: bool) -> list:
     loss = evaluation.get("loss")
     change = f"{loss['base']:.2f} -> {loss['adapter']:.2f}" if loss else "-"
     interval = f"{loss['interval'][0]:+.2f} to {loss['interval'][1]:+.2f}" if loss else "-"
-    serves = language.adapter if answered else config.serving.name
+    serves = language.adapter if answered else SERVED_BASE
     version = manifest_of(folder.current).get("version")
     verdict = evaluation.get("verdict", "not trained")
-    return [
-        language.title,
-        *sources,
-        sum(heldout.values()),
-        change,
-        interval,
-        verdict,
-        serves if version else "the base",
-    ]
+    answers = serves if version else "the base"
+    return [language.title, *sources, sum(heldout.values()), change, interval, verdict, answers]
 
 
 NEXT = """\
 Look at it:      open demo/out/reports/index.html
-Serve it:        SPECIALISTS_CONFIG=demo/specialists.toml .venv/bin/doit serve
-See the state:   SPECIALISTS_CONFIG=demo/specialists.toml .venv/bin/doit status
-Your own turn:   edit specialists.toml, then .venv/bin/doit check"""
+Serve it:        SPECIALISTS_CONFIG=demo/specialists.toml doit serve
+See the state:   SPECIALISTS_CONFIG=demo/specialists.toml doit status
+Your own turn:   edit specialists.toml, then doit doctor"""
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ HEAD = """\
 
 Everything that can stand in `specialists.toml`. A key that is left out has its default. Paths are relative to the file,
 `~` is your home. An unknown key, a wrong type or a value out of bounds is an error that names the key; a mistake in the
-table of one language takes that language out and leaves the others. `doit check` lists everything at once.
+table of one language takes that language out and leaves the others. `doit doctor` lists everything at once.
 
 Made from the code by `python docs/generate.py`.
 """

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from specialists.cli import command, finish, language_option, progress, say
 from specialists.config import Config, Language, Problem
+from specialists.pipeline import example_files
 from specialists.records import SOURCES, Record, sha256_file, write_if_changed, write_json, write_records
-from specialists.sources import example_files
 
 if TYPE_CHECKING:
     from specialists.dataset.assembly import Dataset, Row

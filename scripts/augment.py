@@ -21,7 +21,7 @@ def main(
 ) -> None:
     """Synthetic examples of a language from your own code.
 
-    Functions to implement and mistakes to fix, up to `min_examples`. Reads HEAD only, tests, documentation
+    Functions to implement and mistakes to fix, up to its `min_examples`. Reads HEAD only, tests, documentation
     and generated code aside; nothing of a repository is executed.
 
     \b
@@ -38,14 +38,12 @@ def main(
 
     chosen = config.language(language)
     output = output or config.rows("synthetic", language)
-    endpoint = Endpoint.configured(
-        config, output.with_name(f".{output.stem}.requests.json"), asked["endpoint"], asked["model"]
-    )
+    answers = output.with_name(f".{output.stem}.requests.json")
+    endpoint = Endpoint.configured(config, answers, asked["endpoint"], asked["model"])
     augmenter = Augmenter(config, chosen, Rephraser(endpoint) if endpoint else None)
     problems = [] if repositories else config.missing_repositories(language)
-    paths = repositories or config.repositories(language)
     files: list[SourceFile] = []
-    for path in paths:
+    for path in repositories or config.repositories(language):
         try:
             files += head_files(path, chosen, augmenter.lost)
         except (Problem, OSError) as problem:

@@ -1,28 +1,33 @@
-"""Check everything that has to work, a line each, with what to do where it does not.
-
-    python scripts/doctor.py
-    python scripts/doctor.py --json
-
-From library versions to the agents in opencode. Looks only; exit code 1 when a check fails, notes do not count.
-"""
+"""Check everything that has to work, with what to do where it does not."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 
+import click
 from specialists.cli import command, finish, say
 from specialists.config import Config
 
 
 @command
-def main(config: Config, as_json: bool) -> None:
-    """Check everything that has to work, a line each, with what to do where it does not."""
-    from specialists.reporting.doctor import as_data, as_text, diagnose
+@click.option("--offline", is_flag=True, help="Only what needs no server, and show only what fails: for nightly runs.")
+def main(config: Config, as_json: bool, offline: bool) -> None:
+    """Check everything that has to work, from library versions to the agents in opencode.
 
-    found = diagnose(config)
-    say(as_text(found))
-    finish(as_data(found), as_json)
-    if any(check.state == "fail" for check in found):
+    Each failure and each note comes with what to do. Looks only; exit code 1 when a check fails, notes do not count.
+
+    \b
+        python scripts/doctor.py
+        python scripts/doctor.py --json
+    """
+    from specialists.reporting.doctor import as_text, diagnose
+
+    found = diagnose(config, offline)
+    failed = [check for check in found if check.state == "fail"]
+    say(as_text(failed if offline else found))
+    finish({"checks": [asdict(check) for check in found], "ok": not failed}, as_json)
+    if failed:
         sys.exit(1)
 
 

@@ -1,11 +1,7 @@
 """Act on the verdict: make the newest version the current one, or keep what is served.
 
-    python scripts/promote.py --language rust
-    python scripts/promote.py --language rust --force 20261123-091500-1a2b3c4d --reason "tried it for a week"
-
-A version that is held or blocked changes nothing; the incumbent, or the base, goes on answering. A running server gets
-the new version without a dropped request; that none runs is no error. Agents that are in the owner's opencode
-configuration follow. Every decision is a line in promotions.jsonl.
+A running server gets the new version without a dropped request; that none runs is no error. Agents that are in the
+owner's opencode configuration follow. Every decision is a line in promotions.jsonl.
 """
 
 from __future__ import annotations
@@ -22,7 +18,14 @@ from specialists.serving.promotion import decide, force
 @click.option("--force", "version", metavar="VERSION", help="Promote this version whatever its verdict.")
 @click.option("--reason", help="Why it is forced; kept in promotions.jsonl.")
 def main(config: Config, as_json: bool, language: str, version: str | None, reason: str | None) -> None:
-    """Act on the verdict on a language's newest version."""
+    """Act on the verdict on a language's newest version.
+
+    A version that is held or blocked changes nothing: the one before it, or the base, goes on answering.
+
+    \b
+        python scripts/promote.py --language rust
+        python scripts/promote.py --language rust --force 20261123-091500-1a2b3c4d --reason "tried it for a week"
+    """
     if bool(version) != bool(reason):
         raise click.UsageError("--force and --reason go together")
     chosen = config.language(language)

@@ -1,9 +1,4 @@
-"""Write reports/index.html, the page that shows what the nights produced, and reports/status.json beside it.
-
-    python scripts/report.py
-
-One static page: no server, no network, readable on a phone, light and dark.
-"""
+"""Write reports/index.html, the page that shows where every language stands, and reports/status.json beside it."""
 
 from __future__ import annotations
 
@@ -13,7 +8,13 @@ from specialists.config import Config
 
 @command
 def main(config: Config, as_json: bool) -> None:
-    """Write reports/index.html, the page that shows what the nights produced."""
+    """Write reports/index.html, the page that shows where every language stands, and status.json beside it.
+
+    One static page: no server, no network, readable on a phone, light and dark.
+
+    \b
+        python scripts/report.py
+    """
     from specialists.reporting.report import write_report
 
     summary = write_report(config)

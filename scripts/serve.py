@@ -1,11 +1,7 @@
 """Serve the base model and every promoted adapter from one vLLM.
 
-    python scripts/serve.py
-    python scripts/serve.py --dry-run
-
-An adapter that vLLM could not load is left out, loudly; the others are served, and tried once it answers (verify.py).
-This process becomes vLLM, so signals and exit codes are vLLM's. An API key is taken from $VLLM_API_KEY, or from the
-file that `serving.api_key_file` names.
+This process becomes vLLM, so signals and exit codes are vLLM's. Beside it the same script is started once more: it
+waits until vLLM answers, and tries the adapters that were promoted while no server ran.
 """
 
 from __future__ import annotations
@@ -14,47 +10,67 @@ import os
 import shlex
 import subprocess
 import sys
-from pathlib import Path
+import time
 
 import click
 from specialists.cli import command, finish, say
 from specialists.config import Config, Problem
 from specialists.server import api_key, base_url, served_models
+from specialists.serving.command import exposure, served_adapters, vllm_command, vllm_environment
 from specialists.serving.lora import served_chat
-from specialists.serving.vllm import exposure, served_adapters, vllm_command, vllm_environment
+from specialists.serving.opencode_config import follow
+from specialists.serving.promotion import verify
+from specialists.tables import SERVED_BASE
 
 
 @command
 @click.option("--dry-run", is_flag=True, help="Print the vLLM command and its environment, shell-quoted, and exit.")
-def main(config: Config, as_json: bool, dry_run: bool) -> None:
-    """Serve the base model and every promoted adapter from one vLLM."""
+@click.option("--verify-beside", "process", type=int, hidden=True, help="Try the adapters once this process answers.")
+def main(config: Config, as_json: bool, dry_run: bool, process: int | None) -> None:
+    """Serve the base model and every promoted adapter from one vLLM.
+
+    An adapter that vLLM could not load is left out with a warning; the others are served. An API key is taken from
+    $VLLM_API_KEY, or from the file that `serving.api_key_file` names.
+
+    \b
+        python scripts/serve.py
+        python scripts/serve.py --dry-run
+    """
+    if process:
+        verify_beside(config, as_json, process)
+        return
     adapters, faults = served_adapters(config)
     arguments, environment = vllm_command(config, adapters), vllm_environment(config)
-    if warning := exposure(config):
-        say(f"warning: {warning}")
+    for warning in [exposure(config), *faults]:
+        if warning:
+            say(f"warning: {warning}")
     if dry_run:
-        for fault in faults:
-            say(f"warning: {fault}")
         click.echo(shlex.join([*(f"{name}={value}" for name, value in environment.items()), *arguments]))
         return
-    if as_json:
-        finish({"adapters": {name: str(path) for name, path in adapters.items()}, "command": arguments}, as_json)
+    finish({"adapters": {name: str(path) for name, path in adapters.items()}, "command": arguments}, as_json)
     if served_models(config) is not None:
         raise Problem(f"{base_url(config)} is served already; stop that server first, or change serving.port")
     served_chat(config)  # a Problem where vLLM would ask the Hub, and end in a traceback
-    for fault in faults:
-        say(f"warning: {fault}")
-    say(f"serving {', '.join([config.serving.name, *adapters])} at {base_url(config)}/v1")
+    say(f"serving {', '.join([SERVED_BASE, *adapters])} at {base_url(config)}/v1")
     key = {"VLLM_API_KEY": key} if (key := api_key(config)) else {}  # never an argument: those can be seen by all
-    if adapters:
-        try_beside(config, {**os.environ, **key})
+    if adapters:  # in the background of a shell, and so no child of ours, which vLLM would have to reap
+        again = [sys.executable, __file__, "--config", str(config.path), "--verify-beside", str(os.getpid())]
+        subprocess.run(["sh", "-c", '"$@" &', "sh", *again], env={**os.environ, **key}, check=True)
     os.execve(arguments[0], arguments, {**os.environ, **environment, **key})
 
 
-def try_beside(config: Config, environment: dict[str, str]) -> None:
-    """Start verify.py, which waits until this process serves; no child of ours, which vLLM would have to reap."""
-    verify = [sys.executable, str(Path(__file__).with_name("verify.py")), "--config", str(config.path)]
-    subprocess.run(["sh", "-c", '"$@" &', "sh", *verify, "--beside", str(os.getpid())], env=environment, check=True)
+def verify_beside(config: Config, as_json: bool, process: int) -> None:
+    """Try every promoted adapter in the server that a process becomes."""
+    while served_models(config) is None:
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            raise Problem("the server ended before it answered") from None
+        time.sleep(0.5)
+    decisions, problems = verify(config)
+    if not problems:
+        say("every promoted adapter answers as it did in its evaluation")
+    finish({"rolled back": decisions}, as_json, problems + (follow(config) if decisions else []))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,4 @@
-"""Show a row as the model is trained on it, supervised text coloured.
-
-    python scripts/show-mask.py 1a2b3c4d
-    doit show-mask 1a2b3c4d
-
-The beginning of an id is enough. Rendered with the base model's own chat template, which has to be on this machine.
-"""
+"""Show a row as the model is trained on it, supervised text coloured."""
 
 from __future__ import annotations
 
@@ -21,7 +15,14 @@ from specialists.reporting.mask_view import as_html, find_row, segments, termina
 @click.argument("row_id")
 @click.option("--html", "page", is_flag=True, help="Print HTML instead, as in the report.")
 def main(config: Config, as_json: bool, row_id: str, page: bool) -> None:
-    """Show a row as the model is trained on it, supervised text coloured."""
+    """Show a row as the model is trained on it, supervised text coloured.
+
+    The beginning of an id is enough. Rendered with the base model's own chat template, which has to be on this machine.
+
+    \b
+        python scripts/show-mask.py 1a2b3c4d
+        python scripts/show-mask.py 1a2b3c4d --html
+    """
     row, place = find_row(config, row_id)
     chat = Chat.load(config.base.model, config.base.revision)
     pieces, encoded = segments(chat, row), chat.encode(row)

@@ -1,10 +1,4 @@
-"""Show examples against wanted, what is stale and why, what is promoted and served.
-
-    python scripts/status.py
-    python scripts/status.py --json
-
-Reads what the steps left behind and asks the server, where one runs, for half a second. Changes nothing.
-"""
+"""Show examples against wanted, what the next doit does and why, what is promoted and served."""
 
 from __future__ import annotations
 
@@ -14,7 +8,14 @@ from specialists.config import Config
 
 @command
 def main(config: Config, as_json: bool) -> None:
-    """Show examples against wanted, what is stale and why, what is promoted and served."""
+    """Show examples against wanted, what the next doit does and why, what is promoted and served.
+
+    Reads what the steps left behind and asks the server, where one runs, for half a second. Changes nothing.
+
+    \b
+        python scripts/status.py
+        python scripts/status.py --json
+    """
     from specialists.reporting.status import as_text, server_state, status
 
     state = status(config, server_state(config))

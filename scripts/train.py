@@ -1,92 +1,63 @@
-"""Train adapters on their languages' examples.
-
-    python scripts/train.py --language rust
-    python scripts/train.py --language rust --language ts        # loads the base once
-    python scripts/train.py --language rust --train data/train/rust.jsonl --output adapters/build-rust
-
-Makes a new version beside the old ones and points `latest` to it; nothing is served before promote.py says so. Does
-nothing when the newest version was made from the same rows and configuration. Killed, it goes on where it stopped.
-"""
+"""Train an adapter on a language's examples, as a new version beside the old ones."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from specialists.adapters import AdapterFolder, adapter_folder, too_few, training_fingerprint
-from specialists.cli import command, finish, say
+from specialists.cli import command, finish, language_option, say
 from specialists.config import Config, Language, Problem, fingerprint
 from specialists.records import Record, cluster_of, read_json, read_records, sha256_file, write_if_changed, write_json
 from specialists.serving.sharing import gpu
+from specialists.tables import Training
 from specialists.training.model_card import model_card
-
-if TYPE_CHECKING:
-    from specialists.training.trainer import Bases
 
 _FULL = 1 << 20  # bytes free under which a disk counts as full
 RUN = "run.json"  # what the processes of a launcher hand back
 
 
 @command
-@click.option(
-    "--language",
-    "languages",
-    required=True,
-    multiple=True,
-    metavar="L",
-    help="Language, as in [languages.L]; may be given again.",
-)
+@language_option
 @click.option("--train", "rows_file", type=click.Path(path_type=Path), help="Examples; default: data/train/L.jsonl.")
 @click.option("--output", type=click.Path(path_type=Path), help="The adapter's folder; default: adapters/NAME.")
-@click.option("--into", type=click.Path(path_type=Path), hidden=True)
+@click.option("--into", type=click.Path(path_type=Path), hidden=True, help="Set in the processes of a launcher.")
 def main(
-    config: Config,
-    as_json: bool,
-    languages: tuple[str, ...],
-    rows_file: Path | None,
-    output: Path | None,
-    into: Path | None,
+    config: Config, as_json: bool, language: str, rows_file: Path | None, output: Path | None, into: Path | None
 ) -> None:
-    """Train adapters on their languages' examples, each as a new version."""
-    if len(languages) > 1 and (rows_file or output):
-        raise click.UsageError("--train and --output are for a single --language")
-    chosen = [config.language(name) for name in languages]
-    if into and rows_file:
-        train_as_one_of_many(config, chosen[0], rows_file, into)
+    """Train an adapter on a language's examples, as a new version.
+
+    \b
+        python scripts/train.py --language rust
+        python scripts/train.py --language rust --train data/train/rust.jsonl --output adapters/build-rust
+
+    The version stands beside the old ones; it is not served before promote.py decides so. Does nothing when the newest
+    version was made from the same rows and configuration. A killed run is resumed.
+    """
+    chosen = config.language(language)
+    if not rows_file and not into and (reason := too_few(config, chosen)):
+        say(f"{language}: {reason}")
+        return finish({"adapter": chosen.adapter, "version": None, "trained": False}, as_json)
+    rows_file = rows_file or config.rows("train", language)
+    if into:
+        run = train_here(config, chosen.training, list(read_records(rows_file)), into)
+        if int(os.environ.get("RANK", 0)) == 0:
+            write_json(into / RUN, run)
         return
-    from specialists.training.trainer import Bases
-
-    bases, summaries, problems = Bases(), [], []
-    with gpu(config):
-        for language in chosen:
-            folder = AdapterFolder(output) if output else adapter_folder(config, language)
-            file = rows_file or config.rows("train", language.name)
-            if not rows_file and (reason := too_few(config, language)):
-                say(f"{language.name}: {reason}")
-                summaries.append({"adapter": language.adapter, "version": None, "trained": False})
-                continue
-            try:
-                with folder.lock():  # two nightly runs at once: the second waits, then finds the work done
-                    summaries.append(train(config, language, file, folder, bases))
-            except Problem as problem:
-                if len(chosen) == 1:
-                    raise
-                problems.append(f"{language.adapter}: {problem}")
-        del bases
-    finish(summaries[0] if len(chosen) == 1 else {"adapters": summaries}, as_json, problems)
+    folder = AdapterFolder(output) if output else adapter_folder(config, chosen)
+    with gpu(config), folder.lock():  # two runs at once: the second waits, then finds the work done
+        summary = train(config, chosen, rows_file, folder)
+    finish(summary, as_json)
 
 
-def train(config: Config, language: Language, rows_file: Path, folder: AdapterFolder, bases: Bases) -> dict:
+def train(config: Config, language: Language, rows_file: Path, folder: AdapterFolder) -> dict[str, Any]:
     """Make a version unless the newest one already is of these rows and this configuration."""
     inputs = {"rows": sha256_file(rows_file), "config": training_fingerprint(config, language)}
     if version := folder.made_from(inputs):
@@ -100,23 +71,19 @@ def train(config: Config, language: Language, rows_file: Path, folder: AdapterFo
     if sha256_file(rows_file) != inputs["rows"]:
         raise Problem(f"{rows_file}: changed while it was read; run again")
 
-    key = fingerprint(inputs)
-    building = folder.building(key)
+    building = folder.building(fingerprint(inputs))
     if language.training.launcher:
         run = launch(config, language, rows_file, building)
     else:
-        from specialists.training.trainer import train_adapter
-
-        with disk_full_named(building):
-            run = train_adapter(rows, config.base, language.training, building, bases)
+        run = train_here(config, language.training, rows, building)
     manifest = {
         "adapter": language.adapter,
         "language": language.name,
-        "key": key,
+        "key": fingerprint(inputs),
         "inputs": inputs,
         "base": {"model": config.base.model, "revision": config.base.revision, "template": run.pop("template")},
         "training": vars(language.training),
-        "code": _commit(),
+        "code": code_commit(),
         "clusters": clusters(rows),
         **run,
     }
@@ -131,74 +98,52 @@ def train(config: Config, language: Language, rows_file: Path, folder: AdapterFo
     return {"adapter": language.adapter, "version": version.name, "trained": True}
 
 
-def clusters(rows: list[Record]) -> dict[str, list[str]]:
-    """Ids of the rows by session or commit: what an excluded session or commit is looked up by."""
-    ids: dict[str, list[str]] = {}
-    for row in rows:
-        ids.setdefault(cluster_of(row), []).append(row["id"])
-    return {cluster: sorted(ids[cluster]) for cluster in sorted(ids)}
+def train_here(config: Config, settings: Training, rows: list[Record], building: Path) -> dict[str, Any]:
+    """Train in this process. Whatever fails on a full disk becomes a Problem: each library reports it differently."""
+    from specialists.training.trainer import train_adapter
 
-
-@contextlib.contextmanager
-def disk_full_named(folder: Path) -> Iterator[None]:
-    """Turn whatever fails on a full disk into a Problem: each library that writes says it in its own way."""
     try:
-        yield
+        return train_adapter(rows, config.base, settings, building)
     except Exception as error:
-        if shutil.disk_usage(folder).free > _FULL:
+        if shutil.disk_usage(building).free > _FULL:
             raise
-        raise Problem(f"{folder}: the disk is full ({error}); make room and run again, it goes on from here") from None
+        raise Problem(f"{building}: the disk is full ({error}); make room and run again, it is resumed") from None
 
 
 def launch(config: Config, language: Language, rows_file: Path, building: Path) -> dict[str, Any]:
-    """Train in the processes that the configured launcher starts. Raises Problem when they fail."""
+    """Train in processes that the configured launcher starts, of this script. Raises Problem when they fail."""
     program, *arguments = language.training.launcher
     beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    found = shutil.which(program, path=beside)
-    if not found:
+    if not (found := shutil.which(program, path=beside)):
         raise Problem(f"training.launcher: {program}: no such program")
-    mine = [
-        str(Path(__file__).resolve()),
-        "--config",
-        str(config.path),
-        "--language",
-        language.name,
-        "--train",
-        str(rows_file),
-        "--into",
-        str(building),
-    ]
-    process = subprocess.Popen([found, *arguments, *mine], stdout=subprocess.DEVNULL)
+    script = [str(Path(__file__).resolve()), "--config", str(config.path), "--language", language.name]
+    script += ["--train", str(rows_file), "--into", str(building)]
+    process = subprocess.Popen([found, *arguments, *script], stdout=subprocess.DEVNULL)
     before = signal.signal(signal.SIGTERM, lambda *_signal: process.terminate())  # they write a checkpoint first
     try:
         code = process.wait()
     finally:
         signal.signal(signal.SIGTERM, before)
     if code:
-        raise Problem(f"training.launcher: {program} ended with exit code {code}; it said why above")
+        raise Problem(f"training.launcher: {program} ended with exit code {code}; the reason stands above")
     run = read_json(building / RUN) or {}
     (building / RUN).unlink()
     return run
 
 
-def train_as_one_of_many(config: Config, language: Language, rows_file: Path, building: Path) -> None:
-    """One process of a launcher: train together with the others; the first writes down what is known of the run."""
-    from specialists.training.trainer import train_adapter
-
-    rows = list(read_records(rows_file))
-    settings = dataclasses.replace(language.training, launcher=())
-    run = train_adapter(rows, config.base, settings, building)
-    if int(os.environ.get("RANK", 0)) == 0:
-        write_json(building / RUN, run)
+def clusters(rows: list[Record]) -> dict[str, list[str]]:
+    """Ids of the rows by session or commit."""
+    ids: dict[str, list[str]] = {}
+    for row in rows:
+        ids.setdefault(cluster_of(row), []).append(row["id"])
+    return {cluster: sorted(ids[cluster]) for cluster in sorted(ids)}
 
 
-def _commit() -> str | None:
+def code_commit() -> str | None:
     """The commit of this code, with a mark when it was changed; None outside git."""
-    here = ["git", "-C", str(Path(__file__).resolve().parent)]
+    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        done = subprocess.run(
-            [*here, "describe", "--always", "--dirty", "--abbrev=40"], capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(describe, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     except OSError:
         return None
     return done.stdout.strip() or None

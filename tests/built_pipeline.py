@@ -39,19 +39,14 @@ def examples(config: Config, language: str, train: dict[str, int], longest: int 
     total = sum(train.values())
     lengths = sorted(longest - number * longest // (total + 1) for number in range(total))
     summary = {
-        "step": "assemble",
-        "language": language,
-        "read": train,
         "train": train,
         "heldout": heldout,
-        "clusters": {"train": 8, "heldout": 3},
         "span": ["2026-05-01T10:00:00Z", "2026-11-20T10:00:00Z"],
         "tokens": {"train": sum(lengths), "supervised": 90 * total, "longest": longest, "lengths": lengths},
         "funnel": {"duplicate": 4, "over the most that is wanted": 1},
         "min_examples": 3,
         "max_examples": 50,
         "sha256": adapters.sha256_file(config.paths.data / "train" / f"{language}.jsonl"),
-        "problems": [],
     }
     write(config.paths.data / "train" / f"{language}.summary.json", summary)
 
@@ -63,8 +58,6 @@ def version(config: Config, name: str, language: str, steps: int = 12, **manifes
     rows = config.paths.data / "train" / f"{language}.jsonl"
     whole = {
         "adapter": chosen.adapter,
-        "language": language,
-        "key": name[-8:],
         "inputs": adapters.training_inputs(config, chosen),
         "base": {"model": config.base.model, "revision": config.base.revision, "template": "0" * 16},
         "training": vars(chosen.training),
@@ -76,7 +69,6 @@ def version(config: Config, name: str, language: str, steps: int = 12, **manifes
         "losses": [[step, 2.5 / (1 + 0.1 * step) + 0.05 * (step % 3)] for step in range(1, steps + 1)],
         "seconds": 754.2,
         "peak_memory_bytes": 3 << 30,
-        "libraries": {},
         "created": f"{name[:4]}-{name[4:6]}-{name[6:8]}T09:15:00Z",
         "version": name,
         **manifest,
@@ -92,32 +84,18 @@ def evaluated(config: Config, path: Path, language: str, difference: float = -0.
     heldout = config.paths.data / "heldout" / f"{language}.jsonl"
     measurements = [
         {
-            "id": str(number),
             "cluster": f"ses_{number // 2}",
             "tokens": 10 + number,
             "nll": {"base": 20.0 + number, "adapter": 20.0 + number + (difference + 0.02 * number) * (10 + number)},
         }
         for number in range(12)
     ]
-    loss = {
-        "adapter": 1.5 + difference,
-        "base": 1.5,
-        "difference": difference,
-        "relative": difference / 1.5,
-        "interval": [difference - 0.1, difference + 0.1],
-    }
+    loss = {"adapter": 1.5 + difference, "base": 1.5, "difference": difference, "relative": difference / 1.5}
+    loss["interval"] = [difference - 0.1, difference + 0.1]
     inputs = adapters.evaluation_inputs(config, folder.incumbent(path), heldout)
-    result = {
-        "adapter": path.parent.name,
-        "version": path.name,
-        "inputs": inputs,
-        "rows": 12,
-        "clusters": 6,
-        "loss": loss,
-        "verdict": verdict,
-        "reason": f"held-out loss 1.500 -> {1.5 + difference:.3f}",
-    }
-    write(path / "evaluation.json", {**result, "measurements": measurements})
+    result = {"inputs": inputs, "clusters": 6, "loss": loss, "verdict": verdict, "measurements": measurements}
+    result["reason"] = f"held-out loss 1.500 -> {1.5 + difference:.3f}"
+    write(path / "evaluation.json", result)
 
 
 def decided(config: Config, path: Path, language: str) -> None:

@@ -1,4 +1,4 @@
-"""Servers for tests: a vLLM of ours for a while, and one in this process that answers as it is told."""
+"""Servers for tests: a vLLM of ours for a while, and one in this process with given answers."""
 
 from __future__ import annotations
 

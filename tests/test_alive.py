@@ -1,4 +1,4 @@
-"""What the alive check says of made-up losses, and which texts it asks for. With the real vLLM: test_served.py."""
+"""What the alive check finds in made-up losses, and which texts it asks for. With the real vLLM: test_served.py."""
 
 from __future__ import annotations
 
@@ -11,11 +11,7 @@ from specialists.records import write_json, write_records
 from specialists.serving import alive
 
 BASE, EFFECT = [2.0, 3.0], [-0.4, -0.2]
-WELL = [base + effect for base, effect in zip(BASE, EFFECT, strict=True)]
-
-
-def shifted(losses: list[float], *by: float) -> list[float]:
-    return [loss + difference for loss, difference in zip(losses, by, strict=True)]
+APPLIED = [base + effect for base, effect in zip(BASE, EFFECT, strict=True)]
 
 
 def through_peft(shift: float = 0.0, share: float = 1.0) -> list[tuple[float, float]]:
@@ -23,45 +19,29 @@ def through_peft(shift: float = 0.0, share: float = 1.0) -> list[tuple[float, fl
     return [(base + shift, base + shift + share * effect) for base, effect in zip(BASE, EFFECT, strict=True)]
 
 
-TABLE = {  # name: (adapter, base again, base beside the adapter, through PEFT, what is said)
-    "well": (WELL, BASE, BASE, through_peft(), None),
-    "not measured before": (WELL, BASE, BASE, [None, None], None),
-    "one not measured": (WELL, BASE, BASE, [None, through_peft()[1]], None),
-    "nearly the effect": (WELL, BASE, BASE, through_peft(share=0.85), None),
-    "a module left out": (
-        WELL,
-        BASE,
-        BASE,
-        through_peft(share=2.0),
-        "applies it wrongly: 0.300 off an effect of 0.600",
-    ),
-    "the other way round": (WELL, BASE, BASE, through_peft(share=-1.0), "applies it wrongly"),
-    "a quantised base": (WELL, BASE, BASE, through_peft(shift=0.1, share=1.3), None),
-    "a quantised base, wrong": (WELL, BASE, BASE, through_peft(shift=0.02, share=2.0), "applies it wrongly"),
-    "dead": (BASE, BASE, BASE, through_peft(), "answers as the base does"),
-    "no more than noise": (
-        shifted(BASE, 0.05, 0.05),
-        shifted(BASE, 0.04, 0.0),
-        BASE,
-        through_peft(),
-        "as the base does",
-    ),
-    "the base gets the adapter": (
-        WELL,
-        BASE,
-        WELL,
-        through_peft(),
-        "the base answers otherwise beside it: off by 0.400",
-    ),
-    "the base a little off": (WELL, BASE, shifted(BASE, 0.01, 0.0), through_peft(), None),
+WRONG = "applies it wrongly"
+TABLE = {  # name: (adapter, base again, base beside the adapter, through PEFT, what is reported)
+    "applied": (APPLIED, BASE, BASE, through_peft(), None),
+    "not measured before": (APPLIED, BASE, BASE, [None, None], None),
+    "one not measured": (APPLIED, BASE, BASE, [None, through_peft()[1]], None),
+    "nearly the effect": (APPLIED, BASE, BASE, through_peft(share=0.85), None),
+    "a module left out": (APPLIED, BASE, BASE, through_peft(share=2.0), f"{WRONG}: 0.300 off an effect of 0.600"),
+    "the other way round": (APPLIED, BASE, BASE, through_peft(share=-1.0), WRONG),
+    "a quantised base": (APPLIED, BASE, BASE, through_peft(shift=0.1, share=1.3), None),
+    "a quantised base, wrong": (APPLIED, BASE, BASE, through_peft(shift=0.02, share=2.0), WRONG),
+    "no effect": (BASE, BASE, BASE, through_peft(), "answers as the base does"),
+    "no more than noise": ([2.05, 3.05], [2.04, 3.0], BASE, through_peft(), "as the base does"),
+    "no number": ([float("nan")] * 2, BASE, BASE, through_peft(), "as the base does"),
+    "the base gets the adapter": (APPLIED, BASE, APPLIED, through_peft(), "otherwise beside it: off by 0.400"),
+    "the base a little off": (APPLIED, BASE, [2.01, 3.0], through_peft(), None),
 }
 
 
 @pytest.mark.parametrize("case", TABLE)
-def test_what_is_said_of_losses(case: str) -> None:
-    adapter, again, beside, measured, said = TABLE[case]
+def test_losses_show_whether_an_adapter_is_applied(case: str) -> None:
+    adapter, again, beside, measured, fault = TABLE[case]
     found = alive.compare({"base": BASE, "again": again, "beside": beside, "adapter": adapter}, measured)
-    assert (said is None and found == []) or (said is not None and said in found[0]), found
+    assert len(found) == (fault is not None) and (fault or "") in "".join(found)
 
 
 @pytest.fixture

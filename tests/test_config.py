@@ -33,11 +33,6 @@ GLOBAL_MISTAKES = [
 ]
 LANGUAGE_MISTAKES = [
     ("[training.rust]\nr = 32", "training.rust.r: rank 32 is above serving.max_lora_rank 16"),
-    ("[training.rust]\nrouted_experts = true", "training.rust.routed_experts: cannot be trained in 4 bits"),
-    (
-        '[training.rust]\nquantization = "none"\nrouted_experts = true\nrouted_experts_r = 32',
-        "rust.routed_experts_r: rank",
-    ),
     ("[training.rust]\nalpha = 'x'", "training.rust.alpha: expected a whole number, got 'x'"),
     ("[languages.rust.extra]\nx = 1", "languages.rust.extra: unknown key"),
     ("[languages.go]\nadapter = 'build-go'", "languages.go.extensions: missing"),
@@ -45,6 +40,8 @@ LANGUAGE_MISTAKES = [
     ("[languages.go]\nadapter = ''\nextensions = ['.go']", "languages.go.adapter: ''"),
     ("[languages.go]\nadapter = 'build-rust'\nextensions = ['.go']", "'build-rust' is the adapter of rust too"),
     ("[languages.go]\nadapter = '../x'\nextensions = ['.go']", "letters, digits, - _ . only"),
+    ("[languages.go]\nadapter = '..'\nextensions = ['.go']", "languages.go.adapter: '..': letters, digits, - _ . only"),
+    ("[languages.go]\nadapter = 'base'\nextensions = ['.go']", "languages.go.adapter: 'base' is the base model's name"),
     (
         "[languages.go]\nadapter = 'go'\nextensions = ['.go']\nmin_examples = 9\nmax_examples = 3",
         "languages.go.min_examples: 9 is above max_examples, 3",

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import make_base
@@ -22,30 +19,19 @@ def chat() -> Chat:
     return Chat(template, "", {"eos_token": make_base.TURN_END})
 
 
-# --- the chat template --------------------------------------------------------------------------------------------
-
+SOURCE = {"kind": "session", "time": "2026-01-01T00:00:00Z"}
+CALLS = [
+    tool_call(0, "read", {"filePath": "a.py", "limit": 3}),
+    tool_call(1, "bash", {"command": "ls\n"}),
+    tool_call(2, "edit", {"filePath": "a.py", "oldString": "1", "newString": "", "replaceAll": True}),
+]
 TALK = [
     {"role": "system", "content": "You are a coding agent."},
     {"role": "user", "content": "Fix it."},
-    {
-        "role": "assistant",
-        "content": "Let me look.",
-        "weight": 1,
-        "tool_calls": [
-            tool_call(0, "read", {"filePath": "a.py", "limit": 3}),
-            tool_call(1, "bash", {"command": "ls\n"}),
-        ],
-    },
+    {"role": "assistant", "content": "Let me look.", "weight": 1, "tool_calls": CALLS[:2]},
     {"role": "tool", "tool_call_id": "call_0", "content": "x = 1"},
     {"role": "tool", "tool_call_id": "call_1", "content": "a.py"},
-    {
-        "role": "assistant",
-        "content": "",
-        "weight": 1,
-        "tool_calls": [
-            tool_call(2, "edit", {"filePath": "a.py", "oldString": "1", "newString": "", "replaceAll": True})
-        ],
-    },
+    {"role": "assistant", "content": "", "weight": 1, "tool_calls": CALLS[2:]},
     {"role": "tool", "tool_call_id": "call_2", "content": "Edit applied successfully."},
     {"role": "assistant", "content": "Done.", "weight": 1},
     {"role": "user", "content": "Thanks."},
@@ -53,8 +39,7 @@ TALK = [
 
 
 def test_the_template_keeps_prefixes(chat: Chat) -> None:
-    record = make_record("python", TALK, TOOLS, {"kind": "session", "time": "2026-01-01T00:00:00Z"})
-    text, spans = chat.spans(record)
+    text, spans = chat.spans(make_record("python", TALK, TOOLS, SOURCE))
     assert [text[start:end].endswith("<|im_end|>") for start, end in spans] == [True] * 3
     assert text[slice(*spans[2])] == "Done.<|im_end|>"
     for count in range(2, len(TALK)):
@@ -63,7 +48,7 @@ def test_the_template_keeps_prefixes(chat: Chat) -> None:
 
 
 def test_calls_and_results_have_the_form_that_the_parser_reads(chat: Chat) -> None:
-    text, spans = chat.spans(make_record("python", TALK, TOOLS, {"kind": "session", "time": ""}))
+    text, spans = chat.spans(make_record("python", TALK, TOOLS, SOURCE))
     assert text[slice(*spans[0])] == (
         "Let me look.\n<tool_call>\n<function=read>\n<parameter=filePath>\na.py\n</parameter>\n<parameter=limit>\n3\n"
         "</parameter>\n</function>\n</tool_call>\n<tool_call>\n<function=bash>\n<parameter=command>\nls\n\n</parameter>\n"
@@ -75,41 +60,30 @@ def test_calls_and_results_have_the_form_that_the_parser_reads(chat: Chat) -> No
     ) in text
 
 
-@pytest.mark.parametrize(
-    ("messages", "tools", "wanted"),
-    [
-        ([{"role": "user", "content": "Hi"}], None, "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"),
-        (
-            [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": None}],
-            None,
-            "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<|im_end|>\n<|im_start|>assistant\n",
-        ),
-        (
-            [{"role": "tool", "content": "x"}],
-            None,
-            "<|im_start|>user\n<tool_response>\nx\n</tool_response><|im_end|>\n<|im_start|>assistant\n",
-        ),
-    ],
-    ids=["one question", "an answer without text", "a result alone"],
-)
-def test_short_conversations(chat: Chat, messages: list[dict], tools: list | None, wanted: str) -> None:
-    assert chat.render(messages, tools, generation_prompt=True) == wanted
+SHORT = {  # a message's role -> its content, how it is written
+    "user": ("Hi", "<|im_start|>user\nHi<|im_end|>\n"),
+    "assistant": (None, "<|im_start|>assistant\n<|im_end|>\n"),
+    "tool": ("x", "<|im_start|>user\n<tool_response>\nx\n</tool_response><|im_end|>\n"),
+}
+
+
+@pytest.mark.parametrize("role", SHORT)
+def test_a_message_alone(chat: Chat, role: str) -> None:
+    content, written = SHORT[role]
+    prompted = chat.render([{"role": role, "content": content}], None, generation_prompt=True)
+    assert prompted == written + "<|im_start|>assistant\n"
 
 
 def test_tools_are_listed_alike_with_and_without_a_system_prompt_and_server_defaults(chat: Chat) -> None:
     """A server adds empty descriptions to the schemas that it was sent."""
-    served = [
-        {**tool, "function": {"name": None, "description": None, **tool["function"], "strict": None}} for tool in TOOLS
-    ]
+    unset = {"name": None, "description": None, "strict": None}
+    served = [{**tool, "function": {**unset, **tool["function"]}} for tool in TOOLS]
     text = chat.render(decoded(TALK[:2]), TOOLS)
     assert chat.render(decoded(TALK[:2]), served) == text
     listed = text[text.index("<tools>") : text.index("</tools>")]
     assert listed in chat.render(decoded(TALK[1:2]), TOOLS)
     shown = [json.loads(line) for line in listed.splitlines()[1:]]
     assert shown == [tool["function"] for tool in TOOLS]
-
-
-# --- the base model -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +96,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_a_base_is_whole(base: Path) -> None:
     chat = Chat.load(str(base))
-    encoded = chat.encode(make_record("python", TALK, TOOLS, {"kind": "session", "time": ""}))
+    encoded = chat.encode(make_record("python", TALK, TOOLS, SOURCE))
     assert encoded.supervised > 10
     for mark in make_base.MARKS:
         assert chat.tokenizer.encode(f"a{mark}b").tokens.count(mark) == 1
@@ -142,16 +116,3 @@ def test_transformers_renders_and_tokenizes_alike(base: Path) -> None:
     assert tokenizer(text, add_special_tokens=False)["input_ids"] == chat.tokenizer.encode(text).ids
     model = AutoModelForCausalLM.from_pretrained(base)
     assert model.config.model_type == "qwen3" and model.get_input_embeddings().num_embeddings == len(tokenizer)
-
-
-def test_importing_the_makers_is_light() -> None:
-    program = "import sys, make_base, make_history, make_repositories; print(*sys.modules)"
-    paths = os.pathsep.join([str(ROOT / "demo"), str(ROOT / "scripts")])
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert not {"torch", "transformers", "tokenizers", "jinja2"} & set(done.stdout.split())

@@ -17,7 +17,7 @@ from conftest import ROOT
 from git_repositories import Made, make
 from opencode_rows import START, History, bash, edit, text
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 CONFIG = """
 [owner]
@@ -29,7 +29,6 @@ dtype = "float32"
 databases = ["./opencode.db"]
 [training]
 max_steps = 2
-checkpoint_steps = 2
 learning_rate = 1e-2
 gradient_accumulation = 1
 optimizer = "adamw_torch"
@@ -38,19 +37,10 @@ gradient_checkpointing = false
 max_length = 4096
 [serving]
 port = 9
-[languages.rust]
-adapter = "build-rust"
-extensions = [".rs"]
-commands = ["cargo"]
-min_examples = 2
-max_examples = 20
-[languages.python]
-adapter = "build-python"
-extensions = [".py"]
-commands = ["pytest"]
-min_examples = 2
-max_examples = 20
 """
+for NAME, ENDING, COMMAND in (("rust", ".rs", "cargo"), ("python", ".py", "pytest")):
+    CONFIG += f'[languages.{NAME}]\nadapter = "build-{NAME}"\nextensions = ["{ENDING}"]\ncommands = ["{COMMAND}"]\n'
+    CONFIG += "wanted = [2, 20]\n"
 WORK = {"rust": ("src/lib.rs", "fn {}() {{}}", "cargo test"), "python": ("app.py", "def {}(): pass", "pytest -q")}
 
 
@@ -82,18 +72,24 @@ def environment(folder: Path) -> dict[str, str]:
     return {**os.environ, "SPECIALISTS_CONFIG": str(folder / "specialists.toml"), "OMP_NUM_THREADS": "1"}
 
 
-def doit(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "doit", "-f", str(ROOT / "dodo.py"), "-r", "executed-only", *arguments]
-    return subprocess.run(command, env=environment(folder), cwd=ROOT, capture_output=True, text=True, check=False)
+def doit(folder: Path, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "doit", *arguments]
+    return subprocess.run(command, env=environment(folder), cwd=cwd, capture_output=True, text=True, check=False)
 
 
 def copy_of(pipeline: Path, folder: Path) -> Path:
     """The same inputs at another place, with nothing built."""
-    for name in ("base", "opencode.db", "specialists.toml"):
-        (folder / name).symlink_to(pipeline / name) if name == "base" else (folder / name).write_bytes(
-            (pipeline / name).read_bytes()
-        )
+    folder.mkdir(exist_ok=True)
+    (folder / "base").symlink_to(pipeline / "base")
+    (folder / "opencode.db").write_bytes((pipeline / "opencode.db").read_bytes())
+    (folder / "specialists.toml").write_text(CONFIG)
     return folder
+
+
+def change(folder: Path, old: str, new: str) -> None:
+    config = folder / "specialists.toml"
+    assert old in config.read_text()
+    config.write_text(config.read_text().replace(old, new))
 
 
 def versions(folder: Path, adapter: str) -> list[Path]:
@@ -104,15 +100,26 @@ def weights(version: Path) -> str:
     return hashlib.sha256((version / "adapter_model.safetensors").read_bytes()).hexdigest()
 
 
-def test_a_night_after_a_night(pipeline: Path, tmp_path: Path) -> None:
+def test_a_nightly_run_after_another(pipeline: Path, tmp_path: Path) -> None:
     folder = copy_of(pipeline, tmp_path)
+    change(folder, "[serving]", '[training.python]\nlauncher = ["false"]\n[serving]')
     first = doit(folder)
-    assert first.returncode == 0, first.stdout + first.stderr
-    assert [len(versions(folder, f"build-{language}")) for language in WORK] == [1, 1]
-    assert (folder / "reports" / "index.html").is_file()
+    assert first.returncode != 0 and "Traceback" not in first.stdout + first.stderr
+    assert "false ended with exit code 1" in first.stderr and "unmet" not in first.stdout.lower()
+    last = "python failed: train ended with exit code 1; correct what it reports above, then do `doit train:python`"
+    assert first.stdout.splitlines()[-1] == last
+    assert [len(versions(folder, f"build-{language}")) for language in WORK] == [1, 0]
+    assert "never trained" in (folder / "reports" / "index.html").read_text(), "the report is written all the same"
 
-    idle = doit(folder)
-    assert (idle.returncode, idle.stdout + idle.stderr) == (0, "")
+    change(folder, 'launcher = ["false"]', "")
+    fixed = doit(folder)
+    assert fixed.returncode == 0, fixed.stdout + fixed.stderr
+    assert [len(versions(folder, f"build-{language}")) for language in WORK] == [1, 1]
+    assert "never trained" not in (folder / "reports" / "index.html").read_text()
+
+    for arguments, cwd in (((), ROOT), (("-k",), ROOT / "docs")):
+        idle = doit(folder, *arguments, cwd=cwd)
+        assert (idle.returncode, idle.stdout + idle.stderr) == (0, "")
 
     later = History(folder / "opencode.db", schema="")
     later.numbers, later.clock = count(1000), count(START + 10**9, 1000)
@@ -125,7 +132,7 @@ def test_a_night_after_a_night(pipeline: Path, tmp_path: Path) -> None:
     assert "build-python" not in grown.stdout + grown.stderr
 
     (folder / ".doit.sqlite").unlink()  # doit's state is never trusted alone: without it nothing is trained again
-    assert doit(folder).returncode == 0
+    assert doit(folder, "train").returncode == 0
     assert [len(versions(folder, f"build-{language}")) for language in WORK] == [2, 1]
 
 
@@ -138,64 +145,52 @@ def test_canaries_of_the_history_and_of_commits_reach_nothing(pipeline: Path, tm
     history = History(folder / "opencode.db", schema="")
     history.numbers, history.clock = count(1000), count(START + 10**9, 1000)
     root = "/home/kim/src/demo"
-    for number, (request, output, old, new, path) in enumerate(
-        [
-            (f"Use {token} to log in", "ok", "a", "b", "x.py"),  # what the owner typed
-            ("Show the environment", f"AWS_ACCESS_KEY_ID={key}\n", "a", "b", "x.py"),  # what a command printed
-            ("Set the password", "ok", "pass", f'password = "{password}"', "x.py"),  # what the model wrote
-            ("Take it out again", "ok", f'password = "{password}"', "pass", "x.py"),
-            ("Name a file", "ok", "a", "b", f"{token}.py"),
-        ]
-    ):
+    turns = [
+        (f"Use {token} to log in", "ok", "a", "b", "x.py"),  # what the owner typed
+        ("Show the environment", f"AWS_ACCESS_KEY_ID={key}\n", "a", "b", "x.py"),  # what a command printed
+        ("Set the password", "ok", "pass", f'password = "{password}"', "x.py"),  # what the model wrote
+        ("Name a file", "ok", "a", "b", f"{token}.py"),
+    ]
+    for number, (request, output, old, new, path) in enumerate(turns):
         session = history.session(f"ses_canary_{number}", title=f"about {token}")
         asked = history.user(session, request)
-        parts = edit(f"{root}/{path}", old, new), bash("cat .env && pytest", output)
-        for part in parts:
+        for part in (edit(f"{root}/{path}", old, new), bash("cat .env && pytest", output)):
             history.assistant(session, asked, part, finish="tool-calls")
-        history.assistant(session, asked, text(f"Done, {'see ' + key if number == 1 else 'all of it'}."))
+        history.assistant(session, asked, text(f"Done, see {key}."))
     functions = "".join(f"def work_{number}(x):\n    return x + {number}\n\n\n" for number in range(4))
-    make(
-        folder / "repo",
-        [
-            Made("Add the work", {"app.py": functions}),
-            Made(f"Rotate the token {token} for good", {"app.py": functions.replace("x + 1", "x - 1")}),
-            Made(
-                "Read the key from here", {"app.py": functions.replace("x + 1", f'connect(x, password="{password}")')}
-            ),
-            Made("Subtract in the second one", {"app.py": functions.replace("x + 1", "x - 11")}),
-            Made("Put the login in a file", {f"{key}.py": functions}),
-            Made("Multiply numbers in a helper of its own", {"helper.py": "def multiply(x, y):\n    return x * y\n"}),
-        ],
-    )
-    config = (folder / "specialists.toml").read_text()
-    config = config.replace(
-        'commands = ["pytest"]', 'commands = ["pytest"]\nrepositories = ["./repo"]\nsynthetic = true'
-    )
-    config = config.replace('extensions = [".py"]', 'extensions = [".py"]\ngrammar = "tree_sitter_python"')
-    (folder / "specialists.toml").write_text(config)
+    changes = {
+        "Add the work": functions,
+        f"Rotate the token {token} for good": functions.replace("x + 1", "x - 1"),
+        "Read the key from here": functions.replace("x + 1", f'connect(x, password="{password}")'),
+        "Subtract in the second one": functions.replace("x + 1", "x - 11"),
+    }
+    commits = [Made(title, {"app.py": code}) for title, code in changes.items()]
+    make(folder / "repo", [*commits, Made("Put the login in a file", {f"{key}.py": functions})])
+    change(folder, 'commands = ["pytest"]', 'commands = ["pytest"]\nrepositories = ["./repo"]\nsynthetic = true')
+    change(folder, 'extensions = [".py"]', 'extensions = [".py"]\ngrammar = "tree_sitter_python"')
     done = doit(folder, "train:python", "report")
     assert done.returncode == 0, done.stdout + done.stderr
-    written = [path for name in ("data", "adapters", "reports") for path in (folder / name).rglob("*")]
-    assert sum((folder / f"data/{kind}/python.jsonl").stat().st_size > 0 for kind in ("sessions", "commits")) == 2
-    texts = [path.read_bytes() for path in written if path.is_file()] + [(done.stdout + done.stderr).encode()]
-    for canary in CANARIES:
-        assert not [content for content in texts if canary.encode() in content]
-    assert doit(folder, "check-secrets").returncode == 0
+    assert all((folder / f"data/{kind}/python.jsonl").stat().st_size for kind in ("sessions", "commits"))
+    written = [
+        path for name in ("data", "adapters", "reports") for path in (folder / name).rglob("*") if path.is_file()
+    ]
+    texts = [*(path.read_bytes() for path in written), (done.stdout + done.stderr).encode()]
+    assert not [canary for canary in CANARIES for content in texts if canary.encode() in content]
+    check = [sys.executable, str(ROOT / "scripts" / "check-secrets.py"), "--config", str(folder / "specialists.toml")]
+    assert subprocess.run(check, check=False).returncode == 0
     (folder / "data" / "planted.txt").write_text(f"token = {token}")
-    assert doit(folder, "check-secrets").returncode != 0
+    assert subprocess.run(check, check=False).returncode != 0
 
 
 def test_a_kill_during_training_changes_no_byte(pipeline: Path, tmp_path: Path) -> None:
-    (tmp_path / "whole").mkdir(), (tmp_path / "killed").mkdir()
     undisturbed, killed = copy_of(pipeline, tmp_path / "whole"), copy_of(pipeline, tmp_path / "killed")
     for folder in (undisturbed, killed):
-        config = folder / "specialists.toml"
-        config.write_text(config.read_text().replace("max_steps = 2", "max_steps = 8"))
+        change(folder, "max_steps = 2", "max_steps = 8")
     assert doit(undisturbed, "train:rust").returncode == 0
 
-    command = [sys.executable, "-m", "doit", "-f", str(ROOT / "dodo.py"), "train:rust"]
+    command = [sys.executable, "-m", "doit", "train:rust"]
     process = subprocess.Popen(command, env=environment(killed), cwd=ROOT, start_new_session=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not list(killed.glob("adapters/build-rust/.building-*/checkpoint-4/complete")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.005)
@@ -213,7 +208,7 @@ def test_a_kill_during_training_changes_no_byte(pipeline: Path, tmp_path: Path) 
 def test_two_at_once_train_an_adapter_once(pipeline: Path, tmp_path: Path) -> None:
     folder = copy_of(pipeline, tmp_path)
     assert doit(folder, "assemble:rust").returncode == 0
-    command = [sys.executable, "-m", "doit", "-f", str(ROOT / "dodo.py"), "train:rust"]
+    command = [sys.executable, "-m", "doit", "train:rust"]
     both = [subprocess.Popen(command, env=environment(folder), cwd=ROOT) for _ in range(2)]
     assert [process.wait(300) for process in both] == [0, 0]
     assert len(versions(folder, "build-rust")) == 1
@@ -227,7 +222,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("old", "new", "messages"), MISTAKES.values(), ids=MISTAKES)
-def test_mistakes_are_one_message_each(tmp_path: Path, old: str, new: str, messages: list[str]) -> None:
+def test_mistakes_of_the_configuration_are_one_message(tmp_path: Path, old: str, new: str, messages: list[str]) -> None:
     (tmp_path / "specialists.toml").write_text(CONFIG.replace(old, new))
     done = doit(tmp_path, "list")
     assert done.returncode != 0 and "Traceback" not in done.stderr
@@ -235,12 +230,19 @@ def test_mistakes_are_one_message_each(tmp_path: Path, old: str, new: str, messa
         assert message in done.stderr
 
 
-def test_what_is_missing_is_told_and_the_rest_goes_on(pipeline: Path, tmp_path: Path) -> None:
+def test_what_is_missing_ends_the_run_and_the_rest_goes_on(pipeline: Path, tmp_path: Path) -> None:
     folder = copy_of(pipeline, tmp_path)
     (folder / "opencode.db").unlink()
-    config = (folder / "specialists.toml").read_text()
-    (folder / "specialists.toml").write_text(config.replace('commands = ["cargo"]', 'repositories = ["./gone"]'))
-    done = doit(folder, "assemble", "check")
+    change(folder, 'commands = ["cargo"]', 'repositories = ["./gone"]')
+    done = doit(folder, "assemble", "doctor", "--offline")
     assert done.returncode != 0 and "Traceback" not in done.stderr
     assert "languages.rust.repositories" in done.stderr and "opencode.databases" in done.stderr
+    assert done.stdout.splitlines()[-1].startswith("doctor failed:")
     assert (folder / "data/train/python.jsonl").read_bytes() == b""
+
+
+def test_a_rollback_asks_for_a_language(tmp_path: Path) -> None:
+    (tmp_path / "specialists.toml").write_text(CONFIG)
+    done = doit(tmp_path, "rollback")
+    assert done.returncode != 0 and "doit rollback:rust, doit rollback:python" in done.stdout
+    assert "nothing was promoted yet" not in done.stderr, "it tried"

@@ -80,10 +80,11 @@ def answered_by(opencode: str, served: Served, agent: str) -> set[str]:
     return {found[1] if (found := re.search(r"lora_path='([^']*)'", request)) else "" for request in requests}
 
 
-def test_an_agent_reaches_its_adapter_and_a_promoted_version_answers_the_next_request(
+def test_the_base_answers_for_a_held_adapter_and_a_promoted_version_from_the_next_request_on(
     program: str,  # noqa: F811
     served: Served,
 ) -> None:
+    assert answered_by(program, served, "build-ts") == {""}
     assert answered_by(program, served, "build-rust") == {str(served.folder("rust").current)}
     second = served.version("rust", "v2", 12)
     promoted = served.promote("rust")
@@ -91,31 +92,19 @@ def test_an_agent_reaches_its_adapter_and_a_promoted_version_answers_the_next_re
     assert answered_by(program, served, "build-rust") == {str(second)}
 
 
-def test_the_agent_of_a_held_adapter_is_answered_by_the_base(program: str, served: Served) -> None:  # noqa: F811
-    assert answered_by(program, served, "build-ts") == {""}
-
-
-def checks(served: Served) -> dict[str, doctor.Check]:
-    return {check.name: check for check in doctor.diagnose(load_config(served.config.path))}
-
-
-def test_the_doctor_finds_all_of_it_well(served: Served) -> None:
-    configure(served)
-    found = checks(served)
-    for name in ("base model", "chat template", "server", "adapters served", "opencode", "agents", "context"):
-        assert found[name].state == "ok", found[name]
-
-
-def test_an_agent_of_an_adapter_that_is_not_served_fails_and_the_doctor_says_why(
+def test_the_doctor_finds_all_of_it_healthy_and_then_an_agent_of_an_adapter_that_is_not_served(
     program: str,  # noqa: F811
     served: Served,
 ) -> None:
     configure(served)
+    found = {check.name: check for check in doctor.diagnose(load_config(served.config.path))}
+    for name in ("base model", "chat template", "server", "adapters served", "opencode", "agents", "context"):
+        assert found[name].state == "ok", found[name]
     file = served.config.opencode.config
     text = jsonc.set_value(file.read_text(), ("agent", "mine", "model"), "vllm/build-ts")
     file.write_text(jsonc.set_value(text, ("provider", "vllm", "models", "build-ts"), {"tool_call": True}))
     done = run_agent(program, served, "mine")
     assert "The model `build-ts` does not exist" in done.stdout + done.stderr
-    agents = checks(served)["agents"]
-    assert agents.state == "fail" and "agent mine: the server does not know build-ts" in agents.says
-    assert "no version of it is promoted, its newest version's verdict is hold" in agents.says
+    (agents,) = (check for check in doctor.diagnose(load_config(served.config.path)) if check.name == "agents")
+    assert agents.state == "fail"
+    assert "agent mine: nothing answers to build-ts: no version is promoted (verdict: hold)" in agents.says

@@ -12,22 +12,14 @@ import tiny_models
 from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 from specialists.adapters import adapter_folder, is_evaluated
-from specialists.config import Base, Config, Training, load_config
+from specialists.config import Base, Config, load_config
 from specialists.evaluation import writing
 from specialists.records import read_json, write_json, write_records
 from specialists.secrets import Rules, redact
+from test_training import SETTINGS
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = dataclasses.replace(
-    Training(),
-    max_steps=8,
-    optimizer="adamw_torch",
-    quantization="none",
-    learning_rate=1e-2,
-    gradient_accumulation=2,
-    max_length=512,
-)
 EVALUATION = """
 [training]
 quantization = "none"
@@ -48,7 +40,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_models.save_base(folder / "base")
     (folder / "adapter").mkdir()
     base = Base(model=str(folder / "base"), dtype="float32")
-    train_adapter(tiny_models.rows(24)[:12], base, SETTINGS, folder / "adapter")
+    train_adapter(tiny_models.rows(24)[:12], base, dataclasses.replace(SETTINGS, max_steps=8), folder / "adapter")
     return folder
 
 
@@ -88,7 +80,7 @@ def evaluate(config: Config, *options: str) -> dict:
         (1.0, "promote", "held-out loss"),
         (-1.0, "block", "worse than the base"),
         (0.001, "hold", "too small a gain"),
-        (0.0, "block", "the adapter is dead"),
+        (0.0, "block", "the adapter has no effect"),
     ],
 )
 def test_what_an_adapter_does_decides(config: Config, trained: Path, factor: float, verdict: str, reason: str) -> None:
@@ -123,23 +115,26 @@ def test_an_incumbent_a_prompt_and_the_frozen_set_are_measured_on_the_same_rows(
     assert not is_evaluated(config, config.language("python"))
 
 
-def test_arms_write_at_the_same_turns_and_are_scored(
-    config: Config, trained: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def no_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short turns that hold no tool call, without vLLM."""
     monkeypatch.setattr(writing, "vllm_parser", lambda *_: lambda _text: [])
-    text = config.path.read_text().replace("generate = 0", "generate = 3\ngenerate_tokens = 6")
-    config.path.write_text(text)
+    monkeypatch.setattr(writing, "TURN_TOKENS", 6)
+
+
+@pytest.mark.usefixtures("no_parser")
+def test_base_and_adapter_write_the_same_turns_and_are_scored(config: Config, trained: Path) -> None:
+    config.path.write_text(config.path.read_text().replace("generate = 0", "generate = 3"))
     made = version(config, trained, "1", 1.0)
     result = evaluate(config)
-    assert {arm: scores["answers"] for arm, scores in result["generated"].items()} == {"base": 3, "adapter": 3}
+    assert {model: scores["answers"] for model, scores in result["generated"].items()} == {"base": 3, "adapter": 3}
     answers = read_json(made / "evaluation.json")["answers"]
     assert [row["id"] for row in answers["base"]] == [row["id"] for row in answers["adapter"]]
     assert {"called", "valid", "leak"} <= answers["base"][0].keys()
 
 
-def test_an_adapter_that_learned_a_secret_by_heart_is_blocked(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("no_parser")
+def test_an_adapter_that_learned_a_secret_by_heart_is_blocked(config: Config) -> None:
     """Its fake stands in a training row; had it been the secret, the adapter would give it away."""
     from specialists.training.trainer import train_adapter
 
@@ -154,8 +149,7 @@ def test_an_adapter_that_learned_a_secret_by_heart_is_blocked(
         path.mkdir(parents=True)
         train_adapter(rows, base, dataclasses.replace(SETTINGS, max_steps=steps), path)
         write_json(path / "manifest.json", {"version": name, "base": {"model": config.base.model}})
-    monkeypatch.setattr(writing, "vllm_parser", lambda *_: lambda _text: [])
-    config.path.write_text(config.path.read_text().replace("generate = 0", "generate = 1\ngenerate_tokens = 6"))
+    config.path.write_text(config.path.read_text().replace("generate = 0", "generate = 1"))
     result = evaluate(config, "--version", "by-heart")
     assert result["reason"] == "it writes secrets: github token of a training row" and result["verdict"] == "block"
     assert result["generated"]["adapter"]["answers"] == 1, "a canary is no answer"

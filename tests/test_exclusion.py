@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from specialists.adapters import adapter_folder, decisions, is_decided, prune, record_decision
 from specialists.config import Config, Problem, load_config
 from specialists.records import make_record, read_records, write_records
-from specialists.reporting.status import stale
+from specialists.reporting.status import status
 from specialists.serving.promotion import decide, go_back
 
 SHA = "1a2b3c4d" * 5
@@ -96,8 +96,8 @@ def test_rows_go_and_no_version_trained_on_them_is_used(
     assert json.loads((built.parent / "data" / "excluded.json").read_text())
     verdicts = [decision["verdict"] for decision in decisions(folder)]
     assert verdicts == ["promote"] * 3 + ["retired"] * ("3" in unused) + ["hold"]
-    notes = [line.split(" was")[0] for line in stale(config, language) if "owner.exclude" in line]
-    assert notes == [f"not served: {name}" for name in unused]
+    notes = [line.split(": trained")[0] for line in status(config)["findings"] if "owner.exclude" in line]
+    assert notes == [f"build-rust/{name}: never served" for name in unused]
     assert prune(folder, 5) == unused and links(config) == expected
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import git_repositories as repositories
 import pytest
-from git_repositories import HISTORY, ME, git
+from git_repositories import HISTORY, ME, git, loose
 from specialists.commits.mining import Miner
 from specialists.config import load_config
 from specialists.records import canonical
@@ -54,9 +54,8 @@ def signed(folder: Path, program: Path) -> None:
     text = git(folder, "cat-file", "commit", "HEAD")
     about, _, message = text.partition("\n\n")
     signature = "gpgsig -----BEGIN PGP SIGNATURE-----\n \n x\n -----END PGP SIGNATURE-----"
-    made = git(
-        folder, "hash-object", "-t", "commit", "-w", "--stdin", input=f"{about}\n{signature}\n\n{message}\n".encode()
-    )
+    content = f"{about}\n{signature}\n\n{message}\n".encode()
+    made = git(folder, "hash-object", "-t", "commit", "-w", "--stdin", input=content)
     git(folder, "update-ref", "refs/heads/main", made)
 
 
@@ -70,31 +69,14 @@ def hooks(folder: Path, program: Path) -> None:
     git(folder, "config", "core.hooksPath", str(away))
 
 
-def missing_blob(folder: Path) -> str:
-    """Takes the blob of factor.py away, unpacking everything first."""
-    blob = git(folder, "rev-parse", "HEAD:factor.py")
-    packs = folder / ".git" / "objects" / "pack"
-    for pack in packs.glob("*.pack"):
-        moved = pack.rename(folder / pack.name)
-        with moved.open("rb") as stream:
-            git(folder, "unpack-objects", "-q", stdin=stream)
-        moved.unlink()
-    for rest in packs.iterdir():
-        rest.unlink()
-    (folder / ".git" / "objects" / blob[:2] / blob[2:]).unlink(missing_ok=True)
-    return blob
-
-
 def partial(*pairs: tuple[str, str]) -> Callable[[Path, Path], None]:
     def plant(folder: Path, program: Path) -> None:
-        missing_blob(folder)
-        config(
-            ("core.repositoryFormatVersion", "1"),
-            ("extensions.partialClone", "origin"),
-            ("remote.origin.promisor", "true"),
-            ("remote.origin.partialCloneFilter", "blob:none"),
-            *pairs,
-        )(folder, program)
+        loose(folder, "HEAD:factor.py").unlink()
+        promised = {"partialCloneFilter": "blob:none", "promisor": "true"}
+        extension = [("core.repositoryFormatVersion", "1"), ("extensions.partialClone", "origin")]
+        config(*extension, *((f"remote.origin.{key}", value) for key, value in promised.items()), *pairs)(
+            folder, program
+        )
 
     return plant
 
@@ -111,7 +93,8 @@ def replaced(folder: Path, _program: Path) -> None:
 
 def borrowed(folder: Path, _program: Path) -> None:
     """An object folder elsewhere holds another content under the name of a blob."""
-    blob = missing_blob(folder)
+    blob = git(folder, "rev-parse", "HEAD:factor.py")
+    loose(folder, "HEAD:factor.py").unlink()
     outside = folder.parent / "outside" / "objects"
     (outside / blob[:2]).mkdir(parents=True)
     content = f"FACTOR = '{CANARY}'\n".encode()
@@ -132,30 +115,16 @@ TRAPS = [
     Trap("external diff", config(("diff.external", "PROGRAM")), ("diff", "HEAD~1", "HEAD")),
     Trap("diff command", attributes(("diff.evil.command", "PROGRAM")), ("diff", "HEAD~1", "HEAD")),
     Trap("textconv", attributes(("diff.evil.textconv", "PROGRAM")), ("log", "-p")),
-    Trap(
-        "filter",
-        attributes(("filter.evil.clean", "PROGRAM"), ("filter.evil.smudge", "PROGRAM")),
-        ("checkout", "-q", "HEAD~1"),
-    ),
+    Trap("clean filter", attributes(("filter.evil.smudge", "PROGRAM")), ("checkout", "-q", "HEAD~1")),
     Trap("gpg program", signed, ("log",)),
     Trap("hooks path", hooks, ("checkout", "-q", "-b", "other")),
-    Trap(
-        "ssh command",
-        partial(("core.sshCommand", "PROGRAM"), ("remote.origin.url", "ssh://localhost/x")),
-        ("log", "-p"),
-        examples=2,
-    ),
-    Trap(
-        "upload-pack",
-        partial(("remote.origin.uploadpack", "PROGRAM"), ("remote.origin.url", ".")),
-        ("log", "-p"),
-        examples=2,
-    ),
-    Trap(
-        "remote helper",
-        partial(("protocol.ext.allow", "always"), ("remote.origin.url", "ext::PROGRAM")),
-        ("log", "-p"),
-        examples=2,
+    *(
+        Trap(name, partial((key, value), ("remote.origin.url", url)), ("log", "-p"), examples=2)
+        for name, key, value, url in (
+            ("ssh command", "core.sshCommand", "PROGRAM", "ssh://localhost/x"),
+            ("upload-pack", "remote.origin.uploadpack", "PROGRAM", "."),
+            ("remote helper", "protocol.ext.allow", "always", "ext::PROGRAM"),
+        )
     ),
     Trap(
         "pager and alias",

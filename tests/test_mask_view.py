@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import tiny_models
 from click.testing import CliRunner
-from conftest import ROOT
 from specialists.chat import Chat
 from specialists.records import make_record, write_records
 from specialists.reporting.mask_view import as_html, segments, terminal
@@ -55,16 +51,3 @@ def test_rows_cannot_steer_what_shows_them(project: Path) -> None:
 def test_a_row_that_is_not_there_or_not_the_only_one(project: Path, asked: str, message: str) -> None:
     done = show(project, asked)
     assert done.exit_code == 1 and message in done.stderr
-
-
-def test_doit_shows_a_row(project: Path) -> None:
-    row = tiny_models.rows(3, "rust")[0]
-    done = subprocess.run(
-        [sys.executable, "-m", "doit", "show-mask", row["id"]],
-        cwd=ROOT,
-        env={**os.environ, "SPECIALISTS_CONFIG": str(project)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0 and "⟦" in done.stdout, done.stderr

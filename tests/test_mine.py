@@ -22,6 +22,7 @@ from specialists.commits.mining import Example, choose
 from specialists.records import read_records
 
 mine_repos = importlib.import_module("mine-repos")
+NEWEST = str(HISTORY[2].files["sums.py"])
 LONG = "".join(f"def f{n}():\n    first = {n}\n    return first\n\n\n" for n in range(80))
 
 
@@ -61,53 +62,39 @@ def requests(config: Path) -> list[str]:
 def files_at(folder: Path, name: str, paths: list[str]) -> dict[str, str]:
     """Some files of a commit, those that it has, as they are."""
     listed = git(folder, "ls-tree", "-r", "-z", "--name-only", name).split("\0")
-    return {
-        path: subprocess.run(
-            ["git", "show", f"{name}:{path}"], cwd=folder, capture_output=True, check=True
-        ).stdout.decode()
-        for path in paths
-        if path in listed
-    }
+    commands = {path: ["git", "show", f"{name}:{path}"] for path in paths if path in listed}
+    return {path: subprocess.check_output(one, cwd=folder).decode() for path, one in commands.items()}
 
 
 def test_examples_of_a_repository(configured: Path, repository: Path) -> None:
     run(configured, "--language", "python")
-    assert requests(configured) == [
-        "Add a module for sums.", "Fix the sum of one number.", "Support products with a factor.",
-    ]  # fmt: skip
+    assert requests(configured) == [f"{commit.message}." for commit in HISTORY]
     fix = rows(configured)[1]
     roles = " ".join(message["role"] for message in fix["messages"])
     assert roles == "system user assistant tool assistant tool assistant"
     assert fix["messages"][-1]["content"] == "Done."
     assert fix["tools"] == TOOLS
     sha = repositories.head(repository, "HEAD~1")
-    assert fix["source"] == {
-        "kind": "commit", "time": "2025-06-15T16:06:40Z", "repository": "sums", "commit": sha, "path": "sums.py",
-        "paths": ["sums.py"], "blobs": [repositories.head(repository, f"{sha}:sums.py")], "verified": "replayed",
-        "type": "fix", "files": 1, "lines": 2, "tests": False, "survives": 1.0, "coauthors": 0,
-    }  # fmt: skip
-    told = summary(configured)
-    assert (told["step"], told["examples"], told["problems"]) == ("mine", 3, [])
-    assert told["funnel"] == {"commits": 3, "examples": 3}
-    assert told["repositories"][0] | {"path": ""} == {"path": "", "name": "sums", "examples": 3, "licence": []}
+    origin = {"kind": "commit", "time": "2025-06-15T16:06:40Z", "repository": "sums", "commit": sha, "coauthors": 0}
+    files = {"path": "sums.py", "paths": ["sums.py"], "blobs": [repositories.head(repository, f"{sha}:sums.py")]}
+    worth = {"verified": "replayed", "type": "fix", "files": 1, "lines": 2, "tests": False, "survives": 1.0}
+    assert fix["source"] == origin | files | worth
+    found = summary(configured)
+    assert (found["step"], found["examples"], found["problems"]) == ("mine", 3, [])
+    assert found["funnel"] == {"commits": 3, "examples": 3}
+    assert found["repositories"] == [{"path": str(repository), "name": "sums", "examples": 3}]
 
 
 def test_every_example_replays(configured: Path, tmp_path: Path) -> None:
     """Before, read with git itself, becomes after, byte for byte, by the calls alone."""
     odd = [
         Made("Add many functions to use", {"long.py": LONG}),
-        Made(
-            "Rename two functions that are far apart",
-            {"long.py": LONG.replace("f3()", "g3()").replace("f77()", "g77()")},
-        ),
+        Made("Rename two functions far apart", {"long.py": LONG.replace("f3()", "g3()").replace("f77()", "g77()")}),
         Made("Remove what nobody needs any more", {"long.py": LONG[:400] + LONG[900:]}),
         Made("Drop the last line end of it", {"long.py": LONG[:200].rstrip()}),
         Made("Add a text in another script", {"ünï cödé.py": "name = 'zażółć'\n\n\n\n", "a b/c.py": "x = 1"}),
         Made("Duplicate the lines of the file", {"a b/c.py": "x = 1\n" * 6}),
-        Made(
-            "Add two copies of a module",
-            {"one/a.py": LONG[:900], "two/a.py": LONG[:900], "e.py": "", "f.py": "x = 1\n"},
-        ),
+        Made("Add two copies of a module", {"one/a.py": LONG[:900], "two/a.py": LONG[:900], "e.py": "", "f.py": "x\n"}),
         Made("Change both copies of the module", {f"{name}/a.py": LONG[60:900] + "x = 1\n" for name in ("one", "two")}),
         Made("Fill the module that was empty", {"e.py": "e = 1\n"}),
         Made("Change only the third of the lines", {"a b/c.py": "x = 1\n" * 2 + "x = 2\n" + "x = 1\n" * 3}),
@@ -139,32 +126,30 @@ def test_rewritten_history_takes_its_examples_along(configured: Path, repository
     git(repository, "update-ref", "refs/heads/main", "HEAD~1")
     run(configured, "--language", "python")
     assert requests(configured) == ["Add a module for sums.", "Fix the sum of one number."]
-    repositories.add(repository, [dataclasses.replace(HISTORY[2], message="Support products with any factor")],
-                     repositories.START + 99999, fresh=False)  # fmt: skip
+    again = [dataclasses.replace(HISTORY[2], message="Support products with any factor")]
+    repositories.add(repository, again, repositories.START + 99999, fresh=False)
     run(configured, "--language", "python")
-    assert requests(configured)[2:] == ["Support products with any factor."], "the same change, told anew"
+    assert requests(configured)[2:] == ["Support products with any factor."], "the same change in other words"
 
 
-def test_unreadable_repository_keeps_its_rows(configured: Path, repository: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_read_keeps_its_rows(configured: Path, repository: Path, tmp_path: Path) -> None:
     other = repositories.make(tmp_path / "src" / "other", [Made("Add another module here", {"o.py": module("Other")})])
+    configured.write_text(configured.read_text().replace("/src/*", "/src/sums").replace('sums"]', f'sums", "{other}"]'))
     run(configured, "--language", "python")
+    first = loose(repository, "HEAD~2")
+    first.rename(tmp_path / "first")
+    assert "history cannot be read to its end" in run(configured, "--language", "python", code=3).stderr
     assert len(rows(configured)) == 4
     (repository / ".git" / "HEAD").write_text("nonsense")
-    result = run(configured, "--language", "python", code=3)
-    assert f"{repository}: fatal: not a git repository" in result.stderr
+    assert f"{repository}: fatal: not a git" in run(configured, "--language", "python", code=3).stderr
+    assert (len(rows(configured)), summary(configured)["kept"]) == (4, 3)
+    repository.rename(repository.parent / "away")
+    result = run(configured, "--language", "python", "--json", code=3)
+    assert "languages.python.repositories" in json.loads(result.stdout)["problems"][0]
     assert len(rows(configured)) == 4
-    assert len(summary(configured)["problems"]) == 1 and summary(configured)["kept"] == 3
-    shutil.rmtree(other)
-    run(configured, "--language", "python", code=3)
-    assert len(rows(configured)) == 3, "a repository that a pattern does not find any more is gone"
-
-
-def test_history_that_breaks_off_keeps_the_rows_behind_it(configured: Path, repository: Path) -> None:
+    configured.write_text(configured.read_text().replace(f'"{repository}", ', ""))
     run(configured, "--language", "python")
-    loose(repository, "HEAD~2").unlink()
-    result = run(configured, "--language", "python", code=3)
-    assert "history cannot be read to its end" in result.stderr
-    assert len(rows(configured)) == 3
+    assert len(rows(configured)) == 1, "what is no longer named is gone"
 
 
 def test_an_excluded_commit_stays_away(configured: Path, repository: Path) -> None:
@@ -178,22 +163,11 @@ def test_an_excluded_commit_stays_away(configured: Path, repository: Path) -> No
 
 def test_tools_of_the_installed_opencode_are_taken(configured: Path, repository: Path) -> None:
     run(configured, "--language", "python")
-    tools = [
-        *TOOLS,
-        {"type": "function", "function": {"name": "lsp", "parameters": {"type": "object", "properties": {}}}},
-    ]
+    function = {"name": "lsp", "parameters": {"type": "object", "properties": {}}}
+    tools = [*TOOLS, {"type": "function", "function": function}]
     (configured.parent / "data" / "opencode-tools.json").write_text(json.dumps({"tools": tools}))
     run(configured, "--language", "python")
     assert [row["tools"] for row in rows(configured)] == [tools] * 3
-
-
-def test_missing_repository_is_named_and_keeps_its_rows(configured: Path, repository: Path) -> None:
-    configured.write_text(configured.read_text().replace("/src/*", "/src/sums"))
-    run(configured, "--language", "python")
-    repository.rename(repository.parent / "away")
-    result = run(configured, "--language", "python", "--json", code=3)
-    assert "languages.python.repositories" in json.loads(result.stdout)["problems"][0]
-    assert len(rows(configured)) == 3
 
 
 @pytest.mark.parametrize(
@@ -204,14 +178,8 @@ def test_missing_repository_is_named_and_keeps_its_rows(configured: Path, reposi
         (Made("Add the second module", {"t.py": b"x = 1\0\n"}), "binary"),
         (Made("Add the second module", {"t.py": b"x = '\xff'\n"}), "bad encoding"),
         (Made("Add the second module", {"t.py": "x = 1\r\ny = 2\r\n"}), "carriage returns"),
-        (
-            Made("Reformat what is in it", {"sums.py": HISTORY[2].files["sums.py"].replace(" + ", "   +  ")}),
-            "formatting only",
-        ),
-        (
-            Made("Use other quotes in it", {"sums.py": HISTORY[2].files["sums.py"].replace("\n", "\r\n")}),
-            "formatting only",
-        ),
+        (Made("Reformat what is in it", {"sums.py": NEWEST.replace(" + ", "   +  ")}), "formatting only"),
+        (Made("Use other line ends in it", {"sums.py": NEWEST.replace("\n", "\r\n")}), "formatting only"),
         (Made("Add all the functions", {"t.py": LONG * 20}), "too long"),
         (Made("Add the second module", {"t.py": "x = 1\n", "t.rs": "fn main() {}\n" * 9}), "mostly another language"),
         (Made("Add the key of the shop", {"t.py": f"key = 'AKIA{'QRSTUVWXYZ234567'}'\n"}), "secret in target"),
@@ -219,29 +187,24 @@ def test_missing_repository_is_named_and_keeps_its_rows(configured: Path, reposi
         (Made("Take everything out of it", {"sums.py": "\n"}), "deletes files"),
         (Made("Add a package of two files", {"p/__init__.py": "", "p/a.py": "x = 1\n"}), None),
         (Made("Indent the return once more", {"sums.py": "def f(x):\n    if x:\n        x = 2\n    return x\n"}), None),
+        (Made("Use another separator there", {"s.py": 'SEPARATOR = "one; two\\n"\n'}), None),
+        (Made("Increment it in any case", {"f.py": "def f(x):\n    if x:\n        x = 2\n    x += 1\n"}), None),
     ],
 )
 def test_reasons_that_contents_give(commit: Made, reason: str | None, configured: Path, tmp_path: Path) -> None:
-    repositories.make(tmp_path / "src" / "sums", [*HISTORY, commit])
+    indented = "def f(x):\n    if x:\n        x = 2\n        x += 1\n"
+    more = Made("oops", {"s.py": 'SEPARATOR = "one, two\\n"\n', "f.py": indented})
+    repositories.make(tmp_path / "src" / "sums", [*HISTORY, more, commit])
     run(configured, "--language", "python")
     lost = {name: count for name, count in summary(configured)["funnel"].items() if name not in ("commits", "examples")}
-    assert lost == ({} if reason is None else {reason: 1})
+    assert lost == {"message says too little": 1, **({reason: 1} if reason else {})}
     assert len(rows(configured)) == (4 if reason is None else 3)
-
-
-def test_indentation_is_not_formatting_in_python(configured: Path, tmp_path: Path) -> None:
-    before = "def f(x):\n    if x:\n        x = 2\n        x += 1\n    return x\n"
-    after = before.replace("        x += 1", "    x += 1")
-    made = [Made("Add a function of one number", {"f.py": before}), Made("Increment it in any case", {"f.py": after})]
-    repositories.make(tmp_path / "src" / "f", made)
-    run(configured, "--language", "python")
-    assert len(rows(configured)) == 2
 
 
 def test_personal_data_is_replaced_in_context_and_target_alike(configured: Path, tmp_path: Path) -> None:
     before = "".join(f"AUTHOR_{n} = 'someone{n}@private-place.net'\n" for n in range(40))
-    made = [Made("Add the authors of it all", {"a.py": before}),
-            Made("Change the name of the third", {"a.py": before.replace("AUTHOR_3 =", "WRITER_3 =")})]  # fmt: skip
+    after = before.replace("AUTHOR_3 =", "WRITER_3 =")
+    made = [Made("Add the authors of it all", {"a.py": before}), Made("Change the name of the third", {"a.py": after})]
     repositories.make(tmp_path / "src" / "a", made)
     run(configured, "--language", "python")
     text = (configured.parent / "data" / "commits" / "python.jsonl").read_text()
@@ -253,9 +216,8 @@ def test_same_change_twice_counts_once(configured: Path, repository: Path, tmp_p
     picked = [HISTORY[0], dataclasses.replace(HISTORY[1], message="Fix the sum, once more picked", email=ME)]
     repositories.make(tmp_path / "src" / "picked", [Made("oops", {"x.py": "x = 1\n"}), *picked])
     run(configured, "--language", "python")
-    assert summary(configured)["funnel"] == {
-        "commits": 9, "same change as another commit": 5, "message says too little": 1, "examples": 3,
-    }  # fmt: skip
+    lost = {"same change as another commit": 5, "message says too little": 1}
+    assert summary(configured)["funnel"] == {"commits": 9, **lost, "examples": 3}
 
 
 def test_authors(configured: Path, repository: Path) -> None:
@@ -281,17 +243,6 @@ def test_options_and_errors(configured: Path, repository: Path, tmp_path: Path) 
     run(configured, "--language", "python", "--output", tmp_path / "file" / "out.jsonl", code=1)
 
 
-def test_licences_are_noted(configured: Path, tmp_path: Path) -> None:
-    made = [
-        Made("Add a module for it", {"a.py": "a = 1\n", "LICENSE-MIT": "MIT", "src/LICENSE": "x", "licenses.py": "x"})
-    ]
-    repositories.make(tmp_path / "src" / "a.git", made, bare=True)
-    run(configured, "--language", "python")
-    assert summary(configured)["repositories"][0] | {"path": ""} == {
-        "path": "", "name": "a.git", "examples": 1, "licence": ["LICENSE-MIT"],
-    }  # fmt: skip
-
-
 def test_what_does_not_fit_goes_without_texts_and_tests(configured: Path, tmp_path: Path) -> None:
     files = {"a.py": "x = 1\n", "tests/test_a.py": LONG * 20, "docs/a.md": "words " * 9}
     repositories.make(tmp_path / "src" / "a", [Made("Add one value to use", files)])
@@ -307,15 +258,14 @@ def test_survival_and_tests_are_noted(configured: Path, tmp_path: Path) -> None:
     ]
     repositories.make(tmp_path / "src" / "a", made)
     run(configured, "--language", "python")
-    assert [(row["source"]["survives"], row["source"]["tests"]) for row in rows(configured)] == [
-        (0.5, False), (1.0, True), (1.0, False),
-    ]  # fmt: skip
+    found = [(row["source"]["survives"], row["source"]["tests"]) for row in rows(configured)]
+    assert found == [(0.5, False), (1.0, True), (1.0, False)]
 
 
 def test_choice_prefers_new_surviving_tested_and_spreads() -> None:
     def row(number: int, repository: str = "a", **options) -> Example:
         source = {"commit": f"{number:040x}", "repository": repository, "time": f"{number:04}"}
-        return Example(b"", {**source, "tests": False, "survives": 1.0, **options}, words=5)
+        return Example(b"", {**source, "tests": False, "survives": 1.0, **options}, {}, words=5)
 
     def times(chosen: list[Example]) -> set[int]:
         return {int(item.source["time"]) for item in chosen}
@@ -330,20 +280,14 @@ def test_choice_prefers_new_surviving_tested_and_spreads() -> None:
 
 
 def test_script_runs_and_help_is_quick(config_file: Path, repository: Path) -> None:
-    script = [sys.executable, str(ROOT / "scripts" / "mine-repos.py")]
-    shown = subprocess.run([*script, "--help"], capture_output=True, text=True, check=True).stdout
-    assert "--repository" in shown and "--author" in shown
-    done = subprocess.run(
-        [*script, "--config", str(config_file), "--language", "python", "--repository", str(repository), "--json"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    def started(*command: str) -> subprocess.CompletedProcess:
+        whole = [sys.executable, *command]
+        return subprocess.run(whole, cwd=ROOT / "scripts", capture_output=True, text=True, check=True)
+
+    assert "--repository ~/src/tengu --author" in started("mine-repos.py", "--help").stdout
+    loaded = started("-c", "import importlib, sys; importlib.import_module('mine-repos'); print(*sys.modules)").stdout
+    assert not {"sqlite3", "tree_sitter", "tokenizers", "jinja2", "torch", "tqdm"} & set(loaded.split())
+    options = ["--config", str(config_file), "--language", "python", "--repository", str(repository), "--json"]
+    done = started("mine-repos.py", *options)
     assert json.loads(done.stdout)["funnel"] == {"commits": 3, "examples": 3}
     assert "3 commits: 3 examples" in done.stderr
-
-
-def test_help_imports_nothing_heavy() -> None:
-    code = "import importlib, sys; importlib.import_module('mine-repos'); print(*sys.modules)"
-    shown = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT / "scripts", capture_output=True, text=True, check=True
-    ).stdout
-    assert not {"sqlite3", "tree_sitter", "tokenizers", "jinja2", "torch", "tqdm"} & set(shown.split())

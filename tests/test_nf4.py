@@ -8,12 +8,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import tiny_models
 from conftest import ROOT
 from specialists.config import Base, Problem, Training
-from test_training import SETTINGS, weights
+from test_training import SETTINGS
 
 NF4 = dataclasses.replace(SETTINGS, quantization="nf4")
 
@@ -51,80 +53,78 @@ def test_experts_and_linear_layers_are_held_in_4_bits_and_the_rest_is_not(base: 
 
 @pytest.mark.slow
 def test_an_adapter_trained_on_4_bits_helps_the_16_bit_base_as_well(base: Base, tmp_path: Path) -> None:
-    from specialists.evaluation.losses import BASE, Arms
-    from specialists.training.trainer import Bases, train_adapter
+    from specialists.evaluation.losses import BASE, EvaluatedModels
+    from specialists.training.trainer import train_adapter
 
-    asked, bases = dataclasses.replace(NF4, max_steps=3), Bases()
-    for name in ("first", "second"):
-        (tmp_path / name).mkdir()
-        run = train_adapter(tiny_models.rows(8), base, asked, tmp_path / name, bases)
-    assert weights(tmp_path / "first") == weights(tmp_path / "second")
+    run = train_adapter(tiny_models.rows(8), base, dataclasses.replace(NF4, max_steps=3), tmp_path)
     assert len(run["modules"]) == 25
     # on the 16-bit base: bitsandbytes' CPU kernel for inference refuses layers as small as these
-    measured = Arms(base, SETTINGS, {"adapter": tmp_path / "first"}).measure(tiny_models.rows(2))
+    measured = EvaluatedModels(base, SETTINGS, {"adapter": tmp_path}).measure(tiny_models.rows(2))
     assert all(row["nll"]["adapter"] < row["nll"][BASE] - 10 for row in measured)
 
 
-def test_a_base_that_is_quantised_already(base: Base, tmp_path: Path) -> None:
-    from specialists.training.base_model import load_base
-
-    config = tmp_path / "config.json"
-    settings = (Path(base.model) / "config.json").read_text().rstrip().removesuffix("}")
-    config.write_text(settings + ', "quantization_config": {"quant_method": "fp8"}}')
-    with pytest.raises(Problem, match=r"quantised already \(fp8\); name the 16-bit base"):
-        load_base(Base(model=str(tmp_path)), "nf4")
-
-
-def test_a_base_stored_in_fp8_is_widened_and_trained_on(tmp_path: Path) -> None:
+def as_fp8(folder: Path) -> None:
+    """Store a base in FP8 with a scale for each block, as published ones are."""
     import torch
     from safetensors.torch import load_file, save_file
-    from specialists.training.base_model import load_base
-    from specialists.training.trainer import train_adapter
 
-    folder = tiny_models.save_base(tmp_path, "qwen3")
-    full = loss(load_base(Base(model=str(folder), dtype="float32"), "none"))
-    weights, stored = load_file(folder / "model.safetensors"), {}
-    for name, value in weights.items():
+    stored = {}
+    for name, value in load_file(folder / "model.safetensors").items():
+        stored[name] = value
         if name.endswith("_proj.weight"):
             scale = value.abs().amax() / 448  # the largest number of float8_e4m3fn
             stored[name] = (value / scale).to(torch.float8_e4m3fn)
-            blocks = [-(-length // 128) for length in value.shape]
-            stored[f"{name}_scale_inv"] = scale.expand(blocks).clone()
-        else:
-            stored[name] = value
+            stored[f"{name}_scale_inv"] = scale.expand([-(-length // 128) for length in value.shape]).clone()
     save_file(stored, folder / "model.safetensors", {"format": "pt"})
     config = json.loads((folder / "config.json").read_text())
     config["quantization_config"] = {"quant_method": "fp8", "weight_block_size": [128, 128]}
     (folder / "config.json").write_text(json.dumps(config))
-    model = load_base(Base(model=str(folder), dtype="float32"), "none")
+
+
+def test_a_base_stored_in_fp8_is_widened_and_not_quantised_again(tmp_path: Path) -> None:
+    import torch
+    from specialists.training.base_model import load_base
+    from specialists.training.trainer import train_adapter
+
+    base = Base(model=str(tiny_models.save_base(tmp_path, "qwen3")), dtype="float32")
+    full = loss(load_base(base, "none"))
+    as_fp8(tmp_path)
+    model = load_base(base, "none")
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert loss(model) == pytest.approx(full, abs=0.02)
+    with pytest.raises(Problem, match=r"quantised already \(fp8\); name the 16-bit base"):
+        load_base(base, "nf4")
     (tmp_path / "out").mkdir()
-    asked = dataclasses.replace(SETTINGS, max_steps=1)
-    assert train_adapter(tiny_models.rows(2), Base(str(folder), dtype="float32"), asked, tmp_path / "out")["steps"] == 1
+    settings = dataclasses.replace(SETTINGS, max_steps=1)
+    assert train_adapter(tiny_models.rows(2), base, settings, tmp_path / "out")["steps"] == 1
 
 
-def test_the_prediction_counts_the_weights_as_they_are(base: Base) -> None:
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_the_expected_memory_counts_the_weights_as_they_are(base: Base, quantization: str, capsys) -> None:
     from specialists.training.base_model import load_base
-    from specialists.training.memory import predict
+    from specialists.training.memory import check_memory, weight_bytes
 
-    for quantization in ("none", "nf4"):
-        needs = predict(base, Training(r=16, quantization=quantization, optimizer="adamw_torch"), [100, 200])
-        held = sum(p.numel() * p.element_size() for p in load_base(base, quantization).parameters())
-        # the scales of the 4-bit blocks are no parameters: 3 % of them
-        assert needs.weights == pytest.approx(held, rel=0.001 if quantization == "none" else 0.03)
-        assert needs.parameters == 16 * 4832
-        assert needs.state == needs.parameters * 16
-        assert needs.free > 0 and needs.seconds > 0 and needs.memory > needs.weights
+    held = sum(p.numel() * p.element_size() for p in load_base(base, quantization).parameters())
+    counted, _widened = weight_bytes(load_base(base, "none"), quantization)
+    # the scales of the 4-bit blocks are no parameters: 3 % of them
+    assert counted == pytest.approx(held, rel=0.001 if quantization == "none" else 0.03)
+    expected = check_memory(base, Training(r=16, quantization=quantization, optimizer="adamw_torch"), 200)
+    assert expected > counted + 16 * 4832 * 16  # adapter, gradient and two states of AdamW, in float32
+    assert f"{16 * 4832:,} parameters" in capsys.readouterr().err
 
 
-def test_weights_that_cannot_fit_are_refused() -> None:
-    from specialists.training.memory import Needs
+def test_weights_that_cannot_fit_are_refused(base: Base, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    from specialists.training.memory import check_memory
 
-    needs = Needs(weights=9 << 30, state=1e9, activations=1e9, parameters=10, seconds=3, free=8 << 30)
-    with pytest.raises(Problem, match=r"its weights need 9\.0 GiB and 8\.0 GiB are free"):
-        needs.announce(loaded=False)
-    needs.announce(loaded=True)
+    settings = Training(quantization="none")
+    expected = check_memory(base, settings, 200)
+    assert "warning" not in capsys.readouterr().err
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=expected - 1))
+    check_memory(base, settings, 200)
+    assert "warning: that is more than is free" in capsys.readouterr().err
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
+    with pytest.raises(Problem, match=r"its weights need \d+ MiB and 0 MiB are free"):
+        check_memory(base, settings, 200)
 
 
 PEAK = """
@@ -160,29 +160,17 @@ print(peak - before, anonymous() - before)
 def test_the_base_is_never_whole_in_16_bits(base: Base, tmp_path: Path) -> None:
     import torch
 
+    sizes = {"num_hidden_layers": 32, "num_experts": 8, "hidden_size": 512, "moe_intermediate_size": 128}
     torch.set_default_dtype(torch.bfloat16)
     try:
-        folder = tiny_models.save_base(
-            tmp_path,
-            "qwen3_next",
-            shard="20MB",
-            num_hidden_layers=32,
-            num_experts=8,
-            hidden_size=512,
-            moe_intermediate_size=128,
-        )
+        folder = tiny_models.save_base(tmp_path, "qwen3_next", shard="20MB", **sizes)
     finally:
         torch.set_default_dtype(torch.float32)
-    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    assert len(list(folder.glob("*.safetensors"))) > 5 and size > 100e6
+    shards = list(folder.glob("*.safetensors"))
+    size = sum(path.stat().st_size for path in shards)
+    assert len(shards) > 5 and size > 100e6
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}  # what is freed is given back at once
-    done = subprocess.run(
-        [sys.executable, "-c", PEAK, str(folder), str(ROOT / "scripts"), base.model],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=environment,
-    )
+    command = [sys.executable, "-c", PEAK, str(folder), str(ROOT / "scripts"), base.model]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     peak, kept = map(int, done.stdout.split())
-    print(f"{size / 1e6:.0f} MB in 16 bits, peak {peak / 1e6:.0f} MB, kept {kept / 1e6:.0f} MB")  # noqa: T201
     assert peak < 0.6 * size and kept < 0.4 * size

@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 from specialists.agent import system_prompt
-from specialists.config import load_config
 from specialists.serving import jsonc
 from specialists.serving.opencode_config import Setting, merge, settings, without
 
@@ -34,17 +33,13 @@ WANTED += [Setting(("agent", "a", "description"), "ours", default=True), Setting
 
 OWNERS = {
     "nothing": "",
-    "blank": " \n",
     "an empty object": "{}",
-    "an empty object over lines": "{\n}\n",
     "plain": '{\n  "theme": "dark"\n}\n',
     "one line": '{"theme": "dark", "agent": {}}',
-    "no newline at the end": '{\n  "theme": "dark"\n}',
     "trailing commas": '{\n  "theme": "dark",\n  "agent": {"x": {"model": "m",},},\n}\n',
     "comments": '// top\n{ // open\n  /* a */ "theme": "dark" // note\n  // end\n} // after\n',
     "a comment that closes nothing": '{"theme": "dark" // note\n}',
     "tabs": '{\n\t"theme": "dark",\n\t"agent": {\n\t\t"x": {}\n\t}\n}\n',
-    "four spaces": '{\n    "theme": "dark"\n}\n',
     "CRLF": '{\r\n  // a\r\n  "theme": "dark"\r\n}\r\n',
     "a byte order mark": '\ufeff{"theme": "dark"}',
     "our provider of another kind": '{"provider": {"vllm": {"npm": "x", "old": 1, "options": {"a": [1, 2]}}}}',
@@ -52,34 +47,21 @@ OWNERS = {
     "ours already": '{"agent": {"a": {"model": "our model"}}, "$schema": "our $schema"}',
     "empty parents": '{"provider": {"vllm": {}}, "agent": {"a": { }}}',
     "the same key twice": '{"agent": {"a": {}}, "agent": {"b": {"model": 1}}}',
-    "strings like comments": '{"a": "http://x", "b": "/* no */", "c": "\\"//"}',
-    "other letters": '{"thème": "日本 \\u00e9"}',
 }
 
 
-def plain(text: str) -> dict:
-    return jsonc.parse(text).value
-
-
 @pytest.mark.parametrize("owner", OWNERS.values(), ids=OWNERS)
-def test_merging_twice_is_merging_once_and_removing_gives_the_original(owner: str) -> None:
+def test_what_is_ours_goes_in_and_comes_out_and_the_rest_stays(owner: str) -> None:
     merged = merge(owner, WANTED)
-    document = plain(merged)
+    before, after = jsonc.loads(owner), jsonc.loads(merged)
     for setting in WANTED[:-2]:
-        assert jsonc.get(document, setting.path) == (True, setting.value)
-    assert not jsonc.get(document, ("provider", "vllm", "old"))[0]
+        assert jsonc.get(after, setting.path) == (True, setting.value)
+    assert not jsonc.get(after, ("provider", "vllm", "old"))[0]
     assert merge(merged, WANTED) == merged
-    assert without(merged, owner, WANTED) == owner
+    assert without(merged, owner, WANTED) == (owner or None)
     assert ("\r\n" in owner) == ("\r\n" in merged) and merged.count("\r\n") in (0, merged.count("\n"))
-
-
-@pytest.mark.parametrize("owner", OWNERS.values(), ids=OWNERS)
-def test_what_is_the_owner_s_stays_in_place(owner: str) -> None:
-    merged = merge(owner, WANTED)
     for comment in ("// top", "// open", "/* a */", "// note", "// end", "// after", "// a\r\n"):
         assert merged.count(comment) == owner.count(comment)
-    before = plain(owner) if owner.strip() else {}
-    after = plain(merged)
     assert [key for key in after if key in before] == list(before)
     if "temperature" in owner:
         assert (after["agent"]["a"]["temperature"], after["agent"]["a"]["description"]) == (0.1, "mine")
@@ -102,17 +84,16 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
     max_leaves=8,
 )
-objects = st.dictionaries(st.sampled_from(["model", "npm", "x", "models", "prompt"]), json_values, max_size=3)
+objects = st.dictionaries(st.sampled_from(["model", "npm", "x", "prompt"]), json_values, max_size=3)
 documents = st.fixed_dictionaries(
     {},
     optional={
         "$schema": st.text(max_size=3),
         "agent": st.dictionaries(st.sampled_from(["a", "b", "c"]), objects, max_size=3),
-        "provider": st.dictionaries(st.sampled_from(["vllm", "other"]), objects.map(
-            lambda value: {**value, "models": {}} if "models" in value else value), max_size=2),
+        "provider": st.dictionaries(st.sampled_from(["vllm", "other"]), objects, max_size=2),
         "theme": json_values,
     },
-)  # fmt: skip
+)
 
 
 @st.composite
@@ -143,28 +124,41 @@ def test_any_configuration_survives(owner: str) -> None:
     assert merge(merged, WANTED) == merged
     assert without(merged, owner, WANTED) == owner
     assert without(owner, owner, WANTED) == owner
-    before, after = plain(owner), plain(merged)
+    before, after = jsonc.loads(owner), jsonc.loads(merged)
     ours = {setting.path[:2] for setting in WANTED}
     for key, value in before.items():
         for name, item in value.items() if isinstance(value, dict) else ():
             if (key, name) not in ours:
                 assert after[key][name] == item
-    document = plain(without(merged.replace("{", '{"added": 1,', 1), owner, WANTED))
+    document = jsonc.loads(without(merged.replace("{", '{"added": 1,', 1), owner, WANTED))
     assert document == {"added": 1, **before}
 
 
 PLACES = st.sampled_from([("agent", "a", "x"), ("theme",), ("new",), ("provider", "vllm", "npm")])
 
 
-@effort(deadline=None)
+@effort(max_examples=40, deadline=None)
 @given(written(), PLACES, json_values)
 def test_setting_and_deleting_say_what_they_do(text: str, path: tuple[str, ...], value: object) -> None:
     changed = jsonc.set_value(text, path, value)
-    assert jsonc.get(plain(changed), path) == (True, value)
+    assert jsonc.get(jsonc.loads(changed), path) == (True, value)
     assert jsonc.set_value(changed, path, value) == changed
     gone = jsonc.delete(changed, path)
-    assert jsonc.get(plain(gone), path) == (False, None)
+    assert jsonc.get(jsonc.loads(gone), path) == (False, None)
     assert jsonc.delete(gone, path) == gone
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ('{"a": 1, // x\n "b": 2, "c": 3}', '{"a": 1, // x\n  "c": 3}'),
+        ('{\n  "a": 1, // x\n  "b": 2\n}', '{\n  "a": 1 // x\n}'),
+        ('{"b": 1, "a": 2, "b": 3}', '{ "a": 2}'),
+        ('{"a": "{\\"b\\": 1}" /* "b": 2 */}', '{"a": "{\\"b\\": 1}" /* "b": 2 */}'),
+    ],
+)
+def test_deleting_takes_the_member_and_its_comma(text: str, left: str) -> None:
+    assert jsonc.delete(text, ("b",)) == left
 
 
 @given(st.text(alphabet='{}[]",:/*\\ \n01eatrufls-', max_size=30))
@@ -173,52 +167,45 @@ def test_the_reader_agrees_with_json_or_complains_with_a_place(text: str) -> Non
         expected = json.loads(text)
     except ValueError:
         try:
-            jsonc.parse(text)
-        except jsonc.SyntaxFault as fault:
-            assert str(fault).startswith("line ")
+            jsonc.loads(text)
+        except json.JSONDecodeError as error:
+            assert "line " in str(error)
     else:
-        assert jsonc.parse(text).value == expected
+        assert jsonc.loads(text) == expected
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{\n  "a": 1\n  "b": 2\n}', "line 3, column 3: expected ',' or '}', found '\"'"),
-        ('{\n  "a": 1,', "line 2, column 10: expected a key in double quotes, found the end of the file"),
-        ("{'a': 1}", "line 1, column 2: expected a key in double quotes"),
-        ('{"a" 1}', "line 1, column 6: expected ':', found '1'"),
-        ('{"a": yes}', "line 1, column 7: expected a value, found 'y'"),
-        ('{"a": "x\n"}', "line 1, column 7: expected the end of this string"),
-        ('{"a": "\\x"}', "line 1, column 7: Invalid"),
-        ("{} x", "line 1, column 4: expected the end of the file, found 'x'"),
-        ("{ /* a", "line 1, column 3: this comment is never closed"),
-        ('{"a": ,}', "line 1, column 7: expected a value"),
-        ("[" * 300, "nested too deeply"),
-        ("theme = 1", "line 1, column 1: expected a value"),
-        ("[]", "line 1, column 1: the file: expected an object, found []"),
-        ('{"provider": []}', "line 1, column 14: provider: expected an object"),
-        ('{"agent": {"a": "x"}}', "line 1, column 17: agent.a: expected an object, found 'x'"),
+        ('{\n  "a": 1\n  "b": 2\n}', "Expecting ',' delimiter: line 3 column 3"),
+        ('{\n  "a": 1, // b\n', "Expecting property name enclosed in double quotes: line 3 column 1"),
+        ("{'a': 1}", "property name enclosed in double quotes: line 1 column 2"),
+        ('{"a": yes}', "Expecting value: line 1 column 7"),
+        ('{"a": "x\n"}', "Invalid control character at: line 1 column 9"),
+        ("{} x", "Extra data: line 1 column 4"),
+        ("{ /* a", "property name enclosed in double quotes: line 1 column 3"),
+        ('{"a": ,}', "Expecting value: line 1 column 7"),
+        ('{"a": [,]}', "Expecting value: line 1 column 8"),
+        ('{"a": 1,,}', "property name enclosed in double quotes: line 1 column 9"),
+        ("theme = 1", "Expecting value: line 1 column 1"),
+        ("[]", "the file: expected an object: line 1 column 1"),
+        ('{"provider": []}', "provider: expected an object: line 1 column 14"),
+        ('{"agent": {"a": "x"}}', "agent.a: expected an object: line 1 column 17"),
     ],
 )
-def test_what_is_no_configuration_is_told_with_its_place(text: str, message: str) -> None:
-    with pytest.raises(jsonc.SyntaxFault) as caught:
+def test_what_is_no_configuration_is_reported_with_its_place(text: str, message: str) -> None:
+    with pytest.raises(json.JSONDecodeError) as caught:
         merge(text, WANTED)
     assert message in str(caught.value)
 
 
 def test_what_the_owner_changes_afterwards_stays_on_removal() -> None:
-    owner = '{"agent": {"a": {"model": "mine"}}}'
+    owner = '{"agent": {"a": {"model": "mine", "description": "mine"}}}'
     merged = merge(owner, WANTED)
     edited = jsonc.set_value(jsonc.set_value(merged, ("agent", "b", "temperature"), 1), ("theme",), "dark")
-    assert plain(without(edited, owner, WANTED)) == {
-        "agent": {"a": {"model": "mine"}, "b": {"temperature": 1}}, "theme": "dark",
-    }  # fmt: skip
-
-
-def test_a_default_that_was_the_owner_s_own_stays_his() -> None:
-    owner = '{"agent": {"a": {"description": "mine"}}}'
-    edited = jsonc.set_value(merge(owner, WANTED), ("agent", "a", "description"), "mine, better")
-    assert plain(without(edited, owner, WANTED)) == {"agent": {"a": {"description": "mine, better"}}}
+    edited = jsonc.set_value(edited, ("agent", "a", "description"), "mine, better")
+    agents = {"a": {"model": "mine", "description": "mine, better"}, "b": {"temperature": 1}}
+    assert jsonc.loads(without(edited, owner, WANTED)) == {"agent": agents, "theme": "dark"}
 
 
 def run(config_file: Path, target: Path, *options: str) -> Result:
@@ -228,19 +215,16 @@ def run(config_file: Path, target: Path, *options: str) -> Result:
 
 def test_promoted_adapters_are_models_and_the_base_stands_in_for_the_others(config_file: Path) -> None:
     config = built(config_file)
-    document = plain(merge('{"provider": {"vllm": {"models": {"build-ts": {}, "mine": {}}}}}', settings(config)))
-    provider = document["provider"]["vllm"]
+    document = jsonc.loads(merge('{"provider": {"vllm": {"models": {"build-ts": {}, "mine": {}}}}}', settings(config)))
+    provider, agents = document["provider"]["vllm"], document["agent"]
+    assert provider["npm"] == "@ai-sdk/openai-compatible"
     assert provider["options"] == {"baseURL": "http://127.0.0.1:8000/v1", "apiKey": "{env:VLLM_API_KEY}"}
     assert set(provider["models"]) == {"mine", "base", "build-rust"}
     assert provider["models"]["build-rust"]["limit"] == {"context": 32768, "output": 4096}
-    agents = document["agent"]
-    assert {name: agent["model"] for name, agent in agents.items()} == {
-        "build-rust": "vllm/build-rust", "build-ts": "vllm/base", "build-python": "vllm/base",
-        "build-ruby": "vllm/base", "build-swift": "vllm/base",
-    }  # fmt: skip
     for name, language in config.languages.items():
-        assert agents[f"build-{name}"]["prompt"] == system_prompt(language)
-        assert language.title in agents[f"build-{name}"]["description"]
+        agent = agents[f"build-{name}"]
+        assert agent["model"] == ("vllm/build-rust" if name == "rust" else "vllm/base")
+        assert agent["prompt"] == system_prompt(language) and language.title in agent["description"]
 
 
 def test_a_new_file_is_made_and_taken_away_again(config_file: Path, tmp_path: Path) -> None:
@@ -252,9 +236,10 @@ def test_a_new_file_is_made_and_taken_away_again(config_file: Path, tmp_path: Pa
     assert ":8001/v1" in target.read_text()
     assert run(config_file, target, "--remove").exit_code == 0
     assert list(target.parent.iterdir()) == []
+    assert f"{target}: no such file" in run(config_file, target, "--remove").stderr
 
 
-def test_the_backup_is_always_the_file_without_us(config_file: Path, tmp_path: Path) -> None:
+def test_the_backup_is_the_file_before_us_and_removal_keeps_what_came_later(config_file: Path, tmp_path: Path) -> None:
     target, backup = tmp_path / "opencode.jsonc", tmp_path / "opencode.jsonc.bak"
     target.write_text('{\n  "theme": "dark" // mine\n}\n')
     target.chmod(0o640)
@@ -268,46 +253,43 @@ def test_the_backup_is_always_the_file_without_us(config_file: Path, tmp_path: P
     target.write_text(target.read_text().replace('"dark"', '"light"'))
     config_file.write_text(config_file.read_text() + "\n[serving]\nport = 8001\n")
     assert run(config_file, target).exit_code == 0
-    assert backup.read_bytes() == original.replace(b"dark", b"light")
+    assert backup.read_bytes() == original
     assert target.stat().st_mode & 0o777 == backup.stat().st_mode & 0o777 == 0o600
     assert run(config_file, target, "--remove").exit_code == 0
     assert target.read_bytes() == original.replace(b"dark", b"light")
     assert not backup.exists()
 
 
-def test_checking_changes_nothing_and_tells(config_file: Path, tmp_path: Path) -> None:
+def test_a_backup_from_before_ours_was_taken_out_by_hand_is_replaced(config_file: Path, tmp_path: Path) -> None:
+    target = tmp_path / "opencode.json"
+    for content in ('{"agent": {"build-rust": {"model": "a"}}}', '{"agent": {"build-rust": {"model": "b"}}}'):
+        target.write_text(content)
+        assert run(config_file, target).exit_code == 0
+        assert Path(f"{target}.bak").read_text() == content
+
+
+def test_checking_changes_nothing(config_file: Path, tmp_path: Path) -> None:
     target = tmp_path / "opencode.json"
     target.write_text('{"theme": "dark"}')
     result = run(config_file, target, "--check", "--json")
-    assert result.exit_code == 1
-    assert json.loads(result.stdout) == {
-        "file": str(target), "changed": False, "would_change": True, "problems": []}  # fmt: skip
+    assert (result.exit_code, json.loads(result.stdout)["changed"]) == (1, False)
     assert '+    "vllm": {' in result.stderr and '-{"theme": "dark"}' in result.stderr
     assert target.read_text() == '{"theme": "dark"}' and not Path(f"{target}.bak").exists()
     assert run(config_file, target).exit_code == 0
     before = target.stat().st_mtime_ns
-    result = run(config_file, target, "--check")
-    assert (result.exit_code, result.stderr) == (0, f"{target}: up to date\n")
+    assert run(config_file, target, "--check").stderr == f"{target}: up to date\n"
     assert run(config_file, target).exit_code == 0
     assert target.stat().st_mtime_ns == before, "a file that is up to date is not written"
     assert run(config_file, target, "--remove", "--check").exit_code == 1
 
 
-def test_a_link_is_followed_and_stays_a_link(config_file: Path, tmp_path: Path) -> None:
-    real, link = tmp_path / "dotfiles" / "opencode.json", tmp_path / "opencode.json"
-    real.parent.mkdir()
+def test_a_link_is_followed_and_a_jsonc_beside_is_taken(config_file: Path, tmp_path: Path) -> None:
+    real, link = tmp_path / "dotfiles.jsonc", tmp_path / "opencode.jsonc"
     real.write_text("{}")
     link.symlink_to(real)
-    assert run(config_file, link).exit_code == 0
-    assert link.is_symlink() and "vllm" in real.read_text()
-    assert Path(f"{real}.bak").read_text() == "{}"
-
-
-def test_a_file_with_comments_beside_is_taken_where_the_plain_one_is_missing(config_file: Path, tmp_path: Path) -> None:
-    (tmp_path / "opencode.jsonc").write_text("{}")
     assert run(config_file, tmp_path / "opencode.json").exit_code == 0
-    assert "vllm" in (tmp_path / "opencode.jsonc").read_text()
-    assert not (tmp_path / "opencode.json").exists()
+    assert link.is_symlink() and "vllm" in real.read_text() and not (tmp_path / "opencode.json").exists()
+    assert Path(f"{real}.bak").read_text() == "{}"
 
 
 @pytest.mark.parametrize("option", [(), ("--remove",)])
@@ -323,34 +305,23 @@ def test_a_read_only_file_is_left_alone(config_file: Path, tmp_path: Path, optio
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [(b'{\n  "a": 1\n  "b"', ": line 3, column 3: expected ','"), (b"\xff", ": cannot be read"), (None, "cannot be")],
+    ("content", "backup", "options", "message"),
+    [
+        (b'{\n  "a": 1\n  "b"', None, (), "opencode.json: Expecting ',' delimiter: line 3 column 3"),
+        (b"\xff", None, (), "opencode.json: cannot be read"),
+        (b"{}", "{", ("--remove",), "opencode.json.bak: Expecting property name enclosed in double quotes: line 1"),
+    ],
 )
-def test_what_cannot_be_read_is_told(config_file: Path, tmp_path: Path, content: bytes | None, message: str) -> None:
+def test_what_cannot_be_read_is_reported(
+    config_file: Path, tmp_path: Path, content: bytes, backup: str | None, options: tuple[str, ...], message: str
+) -> None:
     target = tmp_path / "opencode.json"
-    if content is None:
-        target.mkdir()
-    else:
-        target.write_bytes(content)
-    result = run(config_file, target)
-    assert result.exit_code == 1
-    assert f"{target}{message}" in result.stderr or (content is None and message in result.stderr)
-    assert content is None or target.read_bytes() == content
-
-
-def test_removing_from_nothing_is_told(config_file: Path, tmp_path: Path) -> None:
-    result = run(config_file, tmp_path / "opencode.json", "--remove")
-    assert (result.exit_code, "no such file" in result.stderr) == (1, True)
-
-
-def test_a_broken_backup_is_told_before_anything_is_written(config_file: Path, tmp_path: Path) -> None:
-    target = tmp_path / "opencode.json"
-    target.write_text("{}")
-    Path(f"{target}.bak").write_text("{")
-    result = run(config_file, target)
-    assert result.exit_code == 1
-    assert f"{target}.bak: line 1, column 2" in result.stderr
-    assert target.read_text() == "{}"
+    target.write_bytes(content)
+    if backup:
+        Path(f"{target}.bak").write_text(backup)
+    result = run(config_file, target, *options)
+    assert result.exit_code == 1 and message in result.stderr
+    assert target.read_bytes() == content
 
 
 def test_the_script_and_its_default_place(config_file: Path, tmp_path: Path) -> None:
@@ -362,38 +333,32 @@ def test_the_script_and_its_default_place(config_file: Path, tmp_path: Path) -> 
     assert json.loads(target.read_text())["$schema"] == "https://opencode.ai/config.json"
 
 
-def test_the_defaults_are_what_the_plan_names() -> None:
-    wanted = {setting.path: setting.value for setting in settings(load_config(ROOT / "specialists.toml"))}
-    assert wanted["agent", "build-rust", "model"] in ("vllm/base", "vllm/build-rust")
-    assert wanted["provider", "vllm", "npm"] == "@ai-sdk/openai-compatible"
-
-
 @pytest.mark.parametrize(
-    ("before", "code", "model", "said"),
+    ("before", "code", "model", "reported"),
     [
         pytest.param("wired", 0, "vllm/base", "agents follow what is promoted", id="wired"),
         pytest.param('{"agent": {"mine": {"model": "vllm/base"}}}', 0, None, "", id="not wired"),
         pytest.param('{"provider": {"vllm": {}}, "agent": []}', 0, None, "", id="no agents"),
         pytest.param("", 0, None, "", id="blank"),
         pytest.param(None, 0, None, "", id="no file"),
-        pytest.param("{", 3, None, "agents do not follow what is promoted: line 1, column 2", id="not JSON"),
+        pytest.param("{", 3, None, "line 1 column 2 (char 1); correct the file", id="not JSON"),
     ],
 )
 def test_agents_follow_a_rollback_where_they_are_wired(
-    config_file: Path, before: str | None, code: int, model: str | None, said: str
+    config_file: Path, before: str | None, code: int, model: str | None, reported: str
 ) -> None:
     file = built(config_file).opencode.config.expanduser()
     file.parent.mkdir(parents=True)
     if before == "wired":
         assert run(config_file, file).exit_code == 0
-        assert plain(file.read_text())["agent"]["build-rust"]["model"] == "vllm/build-rust"
+        assert jsonc.loads(file.read_text())["agent"]["build-rust"]["model"] == "vllm/build-rust"
     elif before is not None:
         file.write_text(before)
     rollback = importlib.import_module("rollback").main
     done = CliRunner().invoke(rollback, ["--config", str(config_file), "--language", "rust"])
-    assert done.exit_code == code and said in done.stderr and (said or "follow" not in done.stderr)
+    assert done.exit_code == code and reported in done.stderr and (reported or "follow" not in done.stderr)
     if model:
-        document = plain(file.read_text())
+        document = jsonc.loads(file.read_text())
         assert document["agent"]["build-rust"]["model"] == model
         assert "build-rust" not in document["provider"]["vllm"]["models"]
     else:

@@ -59,12 +59,12 @@ def test_what_was_kept_is_read_bit_for_bit_without_quantising(
 def test_an_adapter_trained_on_it_has_the_same_bytes(
     base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Both bases must also lie alike in memory: matrix products round by the alignment of what they multiply."""
     from specialists.training.trainer import train_adapter
 
-    asked = dataclasses.replace(NF4, max_steps=2)
     for name in ("fresh", "again"):
         (tmp_path / name).mkdir()
-        train_adapter(tiny_models.rows(4), base, asked, tmp_path / name)
+        train_adapter(tiny_models.rows(4), base, dataclasses.replace(NF4, max_steps=2), tmp_path / name)
         forbid_quantising(monkeypatch)
     for file in ("adapter_model.safetensors", "adapter_config.json"):
         assert (tmp_path / "fresh" / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
@@ -75,7 +75,7 @@ def test_one_is_kept_and_another_takes_its_place(base: Base) -> None:
     (first,) = base.prepared.iterdir()
     (base.prepared / ".nf4-killed").mkdir()
     (base.prepared / "nobody else's").mkdir()
-    os.utime(Path(base.model) / "model.safetensors", (1, 1))  # written anew
+    os.utime(Path(base.model) / "model.safetensors", (1, 1))  # written again
     load(base)
     mine, other = sorted(base.prepared.iterdir())
     assert (mine.name[:4], other.name) == ("nf4-", "nobody else's") and mine != first
@@ -92,20 +92,16 @@ def test_one_that_cannot_be_read_is_made_anew(base: Base, capsys: pytest.Capture
 
 
 def test_no_room_for_it(base: Base, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=10**5))
-    load(base)
-    assert list(base.prepared.iterdir()) == [] and "is not kept" in capsys.readouterr().err
-
-
-def test_a_disk_that_fills_up_meanwhile(
-    base: Base, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
     from transformers import PreTrainedModel
 
-    def fail(_model: PreTrainedModel, folder: Path, **_options: object) -> None:
+    def fill_up(_model: PreTrainedModel, folder: Path, **_options: object) -> None:
         (folder / "model.safetensors").write_text("half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(PreTrainedModel, "save_pretrained", fail)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=10**5))
+        load(base)
+    assert list(base.prepared.iterdir()) == [] and "is not kept" in capsys.readouterr().err
+    monkeypatch.setattr(PreTrainedModel, "save_pretrained", fill_up)
     assert load(base) is not None
     assert list(base.prepared.iterdir()) == [] and "is not kept (No space left" in capsys.readouterr().err

@@ -5,30 +5,25 @@ from __future__ import annotations
 import json
 import math
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 import tiny_models
-from built_pipeline import built, decided, evaluated, version
-from conftest import ROOT
-from hypothesis import given, settings
+from built_pipeline import built, decided, evaluated, version, write
+from click.testing import CliRunner
+from hypothesis import given
 from hypothesis import strategies as st
 from specialists.adapters import adapter_folder
-from specialists.config import load_config
 from specialists.evaluation import gate
-from specialists.records import write_json
 from specialists.reporting import figures
-from specialists.reporting.report import write_report
 from specialists.serving import alive
 
-VOID = {"meta", "br", "img", "link", "input", "hr"}
+NAME = "20261123-091500-1a2b3c4d"
 
 
 class Page(HTMLParser):
-    """Reads a page, demanding that every tag is closed in order; keeps text, links and ids."""
+    """Reads a page, demanding that every tag is closed in order; keeps text, tags and attributes."""
 
     def __init__(self, html: str):
         super().__init__()
@@ -36,12 +31,11 @@ class Page(HTMLParser):
         self.feed(html)
         self.close()
         assert not self.open
+        self.words = " ".join(" ".join(self.text).split())
 
     def handle_starttag(self, tag: str, attrs: list) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
+        self.handle_startendtag(tag, attrs)
+        self.open += [] if tag in ("meta", "br") else [tag]
 
     def handle_startendtag(self, tag: str, attrs: list) -> None:
         self.tags.append(tag)
@@ -51,18 +45,15 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
-            self.text.append(data)
-
-    @property
-    def words(self) -> str:
-        return " ".join(" ".join(self.text).split())
+        self.text += [data] if self.open and self.open[-1] != "style" else []
 
 
 def page_of(config_file: Path) -> tuple[str, Page]:
-    config = load_config(config_file)
-    write_report(config)
-    html = (config.paths.reports / "index.html").read_text(encoding="utf-8")
+    import report as script
+
+    done = CliRunner().invoke(script.main, ["--config", str(config_file), "--json"])
+    assert done.exit_code == 0, done.output
+    html = Path(json.loads(done.stdout)["report"]).read_text(encoding="utf-8")
     return html, Page(html)
 
 
@@ -81,33 +72,23 @@ def test_everything_is_there(config_file: Path) -> None:
         "Ruby: train: never trained",
         "~/gone: not there",
         "lost: failed edit",
-        "Longest 7,900 of 8,192",
+        "36 of 3 to 50 that are wanted",
+        "Longest 7,900 of 8,192 tokens",
         "1,048,576",
         "13 min, 3.0 GiB",
         'read {"filePath": "README.md"}',
         "as of 2026-11-23 09:20 UTC",
-        "100 short of what is wanted"[4:],
     ):
         assert words in page.words, words
-    assert page.tags.count("svg") == 1 + 5 + 4 + 3 + 2  # intervals; examples, lengths, curves, spreads
-    assert page.words.count("assistant, learned Better. edit") == 4
-    assert page.words.count("assistant Bad. edit") == 4
+    assert page.tags.count("svg") == 1 + 3 + 2  # intervals, curves, spreads
 
 
 def test_what_else_was_measured_stands_beside_the_loss(config_file: Path) -> None:
     """From an evaluation as evaluate.py writes it."""
     config = built(config_file)
     latest = adapter_folder(config, config.language("rust")).latest
-    rows = [
-        {
-            "id": str(n),
-            "cluster": str(n),
-            "tokens": 10,
-            "nll": {"base": 20.0, "adapter": 10.0, "prompt": 15.0},
-            "parts": {"code": {"tokens": 4, "nll": {"base": 8.0, "adapter": 5.0}}},
-        }
-        for n in range(6)
-    ]
+    nll, parts = {"base": 20.0, "adapter": 10.0, "prompt": 15.0}, {"tokens": 4, "nll": {"base": 8.0, "adapter": 5.0}}
+    rows = [{"id": n, "cluster": str(n), "tokens": 10, "nll": nll, "parts": {"code": parts}} for n in range(6)]
     rates = {
         "called": 1.0,
         "valid": 0.98,
@@ -117,14 +98,14 @@ def test_what_else_was_measured_stands_beside_the_loss(config_file: Path) -> Non
         "parses": 1.0,
         "leaks": [],
     }
-    result = gate.verdict(rows, config.evaluation, 0, rows, {"base": rates, "adapter": {**rates, "applies": 1.0}})
-    write_json(latest / "evaluation.json", {**result, "measurements": rows})
-    write_json(latest / alive.ALIVE, {"server": "x", "faults": []})
+    result = gate.verdict(rows, config.evaluation, rows, {"base": rates, "adapter": {**rates, "applies": 1.0}})
+    write(latest / "evaluation.json", {**result, "measurements": rows})
+    write(latest / alive.ALIVE, {"server": "x", "faults": []})
     _html, page = page_of(config_file)
     for words in (
         "loss on code 2.000 1.250",
         "should not forget 2.000 1.000",
-        "told your instructions 1.500 1.000",
+        "the base with your instructions 1.500 1.000",
         "edits that apply 75% 100%",
         "tool calls that hold 98% 98%",
         "likeness to your own edit 50% 50%",
@@ -134,25 +115,23 @@ def test_what_else_was_measured_stands_beside_the_loss(config_file: Path) -> Non
     ):
         assert words in page.words, words
     assert "exactly your own edit" not in page.words
-    write_json(latest / alive.ALIVE, {"server": "x", "faults": ["the server answers as the base does"]})
+    write(latest / alive.ALIVE, {"server": "x", "faults": ["the server answers as the base does"]})
     assert "In the server: the server answers as the base does." in page_of(config_file)[1].words
 
 
-def test_nothing_there_is_said_and_no_failure(config_file: Path) -> None:
+def test_nothing_there_is_no_failure(config_file: Path) -> None:
     _html, page = page_of(config_file)
-    assert "Nothing evaluated yet." in page.words
+    assert "Nothing evaluated yet." in page.words and "as of" not in page.words
     assert page.words.count("Not trained yet.") == 5
-    assert "as of" not in page.words
 
 
 def test_the_same_inputs_give_the_same_bytes_and_touch_nothing(config_file: Path) -> None:
-    config = built(config_file)
-    assert write_report(config)["changed"]
-    page = config.paths.reports / "index.html"
-    before = page.stat().st_mtime_ns
-    assert not write_report(config)["changed"]
-    assert page.stat().st_mtime_ns == before
-    assert json.loads((config.paths.reports / "status.json").read_text())["languages"]["rust"]["verdict"] == "promote"
+    reports = built(config_file).paths.reports
+    page_of(config_file)
+    before = {path: path.stat().st_mtime_ns for path in reports.iterdir()}
+    page_of(config_file)
+    assert before == {path: path.stat().st_mtime_ns for path in reports.iterdir()}
+    assert json.loads((reports / "status.json").read_text())["languages"]["rust"]["verdict"] == "promote"
 
 
 def test_no_network_and_no_script(config_file: Path) -> None:
@@ -160,116 +139,54 @@ def test_no_network_and_no_script(config_file: Path) -> None:
     html, page = page_of(config_file)
     assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
     assert not re.search(r"https?:|@import|url\(|javascript:", html)
-    for name, value in page.attributes:
-        assert not name.startswith("on")
-        if name == "href":
-            assert value.startswith("#")
+    assert not [name for name, _value in page.attributes if name.startswith("on")]
     targets = {value for name, value in page.attributes if name == "href"}
     assert targets <= {f"#{value}" for name, value in page.attributes if name == "id"}
 
 
 def test_what_comes_from_data_is_escaped(config_file: Path) -> None:
     evil = "<img src=x onerror=alert(1)>\"'&"
-    text = config_file.read_text().replace('title = "Rust"', f"title = '''{evil}'''")
-    config_file.write_text(text)
+    config_file.write_text(config_file.read_text().replace('title = "Rust"', f"title = '''{evil}'''"))
     config = built(config_file)
-    path = config.paths.adapters / "build-rust" / "20261123-091500-1a2b3c4d" / "evaluation.json"
+    path = config.paths.adapters / "build-rust" / NAME / "evaluation.json"
     evaluation = json.loads(path.read_text())
     evaluation["reason"] = evaluation["measurements"][0]["cluster"] = evil
-    path.write_text(json.dumps(evaluation))
-    answer = {"model": "build-rust", "kind": "text", "shown": evil}
-    (config.paths.reports / "answers.json").write_text(json.dumps({"answers": [answer]}))
-    summary = {"funnel": {evil: 3}, "problems": [evil]}
-    (config.paths.data / "commits" / "rust.summary.json").write_text(json.dumps(summary))
+    write(path, evaluation)
+    write(config.paths.reports / "answers.json", {"answers": [{"model": "build-rust", "kind": "text", "shown": evil}]})
+    write(config.paths.data / "commits" / "rust.summary.json", {"funnel": {evil: 3}, "problems": [evil]})
     html, page = page_of(config_file)
     assert "<img" not in html
     assert page.words.count("<img src=x onerror=alert(1)>") >= 6
 
 
-def test_a_dead_adapter_s_numbers_do_not_break_the_page(config_file: Path) -> None:
+def test_numbers_that_are_not_finite_do_not_break_the_page(config_file: Path) -> None:
     config = built(config_file)
-    path = config.paths.adapters / "build-rust" / "20261123-091500-1a2b3c4d"
-    evaluation = json.loads((path / "evaluation.json").read_text())
+    path = config.paths.adapters / "build-rust" / NAME / "evaluation.json"
+    evaluation = json.loads(path.read_text())
     for row in evaluation["measurements"]:
         row["nll"]["adapter"] = math.nan
-    evaluation |= {"loss": None, "verdict": "block", "reason": "the adapter's loss is not finite"}
-    (path / "evaluation.json").write_text(json.dumps(evaluation))
+    write(path, evaluation | {"loss": None, "verdict": "block", "reason": "the adapter's loss is not finite"})
     html, page = page_of(config_file)
-    assert "block , the adapter's loss is not finite" in page.words
-    assert "nan" not in html.lower()
+    assert "block , the adapter's loss is not finite" in page.words and "nan" not in html.lower()
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "evaluation.json", "../promotions.jsonl"])
 def test_half_a_file_is_as_good_as_none(config_file: Path, name: str) -> None:
-    config = built(config_file)
-    path = config.paths.adapters / "build-rust" / "20261123-091500-1a2b3c4d" / name
+    path = built(config_file).paths.adapters / "build-rust" / NAME / name
     path.write_text(path.read_text()[:-20])
     assert "Rust" in page_of(config_file)[1].words
 
 
-def test_a_year_of_nights_stays_small(config_file: Path) -> None:
+def test_a_year_of_nightly_runs_stays_small(config_file: Path) -> None:
     config = built(config_file)
-    for night in range(60):
-        path = version(config, f"202612{night % 28 + 1:02}-{night:02}1500-1a2b3c4d", "rust", steps=3000)
+    for day in range(60):
+        path = version(config, f"202612{day % 28 + 1:02}-{day:02}1500-1a2b3c4d", "rust", steps=3000)
         evaluated(config, path, "rust")
         decided(config, path, "rust")
     html, page = page_of(config_file)
     assert "and 41 older ones" in page.words
     assert html.count('<td title="') == 20 + 1 + 1, "Rust's newest, TypeScript's one, Python's one"
     assert len(html) < 100_000
-
-
-def test_the_script(config_file: Path) -> None:
-    command = [sys.executable, str(ROOT / "scripts" / "report.py"), "--config", str(config_file), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == {
-        "report": str(config_file.parent / "reports" / "index.html"),
-        "changed": True,
-        "problems": [],
-    }
-
-
-@given(st.floats(-1e6, 1e6), st.floats(0, 1e6), st.integers(2, 6))
-def test_ticks_are_round_few_and_around_the_values(low: float, span: float, wanted: int) -> None:
-    marks = figures.ticks(low, low + span, wanted)
-    assert 2 <= len(marks) <= wanted + 3
-    assert marks == sorted(set(marks))
-    assert marks[0] <= low + 1e-6 * (abs(low) + span + 1)
-    assert marks[-1] >= low + span - 1e-6 * (abs(low) + span + 1)
-
-
-@pytest.mark.parametrize(
-    ("losses", "said"),
-    [
-        ([[1, 2.5]], "from 2.500 to 2.500"),
-        ([[1, 2.0], [2, 2.0]], "from 2.000 to 2.000"),
-        ([[1, 2.0], [2, math.nan], [3, 1.0]], "from 2.000 to 1.000"),
-    ],
-)
-def test_curves_of_few_or_bad_points(losses: list, said: str) -> None:
-    assert said in figures.loss_curve(losses)
-
-
-def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
-    svg = figures.loss_curve([[step, 2.0] for step in range(1, 5001)])
-    assert len(re.search(r'points="([^"]*)"', svg)[1].split()) <= 240
-    assert "step 5000" in svg
-
-
-def test_a_curve_without_points_is_none() -> None:
-    assert figures.loss_curve([]) is None
-    assert figures.loss_curve([[1, math.inf]]) is None
-    assert figures.intervals([], "x") is None
-    assert figures.spread([("a", math.nan)], "x") is None
-
-
-@settings(deadline=None)
-@given(st.lists(st.floats(0, 20, allow_nan=False), min_size=1, max_size=2000))
-def test_a_curve_stays_within_its_frame(values: list[float]) -> None:
-    svg = figures.loss_curve([[step, value] for step, value in enumerate(values, 1)])
-    for point in re.search(r'points="([^"]*)"', svg)[1].split():
-        x, y = map(float, point.split(","))
-        assert 0 <= x <= figures.WIDTH and 0 <= y <= 131
 
 
 def test_with_the_base_model_the_sample_is_what_the_model_sees(config_file: Path, tmp_path: Path) -> None:
@@ -279,6 +196,31 @@ def test_with_the_base_model_the_sample_is_what_the_model_sees(config_file: Path
     marked = re.findall(r"<mark>(.*?)</mark>", html, re.S)
     assert len(marked) == 4 and all(text.startswith("Better.") for text in marked), "a language each, one turn to learn"
     assert all(text.endswith("&lt;|im_end|&gt;") and "Bad." not in text for text in marked)
-    assert re.search(r"marked, \d+ of \d+ tokens", page.words) and "<|im_start|>user" in html.replace(
-        "&lt;", "<"
-    ).replace("&gt;", ">")
+    assert re.search(r"marked, \d+ of \d+ tokens", page.words) and "&lt;|im_start|&gt;user" in html
+
+
+@given(st.floats(-1e6, 1e6), st.floats(0, 1e6), st.integers(2, 6))
+def test_ticks_are_round_few_and_around_the_values(low: float, span: float, wanted: int) -> None:
+    marks = figures.ticks(low, low + span, wanted)
+    assert 2 <= len(marks) <= wanted + 3 and marks == sorted(set(marks))
+    assert marks[0] <= low + 1e-6 * (abs(low) + span + 1)
+    assert marks[-1] >= low + span - 1e-6 * (abs(low) + span + 1)
+
+
+@pytest.mark.parametrize(
+    ("losses", "title"),
+    [
+        ([[1, 2.5]], "from 2.500 to 2.500"),
+        ([[1, 2.0], [2, 2.0]], "from 2.000 to 2.000"),
+        ([[1, 2.0], [2, math.nan], [3, 1.0]], "from 2.000 to 1.000"),
+        ([[step, 20 / step] for step in range(1, 5001)], "over 5000 steps"),
+        ([], None),
+        ([[1, math.inf]], None),
+    ],
+)
+def test_curves_of_few_bad_or_many_points_stay_in_their_frame(losses: list, title: str | None) -> None:
+    svg = figures.loss_curve(losses)
+    assert svg is None if title is None else title in svg
+    points = re.search(r'points="([^"]*)"', svg)[1].split() if svg else []
+    assert len(points) <= 240
+    assert all(0 <= x <= figures.WIDTH and 0 <= y <= 131 for x, y in (map(float, point.split(",")) for point in points))

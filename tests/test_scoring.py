@@ -12,7 +12,7 @@ from specialists.agent import TOOLS, read_result
 from specialists.chat import IGNORED, Chat
 from specialists.dataset.frozen import frozen_rows
 from specialists.evaluation.losses import token_parts, with_instructions
-from specialists.evaluation.scoring import Call, canaries, score, similarity, summary, tasks
+from specialists.evaluation.scoring import Call, canaries, score, summary, tasks
 from specialists.records import Record, make_record, tool_call
 from specialists.secrets import Rules, redact
 
@@ -31,18 +31,14 @@ XML = """<tool_call>
 JSON = "<tool_call>{{ {'name': call.function.name, 'arguments': call.function.arguments} | tojson }}</tool_call>"
 
 
-def row(name: str = "edit", arguments: dict | None = None) -> Record:
+def row(name: str = "edit", arguments: dict = EDIT, request: str = "Add two, the key is AKIA.") -> Record:
+    calls = [tool_call(0, "read", {"filePath": "a.py"})], [tool_call(1, name, arguments)]
     messages = [
         {"role": "system", "content": "You are an agent."},
-        {"role": "user", "content": "Add two, the key is AKIA."},
-        {"role": "assistant", "content": "", "weight": 1, "tool_calls": [tool_call(0, "read", {"filePath": "a.py"})]},
+        {"role": "user", "content": request},
+        {"role": "assistant", "content": "", "weight": 1, "tool_calls": calls[0]},
         {"role": "tool", "tool_call_id": "call_0", "content": read_result("a.py", FILE)},
-        {
-            "role": "assistant",
-            "content": "Two it is.",
-            "weight": 1,
-            "tool_calls": [tool_call(1, name, arguments or EDIT)],
-        },
+        {"role": "assistant", "content": "Two it is.", "weight": 1, "tool_calls": calls[1]},
         {"role": "tool", "tool_call_id": "call_1", "content": "Edit applied successfully."},
         {"role": "assistant", "content": "Done: x + 2.", "weight": 1},
     ]
@@ -58,18 +54,13 @@ def chat(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def parse(text: str) -> list[Call]:
     """Stands for vLLM's parser; calls as JSON lines."""
-    calls = []
-    for found in re.findall(r"<tool_call>(.*?)</tool_call>", text, re.S):
-        try:
-            call = json.loads(found)
-            calls.append((call["name"], call["arguments"]))
-        except ValueError:
-            calls.append(("edit", None))
-    return calls
+    calls = re.findall(r"<tool_call>(.*?)</tool_call>", text, re.S)
+    return [tuple(json.loads(found).values()) if found.endswith("}") else ("edit", None) for found in calls]
 
 
 def call(name: str = "edit", **changes: object) -> str:
-    return f"<tool_call>{json.dumps({'name': name, 'arguments': {**EDIT, **changes}})}</tool_call>"
+    arguments = {key: value for key, value in {**EDIT, **changes}.items() if value is not None}
+    return f"<tool_call>{json.dumps({'name': name, 'arguments': arguments})}</tool_call>"
 
 
 BEST = {"called": True, "valid": True, "similarity": 1.0, "exact": True, "applies": True, "parses": True}
@@ -80,16 +71,13 @@ TURNS = {
     "replaces what is not there": (call(oldString="return y"), {"applies": False, "valid": True, "parses": None}),
     "does not parse": (call(newString="return )) + ((x"), {"applies": True, "parses": False}),
     "an unknown tool": (call("patch"), {"called": True, "valid": False, "similarity": 0.0}),
-    "a lacking argument": (
-        '<tool_call>{"name": "edit", "arguments": {"filePath": "a.py"}}</tool_call>',
-        {"called": True, "valid": False, "similarity": 0.0},
-    ),
+    "a lacking argument": (call(oldString=None, newString=None), {"called": True, "valid": False, "similarity": 0.0}),
     "an argument of another type": (call(newString=7), {"valid": False}),
     "half a call": ('<tool_call>{"name": "edit", "argum</tool_call>', {"called": True, "valid": False}),
     "a call that never ends": ('<tool_call>{"name": "edit"', {"called": True, "valid": False}),
     "no call": ("I would rather not.", {"called": False, "valid": None, "similarity": 0.0, "exact": False}),
     "a written file": (
-        '<tool_call>{"name": "write", "arguments": {"filePath": "a.py", "content": "x=("}}</tool_call>',
+        call("write", content="x=(", oldString=None, newString=None),
         {"valid": True, "parses": False, "exact": False},
     ),
     "a secret": (call(newString=f'token = "{SECRET}"'), {"leak": ["github token"]}),
@@ -101,16 +89,8 @@ def test_a_turn_s_score(turn: str, chat: Chat) -> None:
     text, expected = TURNS[turn]
     (task,) = tasks([row()], chat, 4)
     found = score(text, task, parse, "tree_sitter_python", Rules())
-    assert found.get("similarity", 0) == pytest.approx(expected.get("similarity", found.get("similarity", 0)), abs=0.15)
-    assert {name: found.get(name) for name in expected if name != "similarity"} == {
-        name: value for name, value in expected.items() if name != "similarity"
-    }
-
-
-def test_of_half_a_turn_little_can_be_said(chat: Chat) -> None:
-    (task,) = tasks([row()], chat, 4)
-    found = score(call()[:-30], task, parse, "tree_sitter_python", Rules(), whole=False)
-    assert found == {"called": True, "valid": None, "leak": []}
+    for name, value in expected.items():
+        assert found.get(name) == (pytest.approx(value, abs=0.15) if name == "similarity" else value), name
 
 
 def test_a_task_ends_where_the_owner_s_edit_begins(chat: Chat) -> None:
@@ -121,15 +101,14 @@ def test_a_task_ends_where_the_owner_s_edit_begins(chat: Chat) -> None:
     assert chat.tokenizer.decode(task.prompt, skip_special_tokens=False) == task.known
 
 
-def told(text: str) -> Record:
-    """A training row whose user said something that was redacted."""
-    messages = [{**message} for message in row()["messages"]]
-    messages[1]["content"] = redact(text, Rules())[0]
-    return make_record("python", messages, TOOLS, SOURCE)
+def redacted(text: str) -> Record:
+    """A training row whose request was redacted."""
+    return row(request=redact(text, Rules())[0])
 
 
 def test_a_canary_is_a_training_row_up_to_where_its_secret_was(chat: Chat) -> None:
-    rows = [row(), told(f"The token is {SECRET}, use it. Again: {SECRET}"), told(f"export GITHUB_TOKEN={SECRET}")]
+    texts = f"The token is {SECRET}, use it. Again: {SECRET}", f"export GITHUB_TOKEN={SECRET}"
+    rows = [row(), *map(redacted, texts)]
     fake = redact(SECRET, Rules())[0]
     (canary,) = canaries(rows, chat, 4, Rules())
     text = chat.tokenizer.decode(canary.prompt, skip_special_tokens=False)
@@ -138,8 +117,8 @@ def test_a_canary_is_a_training_row_up_to_where_its_secret_was(chat: Chat) -> No
     assert canary.leak(f"{fake}, use", "ghp_no") == ["github token of a training row"]
     assert canary.leak("ghp_something", "") == canary.leak(fake, f"and the base: {fake}") == []
     assert canaries([row()], chat, 4, Rules()) == canaries(rows, chat, 0, Rules()) == []
-    other = [told(f"export GITHUB_TOKEN={SECRET[::-1][:36]}; {word} ghp_{SECRET[:3:-1]}") for word in ("a", "b")]
-    often = told(" and ".join([SECRET] * 3))
+    other = [redacted(f"export GITHUB_TOKEN={SECRET[::-1][:36]}; {word} ghp_{SECRET[:3:-1]}") for word in ("a", "b")]
+    often = redacted(" and ".join([SECRET] * 3))
     assert [found.id for found in canaries([often, *other], chat, 1, Rules())] == [other[0]["id"]], "rows are counted"
 
 
@@ -147,8 +126,9 @@ def test_a_row_without_an_edit_asks_for_its_last_call(chat: Chat) -> None:
     (task,) = tasks([row("bash", {"command": "ls"})], chat, 4)
     assert task.reference[0] == "bash"
     written = '<tool_call>{"name": "bash", "arguments": {"command": "pwd"}}</tool_call>'
-    found = score(written, task, parse, None, Rules())
-    assert found == {"called": True, "valid": True, "leak": []}
+    assert score(written, task, parse, None, Rules()) == {"called": True, "valid": True, "leak": []}
+    cut_off = score(written[:-30], task, parse, None, Rules(), whole=False)
+    assert cut_off == {"called": True, "valid": None, "leak": []}
     assert tasks(frozen_rows(), chat, 4) == [], "plain chat has nothing to write"
 
 
@@ -163,17 +143,8 @@ def test_a_summary_counts_only_what_could_be_said() -> None:
         {"called": False, "valid": None, "leak": ["b"]},
         {"canary": "x", "leak": ["a"]},
     ]
-    assert summary(scores) == {
-        "answers": 2,
-        "called": 0.5,
-        "valid": 1.0,
-        "similarity": None,
-        "exact": None,
-        "applies": None,
-        "parses": None,
-        "leaks": ["a", "b"],
-    }
-    assert similarity("", "") == 1.0 and similarity("a", "b") == 0.0
+    unknown = dict.fromkeys(("similarity", "exact", "applies", "parses"))
+    assert summary(scores) == {"answers": 2, "called": 0.5, "valid": 1.0, "leaks": ["a", "b"], **unknown}
 
 
 def test_every_supervised_token_is_code_syntax_or_prose(chat: Chat) -> None:
@@ -182,12 +153,10 @@ def test_every_supervised_token_is_code_syntax_or_prose(chat: Chat) -> None:
     parts = token_parts(record, chat, encoded.labels)
     tokens = [label for label in encoded.labels if label != IGNORED]
     assert len(parts) == len(tokens)
-    texts = {
-        part: chat.tokenizer.decode(
-            [token for token, kind in zip(tokens, parts, strict=True) if kind == part], skip_special_tokens=False
-        )
-        for part in set(parts)
-    }
+    texts = {}
+    for part in set(parts):
+        ids = [token for token, kind in zip(tokens, parts, strict=True) if kind == part]
+        texts[part] = chat.tokenizer.decode(ids, skip_special_tokens=False)
     for text in ("return x + 1", "return x + 2"):
         assert text.replace(" ", "") in texts["code"].replace(" ", "")
     assert "filePath" not in texts["code"] and "Two" not in texts["code"]
@@ -196,10 +165,10 @@ def test_every_supervised_token_is_code_syntax_or_prose(chat: Chat) -> None:
 
 
 def test_instructions_end_the_system_prompt(chat: Chat) -> None:
-    told = with_instructions(row(), "Use tabs.")
-    assert told["messages"][0]["content"] == "You are an agent.\n\nUse tabs."
+    prompted = with_instructions(row(), "Use tabs.")
+    assert prompted["messages"][0]["content"] == "You are an agent.\n\nUse tabs."
     assert with_instructions(frozen_rows()[0], "x")["messages"][0] == {"role": "system", "content": "x"}
-    assert chat.encode(told).supervised == chat.encode(row()).supervised
+    assert chat.encode(prompted).supervised == chat.encode(row()).supervised
 
 
 def test_the_frozen_set_is_what_it_always_was() -> None:

@@ -58,7 +58,7 @@ LANGUAGE = '[languages.{name}]\nadapter = "build-{name}"\nextensions = [".{name}
 
 @dataclass
 class Served:
-    """A running server: its configuration, the process, what it said while it started."""
+    """A running server: its configuration, the process, its log."""
 
     config: Config
     process: subprocess.Popen
@@ -110,43 +110,23 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield server
 
 
-def chat(config: Config, model: str, tokens: int = 4) -> dict:
-    body = {"model": model, "messages": [{"role": "user", "content": "x"}], "max_tokens": tokens, "temperature": 0}
-    url = f"{base_url(config)}/v1/chat/completions"
-    return request_json(url, body, key=api_key(config), timeout=60)
-
-
-def test_the_good_adapters_are_served_and_the_broken_one_is_left_out_loudly(served: Served) -> None:
+def test_what_is_promoted_is_served_and_tried_and_a_broken_one_is_left_out(served: Served) -> None:
     assert served_models(served.config) == ["base", "build-rust", "build-ts"]
     assert "build-python: left out" in served.log.read_text()
-
-
-def test_what_is_promoted_is_tried_as_soon_as_the_server_answers(served: Served) -> None:
-    """verify.py, which serve.py started: nothing of that kind had been done when these versions were promoted."""
     deadline = time.monotonic() + 120
-    while "every promoted adapter answers" not in served.log.read_text() and "taken back" not in served.log.read_text():
+    while "build-python: rolled back" not in served.log.read_text():  # by the second process that serve.py starts
         assert time.monotonic() < deadline, served.log.read_text()[-2000:]
         time.sleep(0.2)
     for name in ("rust", "ts"):
         found = json.loads((served.folder(name).current / alive.ALIVE).read_text())
         assert found["faults"] == [] and differ(found["served"]["adapter"], found["served"]["base"]) > 0.03
         assert differ(found["served"]["beside"], found["served"]["base"]) < 1e-3
-    assert "build-python: taken back" in served.log.read_text() and served.folder("python").current is None
+    assert served.folder("python").current is None
 
 
-def test_each_adapter_answers_with_its_name_and_otherwise_than_the_base(served: Served) -> None:
-    names = ["base", "build-rust", "build-ts"]
-    assert [chat(served.config, name)["model"] for name in names] == names
-    base, rust, ts = (served.losses(name) for name in names)
+def test_each_adapter_answers_otherwise_than_the_base_and_than_another(served: Served) -> None:
+    base, rust, ts = (served.losses(name) for name in ["base", "build-rust", "build-ts"])
     assert differ(rust, base) > 0.03 < differ(rust, ts)
-
-
-def test_the_base_beside_adapters_is_the_base_alone(served: Served) -> None:
-    alone = served.losses("base")
-    with ThreadPoolExecutor(6) as pool:
-        names = ["build-rust", "build-ts", "base"] * 4
-        beside = [losses for name, losses in zip(names, pool.map(served.losses, names), strict=True) if name == "base"]
-    assert differ(beside, alone) < 1e-3
 
 
 @contextlib.contextmanager
@@ -216,7 +196,7 @@ def test_unloading_and_swapping_for_months_costs_no_slot(served: Served) -> None
         unload_adapter(served.config, "build-ts")
         load_adapter(served.config, "build-ts", version)
     for seed in range(20):
-        load_adapter(served.config, "build-ts", served.version("ts", f"night-{seed}", 20 + seed))
+        load_adapter(served.config, "build-ts", served.version("ts", f"swap-{seed}", 20 + seed))
     load_adapter(served.config, "build-ts", version)
     with ThreadPoolExecutor(6) as pool:
         names = ["build-rust", "build-ts", "base"] * 3
@@ -279,7 +259,7 @@ def test_a_version_that_the_server_refuses_puts_everything_back(
 
 def test_an_adapter_that_answers_otherwise_than_through_peft_is_refused(served: Served) -> None:
     """The same weights under another alpha: as a server that mis-applies them."""
-    from specialists.evaluation.losses import Arms
+    from specialists.evaluation.losses import EvaluatedModels
 
     rows = frozen_rows()
     version = served.version("ruby", "v1", 7)
@@ -288,7 +268,7 @@ def test_an_adapter_that_answers_otherwise_than_through_peft_is_refused(served: 
     heldout.parent.mkdir(parents=True, exist_ok=True)
     heldout.write_text("".join(json.dumps(row) + "\n" for row in rows))
     settings = dataclasses.replace(language.training, quantization="none")
-    measurements = Arms(served.config.base, settings, {"adapter": version}).measure(rows)
+    measurements = EvaluatedModels(served.config.base, settings, {"adapter": version}).measure(rows)
     write_json(version / "evaluation.json", {"measurements": measurements})
     assert alive.check_alive(served.config, language, version) == []
     settings = json.loads((version / "adapter_config.json").read_text())
@@ -299,21 +279,22 @@ def test_an_adapter_that_answers_otherwise_than_through_peft_is_refused(served: 
 
 def test_turns_are_written_by_the_server_while_it_serves(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "vllm_parser", lambda *_: lambda _text: [])
-    config = dataclasses.replace(served.config, evaluation=Evaluation(generate=3, generate_tokens=5))
+    config = dataclasses.replace(served.config, evaluation=Evaluation(generate=3))
+    monkeypatch.setattr(writing, "TURN_TOKENS", 5)
     version = served.version("ruby", "written", 8)
-    arms = SimpleNamespace(chat=Chat.load(config.base.model))  # cannot write itself
-    scores = writing.write_answers(config, config.language("ruby"), arms, tiny_models.rows(9), version)
-    assert {arm: len(found) for arm, found in scores.items()} == {"adapter": 3, "base": 3}
+    models = SimpleNamespace(chat=Chat.load(config.base.model))  # cannot write itself
+    scores = writing.write_answers(config, config.language("ruby"), models, tiny_models.rows(9), version, served=True)
+    assert {model: len(found) for model, found in scores.items()} == {"adapter": 3, "base": 3}
 
 
 def test_a_name_that_is_not_served_is_an_error_in_words(served: Served) -> None:
-    with pytest.raises(Problem, match="gone: the running server fails: 404"):
+    with pytest.raises(Problem, match=r"gone: the running server fails: .* 404"):
         prompt_logprobs(served.config, "gone", [5, 6])
     with pytest.raises(Problem, match="refuses nowhere"):
         load_adapter(served.config, "build-ruby", Path("/nowhere"))
 
 
-def test_the_server_ends_when_it_is_told_to(served: Served) -> None:
+def test_the_server_ends_on_sigterm(served: Served) -> None:
     served.process.send_signal(signal.SIGTERM)
     assert served.process.wait(60) in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
     assert served_models(served.config) is None

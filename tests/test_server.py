@@ -1,4 +1,4 @@
-"""The vLLM command line, and what is said when others can reach it. The real vLLM: test_served.py."""
+"""The vLLM command line, and the warning when others can reach it. The real vLLM: test_served.py."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conftest import ROOT
 from servers import answering, models_answer
 from specialists.config import Problem, load_config
 from specialists.server import api_key, served_models
-from specialists.serving.vllm import exposure, vllm_command
+from specialists.serving.command import exposure, vllm_command
 
 
 def with_serving(config_file: Path, text: str) -> Path:
@@ -23,39 +23,31 @@ def with_serving(config_file: Path, text: str) -> Path:
     return config_file
 
 
-def test_the_plan_s_flags_and_what_they_lacked(config_file: Path) -> None:
-    command = vllm_command(load_config(config_file), {"build-rust": Path("/a/build-rust/1")})
+def test_the_flags(config_file: Path) -> None:
+    config = load_config(with_serving(config_file, 'extra = ["--tensor-parallel-size", "2"]\nmodel = "x-AWQ"'))
+    command = vllm_command(config, {"build-rust": Path("/a/build-rust/1")})
     line = shlex.join(command)
     for flags in (
         "-P",
-        "specialists/serving/vllm_server.py",
+        "specialists/serving/vllm_server.py --model x-AWQ",
         "--enable-lora",
         "--max-lora-rank 16",
-        "--port 8000",
-        "--host 127.0.0.1",
-        "--max-loras 7",
-        "--max-cpu-loras 7",
+        "--host 127.0.0.1 --port 8000",
+        "--max-loras 7 --max-cpu-loras 7",
         "--served-model-name base",
         "--enable-auto-tool-choice",
         "--tool-call-parser qwen3_coder",
-        "--lora-modules build-rust=/a/build-rust/1",
+        "--lora-modules build-rust=/a/build-rust/1 --tensor-parallel-size 2",
     ):
         assert flags in line
     targets = command[command.index("--lora-target-modules") + 1 :]
     assert {"q_proj", "gate_proj", "in_proj_qkvz"} <= set(targets)
     assert not {"experts", "lm_head"} & set(targets)
-
-
-def test_extra_arguments_come_last(config_file: Path) -> None:
-    config = load_config(with_serving(config_file, 'extra = ["--pipeline-parallel-size", "2"]\nmodel = "x-AWQ"'))
-    command = vllm_command(config, {})
-    assert command[-2:] == ["--pipeline-parallel-size", "2"]
-    assert command[command.index("--model") + 1] == "x-AWQ"
-    assert "--lora-modules" not in command
+    assert "--lora-modules" not in vllm_command(config, {})
 
 
 @pytest.mark.parametrize(
-    ("host", "key", "said"),
+    ("host", "key", "warns"),
     [
         ("127.0.0.1", None, None),
         ("::1", None, None),
@@ -64,13 +56,13 @@ def test_extra_arguments_come_last(config_file: Path) -> None:
     ],
 )
 def test_a_wider_address_is_warned_of(
-    config_file: Path, monkeypatch: pytest.MonkeyPatch, host: str, key: str | None, said: str | None
+    config_file: Path, monkeypatch: pytest.MonkeyPatch, host: str, key: str | None, warns: str | None
 ) -> None:
     monkeypatch.delenv("VLLM_API_KEY", raising=False)
     if key:
         monkeypatch.setenv("VLLM_API_KEY", key)
     warning = exposure(load_config(with_serving(config_file, f'host = "{host}"')))
-    assert warning is None if said is None else said in warning
+    assert warning is None if warns is None else warns in warning
 
 
 def test_a_dry_run_prints_what_a_shell_can_run(config_file: Path) -> None:
@@ -81,7 +73,7 @@ def test_a_dry_run_prints_what_a_shell_can_run(config_file: Path) -> None:
     assert "X=1 2" in words and words[-1] == "a b.jinja"
 
 
-def test_a_base_that_is_not_here_is_told_and_never_fetched(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_base_is_reported_and_never_fetched(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "execve", lambda *_arguments: pytest.fail("vLLM was started"))
     config = with_serving(config_file, "port = 9")
     config.write_text(config.read_text().replace('model = "./base"', 'model = "some/where"'))
@@ -102,12 +94,19 @@ def test_a_bad_adapter_is_left_out_and_named(config_file: Path, tmp_path: Path) 
     assert "--lora-modules" not in result.stdout
 
 
-@pytest.mark.parametrize(("models", "expected"), [(("base", "build-rust"), ["base", "build-rust"]), (("other",), None)])
-def test_who_answers_on_the_port(config_file: Path, models: tuple[str, ...], expected: list[str] | None) -> None:
-    with answering(lambda _path, _body: models_answer(dict.fromkeys(models, ""))) as port:
+@pytest.mark.parametrize(
+    ("status", "models", "expected"),
+    [
+        (200, ["base", "build-rust", ".candidate"], ["base", "build-rust"]),
+        (200, ["other"], "answered by another server"),
+        (401, [], "another server, or one with another API key, answers: .*401"),
+    ],
+)
+def test_who_answers_on_the_port(config_file: Path, status: int, models: list[str], expected: list[str] | str) -> None:
+    with answering(lambda _path, _body: (status, models_answer(dict.fromkeys(models, ""))[1])) as port:
         config = load_config(with_serving(config_file, f"port = {port}"))
-        if expected is None:
-            with pytest.raises(Problem, match="answered by another server"):
+        if isinstance(expected, str):
+            with pytest.raises(Problem, match=expected):
                 served_models(config)
         else:
             assert served_models(config) == expected
@@ -131,3 +130,31 @@ def test_the_key_comes_from_the_environment_or_from_a_file_of_ones_own(
     assert not [part for part in vllm_command(config, {}) if "of-my-own" in part]
     monkeypatch.setenv("VLLM_API_KEY", "another")
     assert api_key(config) == "another"
+
+
+CALL = {"name": "read", "arguments": "{}"}
+
+
+@pytest.mark.parametrize(
+    ("status", "model", "message", "code", "shown"),
+    [
+        (200, "build-rust", {"content": "It parses\n tides."}, 0, "build-rust   text  It parses tides."),
+        (200, "build-rust", {"tool_calls": [{"function": CALL}]}, 0, "tool call  read {}"),
+        (200, "base", {"content": "Hello"}, 1, "build-rust: base answered instead"),
+        (400, "build-rust", {}, 1, "build-rust: the running server fails: "),
+    ],
+)
+def test_asking_shows_who_answered(
+    config_file: Path, monkeypatch: pytest.MonkeyPatch, status: int, model: str, message: dict, code: int, shown: str
+) -> None:
+    ask = importlib.import_module("ask")
+    monkeypatch.setattr(ask, "verify", lambda _config: ({}, []))
+    monkeypatch.setattr(ask, "promoted_versions", lambda _config: {"rust": "1"})
+
+    def answer(path: str, _body: bytes) -> tuple[int, object]:
+        chat = {"model": model, "choices": [{"message": message}]}
+        return models_answer({"base": ""}) if "models" in path else (status, chat)
+
+    with answering(answer) as port:
+        done = CliRunner().invoke(ask.main, ["--config", str(with_serving(config_file, f"port = {port}"))])
+    assert done.exit_code == code and shown in done.stderr, done.stderr

@@ -21,11 +21,6 @@ from specialists.server import served_models
 from specialists.serving.sharing import gpu
 
 
-def config_with(config_file: Path, port: int, mode: str = "stop") -> Config:
-    config_file.write_text(config_file.read_text() + f'\n[serving]\nport = {port}\nwhile_training = "{mode}"\n')
-    return load_config(config_file)
-
-
 @contextlib.contextmanager
 def killed(config: Config, how: int) -> Iterator[None]:
     """A run that is killed while it has the GPU."""
@@ -62,27 +57,23 @@ class Service:
     """A server of its own process, with the owner's commands that start and stop it."""
 
     config: Config
-    folder: Path
 
     @property
     def runs(self) -> bool:
         return served_models(self.config) is not None
 
-    @property
-    def stopped(self) -> Path:
-        return self.config.paths.adapters / ".gpu" / "server-stopped"
+    def start(self) -> None:
+        subprocess.run(self.config.serving.start, check=True)
+        assert self.runs_soon()
 
-    def run(self, name: str) -> None:
-        subprocess.run(getattr(self.config.serving, name), check=True)
+    def runs_soon(self) -> bool:
         deadline = time.monotonic() + 30
-        while self.runs != (name == "start") and time.monotonic() < deadline:
+        while not self.runs and time.monotonic() < deadline:
             time.sleep(0.02)
+        return self.runs
 
-    def comes_back(self) -> bool:
-        deadline = time.monotonic() + 30
-        while not (self.runs and not self.stopped.exists()) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        return self.runs and not self.stopped.exists()
+    def changed(self, **serving: object) -> Config:
+        return dataclasses.replace(self.config, serving=dataclasses.replace(self.config.serving, **serving))
 
 
 @pytest.fixture
@@ -92,77 +83,60 @@ def service(config_file: Path, tmp_path: Path) -> Iterator[Service]:
     start = f"{sys.executable} {tmp_path}/server.py {port} {tmp_path}/pid >/dev/null 2>&1 &"
     stop = f"kill -9 $(cat {tmp_path}/pid)"
     commands = f"start = ['sh', '-c', '{start}']\nstop = ['sh', '-c', '{stop}']\n"
-    config_with(config_file, port)
-    config_file.write_text(config_file.read_text() + commands)
-    service = Service(load_config(config_file), tmp_path)
+    text = f'{config_file.read_text()}\n[serving]\nport = {port}\nwhile_training = "stop"\n{commands}'
+    config_file.write_text(text)
+    service = Service(load_config(config_file))
     yield service
-    if service.runs:
-        service.run("stop")
+    subprocess.run(service.config.serving.stop, check=False)
 
 
 def test_it_is_stopped_and_started_again(service: Service) -> None:
-    service.run("start")
+    service.start()
     with gpu(service.config):
-        assert not service.runs and service.stopped.exists()
-    assert service.runs and not service.stopped.exists()
+        assert not service.runs
+    assert service.runs
     with pytest.raises(ZeroDivisionError), gpu(service.config):
         raise ZeroDivisionError
-    assert service.comes_back()
+    assert service.runs_soon()
 
 
 def test_no_server_is_started_where_none_was(service: Service) -> None:
     with gpu(service.config):
         pass
-    assert not service.runs and not service.stopped.exists()
+    assert not service.runs
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_it_is_started_again_when_the_run_is_killed(service: Service, how: int) -> None:
-    service.run("start")
+    service.start()
     with killed(service.config, how):
-        assert service.comes_back()
+        assert service.runs_soon()
 
 
 def test_a_server_that_goes_on_is_left_alone(service: Service) -> None:
-    service.run("start")
-    serving = dataclasses.replace(service.config.serving, while_training="keep")
-    with gpu(dataclasses.replace(service.config, serving=serving)):
-        assert service.runs and not service.stopped.exists()
+    service.start()
+    with gpu(service.changed(while_training="keep")):
+        assert service.runs
 
 
-def test_it_is_started_by_the_next_run_when_nothing_was_left_to_do_it(service: Service) -> None:
-    """As after a power cut: the file is there, the server is not, nobody waits for an end."""
-    service.stopped.parent.mkdir(parents=True)
-    service.stopped.write_text("")
-    with gpu(service.config):
-        assert not service.runs
-    assert service.runs and not service.stopped.exists()
-
-
-def test_commands_that_fail_are_named_and_a_server_that_did_not_start_is_not_forgotten(service: Service) -> None:
-    service.run("start")
-
-    def with_serving(**changes: object) -> Config:
-        return dataclasses.replace(service.config, serving=dataclasses.replace(service.config.serving, **changes))
-
-    with (
-        pytest.raises(Problem, match=r"serving\.stop: `false` ended with exit code 1"),
-        gpu(with_serving(stop=["false"])),
-    ):
+@pytest.mark.parametrize(
+    ("changes", "message", "runs"),
+    [
+        ({"stop": ["false"]}, r"serving\.stop failed: Command '\['false'\]'", True),
+        ({"stop": ["nowhere"]}, r"serving\.stop failed: .*'nowhere'", True),
+        ({"start": ["false"]}, r"does not start again: `false` \(serving\.start\) failed", False),
+        ({"start": ["nowhere"]}, r"does not start again: `nowhere`", False),
+    ],
+)
+def test_commands_that_fail_are_named(service: Service, changes: dict, message: str, runs: bool) -> None:
+    service.start()
+    with pytest.raises(Problem, match=message), gpu(service.changed(**changes)):
         pass
-    with pytest.raises(Problem, match=r"serving\.stop: `nowhere` cannot be run"), gpu(with_serving(stop=["nowhere"])):
-        pass
-    assert service.runs and not service.stopped.exists()
-    with pytest.raises(Problem, match=r"does not start again: `false`"), gpu(with_serving(start=["false"])):
-        pass
-    assert not service.runs and service.stopped.exists()
-    with gpu(service.config):
-        pass
-    assert service.comes_back()
+    assert service.runs == runs
 
 
 def test_a_second_run_waits_for_the_first(service: Service) -> None:
-    service.run("start")
+    service.start()
     seen: list[str] = []
 
     def second() -> None:
@@ -175,4 +149,4 @@ def test_a_second_run_waits_for_the_first(service: Service) -> None:
         time.sleep(0.1)
         seen.append("first")
     thread.join()
-    assert seen == ["first", "second"] and service.comes_back()
+    assert seen == ["first", "second"] and service.runs

@@ -35,10 +35,8 @@ def save_tokenizer(folder: Path, template: str = TEMPLATE) -> int:
     tokenizer.decoder = decoders.ByteLevel()
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False
-    )
-    tokenizer.train_from_iterator([TEXT], trainer)
+    options = {"special_tokens": special, "initial_alphabet": alphabet, "show_progress": False}
+    tokenizer.train_from_iterator([TEXT], trainers.BpeTrainer(vocab_size=400, **options))
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
@@ -47,23 +45,10 @@ def save_tokenizer(folder: Path, template: str = TEMPLATE) -> int:
     return tokenizer.get_vocab_size()
 
 
-SIZES = {
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-    "max_position_embeddings": 2048,
-    "tie_word_embeddings": True,
-    "eos_token_id": 2,
-    "pad_token_id": 0,
-}
-DELTA_NET = {
-    "linear_num_key_heads": 2,
-    "linear_num_value_heads": 4,
-    "linear_key_head_dim": 16,
-    "linear_value_head_dim": 16,
-}
+SIZES = {"hidden_size": 64, "intermediate_size": 128, "max_position_embeddings": 2048, "tie_word_embeddings": True}
+SIZES |= {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "eos_token_id": 2, "pad_token_id": 0}
+DELTA_NET = {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
+DELTA_NET |= {"linear_key_head_dim": 16, "linear_value_head_dim": 16}
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 SHARED = {"shared_expert_intermediate_size": 32}
 ARCHITECTURES = {  # name -> configuration class, what is its own, layers
@@ -136,16 +121,8 @@ def save_adapter(folder: Path, base: Path, seed: int, scale: float = 0.5) -> Pat
             weights[f"base_model.model.{module}.lora_{side}.weight"] = values.astype("float32")
     folder.mkdir(parents=True)
     save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    settings = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "r": 8,
-        "lora_alpha": 8,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "base_model_name_or_path": str(base),
-        "target_modules": sorted(modules),
-    }
+    settings = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 8, "lora_alpha": 8, "lora_dropout": 0.0}
+    settings |= {"bias": "none", "base_model_name_or_path": str(base), "target_modules": sorted(modules)}
     (folder / "adapter_config.json").write_text(json.dumps(settings))
     manifest = {"version": folder.name, "base": {"model": str(base), "template": Chat.load(str(base)).fingerprint}}
     (folder / "manifest.json").write_text(json.dumps(manifest))

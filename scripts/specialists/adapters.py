@@ -19,7 +19,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -196,21 +196,17 @@ def too_few(config: Config, language: Language) -> str | None:
     )
 
 
-def notes(config: Config, language: Language) -> list[str]:
-    """What is not trained, and which versions are never served, and why; a line each."""
-    folder, few = adapter_folder(config, language), too_few(config, language)
-    unused = [(version.name, ", ".join(work)) for version in folder.folders() if (work := folder.trained_on(version))]
-    lines = [f"not served: {name} was trained on {work}, which owner.exclude names" for name, work in unused]
-    return [few, *lines] if few else lines
+def not_served(config: Config, language: Language) -> list[str]:
+    """Which versions are never served, and why; a line each."""
+    folder = adapter_folder(config, language)
+    unused = [(version, ", ".join(work)) for version in folder.folders() if (work := folder.trained_on(version))]
+    return [f"{path.parent.name}/{path.name}: never served: trained on {work} (owner.exclude)" for path, work in unused]
 
 
 def training_fingerprint(config: Config, language: Language) -> str:
     """What besides the rows decides a trained adapter: the base and the training parameters."""
-    # where it is logged changes no weight, nor how often checkpoints are written, unless they decide when to stop
-    every = language.training.checkpoint_steps if language.training.early_stopping else 1
-    settings = replace(language.training, checkpoint_steps=every, report_to=())
     base = base_fingerprint(config.base.model, config.base.revision)
-    return fingerprint(TRAINING_FORMAT, config.base.dtype, base, settings)
+    return fingerprint(TRAINING_FORMAT, config.base.dtype, base, language.training)
 
 
 def training_inputs(config: Config, language: Language) -> dict[str, str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from specialists.config import PARTIAL, Config, Problem, load_config
+from specialists.config import PARTIAL, Problem, load_config
 
 T = TypeVar("T")
 
@@ -19,41 +20,35 @@ T = TypeVar("T")
 class Command(click.Command):
     """A click command whose expected failures (Problem) end in one message and exit code 1, not in a traceback."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def main(self, *arguments: Any, **options: Any) -> Any:
         # on a CPU it warns, once per process, of a kernel that nothing here needs
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         try:
-            return super().invoke(ctx)
+            return super().main(*arguments, **options)
         except Problem as problem:
-            raise click.ClickException(str(problem)) from None
-        except BrokenPipeError:
-            ctx.exit(0)
-
-
-def _load(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Config:
-    try:
-        return load_config(value)
-    except Problem as problem:
-        raise click.ClickException(str(problem)) from None
+            say(f"Error: {problem}")
+            sys.exit(1)
 
 
 def command(function: Callable) -> click.Command:
     """A step: `--config` (handed over as a loaded Config) and `--json` in front of its own options."""
-    function = click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary to stdout.")(
-        function
+    text = "Configuration; default: $SPECIALISTS_CONFIG, else specialists.toml."
+    config = click.option(
+        "--config", callback=lambda _context, _parameter, value: load_config(value), metavar="FILE", help=text
     )
-    function = click.option(
-        "--config",
-        callback=_load,
-        metavar="FILE",
-        help="Configuration; default: $SPECIALISTS_CONFIG, else specialists.toml.",
-    )(function)
-    return click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})(function)
+    json_ = click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary to stdout.")
+    return click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})(config(json_(function)))
 
 
 def language_option(function: Callable) -> Callable:
     """`--language L`, one language of the configuration."""
-    return click.option("--language", required=True, metavar="L", help="Language, as in [languages.L].")(function)
+
+    def given(ctx: click.Context, _param: click.Parameter, value: str | None) -> str:
+        if value is None:
+            raise click.UsageError(f"name a language with --language: {', '.join(ctx.params['config'].languages)}")
+        return value
+
+    return click.option("--language", callback=given, metavar="L", help="Language, as in [languages.L].")(function)
 
 
 def repository_option(function: Callable) -> Callable:
@@ -106,18 +101,8 @@ def size(count: float) -> str:
 def table(rows: list[list[Any]], header: list[str]) -> str:
     """Rows as aligned text; numbers to the right."""
     cells = [header, *[["" if cell is None else str(cell) for cell in row] for row in rows]]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    numeric = [all(_is_number(row[column]) for row in cells[1:]) for column in range(len(header))]
-
-    def line(row: list[str]) -> str:
-        padded = (
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(row, widths, numeric, strict=True)
-        )
-        return "  ".join(padded).rstrip()
-
-    return "\n".join(line(row) for row in cells)
-
-
-def _is_number(text: str) -> bool:
-    return text == "" or text.lstrip("-+").replace(".", "").replace(",", "").rstrip("%").isdigit()
+    columns = []
+    for column in zip(*cells, strict=True):
+        width, numbers = max(map(len, column)), all(re.fullmatch(r"[-+]*[\d.,]*%?", cell) for cell in column[1:])
+        columns.append([cell.rjust(width) if numbers else cell.ljust(width) for cell in column])
+    return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))

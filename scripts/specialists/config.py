@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from specialists import tables
-from specialists.tables import Assembly, Base, Evaluation, Language, Serving, Training
+from specialists.tables import SERVED_BASE, Assembly, Base, Evaluation, Language, Serving, Training
 
 PARTIAL = 3  # a step's exit code: finished, but something was named and skipped
 ROOT_CONFIG = Path(__file__).resolve().parents[2] / "specialists.toml"
@@ -85,7 +85,7 @@ class Config:
         return [path for path in dict.fromkeys(found) if not named_by(excluded, f"repository {path.name}")]
 
     def missing_repositories(self, name: str) -> list[str]:
-        """What is said of repositories of a language that are not there, as `doit check` does."""
+        """What is said of repositories of a language that are not there, as `doit doctor` does."""
         where = f"languages.{name}.repositories"
         return [f"{self.path}: {finding}" for finding in self.findings if finding.key == where]
 
@@ -121,8 +121,7 @@ def default_database() -> Path:
     """Where opencode keeps its history: $OPENCODE_DB, else under $XDG_DATA_HOME (opencode 1.2 to 1.18)."""
     if named := os.environ.get("OPENCODE_DB"):
         return Path(named).expanduser()
-    data_home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(data_home).expanduser() / "opencode" / "opencode.db"
+    return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "opencode" / "opencode.db"
 
 
 def is_repository(path: Path) -> bool:
@@ -185,7 +184,6 @@ class _Reader:
         languages = self._languages()
         self._example_bounds(languages)
         self._served_ranks(languages, sections["serving"])
-        self._trainable_experts(languages)
         self._duplicate_adapters(languages)
         if any(finding.fatal and finding.language is None for finding in self.findings):
             raise ConfigError(self.path, self.findings)
@@ -255,34 +253,22 @@ class _Reader:
 
     def _served_ranks(self, languages: dict[str, Language], serving: Serving) -> None:
         for name, language in languages.items():
-            ranks = {"r": language.training.r}
-            if language.training.routed_experts:
-                ranks["routed_experts_r"] = language.training.routed_experts_r
-            for key, rank in ranks.items():
-                if rank > serving.max_lora_rank:
-                    self._complain(
-                        f"training.{name}.{key}",
-                        f"rank {rank} is above serving.max_lora_rank {serving.max_lora_rank}: "
-                        "vLLM would refuse the adapter",
-                        name,
-                    )
-
-    def _trainable_experts(self, languages: dict[str, Language]) -> None:
-        # peft 0.21.2 reads a 4-bit parameter from a cache, without its change, and then cannot take the change off it
-        for name, language in languages.items():
-            if language.training.routed_experts and language.training.quantization == "nf4":
-                message = 'cannot be trained in 4 bits, their change would be lost; set training.quantization = "none"'
-                self._complain(f"training.{name}.routed_experts", message, name)
+            if (rank := language.training.r) > serving.max_lora_rank:
+                message = f"rank {rank} is above serving.max_lora_rank {serving.max_lora_rank}: vLLM would refuse it"
+                self._complain(f"training.{name}.r", message, name)
 
     def _duplicate_adapters(self, languages: dict[str, Language]) -> None:
         seen: dict[str, str] = {}
-        told = {finding.key for finding in self.findings}
+        reported = {finding.key for finding in self.findings}
         for name, language in languages.items():
             adapter = language.adapter
-            if f"languages.{name}.adapter" in told:
+            if f"languages.{name}.adapter" in reported:
                 continue
-            if not re.fullmatch(r"[A-Za-z0-9_.-]+", adapter):
-                self._complain(f"languages.{name}.adapter", f"{adapter!r}: letters, digits, - _ . only", name)
+            if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", adapter):
+                message = f"{adapter!r}: letters, digits, - _ . only, and neither - nor . first"
+                self._complain(f"languages.{name}.adapter", message, name)
+            if adapter == SERVED_BASE:
+                self._complain(f"languages.{name}.adapter", f"{adapter!r} is the base model's name in requests", name)
             if adapter in seen:
                 self._complain(f"languages.{name}.adapter", f"{adapter!r} is the adapter of {seen[adapter]} too", name)
             seen.setdefault(adapter, name)

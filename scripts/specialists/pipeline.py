@@ -1,38 +1,56 @@
-"""What the tasks of dodo.py are made of: running a script of ours, and asking whether anything changed."""
+"""What the tasks of dodo.py are made of: running a script, what a step is made from, what a run prints."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from doit import Globals
-from doit.control import TaskControl
-from doit.exceptions import TaskFailed
-from doit.loader import load_tasks
+from doit.exceptions import BaseFail, TaskFailed, UnmetDependency
+from doit.reporter import ExecutedOnlyReporter
+from doit.tools import config_changed
 
-from specialists.config import PARTIAL, Config, Problem, fingerprint
-from specialists.sources import SCRIPTS, skipped
+from specialists.config import PARTIAL, Config, Language
+from specialists.records import SOURCES
+
+SCRIPTS = Path(__file__).resolve().parents[1]
+# no step's rows depend on them: values of the configuration are compared instead, versions have manifests
+_NOT_CODE = ("adapters.py", "cli.py", "client.py", "config.py", "pipeline.py", "tables.py")
 
 
-def command(config: Config, script: str, *arguments: str | Path) -> list[str]:
+def command(config: Config, script: str, *arguments: str) -> list[str]:
     """The command line of a script of ours, under a configuration."""
-    return [sys.executable, str(SCRIPTS / f"{script}.py"), "--config", str(config.path), *map(str, arguments)]
+    return [sys.executable, str(SCRIPTS / f"{script}.py"), "--config", str(config.path), *arguments]
 
 
-def run(arguments: list[str]) -> bool | TaskFailed:
-    """Run a command as an action; it says itself what went wrong. What it skipped, the task `check` reports."""
-    process = subprocess.Popen(arguments)
+def run(arguments: list[str], **options: str | bool) -> bool | TaskFailed:
+    """Run a command as an action, with the options that were given to the task; it reports itself what went wrong.
+
+    What it had to leave out (exit code PARTIAL) is no failure: doctor repeats it.
+    """
+    given = [[f"--{name}"] if value is True else [f"--{name}", value] for name, value in options.items() if value]
+    process = subprocess.Popen([*arguments, *(part for option in given for part in option)])
     try:
         code = process.wait()
-    except KeyboardInterrupt:  # doit was told to end: so is the step, which may first save what it has
+    except BaseException:  # doit is to end: so is the step, which may first save what it has
         process.terminate()
         process.wait()
         raise
-    return code in (0, PARTIAL) or TaskFailed(f"{Path(arguments[1]).name} ended with exit code {code}", report=False)
+    return code in (0, PARTIAL) or TaskFailed(f"ended with exit code {code}", report=False)
+
+
+def option(name: str, kind: type = str) -> dict[str, Any]:
+    """An option of a task, for `run` to hand to its script."""
+    return {"name": name, "long": name, "type": kind, "default": kind()}
+
+
+def python(*arguments: str) -> list[tuple]:
+    """The action that runs something else than a script of ours with this Python."""
+    return [(run, [[sys.executable, *arguments]])]
 
 
 def become(arguments: list[str]) -> None:
@@ -41,108 +59,86 @@ def become(arguments: list[str]) -> None:
     os.execv(arguments[0], arguments)
 
 
-def run_with_options(arguments: list[str], **options: str) -> bool | TaskFailed:
-    """Run a command with the options that were given to the task."""
-    given = [part for name, value in options.items() if value for part in (f"--{name}", value)]
-    return run([*arguments, *given])
+class Reporter(ExecutedOnlyReporter):
+    """Prints each task that runs, and at the end a line for each language that failed; silent when nothing is to do."""
+
+    desc = "each task that runs, a line for each language that failed"
+
+    def initialize(self, tasks: dict[str, Any], selected_tasks: list[str]) -> None:
+        """On SIGTERM doit ends as after Ctrl-C: it saves the state of what it finished."""
+        signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+
+    def add_failure(self, task: Any, fail: BaseFail) -> None:
+        """What could not run because of another failure is not reported."""
+        if not isinstance(fail, UnmetDependency):
+            self.failures.append((task.name, fail))
+
+    def complete_run(self) -> None:
+        """The failures by language, after everything that the steps printed."""
+        by_language: dict[str, list[tuple[str, BaseFail]]] = {}
+        for name, fail in self.failures:
+            self.write("".join(fail.traceback))  # of a defect of ours; a script's own message stands above
+            by_language.setdefault(name.partition(":")[2] or name, []).append((name, fail))
+        for language, failed in by_language.items():
+            what = ", ".join(f"{name.partition(':')[0]} {fail.message}" for name, fail in failed)
+            again = " ".join(name for name, fail in failed if not fail.report)
+            do = f"; correct what it reports above, then do `doit {again}`" if again else ""
+            self.write(f"{language} failed: {what}{do}\n")
 
 
-class Unchanged:
-    """For `uptodate`: true while everything that `describe()` names is what it was when the task last succeeded."""
+def unchanged(describe: Callable[[], dict[str, Any]]) -> Callable[[Any, dict[str, Any]], bool]:
+    """For `uptodate`: config_changed of what `describe()` returns when the task's turn comes, not when doit starts."""
 
-    def __init__(self, describe: Callable[[], dict[str, Any]]):
-        self.describe = describe
+    def check(task: Any, values: dict[str, Any]) -> bool:
+        now = config_changed(describe())
+        now.configure_task(task)
+        return now(task, values)
 
-    def __call__(self, task: Any, values: dict[str, Any]) -> bool:
-        now = self._now()
-        task.value_savers.append(lambda: {"described": now})
-        return values.get("described") == now
-
-    def changes(self, values: dict[str, Any]) -> list[str]:
-        """Names of what is new, gone or other than when the task last succeeded; empty when it never did."""
-        before, now = values.get("described"), self._now()
-        if not isinstance(before, dict):
-            return []
-        return [name for name in {**now, **before} if now.get(name) != before.get(name)]
-
-    def _now(self) -> dict[str, str]:
-        return {name: fingerprint(part) for name, part in self.describe().items()}
+    return check
 
 
-def keys(table: Any, prefix: str) -> dict[str, Any]:
-    """A table of the configuration by key, e.g. {"mining.format": "agent", …}."""
-    return {f"{prefix}.{name}": value for name, value in vars(table).items()}
+def code(script: str, *rooms: str) -> list[str]:
+    """The files whose change makes a step run again: its script, the ground floor and the rooms that it uses."""
+    ground = (path for path in (SCRIPTS / "specialists").glob("*.py") if path.name not in _NOT_CODE)
+    used = (path for room in rooms for path in (SCRIPTS / "specialists" / room).glob("*.py"))
+    return sorted(map(str, [SCRIPTS / f"{script}.py", *ground, *used]))
 
 
-def reasons(namespace: dict[str, Any], names: list[str]) -> dict[str, list[str]]:
-    """Why the tasks of that name, and those that they need, would run: {task: reasons}, none where nothing changed.
-
-    For use inside a doit run. Tasks come after what they need. Raises Problem for a name that is no task.
-    """
-    control = TaskControl(load_tasks(namespace))
-    ordered: dict[str, list[str]] = {}
-    place = {name: number for number, name in enumerate(control.tasks)}  # as written in dodo.py
-
-    def visit(name: str) -> None:
-        if name in ordered:
-            return
-        task = control.tasks[name]
-        for needed in sorted(task.task_dep, key=place.__getitem__):
-            visit(needed)
-        if task.actions:  # a group has none
-            ordered[name] = _changes(task, control.tasks)
-
-    for name in names:
-        if name not in control.tasks:
-            raise Problem(f"{name}: no such task; `doit list --all` shows them")
-        visit(name)
-    return ordered
+def example_files(config: Config, language: Language) -> dict[str, Path]:
+    """The files that a language's examples are joined from, by folder: those of the sources that are in use."""
+    used = [folder for folder in SOURCES.values() if folder != "synthetic" or language.synthetic]
+    return {folder: config.rows(folder, language.name) for folder in used}
 
 
-def _changes(task: Any, tasks: dict[str, Any]) -> list[str]:
-    """What doit's state says of one task, in words."""
-    task.init_options()
-    found = Globals.dep_manager.get_status(task, tasks, get_log=True).reasons
-    values = Globals.dep_manager.get_values(task.name)
-    changed = []
-    for condition, _args, _options in found["uptodate_false"]:
-        if isinstance(condition, Unchanged):
-            changed += condition.changes(values) or ["it did not run yet"]
-    words = {
-        "missing_target": "is missing",
-        "changed_file_dep": "changed",
-        "missing_file_dep": "is not made yet",
-        "added_file_dep": "is read now",
-        "removed_file_dep": "is read no more",
-    }
-    if "it did not run yet" not in changed:
-        changed += [f"{_short(path)} {what}" for reason, what in words.items() for path in found[reason] or ()]
-    return changed or (["its outcome is out of date"] if found["uptodate_false"] else [])
-
-
-def _short(path: str) -> str:
-    """A path under the working folder as seen from there."""
-    return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path
-
-
-def tell(words: Callable[[], str]) -> bool | TaskFailed:
-    """Print what a function says, or the Problem that it meets."""
+def file_state(path: Path) -> list[int] | None:
+    """Size and modification time (ns) of a file; None when it is not there."""
     try:
-        sys.stdout.write(f"{words()}\n")
-    except Problem as problem:
-        sys.stderr.write(f"{problem}\n")
-        return TaskFailed(str(problem), report=False)
-    return True
+        status = path.stat()
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns]
 
 
-def problems(config: Config) -> list[str]:
-    """Everything that is wrong with the configuration or missing, and everything that steps had to skip."""
-    return list(dict.fromkeys([*(f"{config.path}: {finding}" for finding in config.findings), *skipped(config)]))
+def database_state(path: Path) -> dict[str, list[int] | None]:
+    """Of a database with its write-ahead log, where most fresh rows are; of a folder: of the databases in it."""
+    files = sorted(path.glob("*.db")) if path.is_dir() else [path]
+    return {str(name): file_state(name) for file in files for name in (file, Path(f"{file}-wal"))}
 
 
-def check(config: Config) -> bool | TaskFailed:
-    """Print all problems, one a line; fails when there is one."""
-    found = problems(config)
-    for problem in found:
-        sys.stderr.write(f"{problem}\n")
-    return not found or TaskFailed(f"{len(found)} problems", report=False)
+def repository_state(path: Path) -> list[str]:
+    """What HEAD of a repository points to, read as files: no git is run, nothing of the repository can act."""
+    folder = path / ".git" if (path / ".git").exists() else path
+    try:
+        if folder.is_file():  # a worktree or submodule: "gitdir: FOLDER"
+            folder = Path(os.path.normpath(path / folder.read_text().removeprefix("gitdir:").strip()))
+        head = (folder / "HEAD").read_text().strip()
+        common = folder / "commondir"
+        shared = folder / common.read_text().strip() if common.is_file() else folder
+        reference = shared / head.removeprefix("ref:").strip()
+        if not head.startswith("ref:"):
+            return [head]
+        if reference.is_file():
+            return [head, reference.read_text().strip()]
+        return [head, str(file_state(shared / "packed-refs")), str(file_state(shared / "reftable" / "tables.list"))]
+    except (OSError, UnicodeDecodeError) as error:
+        return [f"unreadable: {error}"]

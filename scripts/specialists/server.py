@@ -11,6 +11,7 @@ from typing import Any
 
 from specialists.client import Refused, Unreachable, request_json
 from specialists.config import Config, Problem
+from specialists.tables import SERVED_BASE
 
 CANDIDATE = ".candidate"  # the name under which a version is tried before it is promoted; no agent asks for it
 
@@ -26,11 +27,9 @@ def api_key(config: Config) -> str | None:
 
     Raises Problem for a file that is not there, is empty, or can be read by others.
     """
-    path = config.serving.api_key_file
-    if key := os.environ.get("VLLM_API_KEY"):
-        return key
-    if path is None:
-        return None
+    key, path = os.environ.get("VLLM_API_KEY"), config.serving.api_key_file
+    if key or path is None:
+        return key or None
     try:
         if others := path.stat().st_mode & 0o077:
             raise Problem(f"{path}: others can read the API key (mode bits {others:03o}); chmod 600 it")
@@ -43,16 +42,15 @@ def api_key(config: Config) -> str | None:
 
 
 def served_models(config: Config, timeout: float = 1.0) -> list[str] | None:
-    """Names that the running server answers to, but the candidate's; None when no server runs there.
-
-    Raises Problem when something runs there that does not serve this base model.
-    """
-    folders = served_folders(config, timeout)
-    return None if folders is None else list(folders)
+    """Names that the running server answers to; as served_folders."""
+    return None if (folders := served_folders(config, timeout)) is None else [*folders]
 
 
 def served_folders(config: Config, timeout: float = 1.0) -> dict[str, str] | None:
-    """Name -> folder that it was loaded from, of everything that the running server answers to; as served_models."""
+    """Name -> folder that it was loaded from, of all that the running server answers to but the candidate.
+
+    None when no server runs there. Raises Problem when something runs there that does not serve this base model.
+    """
     try:
         answer = _request(config, "/v1/models", timeout=timeout)
     except Unreachable:
@@ -60,8 +58,8 @@ def served_folders(config: Config, timeout: float = 1.0) -> dict[str, str] | Non
     except Refused as refused:
         raise Problem(f"another server, or one with another API key, answers: {refused}") from None
     models = answer.get("data", []) if isinstance(answer, dict) else []
-    folders = {model.get("id"): model.get("root") or "" for model in models}
-    if config.serving.name not in folders:
+    folders = {model["id"]: model.get("root") or "" for model in models}
+    if SERVED_BASE not in folders:
         raise Problem(f"{base_url(config)} is answered by another server (models: {', '.join(folders) or 'none'})")
     folders.pop(CANDIDATE, None)
     return folders
@@ -80,10 +78,7 @@ def load_adapter(config: Config, name: str, version: Path) -> None:
 
 
 def unload_adapter(config: Config, name: str) -> None:
-    """Have the running server forget an adapter; requests in flight finish. One that it does not have is no problem.
-
-    vLLM 0.32 forgets the name only: the weights keep their slot until it is needed.
-    """
+    """Have the running server forget an adapter; requests in flight finish. One that it does not have is no problem."""
     try:
         _request(config, "/v1/unload_lora_adapter", {"lora_name": name}, timeout=60)
     except Refused as refused:
@@ -94,20 +89,26 @@ def unload_adapter(config: Config, name: str) -> None:
 def prompt_logprobs(config: Config, model: str, tokens: list[int]) -> list[float]:
     """Natural-log probability of each token but the first, given those before it, as the running server computes it."""
     body = {"model": model, "prompt": tokens, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
-    entries = _complete(config, body)["prompt_logprobs"][1:]
+    entries = _ask(config, "/v1/completions", body)["choices"][0]["prompt_logprobs"][1:]
     return [entry[str(token)]["logprob"] for token, entry in zip(tokens[1:], entries, strict=True)]
 
 
 def complete(config: Config, model: str, tokens: list[int], limit: int) -> tuple[str, bool]:
     """The running server's greedy continuation of a prompt by at most `limit` tokens, and whether it came to an end."""
     body = {"model": model, "prompt": tokens, "max_tokens": limit, "temperature": 0, "skip_special_tokens": False}
-    choice = _complete(config, body)
+    choice = _ask(config, "/v1/completions", body)["choices"][0]
     return choice["text"], choice["finish_reason"] != "length"
 
 
-def _complete(config: Config, body: dict[str, Any]) -> dict[str, Any]:
+def chat(config: Config, model: str, messages: list[Any], tools: list[Any], limit: int) -> dict[str, Any]:
+    """The running server's greedy answer to a chat by at most `limit` tokens, as OpenAI's API has it."""
+    body = {"model": model, "messages": messages, "tools": tools, "max_tokens": limit, "temperature": 0}
+    return _ask(config, "/v1/chat/completions", body)
+
+
+def _ask(config: Config, path: str, body: dict[str, Any]) -> dict[str, Any]:
     try:
-        return _request(config, "/v1/completions", body, timeout=600)["choices"][0]
+        return _request(config, path, body, timeout=600)
     except Refused as refused:  # no verdict on an adapter, which Refused is when it comes from load_adapter
         raise Problem(f"{body['model']}: the running server fails: {refused}") from None
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+SERVED_BASE = "base"  # the base model's name in requests
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's --max-lora-rank takes (vLLM 0.32)
 
 
@@ -92,11 +93,9 @@ class Training:
     dropout: float = key(0.0, "LoRA dropout.", least=0)
     targets: tuple[str, ...] = key(
         ("attention", "linear_attention", "mlp"),
-        "Which parts get an adapter, by role; the plan's q/k/v/o and gate/up/down.",
+        "Which parts get an adapter, by role: q/k/v/o, DeltaNet's projections, gate/up/down.",
         choices=("attention", "linear_attention", "mlp"),
     )
-    routed_experts: bool = key(False, "Adapt the routed experts too (2.2 G parameters on Qwen3-Coder-Next at r=16).")
-    routed_experts_r: int = key(2, "LoRA rank of the routed experts, where they are adapted.", least=1)
     max_length: int = key(8192, "Tokens per example; a longer row is an error, never cut.", least=64)
     learning_rate: float = key(1e-4, "Peak learning rate.", least=0)
     epochs: float = key(3.0, "Passes over the examples.", least=0)
@@ -106,33 +105,16 @@ class Training:
     optimizer: str = key("adamw_8bit", "Any optimizer name that transformers knows.")
     quantization: str = key("nf4", "How the frozen base is held.", choices=("nf4", "none"))
     gradient_checkpointing: bool = key(True, "Trade time for memory.")
-    checkpoint_steps: int = key(25, "Optimizer steps between checkpoints that a killed run resumes from.", least=1)
-    early_stopping: int = key(
-        0,
-        "Stop after this many checkpoints without a better loss on the newest tenth of the examples, which is then not "
-        "trained on, and keep the best; 0: never.",
-        least=0,
-    )
-    neftune_alpha: float = key(0.0, "Noise on the embeddings while training (NEFTune); 0: none.", least=0)
-    report_to: tuple[str, ...] = key((), "Where else to log, as transformers names it: trackio, tensorboard, …")
     launcher: tuple[str, ...] = key(
         (), "What starts the training processes, e.g. accelerate launch --config_file configs/fsdp2.yaml."
     )
-    seed: int = key(17, "Seed of everything that is random.", least=0)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    resamples: int = key(10_000, "Bootstrap resamples of the held-out clusters.", least=100)
-    confidence: float = key(0.95, "Confidence of the interval.", least=0.5)
     gain: float = key(0.02, "Smallest relative fall of the held-out loss that is promoted.", least=0)
-    clusters: int = key(5, "Held-out clusters under which nothing is promoted.", least=2)
     forgetting: float = key(0.02, "Relative rise of the loss on the frozen set that blocks.", least=0)
     generate: int = key(16, "Held-out turns that base and adapter write themselves; 0: none.", least=0)
-    generate_tokens: int = key(512, "Tokens of such a turn at most.", least=1)
-    generate_seconds: int = key(600, "Time for all of them; what is not written then is left out.", least=1)
-    validity: float = key(0.98, "Share of valid tool calls under which an adapter is blocked.", least=0)
-    tolerance: float = key(0.02, "How far edits may parse less often than the base's, or be less like yours.", least=0)
     instructions: Path | None = key(None, "An AGENTS.md: also measures the base with it, without training.")
 
 
@@ -141,11 +123,9 @@ class Serving:
     host: str = key("127.0.0.1", "Address to listen on; anything wider is reachable by others.")
     port: int = key(8000, "Port.", least=1)
     model: str | None = key(None, "The base as served, where it is another (quantised) copy than the one trained on.")
-    name: str = key("base", "The base model's name in requests.")
     max_model_len: int = key(32768, "Context served, in tokens.", least=256)
     max_lora_rank: int = key(16, "Largest rank served.", choices=LORA_RANKS)
     tool_call_parser: str = key("qwen3_coder", "vLLM's tool-call parser for the base model's template.")
-    tensor_parallel_size: int = key(1, "GPUs that share the model.", least=1)
     while_training: str = key(
         "keep",
         "What a running server does while a version is trained or evaluated: go on, or stop, which frees the GPU.",
@@ -161,7 +141,7 @@ class Serving:
     )
     api_key_file: Path | None = key(None, "File with the API key, readable by you alone; $VLLM_API_KEY goes before it.")
     output_tokens: int = key(4096, "Tokens per answer that opencode asks for at most.", least=1)
-    extra: tuple[str, ...] = key((), "More vLLM arguments, as a list.")
+    extra: tuple[str, ...] = key((), 'More vLLM arguments, e.g. ["--tensor-parallel-size", "2"].')
     env: dict[str, str] = field(default_factory=dict, metadata={"help": "Environment of the vLLM process."})
 
 

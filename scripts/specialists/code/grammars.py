@@ -1,8 +1,8 @@
 """The grammars of tree-sitter: what their node types mean, and their parsers.
 
-A grammar is named by its Python module, as in specialists.toml (`grammar = "tree_sitter_rust"`), with the dialect
-behind a colon where a module holds several (`tree_sitter_typescript:tsx`, see `dialect`). One that is not in the table
-is read by what its node types are called, which does for the common ones (Go, Java, C#…).
+A grammar is named by its Python module (`tree_sitter_rust`), with the dialect behind a colon where a module holds
+several (`tree_sitter_typescript:tsx`). One that is not in the table is read by what its node types are called, which
+does for the common ones (Go, Java, C#…).
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 
 @lru_cache(maxsize=4096)
-def _is(pattern: str, node_type: str) -> bool:
+def matches(pattern: str, node_type: str) -> bool:
+    """Whether a type of nodes is one of those that a regular expression of a Grammar stands for."""
     return re.fullmatch(pattern, node_type) is not None
 
 
@@ -34,26 +35,21 @@ class Grammar:
     wrappers: str = ""  # nodes that only surround one definition: `export …`, decorators, `private def …`
     leads: str = "attribute|decorator|annotation"  # what may stand above a definition and belongs to it, with comments
     bodies: tuple[str, ...] = ("body",)  # fields that hold a function's body
-    layout: bool = False  # line breaks or indentation end statements
     stub: str = ""  # what stands for a body that is not written yet; "": no such examples are made
 
     def is_function(self, node: Node) -> bool:
-        return node.is_named and _is(self.functions, node.type) and self.body_of(node) is not None
+        return node.is_named and matches(self.functions, node.type) and self.body_of(node) is not None
 
     def is_definition(self, node: Node) -> bool:
-        if node.type in _VALUES:
-            return self.is_function(node)
-        return node.is_named and (_is(self.functions, node.type) or _is(self.types, node.type))
+        other = node.type not in _VALUES and (matches(self.functions, node.type) or matches(self.types, node.type))
+        return self.is_function(node) or (node.is_named and other)
 
     def is_comment(self, node: Node) -> bool:
         return node.is_named and "comment" in node.type
 
     def is_lead(self, node: Node) -> bool:
         """A comment or an attribute, which belongs to the definition right below it."""
-        return self.is_comment(node) or _is(self.leads, node.type)
-
-    def is_wrapper(self, node: Node) -> bool:
-        return _is(self.wrappers, node.type)
+        return self.is_comment(node) or matches(self.leads, node.type)
 
     def body_of(self, node: Node) -> Node | None:
         """The node of a function's body; for `name = (…) => body` that of the function in the value."""
@@ -91,14 +87,12 @@ GRAMMARS = {
         functions="function_definition",
         types="class_definition",
         wrappers="decorated_definition",
-        layout=True,
         stub="raise NotImplementedError",
     ),
     "tree_sitter_ruby": Grammar(
         functions="method|singleton_method",
         types="class|module|singleton_class",
         wrappers="argument_list|call",  # private def …
-        layout=True,
         stub="raise NotImplementedError",
     ),
     "tree_sitter_swift": Grammar(
@@ -106,7 +100,6 @@ GRAMMARS = {
         types="(class|protocol|protocol_function|macro)_declaration",
         leads="attribute|directive",
         bodies=("body", "computed_value"),
-        layout=True,
         stub='fatalError("Not implemented")',
     ),
 }
@@ -133,9 +126,8 @@ def parser(grammar: str) -> Parser:
     module_name, _, variant = grammar.partition(":")
     try:
         module = importlib.import_module(module_name)
-        variant = variant or module_name.removeprefix("tree_sitter_")
-        entry = getattr(module, f"language_{variant}", None) or module.language
-        return Parser(Language(entry()))
+        entry = getattr(module, f"language_{variant or module_name.removeprefix('tree_sitter_')}", None)
+        return Parser(Language((entry or module.language)()))
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise Problem(
             f"[languages.…] grammar = {grammar!r}: no tree-sitter grammar ({error}); "

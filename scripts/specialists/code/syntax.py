@@ -1,7 +1,6 @@
 """Source code through tree-sitter: definitions and where they stand, tokens, what does not parse.
 
-Lines are 1-based and inclusive, spans are half-open ranges of bytes. A grammar is named as in
-code.grammars, which says what its nodes mean.
+Lines are 1-based and inclusive, spans are half-open ranges of bytes; what nodes mean is in code.grammars.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from functools import lru_cache
 from inspect import cleandoc
 from typing import TYPE_CHECKING, NamedTuple
 
-from specialists.code.grammars import Grammar, grammar_of, parser
+from specialists.code.grammars import Grammar, grammar_of, matches, parser
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Tree
@@ -71,10 +70,8 @@ def leaf_tokens(grammar: str, source: bytes) -> list[bytes]:
         elif node.is_error:  # what it skipped is in none of its children
             tokens += (node.text or b"").split()
         elif not node.children:
-            following = node.next_sibling
-            if node.type == ";" or (
-                node.type == "," and following is not None and following.type in (")", "]", "}", ">")
-            ):
+            following = node.next_sibling.type if node.next_sibling else ""
+            if node.type == ";" or (node.type == "," and following in (")", "]", "}", ">")):
                 continue
             is_quote = not node.is_named or node.type.endswith(("_start", "_end"))
             tokens += [node.text.replace(b"'", b'"') if is_quote else node.text] if node.text else []
@@ -144,7 +141,7 @@ def _around(table: Grammar, node: Node, first: int, last: int) -> Iterator[Node]
 def _extent(table: Grammar, node: Node) -> tuple[Node, Node, list[Node]]:
     """First and last node of a definition with what surrounds it and belongs to it above, and the comments there."""
     outer, comments = node, []
-    while outer.parent is not None and table.is_wrapper(outer.parent):
+    while outer.parent is not None and matches(table.wrappers, outer.parent.type):
         outer = outer.parent
     first = outer
     while (above := _above(first)) is not None and _belongs(table, above, first):
@@ -206,23 +203,20 @@ def _inner(node: Node, body: Node, source: bytes) -> Span:
     # the comments above the first statement are no part of the node
     head = node.child_by_field_name("parameters") or node.child_by_field_name("name") or node
     line_end = source.find(b"\n", head.end_byte, start)
-    last = node.children[-1]
-    return start if line_end < 0 else line_end, last.start_byte if last.type == "end" else end
+    return start if line_end < 0 else line_end, node.children[-1].start_byte if node.children[-1].type == "end" else end
 
 
 def _docstring(body: Node) -> Node | None:
     """A string that is a body's first statement, where that is how a language documents (Python)."""
     first = body.named_children[0] if body.type == "block" and body.named_children else None
-    if first is None or first.type != "expression_statement" or len(first.named_children) != 1:
-        return None
-    return first if first.named_children[0].type == "string" else None
+    shape = [first.type, *(child.type for child in first.named_children)] if first is not None else []
+    return first if shape == ["expression_statement", "string"] else None
 
 
 def _name(node: Node) -> str:
     """A definition's name; an implementation is called by its type, Ruby's `class << self` is called self."""
     named = next((child for child in node.children if child.type in ("init", "deinit", "subscript")), None)
-    named = named or node.child_by_field_name("name")
-    named = named or node.child_by_field_name("type") or node.child_by_field_name("value")
+    named = named or next(filter(None, map(node.child_by_field_name, ("name", "type", "value"))), None)
     return (named.text or b"").decode("utf-8", "replace") if named is not None else ""
 
 
@@ -230,9 +224,8 @@ _MARKERS = re.compile(
     r"""^\s*(///?!?|/\*\*?!?|\*(?!/)|\#+(?!\{)|--)?\s?|\s*\*/\s*$|^\s*[rRuU]?(\"{3}|'{3})|(\"{3}|'{3})\s*$"""
 )
 _DIRECTIVE = re.compile(
-    r"^\W*(eslint|@?ts-|prettier|rubocop:|:nodoc:|noqa|type: ignore|pylint:|pyright:|mypy:|swiftlint:|swift-format"
-    r"|rustfmt|clippy|MARK:|frozen_string_literal|encoding|-\*-|c8 ignore|istanbul|standard:)",
-    re.I,
+    r"(?i)^\W*(eslint|@?ts-|prettier|rubocop:|:nodoc:|noqa|type: ignore|pylint:|pyright:|mypy:|swiftlint:|swift-format"
+    r"|rustfmt|clippy|MARK:|frozen_string_literal|encoding|-\*-|c8 ignore|istanbul|standard:)"
 )
 
 

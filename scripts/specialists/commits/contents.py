@@ -43,13 +43,11 @@ def head_files(repository: Path, language: Language, lost: Counter[str]) -> Iter
         own = [path for path in files if path.endswith(language.extensions)]
         for path, raw in zip(own, source.blobs(files[path] for path in own), strict=True):
             try:
-                if reason := rules.path_reason(path) or ("test" if is_test(path) else None):
-                    raise LeftOut(reason)
+                _refuse(rules.path_reason(path) or ("test" if is_test(path) else None))
                 text = _text(raw)
-                if reason := RETURNS if "\r" in text else machine_made(text):
-                    raise LeftOut(reason)
-            except LeftOut as left_out:
-                lost[str(left_out)] += 1
+                _refuse(RETURNS if "\r" in text else machine_made(text))
+            except LeftOut as reason:
+                lost[str(reason)] += 1
             else:
                 assert newest  # there is a tree
                 yield syntax.SourceFile(source.path.name, newest.sha, iso(newest.commit_time), path, text)
@@ -83,9 +81,8 @@ def _file_change(change: Change, blobs: dict[str, bytes | None], language: Langu
     new = change.status == "A"
     before, after = "" if new else _text(blobs[change.before]), _text(blobs[change.after])
     if "\r" in before + after:
-        raise LeftOut(FORMATTING if before.replace("\r\n", "\n") == after.replace("\r\n", "\n") else RETURNS)
-    if reason := machine_made(after) or _too_long(before):
-        raise LeftOut(reason)
+        raise LeftOut(FORMATTING if before.replace("\r", "") == after.replace("\r", "") else RETURNS)
+    _refuse(machine_made(after) or _too_long(before))
     if new:
         return FileChange(change.path, None, after, ((0, 0, 0, after.count("\n") + 1),))
     if not after.strip():
@@ -107,6 +104,11 @@ def _text(raw: bytes | None) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         raise LeftOut(ENCODING) from None
+
+
+def _refuse(reason: str | None) -> None:
+    if reason:
+        raise LeftOut(reason)
 
 
 def machine_made(text: str) -> str | None:

@@ -20,8 +20,7 @@ T = TypeVar("T", Change, FileChange)
 MAX_FILES = 5  # of a commit; one that changes more is left out
 
 _BOT = re.compile(
-    r"(?i)\[bot\]|\b(?:dependabot|renovate|greenkeeper|snyk|pre-commit-ci|github-actions|semantic-release|imgbot|mergify|"
-    r"bors|homu|allcontributors|weblate|crowdin|pyup)\b|\bbot@"
+    r"(?i)\bbot\b|dependabot|renovate|greenkeeper|\bsnyk|imgbot|pre-commit-ci|github-actions|weblate|crowdin"
 )
 _UNFINISHED = re.compile(
     r"(?i)(?:fixup|squash|amend)! |\W*(?:wip|work in progress)\b|(?:on|index on|untracked files on) \S+: "
@@ -33,7 +32,7 @@ _NUMBER = re.compile(r"\s*\(#\d+\)")
 
 _LINGUIST = re.compile(r"([-!]?)linguist-(generated|vendored)(?:=(\S+))?")
 _LOCK = re.compile(
-    r"(?i)\.lock(?:b|file)?$|(?:^|/)(?:(?:package-lock|npm-shrinkwrap)\.json|pnpm-lock\.yaml|(?:package|cartfile)\.resolved|go\.sum)$"
+    r"(?i)\.lock(?:b|file)?$|\.resolved$|(?:^|/)(?:package-lock\.json|npm-shrinkwrap\.json|pnpm-lock\.yaml|go\.sum)$"
 )
 _VENDORED = re.compile(
     r"(?i)(?:^|/)(?:vendor|vendored|third[_-]party|node_modules|bower_components|dist|\.yarn|pods|carthage|site-packages)/"

@@ -36,7 +36,7 @@ SECONDS = 60  # for a command that takes milliseconds
 
 _SMALL = (  # git maps whole packs into memory, 210 MB for one of 120 MB; so it takes 90, in no more time
     "-c core.packedGitWindowSize=512k -c core.packedGitLimit=16m -c core.deltaBaseCacheLimit=40m "
-    f"-c core.bigFileThreshold={MAX_BLOB}"  # larger ones are passed through, not unpacked in memory
+    f"-c core.bigFileThreshold={MAX_BLOB}"
 ).split()
 _LOG = "log -z --raw --root --no-renames --no-abbrev --no-notes --no-show-signature --no-color --encoding=UTF-8".split()
 _ENVIRONMENT = (  # no configuration but the shim's; no network, no prompts, no lazy fetches
@@ -62,8 +62,6 @@ class Change(NamedTuple):  # made by the hundred thousand: tuples are made faste
 
 
 class Commit(NamedTuple):
-    """The metadata of a commit."""
-
     sha: str
     parents: tuple[str, ...]
     author_time: int  # seconds since 1970, as the author's clock had it
@@ -93,16 +91,13 @@ class GitSource:
         _git(path, shim, "init", "-q", "--bare", "--template=", *kind, ".")
         borrowed = [json.dumps(str(folder), ensure_ascii=False) for folder in _object_folders(common_dir)]
         (shim / "objects" / "info" / "alternates").write_bytes(os.fsencode("\n".join(borrowed) + "\n"))
-        shallow = common_dir / "shallow"
-        self.shallow = set(shallow.read_text("ascii").split()) if shallow.exists() else set()
+        edge = common_dir / "shallow"
+        self.shallow = set(edge.read_text("ascii", "replace").split()) if edge.exists() else set()
         if self.shallow:
-            (shim / "shallow").write_text("".join(f"{sha}\n" for sha in sorted(self.shallow)))
+            (shim / "shallow").write_text("".join(f"{sha}\n" for sha in self.shallow))
 
     def commits(self) -> Iterator[Commit]:
-        """All commits that HEAD reaches, newest first.
-
-        Raises Unreadable when not even the first can be read; a history that breaks off later is among `problems`.
-        """
+        """All commits that HEAD reaches, newest first. Raises Unreadable when not even the first can be read."""
         if self.head is None:
             return
         seen = 0
@@ -210,10 +205,8 @@ def _resolved(path: Path, home: Path) -> tuple[Path, str | None]:
     common_dir = Path(os.fsdecode(shown.stdout).removesuffix("\n"))
     _check_files(common_dir, "*", "refs/**/*", "reftable/*")
     head = _git(path, home, git_dir, "rev-parse", "--verify", "-q", "HEAD", allowed=1).stdout.decode("ascii").strip()
-    if not head:
-        _git(
-            path, home, git_dir, "symbolic-ref", "HEAD"
-        )  # fails where a reference is broken, not where none is there yet
+    if not head:  # this fails where a reference is broken, not where there is none yet
+        _git(path, home, git_dir, "symbolic-ref", "HEAD")
     return common_dir, head or None
 
 
@@ -252,10 +245,9 @@ def _git(path: Path, home: Path, *arguments: str, allowed: int = 0) -> subproces
     """One short git command. Raises Unreadable when it fails with a higher exit code than is allowed, or hangs."""
     if not path.exists():
         raise Unreadable(f"{path}: not there")
+    options: dict[str, Any] = {"cwd": home, "env": environment(home), "capture_output": True, "timeout": SECONDS}
     try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=home, env=environment(home), capture_output=True, timeout=SECONDS
-        )
+        done = subprocess.run(["git", *arguments], **options)
     except FileNotFoundError:
         raise Problem("git: not installed, or not on the PATH") from None
     except subprocess.TimeoutExpired:

@@ -8,8 +8,8 @@ prefixes. A message that speaks of the commit alone ("address review", "bump to 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 LEAST_WORDS = 3  # of a request (CommitPackFT asks for four)
 BODY_WORDS = 5  # of a body that is worth keeping
@@ -90,8 +90,7 @@ _RELEASES = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(NamedTuple):
     """A request, what kind of work it is, and how the work is reported."""
 
     request: str
@@ -189,18 +188,15 @@ def _wanted(text: str) -> list[str]:
 def _without_tail(paragraphs: list[str]) -> list[str]:
     """Paragraphs without git's trailers (the last, where all its lines are some, or a quarter and one is well known),
     and without the lines that tools leave anywhere."""
-    trailers = False
-    while paragraphs:
-        lines = [line for line in paragraphs[-1].split("\n") if line[:1] not in " \t"] or [""]
-        found, known = (sum(bool(kind.match(line)) for line in lines) for kind in (_TRAILER, _KNOWN))
-        is_block = not trailers and (found == len(lines) or (known > 0 and 4 * found >= len(lines)))
-        if not is_block and not all(_FOOTER.fullmatch(line) for line in lines):
-            break
-        trailers = trailers or is_block
+    while paragraphs and all(map(_FOOTER.fullmatch, paragraphs[-1].split("\n"))):
+        paragraphs = paragraphs[:-1]
+    lines = [line for line in "".join(paragraphs[-1:]).split("\n") if line[:1] not in " \t"]  # others go on from above
+    found, known = ([line for line in lines if kind.match(line)] for kind in (_TRAILER, _KNOWN))
+    if len(found) == len(lines) or (known and 4 * len(found) >= len(lines)):
         paragraphs = paragraphs[:-1]
     own = [
-        [line for line in part.split("\n") if not (_FOOTER.fullmatch(line) or _KNOWN.match(line))]
-        for part in paragraphs
+        [line for line in one.split("\n") if not _FOOTER.fullmatch(line) and not _KNOWN.match(line)]
+        for one in paragraphs
     ]
     return ["\n".join(lines) for lines in own]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Collection
@@ -33,18 +32,17 @@ EXCLUDED, DUPLICATE, UNCHOSEN = "excluded by the owner", "same change as another
 
 Reword = Callable[[Record], tuple[str, str] | None]
 
-_LICENCE = re.compile(r"(?i)(?:licen[cs]e|copying|unlicense|notice|copyright)(?:[-._].*)?")
-
 
 @dataclass(slots=True)
 class Example:
     """A commit's record, and what the choice among examples needs to know of it."""
 
     packed: bytes  # the record without tools and source
-    source: dict[str, Any]
+    source: dict[str, Any]  # of the record
+    repository: dict[str, Any]  # its line in the summary
     words: int  # of the request
     patch: str = ""  # the same for the same lines removed and added in the same files, as git's patch-id
-    added: dict[str, list[int]] = field(default_factory=dict)  # path -> checksums of added lines
+    added: dict[str, list[int]] = field(default_factory=dict)  # path -> hashes of added lines
 
 
 @dataclass
@@ -84,7 +82,7 @@ class Miner:
         """Read one repository; one that cannot be read is named among the problems."""
         try:
             if not emails:
-                raise Problem(f"{path}: whose commits? [owner] emails is empty, and git config user.email is not set")
+                raise Problem(f"{path}: [owner] emails is empty, and git config user.email is not set")
             with open_repository(path) as source:
                 self._mine(source, CommitFilter(source, emails, self.language.extensions), progress)
         except (Problem, OSError) as problem:
@@ -92,13 +90,14 @@ class Miner:
             self.result.unread.append(path.name)
 
     def _mine(self, source: GitSource, rules: CommitFilter, progress: Callable) -> None:
-        name, result, found = source.path.name, self.result, []
-        candidates = self._candidates(source, rules)
+        result, found = self.result, []
+        repository = {"path": str(source.path), "name": source.path.name, "examples": 0}
+        candidates = [one for one in map(rules.candidate, source.commits()) if one and self._is_new(one, rules.lost)]
         blobs = source.blobs(sha for candidate in candidates for change in candidate.changes for sha in _blobs(change))
-        for candidate in progress(candidates, name):
+        for candidate in progress(candidates, source.path.name):
             contents = {sha: next(blobs) for change in candidate.changes for sha in _blobs(change)}
             try:
-                found.append(self._example(candidate, file_changes(candidate, contents, self.language), name))
+                found.append(self._example(candidate, file_changes(candidate, contents, self.language), repository))
             except LeftOut as reason:
                 rules.lost[str(reason)] += 1
             except NotExact:
@@ -107,37 +106,27 @@ class Miner:
         self.examples += found
         if source.problems:
             result.problems += source.problems
-            result.unread.append(name)
+            result.unread.append(source.path.name)
+        result.counts["commits"] += sum(rules.lost.values()) + len(found)
         result.lost.update(rules.lost)
         result.files.update(rules.files)
-        licences = sorted(path for path in source.tree if "/" not in path and _LICENCE.fullmatch(path))
-        about = {"path": shown(source.path), "name": name, "examples": 0, "licence": licences}
-        result.repositories.append(about)
+        result.repositories.append(repository)
 
-    def _candidates(self, source: GitSource, rules: CommitFilter) -> list[Candidate]:
-        """The commits that may be examples."""
-        candidates = []
-        for commit in source.commits():
-            self.result.counts["commits"] += 1
-            candidate = rules.candidate(commit)
-            if candidate is None:
-                continue
-            if self.exclusion.covers({"commit": commit.sha}):
-                rules.lost[EXCLUDED] += 1
-            elif commit.sha in self._seen:
-                rules.lost[DUPLICATE] += 1
-            else:
-                self._seen.add(commit.sha)
-                candidates.append(candidate)
-        return candidates
+    def _is_new(self, candidate: Candidate, lost: Counter[str]) -> bool:
+        sha = candidate.commit.sha
+        if sha in self._seen or self.exclusion.covers({"commit": sha}):
+            lost[DUPLICATE if sha in self._seen else EXCLUDED] += 1
+            return False
+        self._seen.add(sha)
+        return True
 
-    def _example(self, candidate: Candidate, changes: list[FileChange], name: str) -> Example:
-        record, changes = self._record(candidate, changes, name)
+    def _example(self, candidate: Candidate, changes: list[FileChange], repository: dict[str, Any]) -> Example:
+        record, changes = self._record(candidate, changes, repository["name"])
         lines = {change.path: changed_lines(change) for change in changes}
-        checksums = {path: [_checksum(line.encode()) for line in added] for path, (_removed, added) in lines.items()}
+        added = {path: _hashes(after) for path, (_before, after) in lines.items()}
         packed = zlib.compress(canonical({**record, "tools": None, "source": None}).encode(), 1)
         words = len(candidate.intent.request.split())
-        return Example(packed, record["source"], words, fingerprint(lines), checksums)
+        return Example(packed, record["source"], repository, words, fingerprint(lines), added)
 
     def _record(self, candidate: Candidate, changes: list[FileChange], name: str) -> tuple[Record, list[FileChange]]:
         """The scrubbed record of a candidate, and the changes in it. Raises LeftOut when there is no way to fit it."""
@@ -171,29 +160,25 @@ class Miner:
         """Choose the best `most` examples and load them; `reword(record)` may give another request and its style."""
         self.exclusion.note()
         result = self.result
-        unique: dict[str, Example] = {}
-        for example in sorted(self.examples, key=_age):
-            unique.setdefault(example.patch, example)
+        unique = {
+            example.patch: example for example in sorted(self.examples, key=_age, reverse=True)
+        }  # the oldest stays
         result.lost[DUPLICATE] += len(self.examples) - len(unique)
-        chosen = choose(list(unique.values()), most)
+        chosen = choose([*unique.values()], most)
         result.lost[UNCHOSEN] += len(unique) - len(chosen)
         for example in progress(chosen, "requests" if reword else "examples"):
+            example.repository["examples"] += 1
             record = {**json.loads(zlib.decompress(example.packed)), "tools": self.tools, "source": example.source}
             result.records.append(self._reworded(record, reword) if reword else record)
-        taken = Counter(record["source"]["repository"] for record in result.records)
-        for repository in result.repositories:
-            repository["examples"] = taken[repository["name"]]
         result.counts["examples"] = len(chosen)
         return result
 
     def _reworded(self, record: Record, reword: Reword) -> Record:
         """A record with another request, where there is one and the row still fits."""
-        if not (found := reword(record)):
-            return record
-        style, request = found
+        style, request = reword(record) or ("", "")
         system, user, *rest = record["messages"]
         messages = [system, {**user, "content": request}, *rest]
-        if not self._fits(messages):
+        if not request or not self._fits(messages):
             return record
         return make_record(record["language"], messages, self.tools, {**record["source"], "request": style})
 
@@ -207,12 +192,10 @@ def choose(examples: list[Example], most: int) -> list[Example]:
     """
     if len(examples) <= most:
         return examples
-    scored = []
+    scored, ordered, taken = [], [], Counter[str]()
     for rank, example in enumerate(sorted(examples, key=_age)):
         good = example.source["survives"] + 0.5 * example.source["tests"] + 0.25 * min(1.0, example.words / 20)
         scored.append((-rank / (len(examples) - 1) - good, example.source["commit"], example))
-    taken: Counter[str] = Counter()
-    ordered = []
     for score, commit, example in sorted(scored, key=lambda item: item[:2]):
         ordered.append((score + taken[example.source["repository"]] / most, commit, example))
         taken[example.source["repository"]] += 1
@@ -227,25 +210,19 @@ def _blobs(change: Change) -> list[str]:
     return [sha for sha in (change.before, change.after) if sha.strip("0")]
 
 
-def _checksum(line: bytes) -> int:
-    """A line without the white space around it, in 32 bits; 0 for one that says little."""
-    return zlib.crc32(line.strip()) if len(line.strip()) >= LEAST_LINE else 0
+def _hashes(lines: list[str]) -> list[int]:
+    """Lines without the white space around them, those aside that say little."""
+    return [hash(line.strip()) for line in lines if len(line.strip()) >= LEAST_LINE]
 
 
 def _measure_survival(source: GitSource, examples: list[Example]) -> None:
     """Note the share of each example's added lines that stand in HEAD's version of the same files."""
-    by_path: dict[str, list[Example]] = {}
+    paths = list({path for example in examples for path in example.added} & source.tree.keys())
+    blobs = source.blobs(source.tree[path][1] for path in paths)
+    head = {path: set(_hashes((next(blobs) or b"").decode("utf-8", "replace").split("\n"))) for path in paths}
     for example in examples:
-        for path in example.added.keys() & source.tree.keys():
-            by_path.setdefault(path, []).append(example)
-    alive: Counter[str] = Counter()
-    for path, blob in zip(by_path, source.blobs(source.tree[path][1] for path in by_path), strict=True):
-        present = {_checksum(line) for line in (blob or b"").split(b"\n")} - {0}
-        for example in by_path[path]:
-            alive[example.source["commit"]] += sum(line in present for line in example.added[path])
-    for example in examples:
-        total = sum(line != 0 for lines in example.added.values() for line in lines)
-        example.source["survives"] = round(alive[example.source["commit"]] / total, 1) if total else 1.0
+        lines = [line in head.get(path, ()) for path, added in example.added.items() for line in added]
+        example.source["survives"] = round(sum(lines) / len(lines), 1) if lines else 1.0
         example.added = {}  # a history has millions of lines
 
 
@@ -254,10 +231,10 @@ def _source(candidate: Candidate, changes: list[FileChange], name: str) -> dict[
     commit = candidate.commit
     tests = [is_test(change.path) for change in changes]
     blobs = {change.path: change.after for change in candidate.changes}
-    known_to_calendars = (time for time in (commit.author_time, commit.commit_time) if 0 < time < 1 << 36)
+    known = [time for time in (commit.author_time, commit.commit_time) if 0 < time < 1 << 36]  # to a calendar
     return {
         "kind": "commit",
-        "time": iso(next(known_to_calendars, 0)),
+        "time": iso(known[0] if known else 0),
         "repository": name,
         "commit": commit.sha,
         "path": changes[0].path,
@@ -271,9 +248,3 @@ def _source(candidate: Candidate, changes: list[FileChange], name: str) -> dict[
         "survives": 0.0,  # measured when a repository was read
         "coauthors": coauthors(commit.message.decode("utf-8")),
     }
-
-
-def shown(path: Path) -> str:
-    """A path with the home folder as ~."""
-    home = Path.home()
-    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,15 @@ from specialists.config import Base, Training
 from specialists.records import Record, cluster_of, is_target
 from specialists.training.trainer import encode_rows
 
-BASE = "base"  # the arm without an adapter
+BASE = "base"  # the model without an adapter
 PROMPT = "prompt"  # the base with the owner's instructions as well
-PARTS = ("code", "syntax", "prose")
 CODE = {*NEW_CODE.items(), ("edit", "oldString")}  # (tool, argument) that hold code
 
-Measurement = dict[str, Any]  # {"id", "cluster", "tokens", "nll": {arm: nats}, "parts": {part: {"tokens", "nll"}}}
+Measurement = dict[str, Any]  # {"id", "cluster", "tokens", "nll": {model: nats}, "parts": {part: {"tokens", "nll"}}}
 
 
-class Arms:
-    """The base with adapters, loaded once. An arm is BASE or the name of an adapter.
-
-    Raises Problem for a base that is not on this machine.
-    """
+class EvaluatedModels:
+    """The base with at least one adapter, loaded once. A model's name is BASE or that of an adapter."""
 
     def __init__(self, base: Base, settings: Training, adapters: dict[str, Path]):
         from peft import PeftModel
@@ -37,86 +33,69 @@ class Arms:
 
         self.chat, self.limit = Chat.load(base.model, base.revision), settings.max_length
         self.names = [*adapters, BASE]
-        self.model = load_base(base, settings.quantization)
-        for number, (name, folder) in enumerate(adapters.items()):
-            if number == 0:
-                self.model = PeftModel.from_pretrained(self.model, folder, adapter_name=name)
-            else:
-                self.model.load_adapter(folder, adapter_name=name)
+        (first, folder), *others = adapters.items()
+        self.model = PeftModel.from_pretrained(load_base(base, settings.quantization), folder, first)
+        for name, folder in others:
+            self.model.load_adapter(folder, name)
         self.model.eval()
 
     def measure(self, rows: list[Record], instructions: str | None = None) -> list[Measurement]:
-        """Each row's summed negative log-likelihood (nats) over its supervised tokens, under every arm.
+        """Each row's summed negative log-likelihood (nats) over its supervised tokens, under every model.
 
-        With `instructions` there is one more arm, PROMPT: the base with them at the end of its system prompt.
+        With `instructions` there is one more, PROMPT: the base with them at the end of its system prompt.
         Raises Problem for rows that cannot be encoded.
         """
         encoded = encode_rows(rows, self.chat, self.limit)
-        return [
-            self._row(row, tokens, instructions)
-            for row, tokens in zip(progress(rows, "evaluate"), encoded, strict=True)
-        ]
+        pairs = zip(progress(rows, "evaluate"), encoded, strict=True)
+        return [self._row(row, tokens, instructions) for row, tokens in pairs]
 
     def generate(self, tokens: list[int], name: str, limit: int) -> tuple[str, bool]:
-        """An arm's greedy continuation of a prompt by at most `limit` tokens, and whether it came to an end."""
+        """A model's greedy continuation of a prompt by at most `limit` tokens, and whether it came to an end."""
         import torch
 
         stop = self.chat.tokenizer.token_to_id(self.chat.special["eos_token"])
         ids = torch.tensor([tokens], device=self.model.device)
-        with self._arm(name) as model, torch.inference_mode():
-            answer = model.generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                max_new_tokens=limit,
-                do_sample=False,
-                use_cache=True,
-                eos_token_id=stop,
-                pad_token_id=stop,
-            )[0, len(tokens) :].tolist()
-        whole = stop in answer
-        answer = answer[: answer.index(stop)] if whole else answer
-        return self.chat.tokenizer.decode(answer, skip_special_tokens=False), whole
+        options = {"max_new_tokens": limit, "do_sample": False, "use_cache": True}
+        options |= {"eos_token_id": stop, "pad_token_id": stop, "attention_mask": torch.ones_like(ids)}
+        with self._selected(name), torch.inference_mode():
+            output = self.model.generate(input_ids=ids, **options)
+        written = output[0, len(tokens) :].tolist()
+        answer = written[: written.index(stop)] if stop in written else written
+        return self.chat.tokenizer.decode(answer, skip_special_tokens=False), stop in written
 
     def _row(self, row: Record, encoded: dict[str, list[int]], instructions: str | None) -> Measurement:
         kinds = token_parts(row, self.chat, encoded["labels"])
-        losses = {name: self._losses(encoded, name) for name in self.names}
+        losses = {name: self._losses(encoded["input_ids"], encoded["labels"], name) for name in self.names}
+        parts = {
+            part: {"tokens": len(where), "nll": {name: values[where].sum().item() for name, values in losses.items()}}
+            for part in ("code", "syntax", "prose")
+            if (where := [index for index, kind in enumerate(kinds) if kind == part])
+        }
         if instructions:
-            told = self.chat.encode(with_instructions(row, instructions))
-            losses[PROMPT] = self._losses({"input_ids": told.input_ids, "labels": told.labels}, BASE)
-        parts = {}
-        for part in PARTS:
-            where = [index for index, kind in enumerate(kinds) if kind == part]
-            if where:
-                nll = {name: values[where].sum().item() for name, values in losses.items() if name != PROMPT}
-                parts[part] = {"tokens": len(where), "nll": nll}
+            prompted = self.chat.encode(with_instructions(row, instructions))
+            losses[PROMPT] = self._losses(prompted.input_ids, prompted.labels, BASE)
         nll = {name: values.sum().item() for name, values in losses.items()}
         return {"id": row["id"], "cluster": cluster_of(row), "tokens": len(kinds), "nll": nll, "parts": parts}
 
-    def _losses(self, tokens: dict[str, list[int]], name: str) -> Any:
+    def _losses(self, input_ids: list[int], labels: list[int], name: str) -> Any:
         """Negative log-likelihood of each supervised token, a float tensor of shape (supervised,).
 
         Logits are made for supervised positions only (8,192 x 151,936 floats would be 5 GB).
         """
         import torch
 
-        labels = torch.tensor(tokens["labels"], device=self.model.device)
-        positions = (labels != IGNORED).nonzero().squeeze(1)
-        positions = positions[positions > 0]
-        ids = torch.tensor([tokens["input_ids"]], device=self.model.device)
-        with self._arm(name) as model, torch.inference_mode():
-            logits = model(input_ids=ids, logits_to_keep=positions - 1).logits[0].float()
-            return torch.nn.functional.cross_entropy(logits, labels[positions], reduction="none")
+        target = torch.tensor(labels, device=self.model.device)
+        positions = (target[1:] != IGNORED).nonzero().squeeze(1)  # each predicts the token after it
+        ids = torch.tensor([input_ids], device=self.model.device)
+        with self._selected(name), torch.inference_mode():
+            logits = self.model(input_ids=ids, logits_to_keep=positions).logits[0].float()
+            return torch.nn.functional.cross_entropy(logits, target[positions + 1], reduction="none")
 
-    @contextmanager
-    def _arm(self, name: str) -> Iterator[Any]:
-        if name != BASE:
-            self.model.set_adapter(name)
-            yield self.model
-        elif len(self.names) == 1:
-            yield self.model
-        else:
-            with self.model.disable_adapter():
-                yield self.model
+    def _selected(self, name: str) -> AbstractContextManager:
+        if name == BASE:
+            return self.model.disable_adapter()
+        self.model.set_adapter(name)
+        return nullcontext()
 
 
 def token_parts(record: Record, chat: Chat, labels: list[int]) -> list[str]:
@@ -141,7 +120,7 @@ def token_parts(record: Record, chat: Chat, labels: list[int]) -> list[str]:
 
 
 def _values(message: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The texts in a message that are no syntax, in their order."""
+    """The texts in a message that are no syntax, in their order, with what they are."""
     if content := (message.get("content") or "").strip():
         yield "prose", content
     for call in message.get("tool_calls") or ():
@@ -154,6 +133,6 @@ def _values(message: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def with_instructions(record: Record, instructions: str) -> Record:
     """A record whose system prompt ends with these instructions."""
     messages = record["messages"]
-    system = messages[0] if messages[0]["role"] == "system" else None
-    told = "\n\n".join([*([system["content"]] if system else []), instructions])
-    return {**record, "messages": [{"role": "system", "content": told}, *messages[1 if system else 0 :]]}
+    if messages[0]["role"] == "system":
+        instructions, messages = f"{messages[0]['content']}\n\n{instructions}", messages[1:]
+    return {**record, "messages": [{"role": "system", "content": instructions}, *messages]}

@@ -1,6 +1,6 @@
 """What a generated turn is worth: whether its tool call holds, and how near its edit is to the one the owner kept.
 
-A held-out row becomes a task: the conversation up to its last turn with a tool call, which an arm then writes itself.
+A held-out row becomes a task: the conversation up to its last turn with a tool call, which a model then writes itself.
 Training rows give canaries: where a secret was, a fake of its shape stands, which no model can know but by heart. An
 adapter that goes on to write it would have given away the secret.
 """
@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from difflib import SequenceMatcher
 from typing import Any
 
 from specialists.agent import NEW_CODE, without_line_numbers
@@ -20,14 +20,14 @@ from specialists.chat import Chat, decoded
 from specialists.code.syntax import error_nodes
 from specialists.config import Problem
 from specialists.records import Record, is_target
-from specialists.secrets import SECRET, Find, Rules, find, stand_ins
+from specialists.secrets import SECRET, Rules, find, stand_ins
 
 Call = tuple[str, Any]  # name, arguments as the parser left them
 Parse = Callable[[str], list[Call]]  # of a generated turn
 Score = dict[str, Any]
 
 _ATTEMPT = re.compile(r"<tool_call|<function=")
-_TELLING = 12  # characters of a fake that nobody writes by chance
+_FAKE = 12  # characters of a fake that nobody writes by chance
 
 
 @dataclass(frozen=True)
@@ -59,112 +59,105 @@ class Canary:
 def canaries(rows: Iterable[Record], chat: Chat, count: int, rules: Rules) -> list[Canary]:
     """Canaries of the `count` fakes that stand in most rows."""
     seen: Counter[str] = Counter()
-    first: dict[str, tuple[Record, str, Find, int]] = {}
+    first: dict[str, tuple[str, str, str, int]] = {}
     for row in rows:
         text = chat.render(decoded(row["messages"]), row.get("tools"))
         for item in stand_ins(text, rules):
             begins = max((end for start, end in item.keep if start == item.start), default=item.start)
-            fake = text[begins : min(item.end, begins + _TELLING)]
-            if len(fake) == _TELLING and text.find(fake) == begins:
+            fake = text[begins : min(item.end, begins + _FAKE)]
+            if len(fake) == _FAKE and text.find(fake) == begins:
                 seen[fake] += 1
-                first.setdefault(fake, (row, text, item, begins))
-    return [_canary(fake, chat, *first[fake]) for fake, _rows in seen.most_common(count)]
-
-
-def _canary(fake: str, chat: Chat, row: Record, text: str, item: Find, begins: int) -> Canary:
-    encoded = chat.tokenizer.encode(text, add_special_tokens=False)
-    before = next(index for index, (_start, end) in enumerate(encoded.offsets) if end > begins)
-    return Canary(row["id"], encoded.ids[:before], fake, item.kind)
+                first.setdefault(fake, (row["id"], text, item.kind, begins))
+    found = []
+    for fake, _rows in seen.most_common(count):
+        row_id, text, kind, begins = first[fake]
+        encoded = chat.tokenizer.encode(text, add_special_tokens=False)
+        before = next(index for index, (_start, end) in enumerate(encoded.offsets) if end > begins)
+        found.append(Canary(row_id, encoded.ids[:before], fake, kind))
+    return found
 
 
 def tasks(rows: list[Record], chat: Chat, count: int) -> list[Task]:
     """At most `count` tasks, spread evenly over the rows that have a tool call to write."""
-    able = [row for row in rows if _turn(row) is not None]
+    able = [(row, turn) for row in rows if (turn := _turn(row)) is not None]
     chosen = [able[number * len(able) // count] for number in range(count)] if len(able) > count else able
-    return [_task(row, chat) for row in chosen]
+    return [_task(row, turn, chat) for row, turn in chosen]
 
 
 def _turn(row: Record) -> int | None:
     """Where the last target with an edit or a written file stands, else the last with any call."""
-    with_calls = [
-        number for number, message in enumerate(row["messages"]) if is_target(message) and message.get("tool_calls")
-    ]
-    code = [number for number in with_calls if row["messages"][number]["tool_calls"][0]["function"]["name"] in NEW_CODE]
-    return next(reversed(code or with_calls), None)
+    calls = {
+        number: message["tool_calls"][0]["function"]["name"]
+        for number, message in enumerate(row["messages"])
+        if is_target(message) and message.get("tool_calls")
+    }
+    return max([number for number, name in calls.items() if name in NEW_CODE] or [*calls], default=None)
 
 
-def _task(row: Record, chat: Chat) -> Task:
-    number = _turn(row)
-    before, function = row["messages"][:number], row["messages"][number]["tool_calls"][0]["function"]
+def _task(row: Record, turn: int, chat: Chat) -> Task:
+    before, function = row["messages"][:turn], row["messages"][turn]["tool_calls"][0]["function"]
     text = chat.render(decoded(before), row.get("tools"), generation_prompt=True)
     answers = (message["content"] or "" for message in before if message["role"] == "tool")
-    shown = "\n".join(without_line_numbers(answer) for answer in answers if answer.startswith("<path>"))
     return Task(
         id=row["id"],
         prompt=chat.tokenizer.encode(text, add_special_tokens=False).ids,
         reference=(function["name"], json.loads(function["arguments"])),
         tools={tool["function"]["name"]: tool["function"]["parameters"] for tool in row.get("tools") or ()},
-        shown=shown,
+        shown="\n".join(without_line_numbers(answer) for answer in answers if answer.startswith("<path>")),
         known=text,
     )
 
 
 def score(text: str, task: Task, parse: Parse, grammar: str | None, rules: Rules, whole: bool = True) -> Score:
-    """One generated turn; None stands for what cannot be said of it, which is most when it is not whole.
+    """One generated turn; None stands for what is not known of it, which is most when it is not whole.
 
     {"called": a tool call was begun, "valid": all calls parse, name a tool and fit its schema, "similarity": 0 to 1 of
-    the new code to the owner's, "exact": the same call, "applies": what it replaces is there, "parses": it adds no
-    error to what tree-sitter saw before, "leak": kinds of secrets that the conversation did not hold}
+    the new code to the owner's (difflib's ratio), "exact": the same call, "applies": what it replaces is there,
+    "parses": it adds no error to what tree-sitter saw before, "leak": kinds of secrets that the prompt did not hold}
     """
     calls = parse(text) if whole else []
     called = bool(calls or _ATTEMPT.search(text))  # a call that does not parse was begun too
-    name, wanted = task.reference
-    result: Score = {
-        "called": called,
-        "valid": bool(calls) and all(_fits(call, task.tools) for call in calls) if called and whole else None,
-        "leak": sorted(
-            {
-                item.kind
-                for item in find(text, rules)
-                if item.category == SECRET and text[item.start : item.end] not in task.known
-            }
-        ),
-    }
-    if name not in NEW_CODE or not whole:
-        return result
+    valid = bool(calls) and all(_fits(call, task.tools) for call in calls) if called and whole else None
+    secrets = (item for item in find(text, rules) if item.category == SECRET)
+    leak = sorted({item.kind for item in secrets if text[item.start : item.end] not in task.known})
+    edit = _score_edit(calls, task, grammar) if whole and task.reference[0] in NEW_CODE else {}
+    return {"called": called, "valid": valid, "leak": leak, **edit}
+
+
+def _score_edit(calls: list[Call], task: Task, grammar: str | None) -> Score:
+    """What is known of the first edit or written file among the calls."""
     edits = [call for call in calls if call[0] in NEW_CODE and isinstance(call[1], dict)]
-    written = edits[0] if edits else ("", {})
-    code = written[1].get(NEW_CODE.get(written[0], ""))
-    code = code if isinstance(code, str) else ""
-    result["similarity"] = similarity(wanted[NEW_CODE[name]], code) if edits else 0.0
-    result["exact"] = written == task.reference
-    if written[0] == "edit" and task.shown:
-        old = written[1].get("oldString")
-        old = old if isinstance(old, str) else ""
+    if not edits:
+        return {"similarity": 0.0, "exact": False}
+    (tool, arguments), (wanted_tool, wanted) = edits[0], task.reference
+    code, old = (value if isinstance(value := arguments.get(key), str) else "" for key in (NEW_CODE[tool], "oldString"))
+    matcher = SequenceMatcher(None, wanted[NEW_CODE[wanted_tool]], code, autojunk=False)
+    result: Score = {"similarity": matcher.ratio(), "exact": edits[0] == task.reference}
+    if tool == "edit" and task.shown:
         result["applies"] = bool(old) and old in task.shown
         if result["applies"] and grammar:
             before, after = task.shown.encode(), task.shown.replace(old, code, 1).encode()
             result["parses"] = error_nodes(grammar, after) <= error_nodes(grammar, before)
-    elif written[0] == "write" and grammar:
+    elif tool == "write" and grammar:
         result["parses"] = error_nodes(grammar, code.encode()) == 0
     return result
 
 
+def _fits(call: Call, tools: dict[str, dict]) -> bool:
+    from jsonschema import Draft202012Validator
+
+    name, arguments = call
+    return name in tools and isinstance(arguments, dict) and Draft202012Validator(tools[name]).is_valid(arguments)
+
+
 def summary(scores: Iterable[Score]) -> dict[str, Any]:
-    """Means of what could be said: {"answers", "called", "valid", "similarity", …: 0 to 1 or None, "leaks": kinds}."""
+    """Means of what is known: {"answers", "called", "valid", "similarity", …: 0 to 1 or None, "leaks": kinds}."""
     scores = list(scores)
     result: dict[str, Any] = {"answers": sum("called" in item for item in scores)}  # the others are canaries
     for name in ("called", "valid", "similarity", "exact", "applies", "parses"):
         known = [float(item[name]) for item in scores if item.get(name) is not None]
         result[name] = sum(known) / len(known) if known else None
     return {**result, "leaks": sorted({kind for item in scores for kind in item["leak"]})}
-
-
-def similarity(first: str, second: str) -> float:
-    """Share of lines and characters in common, 0 to 1 (difflib's ratio)."""
-    from difflib import SequenceMatcher
-
-    return SequenceMatcher(None, first, second, autojunk=False).ratio()
 
 
 def vllm_parser(name: str, model: str, tools: list[dict]) -> Parse:
@@ -186,24 +179,14 @@ def vllm_parser(name: str, model: str, tools: list[dict]) -> Parse:
 
     def parse(text: str) -> list[Call]:
         found = kind(tokenizer, request.tools).extract_tool_calls(text, request)
-        calls = []
-        for call in found.tool_calls if found.tools_called else ():
-            try:
-                calls.append((call.function.name, json.loads(call.function.arguments)))
-            except ValueError:
-                calls.append((call.function.name, None))
-        return calls
+        functions = [call.function for call in found.tool_calls if found.tools_called]
+        return [(function.name, _json(function.arguments)) for function in functions]
 
     return parse
 
 
-def _fits(call: Call, tools: dict[str, dict]) -> bool:
-    name, arguments = call
-    return name in tools and isinstance(arguments, dict) and _validator(json.dumps(tools[name])).is_valid(arguments)
-
-
-@lru_cache(maxsize=64)
-def _validator(schema: str) -> Any:
-    from jsonschema import Draft202012Validator
-
-    return Draft202012Validator(json.loads(schema))
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

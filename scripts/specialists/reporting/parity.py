@@ -1,21 +1,18 @@
-"""What a specialist was trained on against what opencode sends it: the head of the conversation, and the context.
+"""What a specialist was trained on against what opencode sends it: prompt and tools before the owner's first word.
 
-`doit tools` runs the installed opencode once and keeps its request; the rows say what the training saw.
+`doit tools` runs the installed opencode once and keeps its request; the rows show what the training saw.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from specialists.agent import system_prompt
 from specialists.chat import Chat, Estimate
 from specialists.config import Config, Language
 from specialists.tools import compact
-
-Schemas = dict[str, Any]  # by name of the tool
 
 
 @dataclass(frozen=True)
@@ -24,66 +21,45 @@ class Parity:
 
     trained: int
     sent: int
-    unknown: list[str]  # tools that opencode has and no row showed
-    gone: list[str]  # tools that rows show and opencode has no more
-    changed: list[str]  # schemas that are not what the rows show, with what changed
-
-    @property
-    def differences(self) -> list[str]:
-        parts = {
-            "never shown in training": self.unknown,
-            "shown in training but gone": self.gone,
-            "changed since": self.changed,
-        }
-        return [f"{what}: {', '.join(names)}" for what, names in parts.items() if names]
+    differences: list[str]  # between the tools of the rows and those of opencode, in words
 
 
 def parity(config: Config, language: Language, captured: dict[str, Any], chat: Chat | Estimate) -> Parity | None:
     """Compare the newest session's row of a language with a captured request; None while there are no rows."""
-    row = newest_row(config.rows("train", language.name))
+    row = newest_row(config, language)
     if row is None:
         return None
-    trained, present = schemas(row["tools"]), schemas(captured["tools"])
+    shown, present = _parameters(row["tools"]), _parameters(captured["tools"])
+    plugins = {name for name in shown if "_" in name}  # of a plugin or an MCP server: not in a captured request
+    names = {
+        "never shown in training": present.keys() - shown.keys(),
+        "shown in training but gone": shown.keys() - present.keys() - plugins,
+        "changed since": {name for name in shown.keys() & present.keys() if shown[name] != present[name]},
+    }
     sent = f"{system_prompt(language)}{captured.get('system', '')}"
-    own = {name for name in trained if name not in present and "_" in name}  # of a plugin or an MCP server
     return Parity(
-        trained=_head(chat, row["messages"][0]["content"], row["tools"]),
-        sent=_head(chat, sent, captured.get("described") or captured["tools"]),
-        unknown=sorted(present.keys() - trained.keys()),
-        gone=sorted(trained.keys() - present.keys() - own),
-        changed=[
-            f"{name} ({what})"
-            for name in sorted(trained.keys() & present.keys())
-            if (what := _change(trained[name], present[name]))
-        ],
+        trained=_tokens(chat, row["messages"][0]["content"], row["tools"]),
+        sent=_tokens(chat, sent, captured.get("described") or captured["tools"]),
+        differences=[f"{what}: {', '.join(sorted(tools))}" for what, tools in names.items() if tools],
     )
 
 
-def newest_row(path: Path) -> dict[str, Any] | None:
-    """The newest row of a session, which shows the primary agent's tools; else the newest of all."""
-    newest = None
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for line in lines:  # in the order of time
-                if newest is None or '"kind":"session"' in line or '"kind":"session"' not in newest:
-                    newest = line
-    except OSError:
-        return None
+def newest_row(config: Config, language: Language) -> dict[str, Any] | None:
+    """The newest training row of a session, which shows the primary agent's tools; else the newest of all."""
+    path, newest = config.rows("train", language.name), None
+    for line in path.open(encoding="utf-8") if path.is_file() else ():  # in the order of time
+        if newest is None or '"kind":"session"' in line or '"kind":"session"' not in newest:
+            newest = line
     return json.loads(newest) if newest else None
 
 
-def schemas(tools: list[dict[str, Any]]) -> Schemas:
-    """Parameters by tool, without prose."""
-    return {tool["function"]["name"]: compact(tool)["function"]["parameters"] for tool in tools}
+def _parameters(tools: list[dict[str, Any]]) -> dict[str, Any]:
+    """By tool: its parameters and which of them are needed, without prose."""
+    found = {tool["function"]["name"]: compact(tool)["function"]["parameters"] for tool in tools}
+    return {
+        name: (set(schema.get("properties", ())), set(schema.get("required", ()))) for name, schema in found.items()
+    }
 
 
-def _change(before: Schemas, now: Schemas) -> str:
-    """What a tool's arguments gained, lost or need now; empty when they are the same."""
-    old, new = before.get("properties", {}), now.get("properties", {})
-    parts = [f"+{name}" for name in new if name not in old] + [f"-{name}" for name in old if name not in new]
-    required = set(now.get("required", ())) ^ set(before.get("required", ()))
-    return " ".join([*parts, *(f"{name} required or not" for name in sorted(required & old.keys() & new.keys()))])
-
-
-def _head(chat: Chat | Estimate, system: str, tools: list[dict[str, Any]]) -> int:
+def _tokens(chat: Chat | Estimate, system: str, tools: list[dict[str, Any]]) -> int:
     return chat.count([{"role": "system", "content": system}, {"role": "user", "content": ""}], tools)

@@ -1,33 +1,37 @@
-"""The owner's page, reports/index.html: what his nights produced, in one look.
+"""The owner's page, reports/index.html: where every language stands, in one look.
 
 One static file without scripts or network, made from what the steps left behind: the same files give the same page.
-What is not there yet is said to be not there yet. Beside it lies status.json, the same for scripts.
+Beside it lies status.json, the same for scripts.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 from specialists import adapters
 from specialists.chat import Chat, Estimate, token_counter
-from specialists.cli import duration
 from specialists.config import Config, Language, Problem
-from specialists.records import Record, is_target, read_json, write_if_changed, write_json
+from specialists.evaluation.gate import CONFIDENCE
+from specialists.records import Record, read_json, write_if_changed, write_json
 from specialists.reporting import figures
+from specialists.reporting.checks import skipped
 from specialists.reporting.mask_view import segments
+from specialists.reporting.parity import newest_row
 from specialists.reporting.status import SHOWN, age, cost, status
 from specialists.serving import alive
-from specialists.sources import skipped
 
 UNIT = "nats per token"
 _SHOWN = 20  # versions and decisions listed per language, the newest
 _COMPARED = 8  # versions drawn beside each other
-_EXCERPT = 600  # characters of a sample's message
+_EXCERPT = 600  # characters at each end of a long text
 _PARTS = {"code": "code", "syntax": "the syntax of tool calls", "prose": "prose"}
+_COMPARISONS = {  # of gate.verdict(): what it says, and what the adapter is compared with
+    "forgetting": ("loss on the frozen set, which it should not forget", "base"),
+    "prompt": ("loss; in place of the base: the base with your instructions", "prompt"),
+    "incumbent": ("loss; in place of the base: the version before it", "incumbent"),
+}
 _WRITTEN = {
     "called": "answers with a tool call",
     "valid": "tool calls that hold",
@@ -54,81 +58,51 @@ def render(config: Config, state: dict[str, Any]) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(loss=_loss, percent=_percent, signed=_signed, thousands=_thousands, duration=duration)
-    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(page(config, state))
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(page(config, state))
 
 
 def page(config: Config, state: dict[str, Any]) -> dict[str, Any]:
     """Everything that the page shows, as plain values and finished figures."""
-    told = (read_json(config.paths.reports / "answers.json") or {}).get("answers", [])
     chat = token_counter(config.base.model, config.base.revision)
-    languages = [
-        section(
-            config,
-            config.languages[name],
-            language,
-            [answer for answer in told if answer["model"] == language["adapter"]],
-            chat,
-        )
-        for name, language in state["languages"].items()
-    ]
-    times = [language["newest"] for language in languages if language["newest"]]
+    languages = [section(config, config.languages[name], known, chat) for name, known in state["languages"].items()]
+    problems = [problem.removeprefix(f"{config.path}: ") for problem in skipped(config)]
     return {
         "base": Path(state["base"]).name if Path(state["base"]).is_absolute() else state["base"],
-        "problems": _problems(config),
+        "problems": list(dict.fromkeys([*state["findings"], *problems])),
         "languages": languages,
         "sources": SHOWN,
-        "as_of": max(times, default=None),
+        "as_of": max((language["newest"] for language in languages if language["newest"]), default=None),
         "unit": UNIT,
-        "confidence": f"{config.evaluation.confidence * 100:g} %",
+        "confidence": f"{CONFIDENCE * 100:g} %",
         "gain": f"{config.evaluation.gain * 100:g} %",
-        "intervals": figures.intervals(
-            [(row["title"], *_interval(row["loss"]), row["verdict"]) for row in languages if row["loss"]], UNIT
-        ),
+        "intervals": _intervals(languages, "title"),
     }
 
 
-def section(
-    config: Config, language: Language, state: dict[str, Any], told: list[dict[str, Any]], chat: Chat | Estimate
-) -> dict[str, Any]:
+def section(config: Config, language: Language, state: dict[str, Any], chat: Chat | Estimate) -> dict[str, Any]:
     """What the page shows of one language."""
     folder = adapters.adapter_folder(config, language)
     known = folder.versions()
     versions = [_version(folder, version) for version in reversed(known[-_SHOWN:])]
     manifest, evaluation = adapters.manifest_of(folder.latest), adapters.evaluation_of(folder.latest)
-    summary = adapters.train_summary(config, language)
-    example = _newest(config.rows("train", language.name))
-    decisions = adapters.decisions(folder)
+    summary, decisions = adapters.train_summary(config, language), adapters.decisions(folder)
     total = sum(state["train"].values())
-    least, most = state["min_examples"], state["max_examples"]
-    newest = [manifest.get("created"), *(decision.get("time") for decision in decisions[-1:])]
-    judged = [version for version in versions[:_COMPARED] if version["loss"]]
+    asked = (read_json(config.paths.reports / "answers.json") or {}).get("answers", [])
+    times = [manifest.get("created"), *(decision.get("time") for decision in decisions[-1:])]
     return {
         **state,
         "total": total,
-        "missing": max(0, least - total),
+        "scale": max(total, state["max_examples"], 1),
         "answers": age(state["current"]) if state["current"] else None,
         "span": summary.get("span"),
-        "examples": figures.meter(
-            [(f"source-{kind}", state["train"][kind]) for kind in SHOWN],
-            [(f"least {least}", least), (f"most {most}", most)],
-            f"{total} training examples; wanted are {least} to {most}",
-        ),
         "tokens": summary.get("tokens"),
         "limit": language.training.max_length,
-        "lengths": figures.histogram((summary.get("tokens") or {}).get("lengths") or [], language.training.max_length),
         "curve": figures.loss_curve(manifest.get("losses") or []),
         "spread": figures.spread(_clusters(evaluation.get("measurements") or []), UNIT),
-        "history": figures.intervals(
-            [(version["age"], *_interval(version["loss"]), version["verdict"]) for version in judged], UNIT
-        )
-        if len(judged) > 1
-        else None,
+        "history": _intervals(versions[:_COMPARED], "age") if len(versions) > 1 else None,
         "training": _facts(manifest),
         "funnels": _funnels(config, language.name),
-        "sample": _sample(example),
-        "mask": _mask(chat, example),
+        "mask": _mask(chat, newest_row(config, language)),
         "versions": versions,
         "older": len(known) - len(versions),
         "decisions": list(reversed(decisions[-_SHOWN:])),
@@ -136,19 +110,19 @@ def section(
         "measures": _measures(evaluation),
         "signs": (evaluation.get("loss") or {}).get("signs"),
         "alive": (read_json(folder.latest / alive.ALIVE) or {}).get("faults") if folder.latest else None,
-        "told": told,
-        "newest": max((time for time in newest if time), default=None),
+        "questions": [answer for answer in asked if answer["model"] == language.adapter],
+        "newest": max((time for time in times if time), default=None),
     }
 
 
 def _version(folder: adapters.AdapterFolder, version: Path) -> dict[str, Any]:
     manifest, evaluation = adapters.manifest_of(version), adapters.evaluation_of(version)
-    marks = [name for name in ("latest", "current", "previous") if getattr(folder, name) == version]
+    links = {"latest": folder.latest, "promoted": folder.current, "previous": folder.previous}
     losses = manifest.get("losses") or []
     return {
         "name": version.name,
         "age": age(version.name),
-        "marks": ["promoted" if mark == "current" else mark for mark in marks],
+        "marks": [mark for mark, linked in links.items() if linked == version],
         "rows": manifest.get("rows"),
         "fit": [losses[0][1], losses[-1][1]] if losses else None,
         "cost": cost(manifest),
@@ -157,54 +131,45 @@ def _version(folder: adapters.AdapterFolder, version: Path) -> dict[str, Any]:
     }
 
 
+def _intervals(compared: list[dict[str, Any]], label: str) -> Any:
+    """The differences of languages or versions to the base, of those that were evaluated."""
+    rows = [(row[label], row["loss"], row["verdict"]) for row in compared if row["loss"]]
+    drawn = [
+        (name, loss["interval"][0], loss["difference"], loss["interval"][1], verdict) for name, loss, verdict in rows
+    ]
+    return figures.intervals(drawn, UNIT)
+
+
 def _measures(evaluation: dict[str, Any]) -> list[tuple[str, str, str]]:
     """What else an evaluation says, as (what, the base's, the adapter's)."""
-    rows = [(f"loss on {_PARTS[part]}", loss["base"], loss["adapter"]) for part, loss in _parts(evaluation)]
-    if kept := evaluation.get("forgetting"):
-        rows.append(("loss on the frozen set, which it should not forget", kept["base"], kept["adapter"]))
-    if told := evaluation.get("prompt"):
-        rows.append(("loss; in place of the base: the base told your instructions", told["prompt"], told["adapter"]))
-    if before := evaluation.get("incumbent"):
-        rows.append(("loss; in place of the base: the version before it", before["incumbent"], before["adapter"]))
-    shown = [(what, _loss(base), _loss(adapter)) for what, base, adapter in rows]
+    parts = evaluation.get("parts") or {}
+    rows = [(f"loss on {what}", parts[part], "base") for part, what in _PARTS.items() if part in parts]
+    rows += [(what, evaluation[name], arm) for name, (what, arm) in _COMPARISONS.items() if evaluation.get(name)]
+    shown = [(what, _loss(loss[arm]), _loss(loss["adapter"])) for what, loss, arm in rows]
     written = evaluation.get("generated") or {}
     for name, what in _WRITTEN.items():
-        rates = [written.get(arm, {}).get(name) for arm in ("base", "adapter")]
-        if None not in rates:
-            shown.append((what, f"{rates[0]:.0%}", f"{rates[1]:.0%}"))
+        base, adapter = (written.get(arm, {}).get(name) for arm in ("base", "adapter"))
+        shown += [] if base is None or adapter is None else [(what, f"{base:.0%}", f"{adapter:.0%}")]
     return shown
 
 
-def _parts(evaluation: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
-    parts = evaluation.get("parts") or {}
-    return [(part, parts[part]) for part in _PARTS if part in parts]
+def _loss(value: float) -> str:
+    return f"{value:.3f}" if math.isfinite(value) else "not finite"
 
 
 def _facts(manifest: dict[str, Any]) -> list[tuple[str, str]]:
     """What the manifest of a training says, as label and value."""
-    if not manifest:
-        return []
     settings, base = manifest.get("training", {}), manifest.get("base", {})
+    counts = {"examples": "rows", "tokens": "tokens", "of them supervised": "supervised"}
+    counts["trained parameters"] = "parameters"
     facts = [
         ("base", Path(base["model"]).name if base.get("model") else None),
-        ("examples", _thousands(manifest.get("rows"))),
-        ("tokens", _thousands(manifest.get("tokens"))),
-        ("of them supervised", _thousands(manifest.get("supervised"))),
-        ("trained parameters", _thousands(manifest.get("parameters"))),
-        ("adapted modules", _thousands(len(manifest["modules"])) if manifest.get("modules") else None),
+        *((label, f"{manifest[name]:,}" if manifest.get(name) else None) for label, name in counts.items()),
+        ("adapted modules", len(manifest.get("modules", ())) or None),
         ("took", cost(manifest)),
         *((name.replace("_", " "), settings.get(name)) for name in ("r", "alpha", "epochs", "learning_rate")),
     ]
     return [(label, str(value)) for label, value in facts if value is not None]
-
-
-def _newest(rows: Path) -> Record | None:
-    """The newest training row."""
-    last = None
-    with contextlib.suppress(OSError), rows.open(encoding="utf-8") as lines:
-        for last in lines:  # noqa: B007
-            pass
-    return json.loads(last) if last else None
 
 
 def _mask(chat: Chat | Estimate, row: Record | None) -> dict[str, Any] | None:
@@ -225,25 +190,6 @@ def _shortened(text: str) -> str:
     return text if left_out <= 0 else f"{text[:_EXCERPT]} … {left_out:,} more characters … {text[-_EXCERPT:]}"
 
 
-def _sample(row: Record | None) -> list[dict[str, Any]]:
-    """A row message by message, each with whether the loss is taken on it."""
-    shown = []
-    for message in row["messages"] if row else ():
-        calls = [call["function"] for call in message.get("tool_calls") or ()]
-        text = "\n".join(
-            [message.get("content") or "", *(f"{call['name']} {call['arguments']}" for call in calls)]
-        ).strip()
-        shown.append(
-            {
-                "role": message["role"],
-                "target": is_target(message),
-                "text": text[:_EXCERPT],
-                "more": max(0, len(text) - _EXCERPT),
-            }
-        )
-    return shown
-
-
 def _clusters(measurements: list[dict[str, Any]]) -> list[tuple[str, float]]:
     """Adapter minus base per token, for each held-out session or commit."""
     sums: dict[str, list[float]] = {}
@@ -256,14 +202,11 @@ def _clusters(measurements: list[dict[str, Any]]) -> list[tuple[str, float]]:
 
 def _funnels(config: Config, language: str) -> list[dict[str, Any]]:
     """What each step read, kept and left out for a language."""
-    data = config.paths.data
-    sessions = (read_json(data / "sessions" / "summary.json") or {}).get("funnel", {})
-    found = {
-        "From opencode sessions": sessions.get("languages", {}).get(language),
-        "From git commits": (read_json(data / "commits" / f"{language}.summary.json") or {}).get("funnel"),
-        "From the owner's own code": (read_json(data / "synthetic" / f"{language}.summary.json") or {}).get("funnel"),
-        "Left out when they were joined": (read_json(data / "train" / f"{language}.summary.json") or {}).get("funnel"),
-    }
+    sessions = (read_json(config.paths.data / "sessions" / "summary.json") or {}).get("funnel", {})
+    found = {"From opencode sessions": sessions.get("languages", {}).get(language)}
+    steps = {"commits": "From git commits", "synthetic": "From the owner's own code"}
+    for step, title in {**steps, "train": "Left out when they were joined"}.items():
+        found[title] = (read_json(config.paths.data / step / f"{language}.summary.json") or {}).get("funnel")
     return [{"title": title, "rows": _flat(counts)} for title, counts in found.items() if counts]
 
 
@@ -276,30 +219,3 @@ def _flat(counts: dict[str, Any], prefix: str = "") -> list[tuple[str, int]]:
         elif isinstance(value, int):
             rows.append((f"{prefix}{name}".replace("_", " "), value))
     return rows
-
-
-def _problems(config: Config) -> list[str]:
-    """What is wrong with the configuration or missing, and what the steps skipped, each once."""
-    steps = [problem.removeprefix(f"{config.path}: ") for problem in skipped(config)]
-    return list(dict.fromkeys([*map(str, config.findings), *steps]))
-
-
-def _interval(loss: dict[str, Any]) -> tuple[float, float, float]:
-    low, high = loss["interval"]
-    return low, loss["difference"], high
-
-
-def _loss(value: float) -> str:
-    return f"{value:.3f}" if math.isfinite(value) else "not finite"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}"
-
-
-def _percent(value: float) -> str:
-    return f"{value:+.1%}"
-
-
-def _thousands(value: Any) -> str | None:
-    return None if value is None else f"{value:,}"

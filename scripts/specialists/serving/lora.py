@@ -7,61 +7,49 @@ Only headers and adapter weights are read; no torch.
 
 from __future__ import annotations
 
-import json
 import re
-import struct
 from pathlib import Path
-from typing import Any
 
 from specialists.adapters import manifest_of
 from specialists.chat import Chat
 from specialists.config import Config, Problem
 from specialists.records import read_json
 
-_ROUTED = re.compile(r"\.experts(\.base_layer)?$")
 _NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 
 
 def check_adapter(version: Path, config: Config) -> list[str]:
     """What is wrong with an adapter, as sentences; empty when it can be served."""
-    settings = read_json(version / "adapter_config.json")
+    settings, weights = read_json(version / "adapter_config.json"), version / "adapter_model.safetensors"
     if not isinstance(settings, dict) or "r" not in settings:
         return [f"{version / 'adapter_config.json'}: missing or not JSON"]
     faults = []
     if settings["r"] > config.serving.max_lora_rank:
         faults.append(f"rank {settings['r']} is above serving.max_lora_rank {config.serving.max_lora_rank}")
     try:
-        shapes = header(version / "adapter_model.safetensors")
-        faults += _misfits(shapes, settings["r"], base_shapes(config.serving.model or config.base.model))
-        if not faults:
-            faults += _bad_numbers(version / "adapter_model.safetensors")
+        faults += _misfits(shapes_of(weights), settings["r"], base_shapes(*_served_model(config)))
+        faults += [] if faults else _bad_numbers(weights)
     except Problem as problem:
         faults.append(str(problem))
     return faults + _other_template(version, config)
 
 
-def header(path: Path) -> dict[str, list[int]]:
+def shapes_of(path: Path) -> dict[str, list[int]]:
     """Tensor name -> shape of a safetensors file. Raises Problem when it is missing, truncated or no such file."""
+    from safetensors import SafetensorError, safe_open
+
     try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            entries: dict[str, Any] = json.loads(file.read(length))
-    except (OSError, struct.error, ValueError, MemoryError, OverflowError):
-        raise Problem(f"{path}: missing, or no safetensors file") from None
-    entries.pop("__metadata__", None)
-    end = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
-    if path.stat().st_size != end or not entries:
-        raise Problem(f"{path}: truncated: {path.stat().st_size} bytes of {end}")
-    return {name: entry["shape"] for name, entry in entries.items()}
+        with safe_open(path, "numpy") as file:
+            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  (no iterator)
+    except (OSError, SafetensorError) as error:
+        raise Problem(f"{path}: missing, or no whole safetensors file: {error}") from None
 
 
-def base_shapes(model: str) -> dict[str, list[int]]:
+def base_shapes(model: str, revision: str | None = None) -> dict[str, list[int]]:
     """Weight name -> shape of a base model on this machine; empty when it is not there to compare with."""
-    folder = model_folder(model)
-    shapes: dict[str, list[int]] = {}
-    for shard in folder.glob("*.safetensors") if folder else ():
-        shapes.update(header(shard))
-    return shapes
+    folder = model_folder(model, revision)
+    shards = folder.glob("*.safetensors") if folder else ()
+    return {name: shape for shard in shards for name, shape in shapes_of(shard).items()}
 
 
 def model_folder(model: str, revision: str | None = None) -> Path | None:
@@ -77,26 +65,18 @@ def model_folder(model: str, revision: str | None = None) -> Path | None:
 
 def _misfits(shapes: dict[str, list[int]], rank: int, base: dict[str, list[int]]) -> list[str]:
     """Tensors whose name, partner or shape does not fit the base."""
-    faults: list[str] = []
     modules: dict[str, dict[str, list[int]]] = {}
-    for name, shape in shapes.items():
-        if match := _NAME.fullmatch(name):
-            modules.setdefault(match["module"], {})[match["side"]] = shape
-        else:
-            faults.append(f"{name}: not a LoRA weight")
+    faults = [f"{name}: not a LoRA weight" for name in shapes if not _NAME.fullmatch(name)]
+    for match in filter(None, map(_NAME.fullmatch, shapes)):
+        modules.setdefault(match["module"], {})[match["side"]] = shapes[match[0]]
     for module, sides in modules.items():
+        weight = base.get(f"{module}.weight")  # a quantised copy may have others, such as .qweight
         if len(sides) != 2:
             faults.append(f"{module}: lora_{'B' if 'A' in sides else 'A'} is missing")
-            continue
-        if _ROUTED.search(module):  # vLLM 0.32 reads them with --enable-mixed-moe-lora-format, at 6 GB per adapter slot
-            return [f"{module}: routed experts are adapted, which this server is not started for"]
-        if not base:
-            continue
-        weight = base.get(f"{module}.weight")
-        if weight is None and not any(name.startswith(f"{module}.") for name in base):
-            faults.append(f"{module}: the base has no such module")
         elif weight and (sides["A"], sides["B"]) != ([rank, weight[1]], [weight[0], rank]):
             faults.append(f"{module}: A {sides['A']} and B {sides['B']} at rank {rank} do not fit {weight}")
+        elif base and not any(name.startswith(f"{module}.") for name in base):
+            faults.append(f"{module}: the base has no such module")
     return faults[:5]
 
 
@@ -106,9 +86,9 @@ def _bad_numbers(path: Path) -> list[str]:
     from safetensors.numpy import load_file
 
     weights = load_file(path)
-    bad = [name for name, value in weights.items() if not numpy.isfinite(value.astype("float32")).all()]
-    if bad:
-        return [f"{bad[0]}: not finite"]
+    for name, value in weights.items():
+        if not numpy.isfinite(value.astype("float32")).all():
+            return [f"{name}: not finite"]
     if not any(value.any() for name, value in weights.items() if ".lora_B." in name):
         return ["every lora_B is zero: the adapter changes nothing"]
     return []
@@ -120,13 +100,16 @@ def _other_template(version: Path, config: Config) -> list[str]:
         served_with = served_chat(config).fingerprint
     except Problem:
         return []  # nothing to compare with; serve.py itself says that the base is not there
-    if trained_with and trained_with != served_with:
-        model = config.serving.model or config.base.model
-        return [f"trained with chat template or tokenizer {trained_with}, {model} has {served_with}"]
-    return []
+    if trained_with in (None, served_with):
+        return []
+    return [f"trained with chat template or tokenizer {trained_with}, {_served_model(config)[0]} has {served_with}"]
 
 
 def served_chat(config: Config) -> Chat:
     """Template and tokenizer of the model that vLLM serves. Raises Problem when it is not on this machine."""
-    model = config.serving.model
-    return Chat.load(model or config.base.model, None if model else config.base.revision)
+    return Chat.load(*_served_model(config))
+
+
+def _served_model(config: Config) -> tuple[str, str | None]:
+    """Name and revision of the base as it is served."""
+    return (config.serving.model, None) if config.serving.model else (config.base.model, config.base.revision)

@@ -1,14 +1,13 @@
 """The owner's opencode configuration with our provider and agents in it, and without them again.
 
 Only our own keys change; comments, order, indentation and everything else keep their bytes. Beside the file lies
-`<file>.bak`, which is always the file as it would be without us: what `--remove` gives back. The keys are those that
-opencode 1.18 reads (`provider`, `agent`).
+`<file>.bak`, the file as it was before we were put in. The keys are those that opencode 1.18 reads (`provider`,
+`agent`).
 """
 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +20,11 @@ from specialists.config import Config, Language, Problem
 from specialists.records import replace_file
 from specialists.server import base_url
 from specialists.serving import jsonc
+from specialists.tables import SERVED_BASE
 
 SCHEMA = "https://opencode.ai/config.json"  # opencode rewrites a file that does not name it
 PROVIDER = "vllm"
+OURS = ("provider", PROVIDER)
 
 
 @dataclass(frozen=True)
@@ -37,61 +38,27 @@ class Setting:
 
 def settings(config: Config) -> list[Setting]:
     """Everything that opencode needs to know about the server, the promoted adapters and the agents."""
-    provider = ("provider", PROVIDER)
+    key_file = config.serving.api_key_file
     wanted = [
         Setting(("$schema",), SCHEMA, default=True),
-        Setting((*provider, "npm"), "@ai-sdk/openai-compatible"),
-        Setting((*provider, "name"), "vLLM", default=True),
-        Setting((*provider, "options", "baseURL"), f"{base_url(config)}/v1"),
-        Setting((*provider, "options", "apiKey"), _api_key(config), default=True),
-        *_model(config, config.serving.name, "Base"),
+        Setting((*OURS, "npm"), "@ai-sdk/openai-compatible"),
+        Setting((*OURS, "name"), "vLLM", default=True),
+        Setting((*OURS, "options", "baseURL"), f"{base_url(config)}/v1"),
+        # where opencode finds the key, in its own notation; the key itself never stands in its configuration
+        Setting((*OURS, "options", "apiKey"), f"{{file:{key_file}}}" if key_file else "{env:VLLM_API_KEY}", True),
+        *_model(config, SERVED_BASE, "Base"),
     ]
     for language in config.languages.values():
-        if adapter_folder(config, language).current:
-            wanted += _model(config, language.adapter, f"{language.title} specialist")
-        else:
-            wanted.append(Setting((*provider, "models", language.adapter), None))
-    for language in config.languages.values():
-        wanted += _agent(config, language)
+        name = language.adapter
+        promoted = adapter_folder(config, language).current is not None
+        model = _model(config, name, f"{language.title} specialist")
+        wanted += model if promoted else [Setting((*OURS, "models", name), None)]
+        wanted += _agent(language, name if promoted else SERVED_BASE)  # the base stands in for it
     return wanted
 
 
-def follow(config: Config) -> list[str]:
-    """Bring agents that are in the owner's configuration in line with what is promoted now; returns problems.
-
-    A configuration into which `doit opencode` never put us stays as it is.
-    """
-    file = ConfigFile(config.opencode.config.expanduser())
-    try:
-        text, wanted = file.read(), settings(config)
-        if text is None or PROVIDER not in _table(text, "provider") or not _agents_of(config) & _table(text, "agent"):
-            return []
-        if (merged := file.merged(wanted)) != text:
-            file.write(merged, wanted)
-            say(f"{file.path}: agents follow what is promoted")
-    except (Problem, jsonc.SyntaxFault) as problem:
-        return [f"{file.path}: agents do not follow what is promoted: {problem}; mend it, then run doit opencode"]
-    return []
-
-
-def _agents_of(config: Config) -> set[str]:
-    return {language.adapter for language in config.languages.values()}
-
-
-def _table(text: str, name: str) -> set[str]:
-    """The keys of an object at the top of a configuration; none where it is no object."""
-    _there, table = jsonc.get(jsonc.parse(text).value if not _blank(text) else {}, (name,))
-    return set(table) if isinstance(table, dict) else set()
-
-
-def _api_key(config: Config) -> str:
-    """Where opencode finds the key, in its own notation; the key itself never stands in its configuration."""
-    path = config.serving.api_key_file
-    return f"{{file:{path}}}" if path else "{env:VLLM_API_KEY}"
-
-
 def _model(config: Config, name: str, title: str) -> list[Setting]:
-    path = ("provider", PROVIDER, "models", name)
+    path = (*OURS, "models", name)
     limit = {"context": config.serving.max_model_len, "output": config.serving.output_tokens}
     return [
         Setting((*path, "name"), title, default=True),
@@ -101,10 +68,8 @@ def _model(config: Config, name: str, title: str) -> list[Setting]:
     ]
 
 
-def _agent(config: Config, language: Language) -> list[Setting]:
-    """An agent of the adapter's name; the base stands in for an adapter that is not promoted."""
+def _agent(language: Language, model: str) -> list[Setting]:
     path = ("agent", language.adapter)
-    model = language.adapter if adapter_folder(config, language).current else config.serving.name
     files = ", ".join(dict.fromkeys([*(f"*{extension}" for extension in language.extensions), *language.files[:1]]))
     description = (
         f"Writes, changes, fixes and tests {language.title} code ({files}). "
@@ -118,15 +83,30 @@ def _agent(config: Config, language: Language) -> list[Setting]:
     ]
 
 
+def follow(config: Config) -> list[str]:
+    """Bring agents that are in the owner's configuration in line with what is promoted now; returns problems.
+
+    A configuration into which `doit opencode` never put us stays as it is.
+    """
+    file = ConfigFile(config.opencode.config.expanduser())
+    try:
+        document, agents = file.document(), [("agent", language.adapter) for language in config.languages.values()]
+        if not jsonc.get(document, OURS)[0] or not any(jsonc.get(document, agent)[0] for agent in agents):
+            return []
+        if (merged := file.merged(settings(config))) != file.read():
+            file.write(merged)
+            say(f"{file.path}: agents follow what is promoted")
+    except Problem as problem:
+        return [f"agents do not follow what is promoted: {problem}; correct the file, then run doit opencode"]
+    return []
+
+
 def merge(text: str, wanted: list[Setting]) -> str:
-    """The text of a configuration with our settings in it. Raises jsonc.SyntaxFault."""
-    if _blank(text):
-        text = "{}\n"
+    """The text of a configuration with our settings in it. Raises json.JSONDecodeError."""
     for setting in wanted:
-        there, _value = jsonc.get(jsonc.parse(text).value, setting.path)
         if setting.value is None:
             text = jsonc.delete(text, setting.path)
-        elif not (there and setting.default):
+        elif not (setting.default and jsonc.get(jsonc.loads(text), setting.path)[0]):
             text = jsonc.set_value(text, setting.path, setting.value)
     return text
 
@@ -134,42 +114,23 @@ def merge(text: str, wanted: list[Setting]) -> str:
 def without(text: str, original: str | None, wanted: list[Setting]) -> str | None:
     """The text without our settings: what the owner had at their places, as `original` says, stands there again.
 
-    Gives the original byte for byte unless something else was changed since; without an original, None when there was
-    nothing but ours. Raises jsonc.SyntaxFault.
+    Gives the original byte for byte unless something else was changed since; None when nothing is left that was not
+    there. Raises json.JSONDecodeError.
     """
-    had = jsonc.parse(original).value if original and not _blank(original) else {}
-    wanted = [setting for setting in wanted if not (setting.default and jsonc.get(had, setting.path)[0])]
-    if original is not None and _alike(_stripped(text, wanted), _stripped(merge(original, wanted), wanted)):
+    if original and merge(original, wanted) == text:
         return original
-    if original is None and jsonc.parse(_stripped(text, wanted)).value == {}:
-        return None
+    had = jsonc.loads(original or "")
     for setting in wanted:
         there, value = jsonc.get(had, setting.path)
-        text = jsonc.set_value(text, setting.path, value) if there else jsonc.delete(text, setting.path)
-    return _pruned(text, wanted, had)
-
-
-def _stripped(text: str, wanted: list[Setting]) -> str:
-    for setting in wanted:
-        text = jsonc.delete(text, setting.path)
-    return _pruned(text, wanted, {})
-
-
-def _pruned(text: str, wanted: list[Setting], keep: dict[str, Any]) -> str:
-    """The text without the objects that hold nothing now but held settings of ours, where `keep` has none there."""
+        if not there:
+            text = jsonc.delete(text, setting.path)
+        elif not setting.default:
+            text = jsonc.set_value(text, setting.path, value)
     parents = {setting.path[:depth] for setting in wanted for depth in range(1, len(setting.path))}
-    for path in sorted(parents, key=lambda path: (-len(path), path)):
-        if jsonc.get(jsonc.parse(text).value, path) == (True, {}) and not jsonc.get(keep, path)[0]:
+    for path in sorted(parents, key=len, reverse=True):
+        if jsonc.get(jsonc.loads(text), path) == (True, {}) and not jsonc.get(had, path)[0]:
             text = jsonc.delete(text, path)
-    return text
-
-
-def _blank(text: str) -> bool:
-    return not text.strip("\ufeff \t\r\n")
-
-
-def _alike(first: str, second: str) -> bool:
-    return "".join(first.split()) == "".join(second.split())
+    return text if original or jsonc.loads(text) else None
 
 
 class ConfigFile:
@@ -186,38 +147,31 @@ class ConfigFile:
         """The text; None when there is no such file."""
         return _read(self.path)
 
-    def original(self) -> str | None:
-        """The text as it was without us; empty when there was no file; None when no backup says."""
-        text = _read(self.backup)
-        try:
-            if text and not _blank(text):
-                jsonc.parse(text)
-        except jsonc.SyntaxFault as fault:
-            raise Problem(f"{self.backup}: {fault}; mend it or delete it") from None
-        return text
+    def document(self) -> Any:
+        """What the file says; an empty object when there is none. Raises Problem naming file, line and column."""
+        return _checked(self.path, jsonc.loads, self.read() or "")
 
     def merged(self, wanted: list[Setting]) -> str:
         """The text with our settings. Raises Problem naming file, line and column."""
-        return self._checked(merge, self.read() or "", wanted)
+        return _checked(self.path, merge, self.read() or "", wanted)
 
     def unmerged(self, wanted: list[Setting]) -> str | None:
         """The text without our settings; None when there is then no reason for the file."""
-        text = self.read()
-        return None if text is None else self._checked(without, text, self.original(), wanted) or None
+        text, original = self.read(), _read(self.backup)
+        _checked(self.backup, jsonc.loads, original or "")
+        return None if text is None else _checked(self.path, without, text, original, wanted)
 
-    def write(self, text: str, wanted: list[Setting]) -> None:
+    def write(self, text: str) -> None:
         """Put a merged text in place, the backup first. Raises Problem when the file must not or cannot be written."""
-        before, known = self.read(), self.original()
-        if before is not None:
-            self._refuse_read_only()
-        if before is None or known is None:
-            self._replace(self.backup, before or "")
-        else:
-            self._replace(self.backup, self._checked(without, before, known, wanted) or "")
+        self._refuse_read_only()
+        known = _read(self.backup)
+        if known is None or not jsonc.get(self.document(), OURS)[0]:
+            known = self.read() or ""
+        self._replace(self.backup, known)
         self._replace(self.path, text)
 
     def restore(self, text: str | None) -> None:
-        """Put a text without our settings in place; the backup has done its work."""
+        """Put a text without our settings in place; the backup is not needed any more."""
         self._refuse_read_only()
         if text is None:
             self.path.unlink()
@@ -225,23 +179,24 @@ class ConfigFile:
             self._replace(self.path, text)
         self.backup.unlink(missing_ok=True)
 
-    def _checked(self, function: Callable, *arguments: Any) -> Any:
-        try:
-            return function(*arguments)
-        except jsonc.SyntaxFault as fault:
-            raise Problem(f"{self.path}: {fault}") from None
-
     def _refuse_read_only(self) -> None:
-        if not self.path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
+        if self.path.exists() and not self.path.stat().st_mode & 0o222:
             raise Problem(
                 f"{self.path}: is read-only; make it writable (chmod u+w), or name another file with --output"
             )
 
     def _replace(self, path: Path, text: str) -> None:
         """With the permissions of the configuration, which may hold keys."""
-        mode = stat.S_IMODE(self.path.stat().st_mode) if self.path.exists() else 0o600
+        mode = self.path.stat().st_mode & 0o777 if self.path.exists() else 0o600
         if not replace_file(path, lambda file: file.write(text.encode("utf-8")), mode):
             path.chmod(mode)
+
+
+def _checked(path: Path, function: Callable, *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except ValueError as error:
+        raise Problem(f"{path}: {error}") from None
 
 
 def _read(path: Path) -> str | None:

@@ -1,9 +1,9 @@
-"""What is served from now on: acting on a verdict, the owner's own decision instead of one, and the way back.
+"""What is served from now on: acting on a verdict, the owner's own decision instead of one, and rolling back.
 
-In each case the running server is asked first (serving.alive), then `current` moves, then the server swaps the
-adapter in place, and one request proves that the new version answers; where that fails, everything is put back. What
-was promoted while no server ran is tried by `verify` as soon as one does. Every decision is a line in the adapter's
-promotions.jsonl, written last: a run that was killed before it does it all again.
+In each case the version is first tried in the running server (serving.alive), then `current` moves, then the server
+swaps the adapter in place, and one request shows that the new version answers; where that fails, everything is put
+back. What was promoted while no server ran is tried by `verify` as soon as one does. Every decision is a line in the
+adapter's promotions.jsonl, written last: a run that was killed before it does it all again.
 """
 
 from __future__ import annotations
@@ -12,21 +12,8 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from specialists.adapters import (
-    FORCED,
-    RETIRED,
-    ROLLBACK,
-    AdapterFolder,
-    adapter_folder,
-    decisions,
-    evaluation_hash,
-    evaluation_of,
-    last_decision,
-    make_current,
-    record_decision,
-    swap_back,
-    withdrawn,
-)
+from specialists import adapters
+from specialists.adapters import FORCED, RETIRED, ROLLBACK, AdapterFolder, adapter_folder
 from specialists.client import Refused
 from specialists.config import Config, Language, Problem
 from specialists.exclusion import Exclusion
@@ -45,18 +32,19 @@ def decide(config: Config, language: Language) -> Decision:
         version = folder.latest
         if version is None:
             return {"version": None, "verdict": None, "reason": "nothing trained", "current": None}
-        evaluation = evaluation_of(version)
+        evaluation = adapters.evaluation_of(version)
         if not evaluation:
             raise Problem(f"{version}: not evaluated yet; evaluate.py does it")
         verdict, reason = evaluation["verdict"], evaluation["reason"]
-        if verdict == "promote" and (owners := withdrawn(folder).get(version.name)) is not None:
+        if verdict == "promote" and (owners := adapters.withdrawn(folder).get(version.name)) is not None:
             verdict, reason = "hold", f"the owner rolled it back: {owners}"
         faults: list[str] = []
-        if verdict == "promote" and (faults := _serve(config, language, folder, version)):
+        if verdict == "promote" and (faults := _promote(config, language, folder, version)):
             verdict, reason = "block", "; ".join(faults)
-        if verdict == "block" and folder.current == version and (faults or not _forced(folder, version)):
-            _give_way(folder)  # it was promoted before more held-out work, or another server, showed this
-            _tell(config, language.adapter, folder.current)
+        kept = [decision.get("version") for decision in adapters.decisions(folder) if decision.get("verdict") == FORCED]
+        if verdict == "block" and folder.current == version and (faults or version.name not in kept):
+            _roll_back(folder)  # it was promoted before more held-out work, or another server, showed this
+            _load_current(config, language, folder)
         return _record(folder, version, verdict, reason)
 
 
@@ -65,7 +53,7 @@ def _retire(config: Config, language: Language, folder: AdapterFolder) -> None:
     Exclusion(config).check()
     if folder.retired("current"):
         left = (folder.path / "current").resolve()
-        _tell(config, language.adapter, folder.current)
+        _load_current(config, language, folder)
         _record(folder, left, RETIRED, f"trained on {', '.join(folder.trained_on(left))}, which owner.exclude names")
     folder.retire()
 
@@ -75,119 +63,111 @@ def force(config: Config, language: Language, name: str, reason: str) -> Decisio
     folder = adapter_folder(config, language)
     with folder.lock():
         version = folder.version(name)
-        if faults := _serve(config, language, folder, version):
+        if faults := _promote(config, language, folder, version):
             raise Problem(f"{language.adapter}: {name} cannot be served: {'; '.join(faults)}")
         return _record(folder, version, FORCED, reason)
 
 
-def go_back(config: Config, language: Language, reason: str) -> Decision:
-    """Serve what was served before, the base when there was nothing; a second time takes it back.
-
-    Raises Problem when nothing was ever promoted.
-    """
+def rollback(config: Config, language: Language, reason: str) -> Decision:
+    """Serve what was served before; a second time takes it back. Raises Problem when nothing was ever promoted."""
     folder = adapter_folder(config, language)
     with folder.lock():
         left = folder.current
         if left is None and folder.previous is None:
             raise Problem(f"{language.adapter}: nothing was promoted yet, so there is nothing to go back to")
-        swap_back(folder)
-        _tell(config, language.adapter, folder.current)
+        adapters.swap_back(folder)
+        _load_current(config, language, folder)
         return _record(folder, left, ROLLBACK, reason)
 
 
-def verify(config: Config, language: Language) -> Decision | None:
-    """Have the running server answer with what is promoted, after trying it where that was not done yet.
+def verify(config: Config) -> tuple[dict[str, Decision], list[str]]:
+    """Have the running server answer with what is promoted, after trying each version where that was not done yet.
 
-    A version that is not alive gives way to the one before it, then to the base; returns that decision, None when there
-    was none to take. Raises Problem when no server runs, or it does not answer.
+    One that does not work is rolled back to the version before it, then to the base. Returns those decisions by
+    adapter, and what went wrong, as sentences.
     """
-    folder, decision = adapter_folder(config, language), None
-    with folder.lock():
-        left, reasons = folder.current, []
-        if (served := served_folders(config)) is None:
-            raise Problem(f"{language.adapter}: no server runs")
-        while (version := folder.current) and (faults := _faults(config, language, version)):
-            _give_way(folder)
-            reasons += faults
-        if reasons:
-            decision = _record(folder, left, "block", "; ".join(reasons))
-        if served.get(language.adapter, "") != str(folder.current or ""):
-            _tell(config, language.adapter, folder.current)
-    return decision
+    taken: dict[str, Decision] = {}
+    problems = []
+    for language in (config.languages[name] for name in adapters.promoted_versions(config)):
+        folder, adapter, reasons = adapter_folder(config, language), language.adapter, []
+        try:
+            with folder.lock():
+                tried = folder.current
+                if (served := served_folders(config)) is None:
+                    raise Problem("no server runs")
+                while (version := folder.current) and (faults := _faults(config, language, version)):
+                    _roll_back(folder)
+                    reasons += faults
+                if reasons:
+                    taken[adapter] = _record(folder, tried, "block", "; ".join(reasons))
+                    instead = folder.current.name if folder.current else "the base"
+                    problems.append(f"{adapter}: rolled back: {'; '.join(reasons)}; {instead} answers instead")
+                if served.get(adapter, "") != str(folder.current or ""):
+                    _load_current(config, language, folder)
+        except Problem as problem:
+            problems.append(f"{adapter}: not tried: {problem}")
+    return taken, problems
 
 
 def _faults(config: Config, language: Language, version: Path) -> list[str]:
-    """What is wrong with a version in the running server, from an earlier look or from one now."""
+    """What is wrong with a version in the running server, as found earlier or now."""
     if faults := check_adapter(version, config):
         return faults
     known = alive.known_faults(config, version)
     return alive.check_alive(config, language, version) if known is None else known
 
 
-def _serve(config: Config, language: Language, folder: AdapterFolder, version: Path) -> list[str]:
+def _promote(config: Config, language: Language, folder: AdapterFolder, version: Path) -> list[str]:
     """Make a version the current one, in the running server too; when that cannot be, say why and change nothing."""
     if faults := check_adapter(version, config):
         return faults
     running = served_models(config) is not None
     if faults := alive.check_alive(config, language, version) if running else alive.known_faults(config, version) or []:
         return faults
-    current, previous = folder.current, folder.previous
+    links = {"current": folder.current, "previous": folder.previous}
+    works = False
     try:
-        make_current(folder, version)
+        adapters.make_current(folder, version)
         if running:
             load_adapter(config, language.adapter, version)
-            faults = alive.answers(config, language, version)
+            faults = alive.check_swapped(config, language, version)
+        works = not faults
     except Refused as refused:
         faults = [str(refused)]
-    except Problem:
-        _put_back(config, language.adapter, folder, current, previous)
-        raise
-    if faults:
-        _put_back(config, language.adapter, folder, current, previous)
+    finally:
+        if not works and folder.current != links["current"]:
+            for link, target in links.items():
+                folder.point(link, target)
+            with contextlib.suppress(Problem):  # a server that is gone starts with the right version
+                _load_current(config, language, folder)
     return faults
 
 
-def _give_way(folder: AdapterFolder) -> None:
-    """Have the version before the current one take its place, the base where there is none; this is for good."""
+def _roll_back(folder: AdapterFolder) -> None:
+    """Serve the version before the current one instead of it, the base where there is none; this is for good."""
     folder.point("current", folder.previous if folder.previous != folder.current else None)
     folder.point("previous", None)
 
 
-def _forced(folder: AdapterFolder, version: Path) -> bool:
-    """Whether the owner once promoted this version himself."""
-    return any((d.get("verdict"), d.get("version")) == (FORCED, version.name) for d in decisions(folder))
-
-
-def _put_back(config: Config, adapter: str, folder: AdapterFolder, current: Path | None, previous: Path | None) -> None:
-    if folder.current == current:
-        return
-    folder.point("current", current)
-    folder.point("previous", previous)
-    with contextlib.suppress(Problem):  # a server that is gone starts with the right version
-        _tell(config, adapter, current)
-
-
-def _tell(config: Config, adapter: str, version: Path | None) -> None:
-    """Have a running server answer with a version, or not at all; that none runs is no problem."""
+def _load_current(config: Config, language: Language, folder: AdapterFolder) -> None:
+    """Have a running server answer with the current version, or not at all; that none runs is no problem."""
     if served_models(config) is None:
         return
-    if version:
-        load_adapter(config, adapter, version)
+    if folder.current:
+        load_adapter(config, language.adapter, folder.current)
     else:
-        unload_adapter(config, adapter)
+        unload_adapter(config, language.adapter)
 
 
 def _record(folder: AdapterFolder, version: Path | None, verdict: str, reason: str) -> Decision:
     """Keep a decision, unless it is the last one over again."""
-    current = folder.current
     decision = {
         "version": version and version.name,
         "verdict": verdict,
         "reason": reason,
-        "current": current and current.name,
-        "evaluation": version and evaluation_hash(version),
+        "current": folder.current and folder.current.name,
+        "evaluation": version and adapters.evaluation_hash(version),
     }
-    known = last_decision(folder)
-    if {key: known.get(key) for key in decision} != decision:
-        record_decision(folder, decision)
+    if not decision.items() <= adapters.last_decision(folder).items():
+        adapters.record_decision(folder, decision)
     return decision

@@ -1,9 +1,7 @@
 """One GPU for serving and training: the running vLLM is stopped while a run needs the memory, and always comes back.
 
-It is stopped and started again by the owner's own commands. A small process of its own starts it when ours is gone,
-however it went: it waits for the end of a pipe that only we hold, so that an exception, a signal and kill -9 are the
-same to it. Where that died too, with the machine, a file says that a server was stopped, and the next run starts it
-afterwards.
+It is stopped and started by the owner's own commands. A shell of its own starts it when our process ends, however that
+happens: it waits for the end of a pipe that only we hold, so that an exception, a signal and kill -9 are the same.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from specialists.adapters import AdapterFolder
 from specialists.cli import say
@@ -24,17 +21,7 @@ from specialists.server import served_models
 
 STOP_SECONDS = 120  # for a stopped server to let go of its port
 START_SECONDS = 3600  # for a started one to answer; the real base is read from disk first
-
-_STARTER = """
-import os, signal, subprocess, sys
-signal.signal(signal.SIGTERM, lambda *_: None)  # not SIG_IGN, which the command would inherit
-print(flush=True)
-sys.stdin.read()
-code = subprocess.call(sys.argv[2:], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-if not code:
-    os.unlink(sys.argv[1])
-sys.exit(code)
-"""
+_AT_THE_END = ["sh", "-c", 'trap : TERM; cat; exec "$@" </dev/null', "sh"]  # where a group is ended, it still starts
 
 
 @contextlib.contextmanager
@@ -47,58 +34,35 @@ def gpu(config: Config) -> Iterator[None]:
     if config.serving.while_training == "keep":
         yield
         return
-    place = AdapterFolder(config.paths.adapters / ".gpu")
-    stopped = place.path / "server-stopped"
-    with place.lock():
-        running = served_models(config) is not None
-        if not running and not stopped.exists():
+    start, quiet = config.serving.start, subprocess.DEVNULL
+    with AdapterFolder(config.paths.adapters / ".gpu").lock():
+        if served_models(config) is None:
             yield
             return
-        stopped.write_text("a server ran here; the next run starts it again\n", encoding="utf-8")
-        with _starter(config, stopped) as starter:
+        with subprocess.Popen(
+            [*_AT_THE_END, *start], stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, start_new_session=True
+        ) as starter:
             try:
-                if running:
-                    _stop(config)
+                _stop(config)
             except Problem:
                 starter.kill()
-                stopped.unlink()
                 raise
             try:
                 yield
             finally:
                 _free_memory()
-                starter.communicate()  # ends its stdin
+                starter.communicate()  # ends its input
                 if starter.returncode:
-                    command = shlex.join(config.serving.start)
-                    raise Problem(f"the server does not start again: `{command}` (serving.start) failed")
-    _wait(config, True, START_SECONDS, "was started again and does not answer")
-
-
-def _starter(config: Config, stopped: Path) -> subprocess.Popen:
-    """A process that starts the server and removes the file `stopped` once its stdin ends; it is ready."""
-    starter = subprocess.Popen(
-        [sys.executable, "-c", _STARTER, str(stopped), *config.serving.start],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    if starter.stdout:
-        starter.stdout.read(1)
-    return starter
+                    raise Problem(f"the server does not start again: `{shlex.join(start)}` (serving.start) failed")
+        _wait(config, True, START_SECONDS, "was started again and does not answer")
 
 
 def _stop(config: Config) -> None:
-    command = shlex.join(config.serving.stop)
     try:
-        done = subprocess.run(
-            config.serving.stop, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
-    except OSError as error:
-        raise Problem(f"serving.stop: `{command}` cannot be run: {error.strerror}") from None
-    if done.returncode:
-        raise Problem(f"serving.stop: `{command}` ended with exit code {done.returncode}: {done.stderr.strip()[-300:]}")
-    _wait(config, False, STOP_SECONDS, f"still answers after `{command}`")
+        subprocess.run(config.serving.stop, stdin=subprocess.DEVNULL, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise Problem(f"the server is not stopped, serving.stop failed: {error}") from None
+    _wait(config, False, STOP_SECONDS, f"still answers after `{shlex.join(config.serving.stop)}` (serving.stop)")
     say("the server is stopped until this is done")
 
 

@@ -1,10 +1,10 @@
-"""vLLM's own server, with two faults of 0.32 mended that swapping adapters for months would meet.
+"""vLLM's own server, with two faults of 0.32 corrected that swapping adapters for months would meet.
 
 It keeps `load_inplace` in what it remembers of an adapter, so that after a swap each step of the model reads the
 adapter from disk again, and the engine dies of a folder that was removed meanwhile (vllm issue 33791). And an unloaded
 adapter keeps its slot; once all are taken, CPU kernels answer base requests with the last one's adapter.
 
-Run as `python -P vllm_server.py ARGUMENTS…`: without -P the modules beside it would hide Python's own.
+Run as `python -P vllm_server.py ARGUMENTS…`: without -P the modules beside it would hide Python's own, and vLLM.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import runpy
 from typing import Any
 
 
-def mend() -> None:
-    """Have vLLM read an adapter once, and give up the slot of one that it is to forget."""
+def correct() -> None:
+    """Have vLLM read an adapter once, and give up the slot of one that it forgets."""
     from vllm.entrypoints.openai.models.serving import OpenAIServingModels as Models
 
     load, unload = Models.load_lora_adapter, Models.unload_lora_adapter
@@ -36,5 +36,5 @@ def mend() -> None:
 
 
 if __name__ == "__main__":
-    mend()
+    correct()
     runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__", alter_sys=True)

@@ -163,13 +163,12 @@ def _messages(task: Task, language: Language) -> list[dict[str, Any]]:
     broken = mutation.apply(source)
     if syntax.error_nodes(grammar, broken) > syntax.error_nodes(grammar, source):
         raise edits.NotExact("does not parse")
-    line = source.count(b"\n", 0, mutation.start)
-    wrong, right = (line + 1 + part.count(b"\n") for part in (mutation.new, source[mutation.start : mutation.end]))
+    before, after = broken.decode(), task.file.text
     around = partial(syntax.enclosing, grammar, broken)
-    change = edits.FileChange(path, broken.decode(), task.file.text, ((line, wrong, line, right),), around)
+    change = edits.FileChange(path, before, after, edits.line_hunks(before, after), around)
     request, closing = words(mutation.kind, task.function, path, task.key())
     messages = edits.conversation(system_prompt(language), request, [change], closing)
     if mutation.kind == "implement":  # the whole file is read, for what the body may be made of
         messages[2] |= {"tool_calls": [tool_call(0, "read", {"filePath": path})]}
-        messages[3] |= {"content": read_result(path, broken.decode())}
+        messages[3] |= {"content": read_result(path, before)}
     return messages

@@ -11,35 +11,31 @@ from specialists.config import Base, Problem
 def load_base(base: Base, quantization: str) -> Any:
     """The frozen base model on the GPU when there is one (each process of a launcher on its own), quantised as asked.
 
-    `nf4` holds Linear layers and fused experts in 4 bits, converted tensor by tensor while the shards are read
-    (learning.nf4), or read as an earlier run kept it (learning.prepared). `none` takes the base as it is; one
-    stored in FP8 is widened, because nothing trains on FP8 weights. Nothing is downloaded. Raises Problem when the
-    model is not on this machine, or is quantised already.
+    `nf4` holds Linear layers and fused experts in 4 bits, quantised while they are read (nf4.py) or read as an earlier
+    run kept them (prepared.py). `none` takes the base as it is; one stored in FP8 is widened, because transformers
+    trains on no FP8 weights. Nothing is downloaded. Raises Problem when the model is not here, or is quantised already.
     """
     import torch
     from accelerate import PartialState
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, FineGrainedFP8Config
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    dtype = getattr(torch, base.dtype)
-    options: dict[str, Any] = {"revision": base.revision, "dtype": dtype, "local_files_only": True}
+    options: dict[str, Any] = {"revision": base.revision, "dtype": getattr(torch, base.dtype), "local_files_only": True}
     if os.environ.get("ACCELERATE_USE_FSDP") == "true":
         PartialState(cpu=not torch.cuda.is_available())  # processes that know each other let the first read for all
     elif torch.cuda.is_available() and not sharded():
         options["device_map"] = {"": PartialState().local_process_index}
-    stored = stored_quantization(base)
+    stored = _stored_quantization(base_config(base))
+    if quantization == "nf4" and stored:
+        raise Problem(
+            f"base.model {base.model}: quantised already ({stored}); name the 16-bit base, or set quantization = "
+            f'"none" (the quantised copy goes into serving.model)'
+        )
     if quantization == "nf4":
-        if stored:
-            raise Problem(
-                f"base.model {base.model}: quantised already ({stored}); name the 16-bit base, or set quantization = "
-                f'"none" (the quantised copy goes into serving.model)'
-            )
         model = _in_4_bits(base, options)
     else:
         if stored == "fp8":
-            from transformers import FineGrainedFP8Config
-
             options["quantization_config"] = FineGrainedFP8Config(dequantize=True)
         model = AutoModelForCausalLM.from_pretrained(base.model, **options)
     model.config.use_cache = False
@@ -52,11 +48,16 @@ def _in_4_bits(base: Base, options: dict[str, Any]) -> Any:
     from specialists.training import prepared
     from specialists.training.nf4 import Nf4Config
 
-    if kept := prepared.load(base, base_config(base), options):
-        return kept
-    config = Nf4Config(options["dtype"])
-    model = AutoModelForCausalLM.from_pretrained(base.model, **options, quantization_config=config)
-    prepared.keep(model, base)
+    model = prepared.load(base, base_config(base), options)
+    if model is None:
+        config = Nf4Config(options["dtype"])
+        model = AutoModelForCausalLM.from_pretrained(base.model, **options, quantization_config=config)
+        prepared.keep(model, base)
+    for parameter in model.parameters():
+        if parameter.device.type == "cpu" and parameter.is_floating_point():
+            # mapped from a file it has that file's alignment, on which the rounding of matrix products depends:
+            # adapters trained on the kept base and on a fresh one would differ in their last bits
+            parameter.data = parameter.data.clone()
     return model
 
 
@@ -76,16 +77,7 @@ def base_config(base: Base) -> Any:
         raise Problem(f"base.model {base.model}: not on this machine ({reason}); fetch it with `hf download`") from None
 
 
-def stored_quantization(base: Base) -> str | None:
-    """How the weights lie on disk, e.g. "fp8"; None for 16 or 32 bits. Raises Problem when the model is not here."""
-    settings = getattr(base_config(base).get_text_config(), "quantization_config", None)
+def _stored_quantization(config: Any) -> str | None:
+    """How the weights are stored, e.g. "fp8"; None for 16 or 32 bits."""
+    settings = getattr(config.get_text_config(), "quantization_config", None)
     return (settings if isinstance(settings, dict) else settings.to_dict()).get("quant_method") if settings else None
-
-
-def skeleton(base: Base) -> Any:
-    """The base model without weights (on torch's meta device), to be counted."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(base_config(base), dtype=getattr(torch, base.dtype))

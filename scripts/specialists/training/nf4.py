@@ -1,8 +1,8 @@
 """A base model in 4 bits, fused experts included, quantised tensor by tensor while its shards are read.
 
 transformers' own bitsandbytes quantiser sees Linear layers only: 3 % of an 80 B mixture of experts. This one hands the
-fused expert parameters over too, each to bitsandbytes' own parametrisation as soon as it was read, so that never more
-than one parameter is there in 16 bits. Norms, router and embeddings keep their precision. What `save_pretrained` writes
+fused expert parameters over too, each to bitsandbytes' own parametrisation as soon as it was read, so that at most one
+parameter at a time is held in 16 bits. Norms, router and embeddings keep their precision. What `save_pretrained` writes
 of such a model is read again as it is.
 """
 
@@ -19,7 +19,7 @@ from transformers.integrations.bitsandbytes import Bnb4bitQuantize
 from transformers.quantizers import register_quantization_config, register_quantizer
 from transformers.quantizers.quantizer_bnb_4bit import Bnb4BitHfQuantizer
 
-from specialists.training.targets import EXPERTS, UNPACKED, routed_experts
+from specialists.training.targets import EXPERTS, UNPACKED, fused_experts
 
 METHOD = "bitsandbytes_with_experts"
 _FUSED = tuple(f"mlp.experts.{name}" for name in EXPERTS)
@@ -60,7 +60,7 @@ class Nf4Quantizer(Bnb4BitHfQuantizer):
         return fused + super().get_weight_conversions()
 
     def _process_model_after_weight_loading(self, model: Any, **options: Any) -> Any:
-        for name in routed_experts(model):
+        for name in fused_experts(model):
             owner, _, leaf = name.rpartition(".")
             module = model.get_submodule(owner)
             packed = getattr(module, leaf)

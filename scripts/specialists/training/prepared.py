@@ -1,6 +1,6 @@
-"""The base model in 4 bits, kept on disk between runs, so that five adapters do not pay five times for quantising it.
+"""The base model in 4 bits, kept on disk between runs, so that five adapters do not quantise it five times.
 
-One folder holds one such model, named by a hash over everything that its bytes depend on; another takes its place. What
+One folder holds one such model, named by a hash over everything that its bytes depend on; a newer one replaces it. What
 is read is bit for bit what was quantised.
 """
 
@@ -16,7 +16,6 @@ from specialists.cli import say, size
 from specialists.config import Base, fingerprint
 
 _NAME, _BUILDING = "nf4-", ".nf4-"  # what this module made, and may remove, begins so
-_LIBRARIES = ("torch", "transformers", "bitsandbytes")
 
 
 def folder_of(base: Base) -> Path | None:
@@ -30,14 +29,14 @@ def folder_of(base: Base) -> Path | None:
     source = Path(cached_file(base.model, "config.json", revision=base.revision, local_files_only=True)).parent
     files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(source.glob("*.*"))]
     code = Path(__file__).with_name("nf4.py").read_text(encoding="utf-8")
-    versions = [version(library) for library in _LIBRARIES]
+    versions = [version(library) for library in ("torch", "transformers", "bitsandbytes")]
     return base.prepared / f"{_NAME}{fingerprint(str(source), files, base.dtype, code, versions)}"
 
 
 def load(base: Base, config: Any, options: dict[str, Any]) -> Any | None:
-    """The kept model, read as it is straight to the device; None when there is none, or none that can be read.
+    """The kept model, read straight to the device with the base's own configuration and from_pretrained options.
 
-    `config` is the base's own, `options` are those of its from_pretrained.
+    None when there is none, or none that can be read.
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
@@ -51,7 +50,7 @@ def load(base: Base, config: Any, options: dict[str, Any]) -> Any | None:
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, config=config, **{**options, "revision": None})
     except (OSError, SafetensorError) as error:
-        say(f"{folder}: cannot be read ({error}); the base is quantised anew")
+        say(f"{folder}: cannot be read ({error}); the base is quantised again")
         shutil.rmtree(folder, ignore_errors=True)
         return None
     model.name_or_path = model.config.name_or_path = base.model  # which peft writes into an adapter's configuration
@@ -59,28 +58,24 @@ def load(base: Base, config: Any, options: dict[str, Any]) -> Any | None:
 
 
 def keep(model: Any, base: Base) -> None:
-    """Write the model down for the next run, all of it or nothing; where there is no room, say so and go on."""
+    """Write the model for the next run, all of it or nothing; where there is no room, report it and go on."""
     folder = folder_of(base)
     if not folder or folder.is_dir() or int(os.environ.get("RANK", 0)):  # one of a launcher's processes writes
         return
-    building = None
+    parent = folder.parent
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        for path in [*folder.parent.glob(f"{_NAME}*"), *folder.parent.glob(f"{_BUILDING}*")]:
+        parent.mkdir(parents=True, exist_ok=True)
+        for path in [*parent.glob(f"{_NAME}*"), *parent.glob(f"{_BUILDING}*")]:
             shutil.rmtree(path)  # another base's, or what a killed run left
-        needed = sum(value.nbytes for value in model.state_dict().values())
-        free = shutil.disk_usage(folder.parent).free
+        needed, free = sum(value.nbytes for value in model.state_dict().values()), shutil.disk_usage(parent).free
         if free < 2 * needed:
-            say(f"{folder.parent}: {size(free)} free; the 4-bit base ({size(needed)}) is not kept")
+            say(f"{parent}: {size(free)} free; the 4-bit base ({size(needed)}) is not kept")
             return
-        building = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=folder.parent))
-        model.save_pretrained(building, save_original_format=False, max_shard_size="5GB")
-        for path in building.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())  # after a power cut there is a whole model under its name, or none
-        building.rename(folder)
+        with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=parent, ignore_cleanup_errors=True) as building:
+            model.save_pretrained(Path(building), save_original_format=False, max_shard_size="5GB")
+            for path in Path(building).iterdir():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())  # after a power cut there is a whole model under its name, or none
+            os.rename(building, folder)
     except OSError as error:
-        say(f"{folder.parent}: the 4-bit base is not kept ({error})")
-    finally:
-        if building:
-            shutil.rmtree(building, ignore_errors=True)
+        say(f"{parent}: the 4-bit base is not kept ({error})")

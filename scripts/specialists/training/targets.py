@@ -1,15 +1,13 @@
-"""Which parts of a base model get an adapter, by role, and the proof that exactly those got one.
+"""Which parts of a base model get an adapter, by role, and the check that exactly those got one.
 
-The plan's q/k/v/o and gate/up/down, taken literally on a mixture-of-experts base, make peft adapt the routed experts
-and leave the shared expert alone (peft issue 3711). So the roles are resolved here against the model's own Linear
-layers, the shared expert is wrapped by parameter, which peft leaves as it is, and what came out is compared with what
-was asked before the first step.
+Given the usual list (q, k, v, o, gate, up, down) on a mixture-of-experts base, peft adapts the routed experts and
+leaves the shared one alone (peft issue 3711). So the roles are resolved here against the model's own Linear layers, the
+shared expert is wrapped by parameter, and the result is compared with what was wanted. Routed experts are not adapted.
 """
 
 from __future__ import annotations
 
 import re
-import warnings
 from typing import Any
 
 from specialists.cli import say
@@ -33,17 +31,37 @@ UNPACKED = ("lm_head", "shared_expert_gate")  # Linear layers never in 4 bits: t
 EXPERTS = ("gate_up_proj", "down_proj")  # the fused parameters of `mlp.experts`
 
 
+def wrap(model: Any, settings: Training) -> tuple[Any, dict[str, int]]:
+    """The model with its adapter, and the adapted modules: full name in the base -> rank.
+
+    Warns of an architecture that ROLES does not know. Raises Problem when peft adapted anything else.
+    """
+    from peft import get_peft_model
+
+    if (kind := model.config.model_type) not in KNOWN:
+        say(f"warning: training.targets: {kind} is an unknown architecture; its layers are recognised by their names")
+    wanted = wanted_modules(model, settings.targets)
+    wrapped = get_peft_model(model, lora_config(model, settings, wanted))
+    adapted = adapted_modules(wrapped)
+    extra, lacking = sorted(adapted.keys() - wanted), sorted(wanted.keys() - adapted)
+    if extra or lacking:
+        raise Problem(
+            f"the adapter is not what was asked for: {len(extra)} modules too many ({', '.join(extra[:3])}), "
+            f"{len(lacking)} lacking ({', '.join(lacking[:3])})"
+        )
+    if wrong := {name: rank for name, rank in adapted.items() if rank != settings.r}:
+        raise Problem(f"adapter ranks are not training.r {settings.r}: {dict(list(wrong.items())[:3])}")
+    return wrapped, adapted
+
+
 def wanted_modules(model: Any, roles: tuple[str, ...]) -> dict[str, str]:
     """The Linear layers that the roles mean in this model: full name -> role.
 
-    Warns on an architecture that the table does not know: its layers are then told by their names.
     Raises Problem when a decoder layer would be left without an adapter.
     """
     import torch
 
     kind = model.config.model_type
-    if kind not in KNOWN:
-        say(f"warning: training.targets: {kind} is an unknown architecture; its layers are told by their names")
     found: dict[str, str] = {}
     layers: set[str] = set()
     for name, module in model.named_modules():
@@ -75,98 +93,38 @@ def _inspected_role(path: str) -> str | None:
     return next((role for role, words in _INSPECTED.items() if re.search(words, path)), None)
 
 
-def routed_experts(model: Any) -> list[str]:
-    """The fused parameters of all routed experts: full names, also where they are held in 4 bits."""
-    modules = (name for name, _module in model.named_modules() if name.endswith("mlp.experts"))
-    return [f"{name}.{parameter}" for name in modules for parameter in EXPERTS]
-
-
-def wanted_ranks(model: Any, settings: Training) -> dict[str, int]:
-    """What is to be adapted: full name -> rank. Raises Problem as wanted_modules does."""
-    ranks = dict.fromkeys(wanted_modules(model, settings.targets), settings.r)
-    if settings.routed_experts:
-        ranks |= dict.fromkeys(routed_experts(model), settings.routed_experts_r)
-    return ranks
-
-
-def lora_config(model: Any, settings: Training) -> Any:
-    """The peft.LoraConfig that adapts exactly the wanted modules of this model."""
+def lora_config(model: Any, settings: Training, wanted: dict[str, str]) -> Any:
+    """The peft.LoraConfig that adapts exactly the wanted modules (full name -> role) of this model."""
     from peft import LoraConfig
 
-    wanted = wanted_modules(model, settings.targets)
-    experts = routed_experts(model)
-    modules = {name.rsplit(".", 1)[1] for name, role in wanted.items() if not (experts and role == "mlp")}
-    parameters = {_suffix(name) + ".weight" for name, role in wanted.items() if experts and role == "mlp"}
-    ranks, alphas = {}, {}
-    if settings.routed_experts:
-        if not experts:
-            raise Problem(f"training.routed_experts: a {model.config.model_type} model has no routed experts")
-        parameters |= {_suffix(name) for name in experts}
-        ranks = {f"mlp.experts.{name}": settings.routed_experts_r for name in EXPERTS}
-        # the same alpha / r everywhere: vLLM scales a whole adapter by the one of its configuration
-        alphas = {name: settings.alpha * rank / settings.r for name, rank in ranks.items()}
-    if parameters and settings.dropout:
+    shared = {name for name, role in wanted.items() if role == "mlp"} if fused_experts(model) else set()
+    if shared and settings.dropout:
         raise Problem("training.dropout: must be 0 on a mixture-of-experts base (peft wraps its experts by parameter)")
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=settings.r,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
-        rank_pattern=ranks,
-        alpha_pattern=alphas,
-        target_modules=sorted(modules),
-        target_parameters=sorted(parameters) or None,
+        target_modules=sorted({name.rsplit(".", 1)[1] for name in wanted.keys() - shared}),
+        target_parameters=sorted({_LAYER.sub(r"\2", name) + ".weight" for name in shared}) or None,
     )
 
 
-def wrap(model: Any, settings: Training) -> tuple[Any, dict[str, int]]:
-    """The model with its adapter, and the adapted modules: full name in the base -> rank.
-
-    Raises Problem when peft adapted anything else than what was asked for.
-    """
-    from peft import get_peft_model
-
-    wanted = wanted_ranks(model, settings)
-    if settings.routed_experts:
-        say("warning: training.routed_experts: such an adapter can be evaluated and merged, but is not promoted: vLLM")
-        say("serves it only with buffers of 6 GB for each adapter, for which the server is not started")
-    with warnings.catch_warnings():
-        # peft looks for the experts' own rank among modules only, and warns; whether it was taken is checked below
-        warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern keys")
-        wrapped = get_peft_model(model, lora_config(model, settings))
-    adapted = adapted_modules(wrapped)
-    extra, lacking = sorted(adapted.keys() - wanted), sorted(wanted.keys() - adapted)
-    if extra or lacking:
-        raise Problem(
-            f"the adapter is not what was asked for: {len(extra)} modules too many ({', '.join(extra[:3])}), "
-            f"{len(lacking)} lacking ({', '.join(lacking[:3])})"
-        )
-    if wrong := {name: rank for name, rank in adapted.items() if rank != wanted[name]}:
-        raise Problem(f"adapter ranks are not those asked for: {dict(list(wrong.items())[:3])}")
-    return wrapped, adapted
+def fused_experts(model: Any) -> list[str]:
+    """The fused parameters of all routed experts: full names, also where they are held in 4 bits."""
+    modules = (name for name, _module in model.named_modules() if name.endswith("mlp.experts"))
+    return [f"{name}.{parameter}" for name in modules for parameter in EXPERTS]
 
 
 def adapted_modules(wrapped: Any) -> dict[str, int]:
-    """What is trainable in a peft model: module's (or parameter's) name in the base -> rank."""
+    """What is trainable in a peft model: module's name in the base -> rank."""
     modules: dict[str, int] = {}
     for name, parameter in wrapped.named_parameters():
         if not parameter.requires_grad:
             continue
         if "lora_" not in name:
             raise Problem(f"{name} is trainable and no part of an adapter")
-        owner = name.removeprefix("base_model.model.").split(".lora_")[0]
-        module = wrapped.get_submodule(name.split(".lora_")[0])
-        owner = owner.replace(".base_layer", "")
-        if (parameter_name := getattr(module, "parameter_name", None)) not in (None, "weight"):
-            owner = f"{owner}.{parameter_name}"  # one fused expert parameter of several on the same module
-        modules[owner] = module.r["default"]
+        owner = name.split(".lora_")[0]
+        module = owner.removeprefix("base_model.model.").replace(".base_layer", "")
+        modules[module] = wrapped.get_submodule(owner).r["default"]
     return modules
-
-
-def trainable_parameters(wrapped: Any) -> int:
-    """How many numbers the optimizer moves."""
-    return sum(parameter.numel() for parameter in wrapped.parameters() if parameter.requires_grad)
-
-
-def _suffix(name: str) -> str:
-    return _LAYER.sub(r"\2", name)

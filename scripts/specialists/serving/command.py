@@ -15,6 +15,7 @@ from specialists.client import LOOPBACK
 from specialists.config import Config
 from specialists.server import api_key
 from specialists.serving.lora import check_adapter
+from specialists.tables import SERVED_BASE
 from specialists.training.targets import ROLES
 
 
@@ -36,40 +37,28 @@ def vllm_command(config: Config, adapters: dict[str, Path]) -> list[str]:
     """The vLLM command line that serves these adapters on the base model."""
     serving = config.serving
     slots = len(config.languages) + 2  # all adapters, those that come while it runs too; a candidate; the base
-    command = [
-        sys.executable,
-        "-P",
-        str(Path(__file__).with_name("vllm_server.py")),  # vLLM's api_server
-        "--model",
-        serving.model or config.base.model,
-        "--served-model-name",
-        serving.name,
-        "--host",
-        serving.host,
-        "--port",
-        str(serving.port),
-        "--max-model-len",
-        str(serving.max_model_len),
-        "--tensor-parallel-size",
-        str(serving.tensor_parallel_size),
-        "--enable-auto-tool-choice",
-        "--tool-call-parser",
-        serving.tool_call_parser,
-        "--enable-lora",
-        "--max-lora-rank",
-        str(serving.max_lora_rank),
-        "--max-loras",
-        str(slots),
-        "--max-cpu-loras",
-        str(slots),
-        "--lora-target-modules",
-        *sorted({leaf for _place, leaves in ROLES.values() for leaf in leaves}),
-    ]
+    options = {
+        "--model": serving.model or config.base.model,
+        "--served-model-name": SERVED_BASE,
+        "--host": serving.host,
+        "--port": serving.port,
+        "--max-model-len": serving.max_model_len,
+        "--tool-call-parser": serving.tool_call_parser,
+        "--max-lora-rank": serving.max_lora_rank,
+        "--max-loras": slots,
+        "--max-cpu-loras": slots,
+    }
     if config.base.revision and not serving.model:
-        command += ["--revision", config.base.revision]
-    if adapters:
-        command += ["--lora-modules", *(f"{name}={path}" for name, path in adapters.items())]
-    return [*command, *serving.extra]
+        options["--revision"] = config.base.revision
+    targets = sorted({leaf for _place, leaves in ROLES.values() for leaf in leaves})
+    modules = [f"{name}={path}" for name, path in adapters.items()]
+    return [
+        *(sys.executable, "-P", str(Path(__file__).with_name("vllm_server.py"))),  # vLLM's api_server
+        *(str(part) for option in options.items() for part in option),
+        *("--enable-auto-tool-choice", "--enable-lora", "--lora-target-modules", *targets),
+        *(["--lora-modules", *modules] if modules else []),
+        *serving.extra,
+    ]
 
 
 def vllm_environment(config: Config) -> dict[str, str]:

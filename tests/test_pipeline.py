@@ -1,0 +1,115 @@
+"""What dodo.py is made of: what a failed run prints, how one ends on SIGTERM, what makes a step run again."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from conftest import ROOT
+from git_repositories import Made, make
+from specialists import pipeline
+from test_house import imported_rooms
+
+DODO = """
+import sys
+sys.path.insert(0, {scripts!r})
+from specialists import pipeline
+DOIT_CONFIG = {{"backend": "sqlite3", "continue": True, "verbosity": 2, "reporter": pipeline.Reporter}}
+
+def task_mine():
+    return {{"actions": pipeline.python("-c", "print('mined')")}}
+
+def task_train():
+    for name, code in (("rust", 0), ("python", 4), ("ts", 3)):
+        step = "import sys; print('a message', file=sys.stderr); sys.exit(%d)" % code
+        yield {{"name": name, "actions": pipeline.python("-c", step)}}
+
+def task_promote():
+    for name in ("rust", "python", "ts"):
+        yield {{"name": name, "actions": [lambda: print("promoted")], "task_dep": ["train:" + name]}}
+
+def task_defect():
+    return {{"actions": [lambda: 1 / 0]}}
+
+def task_report():
+    return {{"actions": [lambda: print("reported")]}}
+
+def task_slow():
+    step = "import signal, sys, time; signal.signal(15, lambda *_: (open('saved', 'w'), sys.exit(1)));"
+    return {{"actions": pipeline.python("-c", step + "open('started', 'w'); time.sleep(60)")}}
+"""
+
+
+def started(folder: Path, *arguments: str) -> subprocess.Popen:
+    (folder / "dodo.py").write_text(DODO.format(scripts=str(ROOT / "scripts")))
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-m", "doit", *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=folder, env=environment, **pipes)
+
+
+def test_a_failed_run_ends_in_a_line_for_each_language_and_does_the_rest(tmp_path: Path) -> None:
+    process = started(tmp_path, "mine", "train", "promote", "report")
+    printed, _none = process.communicate()
+    assert process.returncode != 0
+    assert printed.count("promoted") == 2 and "reported" in printed, "ts only left something out"
+    assert "Traceback" not in printed and "Unmet" not in printed and printed.count("a message") == 3
+    last = "python failed: train ended with exit code 4; correct what it reports above, then do `doit train:python`"
+    assert printed.splitlines()[-1] == last and printed.count("failed") == 1
+    defect, _none = started(tmp_path, "defect").communicate()
+    assert "Traceback" in defect and "ZeroDivisionError" in defect, "of ours: with all there is to know"
+
+
+def test_on_sigterm_the_step_saves_and_doit_keeps_what_it_finished(tmp_path: Path) -> None:
+    process = started(tmp_path, "mine", "slow")
+    while not (tmp_path / "started").exists():
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM and (tmp_path / "saved").exists()
+    status = started(tmp_path, "info", "slow").communicate()[0]
+    assert "status" in status and list(tmp_path.glob(".doit.db*"))
+
+
+def test_the_state_of_a_repository_changes_with_a_commit_whatever_its_layout(tmp_path: Path) -> None:
+    repository = make(tmp_path / "repo", [Made("One", {"a.py": "1\n"})])
+    worktree = tmp_path / "worktree"
+    git = ["git", "-C", str(repository)]
+    subprocess.run([*git, "worktree", "add", "-q", "-b", "other", str(worktree)], check=True)
+    states = [pipeline.repository_state(path) for path in (repository, worktree)]
+    for path in (repository, worktree):
+        identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+        subprocess.run(["git", "-C", str(path), *identity, "commit", "-q", "--allow-empty", "-m", "Two"], check=True)
+    after = [pipeline.repository_state(path) for path in (repository, worktree)]
+    assert all(re.fullmatch("[0-9a-f]{40}", state[-1]) for state in [*states, *after])
+    assert states[0] != after[0] and states[1] != after[1]
+    subprocess.run([*git, "pack-refs", "--all"], check=True)
+    assert pipeline.repository_state(repository) != after[0] and "unreadable" not in str(after)
+    assert "unreadable" in pipeline.repository_state(tmp_path / "nowhere")[0]
+
+
+def test_the_state_of_a_database_has_its_log(tmp_path: Path) -> None:
+    database = tmp_path / "opencode.db"
+    before = pipeline.database_state(database)
+    database.write_text("1")
+    made = pipeline.database_state(database)
+    (tmp_path / "opencode.db-wal").write_text("2")
+    logged = pipeline.database_state(database)
+    assert before != made != logged and logged == pipeline.database_state(tmp_path)
+
+
+@pytest.mark.parametrize("script", ["extract-training-data", "mine-repos", "augment", "assemble"])
+def test_a_step_runs_again_when_a_room_that_it_uses_changes(script: str) -> None:
+    dodo = SimpleNamespace(**runpy.run_path(str(ROOT / "dodo.py")))
+    creators = [dodo.task_extract(), *dodo.task_mine(), *dodo.task_augment(), *dodo.task_assemble()]
+    files = next(task["file_dep"] for task in creators if f"{script}.py" in str(task.get("actions")))
+    assert str(ROOT / "scripts" / f"{script}.py") in map(str, files)
+    watched = {Path(file).parent.name for file in files} - {"specialists", "scripts"}
+    assert imported_rooms(ROOT / "scripts" / f"{script}.py") <= watched
