@@ -33,13 +33,14 @@ def main(
     from specialists.commits.contents import head_files
     from specialists.endpoint import Endpoint
     from specialists.records import write_json, write_records
+    from specialists.secrets import cleaner
     from specialists.synthetic.rephrase import Rephraser
     from specialists.synthetic.tasks import Augmenter
 
     chosen = config.language(language)
     output = output or config.rows("synthetic", language)
     answers = output.with_name(f".{output.stem}.requests.json")
-    endpoint = Endpoint.configured(config, answers, asked["endpoint"], asked["model"])
+    endpoint = Endpoint.configured(config, answers, cleaner(config), asked["endpoint"], asked["model"])
     augmenter = Augmenter(config, chosen, Rephraser(endpoint) if endpoint else None)
     problems = [] if repositories else config.missing_repositories(language)
     files: list[SourceFile] = []

@@ -39,11 +39,12 @@ def main(
     """
     from specialists.commits.mining import Miner
     from specialists.endpoint import Endpoint
+    from specialists.secrets import cleaner
     from specialists.synthetic.rephrase import Rephraser
 
     chosen = config.language(language)
     output = output or config.rows("commits", language)
-    asked = Endpoint.configured(config, output.with_name(f".{output.stem}.requests.json"))
+    asked = Endpoint.configured(config, output.with_name(f".{output.stem}.requests.json"), cleaner(config))
     miner = Miner(config, chosen)
     for path in repositories or config.repositories(language):
         miner.mine(path, emails or owner_emails(config), progress)

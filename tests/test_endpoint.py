@@ -13,7 +13,6 @@ from click.testing import CliRunner
 from servers import answering
 from specialists.endpoint import Endpoint
 from specialists.records import read_json, tool_call
-from specialists.secrets import Rules
 from specialists.synthetic.rephrase import Rephraser
 from test_augment import CANARY, augment, make_repository, many_functions, run, wanting
 
@@ -121,7 +120,7 @@ def test_answers_are_kept_at_once_and_forgotten_when_nothing_asks_for_them(tmp_p
     monkeypatch.setenv("SPECIALISTS_ENDPOINT_KEY", "of-the-endpoint")
     monkeypatch.setattr("specialists.endpoint.request_json", answer)
     for questions in (["a", "b"], ["b"]):
-        endpoint = Endpoint("http://x/v1", "base", tmp_path / "answers.json", Rules())
+        endpoint = Endpoint("http://x/v1", "base", tmp_path / "answers.json", str)
         assert [endpoint.ask(question) for question in questions][-1] == "answer 2"
         assert len(read_json(tmp_path / "answers.json")) == 2
         endpoint.save()

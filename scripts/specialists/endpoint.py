@@ -7,13 +7,13 @@ same material asks nothing and gives the same bytes. An endpoint has a key of it
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
 from specialists.client import request_json
 from specialists.config import Config, Problem
 from specialists.records import read_json, write_json
-from specialists.secrets import Rules, redact
 
 KEY = "SPECIALISTS_ENDPOINT_KEY"  # environment variable
 TIMEOUT = 60.0  # seconds for one answer
@@ -22,26 +22,29 @@ TIMEOUT = 60.0  # seconds for one answer
 class Endpoint:
     """One model; `problem` says why it is not asked any more, or is None."""
 
-    def __init__(self, url: str, model: str, cache: Path, rules: Rules):
-        """`url` is the base, with /v1; `cache` keeps the answers. Raises Problem when one of the two is not given."""
+    def __init__(self, url: str, model: str, cache: Path, clean: Callable[[str], str]):
+        """`url` is the base, with /v1; `cache` keeps the answers; `clean` takes secrets out of a text.
+
+        Raises Problem when only one of URL and model is given.
+        """
         if not model or not url.startswith(("http://", "https://")):
             raise Problem("[endpoint] url (http://…/v1) and model go together, as --endpoint and --model do")
-        self.url, self.model, self.cache, self.rules = f"{url.rstrip('/')}/chat/completions", model, cache, rules
+        self.url, self.model, self.cache, self.clean = f"{url.rstrip('/')}/chat/completions", model, cache, clean
         self.problem: str | None = None
         self._known: dict[str, str] = read_json(cache) or {}
         self._used: dict[str, str] = {}
 
     @classmethod
     def configured(
-        cls, config: Config, cache: Path, url: str | None = None, model: str | None = None
+        cls, config: Config, cache: Path, clean: Callable[[str], str], url: str | None = None, model: str | None = None
     ) -> Endpoint | None:
         """The endpoint of the configuration, unless another one is given; None where none is named."""
         url, model = url or config.endpoint.url, model or config.endpoint.model
-        return cls(url, model, cache, Rules.of(config)) if url or model else None
+        return cls(url, model, cache, clean) if url or model else None
 
     def ask(self, question: str) -> str | None:
         """The answer to a question, redacted; None when there is none. A model that fails once is asked no more."""
-        question, _findings = redact(question, self.rules)
+        question = self.clean(question)
         key = sha256(f"{self.model}\n{question}".encode()).hexdigest()
         if key not in self._known and not self.problem:
             messages = [{"role": "user", "content": question}]
@@ -52,7 +55,7 @@ class Endpoint:
             except (Problem, LookupError, TypeError) as problem:
                 self.problem = str(problem) if isinstance(problem, Problem) else f"{self.url}: no chat completion"
                 return None
-            self._known[key] = redact(text, self.rules)[0]
+            self._known[key] = self.clean(text)
             write_json(self.cache, self._known)  # at once, for a run that is killed
         if key in self._known:
             self._used[key] = self._known[key]

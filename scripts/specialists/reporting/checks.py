@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from specialists.chat import Chat
-from specialists.config import ROOT_CONFIG, Config, Problem
+from specialists.config import ROOT_CONFIG, Config, Problem, owner_emails
 from specialists.records import read_json
 from specialists.serving.lora import model_folder
 from specialists.sessions.database import overview
@@ -107,7 +107,7 @@ def _database(path: Path, missing: Callable[[str, str], Check]) -> Check:
 
 def owner(config: Config) -> Check:
     """Whose commits are mined. Repositories may have e-mails of their own: where one has none, `left out` says so."""
-    emails = ", ".join(config.owner.emails) or (said(["git", "config", "--global", "user.email"]) or "").strip()
+    emails = ", ".join(owner_emails(config))
     if not emails:
         says = "[owner] emails is empty, and git config user.email is not set"
         return note(says, "name your addresses in [owner] emails")

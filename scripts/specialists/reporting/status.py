@@ -13,7 +13,7 @@ from specialists import adapters
 from specialists.cli import duration, size, table
 from specialists.config import Config, Language, Problem
 from specialists.records import SOURCES
-from specialists.serving.server import base_url, served_folders
+from specialists.server import base_url, served_folders
 
 SHOWN = SOURCES
 

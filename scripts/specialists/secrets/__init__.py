@@ -7,6 +7,7 @@ from specialists.secrets.redaction import (
     Rules,
     SecretFinding,
     clean,
+    cleaner,
     find,
     find_in,
     redact,

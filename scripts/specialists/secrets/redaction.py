@@ -81,6 +81,12 @@ def redact(text: str, rules: Rules = Rules()) -> tuple[str, list[SecretFinding]]
     return _replaced("", text, rules), [item.finding(text) for item in find(text, rules)]
 
 
+def cleaner(config: Config) -> Callable[[str], str]:
+    """`redact` by the owner's rules, for what leaves this machine."""
+    rules = Rules.of(config)
+    return lambda text: redact(text, rules)[0]
+
+
 @dataclass(frozen=True)
 class Cleaned:
     """Messages and source of a chat without secrets and personal data."""
