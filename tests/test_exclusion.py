@@ -13,7 +13,7 @@ from specialists.adapters import adapter_folder, decisions, is_decided, prune, r
 from specialists.config import Config, Problem, load_config
 from specialists.records import make_record, read_records, write_records
 from specialists.reporting.status import status
-from specialists.serving.promotion import decide, go_back
+from specialists.serving.promotion import decide, rollback
 
 SHA = "1a2b3c4d" * 5
 
@@ -106,7 +106,7 @@ def test_a_retired_version_is_neither_promoted_nor_gone_back_to(built: Path) -> 
     language = config.language("rust")
     with pytest.raises(Problem, match=r"build-rust/2: trained on ses_2abc, which owner\.exclude names"):
         adapter_folder(config, language).version("2")
-    assert go_back(config, language, "worse")["current"] is None and links(config) == ["3", None, "3"]
+    assert rollback(config, language, "worse")["current"] is None and links(config) == ["3", None, "3"]
 
 
 @pytest.mark.parametrize("kind", ["retired", "rolled back", "blocked"])
