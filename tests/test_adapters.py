@@ -101,15 +101,16 @@ def test_decisions_are_kept_in_order(tmp_path: Path) -> None:
 
 
 def test_trained_means_these_rows_and_this_configuration(config_file: Path) -> None:
-    def trained(rows: str) -> bool:
+    def trained(rows: str, count: int = 3) -> bool:
         config = load_config(config_file)
-        counts = {"train": {"session": 3}}
+        counts = {"train": {"session": 2}, "heldout": {"commit": count - 2}}
         write_json(config.paths.data / "train" / "rust.summary.json", {"sha256": rows, **counts})
         return is_trained(config, config.language("rust"))
 
     config = load_config(config_file)
     language = config.language("rust")
     assert trained(adapters.EMPTY) and not trained("abc")
+    assert trained("abc", count=2), "too few to be trained on"
     folder = adapters.adapter_folder(config, language)
     inputs = {"rows": "abc", "config": adapters.training_fingerprint(config, language)}
     folder.publish(folder.building("k" * 8), {"key": "k" * 8, "inputs": inputs})

@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from specialists.adapters import adapter_folder, decisions, is_decided, prune, record_decision
 from specialists.config import Config, Problem, load_config
 from specialists.records import make_record, read_records, write_records
-from specialists.reporting.status import stale
-from specialists.serving.promotion import decide, go_back
+from specialists.reporting.status import status
+from specialists.serving.promotion import decide, rollback
 
 SHA = "1a2b3c4d" * 5
 
@@ -96,8 +96,8 @@ def test_rows_go_and_no_version_trained_on_them_is_used(
     assert json.loads((built.parent / "data" / "excluded.json").read_text())
     verdicts = [decision["verdict"] for decision in decisions(folder)]
     assert verdicts == ["promote"] * 3 + ["retired"] * ("3" in unused) + ["hold"]
-    notes = [line.split(" was")[0] for line in stale(config, language) if "owner.exclude" in line]
-    assert notes == [f"not served: {name}" for name in unused]
+    notes = [line.split(": trained")[0] for line in status(config)["findings"] if "owner.exclude" in line]
+    assert notes == [f"build-rust/{name}: never served" for name in unused]
     assert prune(folder, 5) == unused and links(config) == expected
 
 
@@ -106,7 +106,7 @@ def test_a_retired_version_is_neither_promoted_nor_gone_back_to(built: Path) -> 
     language = config.language("rust")
     with pytest.raises(Problem, match=r"build-rust/2: trained on ses_2abc, which owner\.exclude names"):
         adapter_folder(config, language).version("2")
-    assert go_back(config, language, "worse")["current"] is None and links(config) == ["3", None, "3"]
+    assert rollback(config, language, "worse")["current"] is None and links(config) == ["3", None, "3"]
 
 
 @pytest.mark.parametrize("kind", ["retired", "rolled back", "blocked"])

@@ -196,11 +196,11 @@ def too_few(config: Config, language: Language) -> str | None:
     )
 
 
-def retired(config: Config, language: Language) -> list[str]:
-    """Which versions are never served because they were trained on excluded work; a line each."""
+def not_served(config: Config, language: Language) -> list[str]:
+    """Which versions are never served, and why; a line each."""
     folder = adapter_folder(config, language)
-    unused = [(version.name, ", ".join(work)) for version in folder.folders() if (work := folder.trained_on(version))]
-    return [f"not served: {name} was trained on {work}, which owner.exclude names" for name, work in unused]
+    unused = [(version, ", ".join(work)) for version in folder.folders() if (work := folder.trained_on(version))]
+    return [f"{path.parent.name}/{path.name}: never served: trained on {work} (owner.exclude)" for path, work in unused]
 
 
 def training_fingerprint(config: Config, language: Language) -> str:
