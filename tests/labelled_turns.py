@@ -59,7 +59,6 @@ def add(session: str, label: str, request: str, *done: Call | str) -> None:
 
 
 add("Rust", "rust", "Add a parser", *revise("src/parser.rs"), bash("cargo test", CARGO_OK))
-add("Rust", "rust", "It does not build", bash("cargo build", CARGO_FAIL, 101), edit("src/main.rs"))
 add("Rust", "rust", "now run clippy too", bash("cargo clippy --all-targets -- -D warnings 2>&1 | tail -20"))
 add("Rust", "rust", "commit that", bash("git add -A && git commit -m 'Add parser'"))
 add("Rust", "", "Write the README", read("README.md", "```swift\nlet x = 1\n```"), edit("README.md"))
@@ -67,7 +66,6 @@ add("Rust", "rust", "bump the serde dependency", edit("Cargo.toml"), bash("cargo
 add("Rust", "rust", "The wasm demo needs a package.json entry", *revise("package.json"))
 add("Rust", "rust", "what does Pin mean there?", "It stays in place:\n```rust\nlet p = Pin::new(&mut x);\n```")
 add("Rust", "", "the workflow should cache", *revise(".github/workflows/ci.yml"))
-add("Rust", "rust", "why is the test flaky", grep("thread::sleep", "*.rs"), read("tests/flaky.rs"), "It races.")
 add("TypeScript", "ts", "type the store", *revise("src/store.ts"), bash("npx tsc --noEmit", TSC_FAIL, 2))
 add(
     "TypeScript",
@@ -103,7 +101,6 @@ add("Go", "", "add a handler", *revise("main.go"), bash("go test ./..."))
 add("Go", "", "generate the mocks", bash("python3 tools/mock.py"), edit("mock.go"))
 add("Go", "", "commit", bash("git commit -am x"))
 add("documents", "", "write a tutorial on Swift concurrency", write("docs/tutorial.md", "```swift\nactor A {}\n```"))
-add("documents", "", "fix the typos", *revise("docs/tutorial.md"), bash("grep -c swift docs/*.md"))
 add("no project", "", "what time is it in Lisbon", "About nine.")
 add("code in the answer", "python", "how do I read a CSV in Python", "```python\nimport csv\n```")
 add("an answer in Go", "", "how do I do that in Go", "```go\nfunc main() {}\n```")
@@ -112,7 +109,6 @@ add("reading only", "rust", "where is it called", grep("half", "*.rs", "src/lib.
 add("two repositories", "ts", "port it", read("../old/util.py"), write("src/util.ts"), bash("npx tsc"))
 add("failing commands", "python", "why does it crash", bash("doit", TRACEBACK, 1), read("tools/gen.py"))
 add("binding", "rust", "expose", edit("src/py.rs"), bash("maturin develop; python -c 'import x'; cargo check"))
-add("binding", "python", "test the binding", write("tests/test_x.py"), bash("pytest tests -q", PYTEST_FAIL, 1))
 add("sed as an editor", "ts", "rename it", bash("sed -i 's/foo/bar/g' src/a.ts src/b.ts"), bash("npx tsc --noEmit"))
 add("delegated", "swift", "let the specialist do it", task("build-swift"), "Done.")
 add("echo", "", "remind me", bash("echo 'cargo test; npm test; swift build'"))

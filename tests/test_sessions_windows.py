@@ -113,6 +113,12 @@ def test_a_long_turn_keeps_its_request_and_clears_old_outputs() -> None:
     assert second[first_target - 1]["content"].startswith("out"), "the latest are whole"
 
 
+def test_what_was_before_the_first_request_is_in_no_later_window() -> None:
+    units = [step(0, output=9), user_unit("ask", 1), *(step(1, words=50) for _ in range(3))]
+    windows, _ = pack(units, 150)
+    assert [window.messages[1]["content"] == "ask" for window in windows] == [False, True, True]
+
+
 def test_a_template_that_refuses_a_piece_or_the_whole() -> None:
     class Refusing(Words):
         def count(self, messages: list[dict], tools: list[dict] | None = None) -> int:
@@ -145,4 +151,4 @@ def test_calls_are_numbered_within_the_window() -> None:
     units += [step_unit("s", [Call("read", {"filePath": name}, name) for name in "ab"], 0, 1000, True)] * 2
     (window,), _ = pack(units, 1000)
     ids = [call["id"] for message in window.messages for call in message.get("tool_calls", ())]
-    assert ids == ["call_0", "call_1", "call_2", "call_3"]
+    assert ids == [f"call_{number}" for number in range(4)]
