@@ -20,7 +20,7 @@ T = TypeVar("T", Change, FileChange)
 MAX_FILES = 5  # of a commit; one that changes more is left out
 
 _BOT = re.compile(
-    r"(?i)\bbot\b|dependabot|renovate|greenkeeper|\bsnyk|imgbot|pre-commit-ci|github-actions|weblate|crowdin"
+    r"(?i)\[bot\]|\bbot@|[ -]bot$|\b(?:dependabot|renovate|greenkeeper|snyk|pre-commit-ci|github-actions|weblate)\b"
 )
 _UNFINISHED = re.compile(
     r"(?i)(?:fixup|squash|amend)! |\W*(?:wip|work in progress)\b|(?:on|index on|untracked files on) \S+: "

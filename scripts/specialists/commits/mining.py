@@ -82,7 +82,8 @@ class Miner:
         """Read one repository; one that cannot be read is named among the problems."""
         try:
             if not emails:
-                raise Problem(f"{path}: [owner] emails is empty, and git config user.email is not set")
+                reason = "whose commits? [owner] emails is empty, and git config user.email is not set"
+                raise Problem(f"{path}: {reason}")
             with open_repository(path) as source:
                 self._mine(source, CommitFilter(source, emails, self.language.extensions), progress)
         except (Problem, OSError) as problem:
