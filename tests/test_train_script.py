@@ -133,7 +133,7 @@ def test_two_processes_of_a_launcher_give_a_working_adapter(project: Path, optio
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), "--config", str(project), "--language", "rust"]
     started = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert started.returncode == 0, started.stderr
-    version = latest(project, "build-rust")
+    version = latest(project)
     manifest = read_json(version / "manifest.json")
     losses = [loss for _step, loss in manifest["losses"]]
     assert losses[-1] < losses[0] - 0.1 and len(losses) == 4
