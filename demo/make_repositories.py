@@ -43,20 +43,20 @@ def make(out: Path) -> None:
 def build(folder: Path) -> None:
     """Write all repositories into a folder."""
     for language in LANGUAGES:
-        told = project(language)
-        repository = folder / told.name
+        spec = project(language)
+        repository = folder / spec.name
         repository.mkdir(parents=True)
         _git(repository, "init", "--quiet", "--template=", "--initial-branch=main")
-        _git(repository, "fast-import", "--quiet", stdin=stream(told))
+        _git(repository, "fast-import", "--quiet", stdin=stream(spec))
         _git(repository, "reset", "--quiet", "--hard")
 
 
-def stream(told: Project) -> bytes:
+def stream(spec: Project) -> bytes:
     """A project's history as `git fast-import` reads it."""
-    history = History(told)
-    rng = random.Random(f"{SEED} {told.language}")
+    history = History(spec)
+    rng = random.Random(f"{SEED} {spec.language}")
     history.commit("Start the project\n")
-    changes, merged = _walk(told, rng), False
+    changes, merged = _walk(spec, rng), False
     while changes:
         number, change = len(history.commits), changes.pop(0)
         if number >= 19 and not merged and changes[0][0] is not change[0]:
@@ -67,7 +67,7 @@ def stream(told: Project) -> bytes:
         if number == 7:
             history.commit("Bump the test dependency to its newest release\n", author=BOT, lock=2)
         elif number == 13:
-            _take_back(history, told)
+            _take_back(history, spec)
         elif number == 25:
             history.commit("Say in the README how the tests are run\n", author=BEN, usage=True)
     return history.stream()
@@ -77,7 +77,7 @@ def stream(told: Project) -> bytes:
 class History:
     """Commits one after the other, each with all files of its state."""
 
-    told: Project
+    spec: Project
     state: State = frozenset()
     lock: int = 1
     usage: bool = False
@@ -117,10 +117,10 @@ class History:
         return "".join(self.commits).encode()
 
     def _files(self) -> dict[str, str]:
-        files = self.told.render(self.state)
-        files[self.told.lock] = self.told.lock_text.replace("@n", str(self.lock))
+        files = self.spec.render(self.state)
+        files[self.spec.lock] = self.spec.lock_text.replace("@n", str(self.lock))
         if self.usage:
-            command = self.told.check_command(self.told.functions[0])
+            command = self.spec.check_command(self.spec.functions[0])
             files["README.md"] += f"\nThe tests of a module are run by `{command}`.\n"
         return files
 
@@ -128,15 +128,15 @@ class History:
 Change = tuple[Function, tuple[str, ...]]
 
 
-def _walk(told: Project, rng: random.Random) -> list[Change]:
+def _walk(spec: Project, rng: random.Random) -> list[Change]:
     """All changes in some order: a function's first comes first, the rest in theirs."""
-    first = initial_traits(told.language)
+    first = initial_traits(spec.language)
     queues = [
         [
             (function, ("added", *sorted(first[function.name] - {"added"}))),
-            *(change for change in commit_changes(told.language) if change[0] is function),
+            *(change for change in commit_changes(spec.language) if change[0] is function),
         ]
-        for function in told.functions
+        for function in spec.functions
     ]
     walk = [queues[0].pop(0)]
     while queues:
@@ -160,9 +160,9 @@ def _message(function: Function, trait: str, state: State, rng: random.Random) -
     return f"{text}\n"
 
 
-def _take_back(history: History, told: Project) -> None:
+def _take_back(history: History, spec: Project) -> None:
     """A test that came too early, and its revert."""
-    function = told.functions[0]
+    function = spec.functions[0]
     before = history.state
     title = f"Add a test for {name_of(function, before)}"
     history.commit(f"{title}\n", {(function.name, "tested")})

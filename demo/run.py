@@ -58,7 +58,7 @@ def doit(*arguments: str) -> int:
 
 
 def summary(config: Config) -> str:
-    """The table at the end: per language what went in, what came out, who answers."""
+    """The table at the end: per language what went in, what came out, which model answers."""
     answers = (read_json(config.paths.reports / "answers.json") or {}).get("answers", [])
     answered = {answer["model"] for answer in answers}
     rows = [row(config, language, language.adapter in answered) for language in config.languages.values()]

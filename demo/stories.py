@@ -1,4 +1,4 @@
-"""What the demo's made-up projects are and can become: five of them, one a language, told in demo/projects/*.toml.
+"""What the demo's made-up projects are and can become: five of them, one a language, described in demo/projects/*.toml.
 
 A state says which functions are there and what was done to them; `render` gives the files of a state, and `edits` what
 an editor would have to replace to get from one text to the next. Histories are walks from state to state.

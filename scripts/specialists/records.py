@@ -4,7 +4,7 @@
 
 `function.arguments` is a JSON string (exact through Arrow). `weight: 0` marks an assistant turn that is context, not a
 target. Files are sorted and byte-identical for identical input, appear whole or not at all, and are touched only when
-their content changes, so that an idle night rebuilds nothing.
+their content changes, so that an idle run rebuilds nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where every language stands: examples against wanted, what the next `doit` does and why, who answers.
+"""Where every language stands: examples against wanted, what the next `doit` does and why, which model answers.
 
 Everything is read from the files that the steps leave behind; nothing heavy is imported, no step is run.
 """
