@@ -1,4 +1,4 @@
-"""The real opencode with the configuration that is made for it: which model answers which agent, and with which prompt."""
+"""The real opencode with the configuration made for it: which model answers which agent, and with which prompt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real vLLM on the CPU: which model answers, swaps under load, what is refused, the alive check. One server for all."""
+"""The real vLLM on the CPU: who is served, swaps under load, what is refused, the alive check. One server for all."""
 
 from __future__ import annotations
 
