@@ -17,9 +17,6 @@ TOKEN = "ghp" + "_" + secret_corpus.Maker(5)(36)
 PASSWORD = "Wr7" + "kQz2m" + "Bx9"
 
 
-# --- check-secrets -------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def built(config_file: Path, tmp_path: Path):
     """Runs check-secrets over a folder of built files; returns (exit code, stderr, summary)."""
