@@ -11,14 +11,10 @@ from pathlib import Path
 import pytest
 import secret_corpus
 from click.testing import CliRunner
-from specialists.secrets import Rules, redact
-from specialists.secrets.check import texts
+from specialists.secrets import Rules, leaves, redact
 
 TOKEN = "ghp" + "_" + secret_corpus.Maker(5)(36)
 PASSWORD = "Wr7" + "kQz2m" + "Bx9"
-
-
-# --- check-secrets -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -83,7 +79,7 @@ def test_a_json_text_is_decoded_however_deep() -> None:
     text = "deep"
     for _ in range(5):
         text = json.dumps([text])
-    assert list(texts("", text)) == [("", "deep")]
+    assert list(leaves(text, everywhere=True)) == [("", "deep")]
 
 
 def test_the_command_runs_alone(config_file: Path) -> None:

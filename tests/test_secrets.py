@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re
 import sysconfig
 import time
 from pathlib import Path
@@ -34,9 +35,14 @@ def remains(secret: str, text: str) -> bool:
 # --- the corpus ----------------------------------------------------------------------------------------------------
 
 
-def test_at_least_97_of_100_secrets_are_found_whole() -> None:
+def test_at_least_97_of_100_secrets_are_found_whole_once_and_never_shown() -> None:
     assert len(SECRETS) >= 200 and len({sample.kind for sample in SECRETS}) >= 60
-    missed = [sample for sample in SECRETS if remains(sample.secret, redact(sample.text, Rules())[0])]
+    missed = []
+    for sample in SECRETS:
+        once, findings = redact(sample.text, Rules())
+        assert findings and redact(once, Rules()) == (once, []), sample.kind
+        assert not remains(sample.secret, repr(findings)), sample.kind
+        missed += [sample] if remains(sample.secret, once) else []
     assert len(missed) <= 0.03 * len(SECRETS), missed
     assert {sample.kind for sample in SECRETS if sample not in missed} == {sample.kind for sample in SECRETS}
 
@@ -55,32 +61,19 @@ def test_one_file_in_two_hundred_of_real_code_alarms_at_most() -> None:
     assert len(alarms) <= 1, alarms
 
 
-@pytest.mark.parametrize("sample", SECRETS[::7], ids=lambda sample: sample.kind)
-def test_replacing_twice_is_replacing_once(sample: secret_corpus.Sample) -> None:
-    once, findings = redact(sample.text, Rules())
-    assert findings
-    assert redact(once, Rules()) == (once, [])
-
-
+ANY_TEXT = st.text(st.characters(codec=None), max_size=12)
 PIECES = [sample.text for sample in SECRETS] + LOOK_ALIKES
 GLUE = ["", " ", "\n", '"', "'", "=", ": ", "@", "/", ",", "\\n", "password=", 'token: "', "://a:", "\n- ", "}"]
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.one_of(st.sampled_from(PIECES), st.sampled_from(GLUE), st.text(max_size=12)), max_size=7))
+@given(st.lists(st.one_of(st.sampled_from(PIECES), st.sampled_from(GLUE), ANY_TEXT), max_size=7))
 @example(["password=", "://a:", "password=", PIECES[0]])
 def test_whatever_stands_side_by_side_the_second_time_changes_nothing(pieces: list[str]) -> None:
     text = "".join(pieces)
     once, findings = redact(text, Rules())
     assert redact(once, Rules()) == (once, []), text
     assert findings or once == text
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.text(alphabet=st.characters(codec=None), max_size=200))
-def test_any_text_can_be_looked_through(text: str) -> None:
-    once, _findings = redact(text, Rules())
-    assert redact(once, Rules())[0] == once
 
 
 # --- what is put in their place --------------------------------------------------------------------------------------
@@ -111,20 +104,11 @@ def test_escapes_survive_in_a_key_inside_a_string() -> None:
     assert not any(line in read for line in KEY.split("\n"))
 
 
-def test_findings_never_hold_the_secret() -> None:
-    for sample in SECRETS:
-        shown = repr(redact(sample.text, Rules())[1])
-        assert not remains(sample.secret, shown), sample.kind
-
-
-def test_overlapping_finds_are_one() -> None:
-    text = f'Authorization: Bearer {TOKEN}, password="{TOKEN}"'
-    assert [(item.start, item.end) for item in find(text, Rules())] == [
-        (text.index(TOKEN), text.index(TOKEN) + 40),
-        (text.rindex(TOKEN), text.rindex(TOKEN) + 40),
-    ]
-    url = f"https://kim:{TOKEN}@github.com/a/b"
-    assert [url[item.start : item.end] for item in find(url, Rules())] == [TOKEN]
+@pytest.mark.parametrize(
+    "text", [f'Authorization: Bearer {TOKEN}, password="{TOKEN}"', f"https://kim:{TOKEN}@github.com/a/b"]
+)
+def test_overlapping_finds_are_one(text: str) -> None:
+    assert [text[item.start : item.end] for item in find(text, Rules())] == [TOKEN] * text.count(TOKEN)
 
 
 def test_a_prefix_stays_inside_a_longer_find() -> None:
@@ -147,19 +131,26 @@ def test_the_data_of_a_kubernetes_secret() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
-    [("password", "password"), ("DB_PASSWORD", "password"), ("dbPassword2", "password"), ("smtp_pass", "password"),
-     ("apiKey", "token"), ("X-Api-Key", "token"), ("clientSecret", "token"), ("GITHUB_TOKEN", "token"),
-     ("authtoken", "token"), ("aws_secret_access_key", "token"), ("openai_key", "token"), ("_authToken", "token"),
-     ("password_hash", None), ("token_type", None), ("apiKeyId", None), ("public_key", None), ("primary_key", None),
-     ("csrf_token", None), ("compass", None), ("tokenizer", None), ("key", None), ("monkey", None), ("author", None)],
-)  # fmt: skip
-def test_names_that_tell_of_a_secret(name: str, kind: str | None) -> None:
-    assert name_kind(name) == kind
+    ("kind", "names"),
+    [
+        ("password", "password DB_PASSWORD dbPassword2 smtp_pass"),
+        ("token", "apiKey X-Api-Key clientSecret GITHUB_TOKEN authtoken aws_secret_access_key openai_key _authToken"),
+        (
+            None,
+            "password_hash token_type apiKeyId public_key primary_key csrf_token compass tokenizer key monkey author",
+        ),
+    ],
+)
+def test_names_that_tell_of_a_secret(kind: str | None, names: str) -> None:
+    assert {name: name_kind(name) for name in names.split()} == dict.fromkeys(names.split(), kind)
 
 
-@pytest.mark.parametrize("value", ["hunter2", "changeme123", "P@ssw0rd!", "my-secret-token", "${X}", "<key>",
-                                   "xxxxxxxx", "user.password", "1.2.3.4567", "/run/secret1", "x()"])  # fmt: skip
+NO_VALUES = (
+    "hunter2 changeme123 P@ssw0rd! my-secret-token ${X} <key> xxxxxxxx user.password 1.2.3.4567 /run/secret1 x()"
+)
+
+
+@pytest.mark.parametrize("value", NO_VALUES.split())
 def test_values_that_are_no_secret(value: str) -> None:
     assert not is_password(value) and not is_token(value)
 
@@ -175,12 +166,12 @@ PERSONAL_TEXTS = [
     ("call +49 170 2938475 today", "2938475"),
     ("(415) 736-2210 is the office", "736-2210"),
 ]
-NOT_PERSONAL = [
-    "git@github.com:a/b.git", "user@example.com", "noreply@anthropic.dev", "root@localhost", "a@2x.png", "pkg@1.2.3",
-    "/home/user/app", "/Users/runner/work", "/home/runner/work/x", "x = a@b.mean()", "@@ -12,7 +12,9 @@", "1234567890",
-    "+1 202 555 0143", "2026-03-01 10:00", "192.168.178.201", "12345678+kim@users.noreply.github.com", "555-0100",
-    "i+1 234 567", "@types/node@20.1.2", "kim@example.org", "1-800-555-0199",
-]  # fmt: skip
+NOT_PERSONAL = """
+git@github.com:a/b.git|user@example.com|noreply@anthropic.dev|root@localhost|a@2x.png|pkg@1.2.3|@types/node@20.1.2
+/home/user/app|/Users/runner/work|/home/runner/work/x|x = a@b.mean()|@@ -12,7 +12,9 @@|1234567890|+1 202 555 0143
+2026-03-01 10:00|192.168.178.201|12345678+kim@users.noreply.github.com|555-0100|i+1 234 567|kim@example.org
+1-800-555-0199
+"""
 
 
 @pytest.mark.parametrize(("text", "private"), PERSONAL_TEXTS)
@@ -191,7 +182,7 @@ def test_personal_data_is_replaced_as_its_own_class(text: str, private: str) -> 
     assert redact(once, Rules()) == (once, [])
 
 
-@pytest.mark.parametrize("text", NOT_PERSONAL)
+@pytest.mark.parametrize("text", re.split(r"[|\n]", NOT_PERSONAL.strip()))
 def test_what_looks_personal_and_is_not(text: str) -> None:
     assert redact(text, Rules()) == (text, [])
 
@@ -232,15 +223,11 @@ def test_a_pattern_that_is_none_is_told(config_file: Path) -> None:
 def chat(user: str = "go", result: str = "done", context: str = "", **target) -> dict:
     """A record: request, a failed step (context), a call (target), its result, a last word (target)."""
     arguments = target.get("arguments", {"command": "ls"})
+    call = tool_call(0, "bash", {"command": context})
     messages = [
         {"role": "system", "content": "You are build-rust, kim@nordwind.de."},
         {"role": "user", "content": user},
-        {
-            "role": "assistant",
-            "content": context,
-            "weight": 0,
-            "tool_calls": [tool_call(0, "bash", {"command": context})],
-        },
+        {"role": "assistant", "content": context, "weight": 0, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "call_0", "content": "failed"},
         {"role": "assistant", "content": target.get("content", ""), "tool_calls": [tool_call(1, "bash", arguments)]},
         {"role": "tool", "tool_call_id": "call_1", "content": result},
@@ -248,12 +235,8 @@ def chat(user: str = "go", result: str = "done", context: str = "", **target) ->
     ]
     if "reasoning" in target:
         messages[4]["reasoning_content"] = target["reasoning"]
-    source = {
-        "kind": "session",
-        "time": "2026-01-01T00:00:00Z",
-        "title": target.get("title", "x"),
-        "path": target.get("path", "a.rs"),
-    }
+    source = {"kind": "session", "time": "2026-01-01T00:00:00Z"}
+    source |= {"title": target.get("title", "x"), "path": target.get("path", "a.rs")}
     return make_record("rust", messages, TOOLS, source)
 
 
@@ -302,23 +285,17 @@ def test_a_secret_in_context_is_replaced_throughout(places: dict) -> None:
     assert scrub(after, Rules()) == (after, [])
 
 
-def test_what_one_place_shows_to_be_secret_is_so_everywhere() -> None:
-    after, _findings = scrub(chat(user=f"DB_PASSWORD={PASSWORD}", result=f"connected with {PASSWORD} ok"), Rules())
-    assert after is not None and PASSWORD not in json.dumps(after)
-    shown = after["messages"][1]["content"].removeprefix("DB_PASSWORD=")
-    assert after["messages"][5]["content"] == f"connected with {shown} ok"
-
-
 def _basic(password: str, user: str = "kim") -> str:
     return base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 STRANGE = PASSWORD + "/+@" + "x8"  # differs in a URL
 COPIES = {
+    "as it is": (f"DB_PASSWORD={PASSWORD}", f"connected with {PASSWORD} ok", PASSWORD),
     "base64 of a login": (f"password={PASSWORD}", f"header: {_basic(PASSWORD)}", _basic(PASSWORD)[6:-4]),
     "within base64": (
         f"password={PASSWORD}",
-        _basic(PASSWORD + "\nuser=kim", "kimlee"),
+        _basic(PASSWORD + "\nuser=x", "kimlee"),
         _basic(PASSWORD, "kimlee")[11:-4],
     ),
     "base64 alone": (f"token = '{KEY[:40]}'", base64.b64encode(KEY[:40].encode()).decode(), "X" * 9),
@@ -366,10 +343,8 @@ def test_personal_data_is_replaced_in_targets_too_and_the_same_way() -> None:
     assert after is not None
     mailed = after["messages"][1]["content"].removeprefix("mail ")
     assert after["messages"][6]["content"] == f"Mailed {mailed}." and mailed.endswith("@example.com")
-    home = after["source"]["path"]
-    assert "kimlee" not in json.dumps(after) and json.loads(
-        after["messages"][4]["tool_calls"][0]["function"]["arguments"]
-    ) == {"command": f"ls {home}"}
+    arguments = json.loads(after["messages"][4]["tool_calls"][0]["function"]["arguments"])
+    assert "kimlee" not in json.dumps(after) and arguments == {"command": f"ls {after['source']['path']}"}
     assert {finding.category for finding in findings} == {PERSONAL}
     assert after["messages"][0] == before["messages"][0] and after["tools"] == before["tools"]
 
@@ -388,11 +363,13 @@ def test_arguments_that_are_no_json_are_a_text() -> None:
 
 # --- speed ---------------------------------------------------------------------------------------------------------
 
-HOSTILE = ["://", "password=", "password='x", "eyJ", "-----BEGIN RSA PRIVATE KEY-----\n", "MT", "a@b.", "+1 234 ",
-           "kind: Secret\n", "cookie: a=b; ", "token is ", "x", "name: TOKEN, value", "identified by '"]  # fmt: skip
+HOSTILE = (
+    "://|password=|password='x|eyJ|-----BEGIN RSA PRIVATE KEY-----\n|MT|a@b.|+1 234 |kind: Secret\n|cookie: a=b; "
+    "|token is |x|name: TOKEN, value|identified by '"
+)
 
 
-@pytest.mark.parametrize("piece", HOSTILE)
+@pytest.mark.parametrize("piece", HOSTILE.split("|"))
 def test_no_text_takes_more_than_its_length(piece: str) -> None:
     started = time.process_time()
     find((piece * 30_000)[:40_000], Rules())

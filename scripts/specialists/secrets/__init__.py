@@ -1,16 +1,4 @@
 """Secrets and personal data: found, replaced by stable fakes, kept out of everything that is written."""
 
-from specialists.secrets.redaction import (
-    PERSONAL,
-    SECRET,
-    Find,
-    Rules,
-    SecretFinding,
-    clean,
-    cleaner,
-    find,
-    find_in,
-    redact,
-    scrub,
-    stand_ins,
-)
+from specialists.secrets.fakes import PERSONAL, SECRET, Find, SecretFinding
+from specialists.secrets.redaction import Rules, clean, cleaner, find, find_in, leaves, redact, scrub, stand_ins

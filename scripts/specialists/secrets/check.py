@@ -1,7 +1,6 @@
 """Looks through what was built for secrets that a step let through; what cannot be read counts as not clean.
 
-JSON is decoded as often as it was encoded (arguments in a row in a cache), so that an escape hides nothing. Texts that
-stand in many rows are looked at once.
+JSON is decoded as often as it was encoded (the arguments of a call in a row), so that an escape hides nothing.
 """
 
 from __future__ import annotations
@@ -11,13 +10,11 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from specialists.config import Problem
-from specialists.secrets import SECRET, Rules, SecretFinding, find_in
+from specialists.secrets import SECRET, Rules, SecretFinding, find_in, leaves
 
 WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".npz", ".npy"}  # numbers, and gigabytes of them
-_SHORT = 100  # characters up to which a text is rather looked at again than remembered
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,6 @@ class Check:
         self.secrets: list[Place] = []
         self.personal: list[Place] = []
         self.size = 0
-        self._seen: set[int] = set()
 
     def file(self, path: Path) -> None:
         """Look through one file. Raises Problem when it cannot be read."""
@@ -59,44 +55,15 @@ class Check:
 
     def _value(self, path: Path, value: str, line: int = 0) -> None:
         """A text, decoded if it is JSON. `line`: where it stands; 0: it is all of the file."""
-        for key, text in texts("", value):
-            if len(text) > _SHORT:
-                mark = hash((key, text))
-                if mark in self._seen:
-                    continue
-                self._seen.add(mark)
+        for key, text in leaves(value, everywhere=True):
             for item in find_in(key, text, self.rules):
                 found = self.secrets if item.category == SECRET else self.personal
                 found.append(Place(path, line or _line(value, text, item.start), item.finding(text)))
 
 
-def texts(key: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Every text in a value, with the key it stands under; texts that are JSON are decoded, however deep."""
-    if isinstance(value, dict):
-        for name, item in value.items():
-            yield "", name
-            yield from texts(name, item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from texts(key, item)
-    elif isinstance(value, str):
-        decoded = _decoded(value)
-        yield from texts(key, decoded) if decoded is not None else [(key, value)]
-
-
-def _decoded(text: str) -> Any | None:
-    start, end = text.lstrip()[:1], text.rstrip()[-1:]
-    if start + end not in ("{}", "[]", '""') or len(text) < 2:
-        return None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
 def _line(whole: str, text: str, start: int) -> int:
     """The line of a position in a text that stands, as it is or as JSON, in a whole file; 1 if it cannot be told."""
-    if text is whole or text == whole:
+    if text == whole:
         return whole.count("\n", 0, start) + 1
     at = whole.find(json.dumps(text[start : start + 40], ensure_ascii=False)[1:-1])
     return whole.count("\n", 0, max(at, 0)) + 1

@@ -12,6 +12,7 @@ import math
 import re
 import string
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 # A backslash and what belongs to it is one thing and stays; a lone letter or digit goes.
@@ -29,6 +30,33 @@ _PROOF_WHOLE, _PROOF_PART = 9.0, 24.0  # bits that make a whole string, or a par
 
 LEAST = 6
 """Letters and digits that a secret needs for its fake to prove itself."""
+SECRET, PERSONAL = "secret", "personal"
+
+
+@dataclass(frozen=True)
+class SecretFinding:
+    """Something found; never the thing itself."""
+
+    kind: str
+    category: str  # SECRET or PERSONAL
+    masked: str  # the vendor's prefix and the length: `ghp_…(40)`
+
+
+@dataclass(frozen=True)
+class Find:
+    """A span of a text to be replaced: [start, end), without what is kept in it (a vendor's prefix)."""
+
+    start: int
+    end: int
+    kind: str
+    category: str = SECRET
+    keep: tuple[tuple[int, int], ...] = ()
+    ours: bool = False  # a fake already
+
+    def finding(self, text: str) -> SecretFinding:
+        """What may be shown of it."""
+        shown = "".join(text[start:end] for start, end in self.keep[:1])
+        return SecretFinding(self.kind, self.category, f"{shown}…({self.end - self.start})")
 
 
 def slots(text: str) -> list[int]:
@@ -40,12 +68,15 @@ def fake(secret: str, keep: Sequence[tuple[int, int]] = ()) -> str:
     """The stand-in for a secret. `keep`: [start, end) of what stays, such as a vendor's prefix."""
     result = list(secret)
     places = [place for place in slots(secret) if not any(start <= place < end for start, end in keep)]
-    kinds = [_kind(secret[place]) for place in places]
-    mode = _mode([secret[place] for place in places])
-    digest = hashlib.sha256(b"fake:" + secret.encode("utf-8", "surrogatepass")).digest()
+    chars = [secret[place] for place in places]
+    # the narrowest alphabets that hold all of a long string
+    mode = next(
+        mode for mode in _MODES if mode == _MODES[-1] or (len(chars) >= _NARROW and set(chars).issubset("".join(mode)))
+    )
+    digest = _digest("fake", secret)
     made = ""
-    for number, (place, kind) in enumerate(zip(places, kinds, strict=True)):
-        alphabet = mode[kind]
+    for number, (place, char) in enumerate(zip(places, chars, strict=True)):
+        alphabet = mode[_kind(char)]
         made += alphabet[digest[number] % len(alphabet)] if number < _SEED else _next(made[-_SEED:], alphabet)
         result[place] = made[-1]
     return "".join(result)
@@ -54,14 +85,12 @@ def fake(secret: str, keep: Sequence[tuple[int, int]] = ()) -> str:
 def is_fake(text: str) -> bool:
     """Whether the text is a fake of ours, part of one, or has a long part of one in it."""
     chars = [text[place] for place in slots(text[:_LOOKED_AT])]
-    return any(_proves(chars, mode) for mode in _MODES if all(_fits(char, mode) for char in chars))
+    return any(_proves(chars, mode) for mode in _MODES if set(chars).issubset("".join(mode)))
 
 
-def number(text: str, digits: int = 4) -> str:
-    """Digits that stand for a text, for fakes that are written in words (`user4711`)."""
-    return str(int.from_bytes(hashlib.sha256(b"number:" + text.encode("utf-8", "surrogatepass")).digest()[:8], "big"))[
-        -digits:
-    ]
+def number(text: str) -> str:
+    """Four digits that stand for a text, for fakes that are written in words (`user4711`)."""
+    return str(int.from_bytes(_digest("number", text)[:8], "big"))[-4:]
 
 
 def _proves(chars: list[str], mode: tuple[str, str, str]) -> bool:
@@ -84,19 +113,13 @@ def _next(before: str, alphabet: str) -> str:
 
 @cache
 def _shift(pair: str) -> int:
-    return int.from_bytes(hashlib.sha256(b"shift:" + pair.encode("utf-8", "surrogatepass")).digest()[:4], "big")
+    return int.from_bytes(_digest("shift", pair)[:4], "big")
 
 
-def _mode(chars: list[str]) -> tuple[str, str, str]:
-    """The narrowest alphabets (digits, lower, upper) that hold all of a long string."""
-    fitting = [mode for mode in _MODES if all(_fits(char, mode) for char in chars)]
-    return fitting[0] if fitting and len(chars) >= _NARROW else _MODES[-1]
+def _digest(use: str, text: str) -> bytes:
+    return hashlib.sha256(f"{use}:{text}".encode("utf-8", "surrogatepass")).digest()
 
 
 def _kind(char: str) -> int:
     """0 a digit, 2 an upper case letter, 1 any other; letters outside ASCII become lower case ones."""
     return 0 if "0" <= char <= "9" else 2 if "A" <= char <= "Z" else 1
-
-
-def _fits(char: str, mode: tuple[str, str, str]) -> bool:
-    return char in mode[_kind(char)]

@@ -1,4 +1,4 @@
-"""Literals in a text, hundreds of them at once: where each stands, found in one pass over the text.
+"""Regular expressions that are tried only where a literal stands, and literals, hundreds of them found in one pass.
 
 An Aho-Corasick automaton reads some 300 MB a second, whatever the number of literals; a regular expression of the same
 literals a thirtieth of that.
@@ -6,14 +6,45 @@ literals a thirtieth of that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from ahocorasick_rs import AhoCorasick
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache, cached_property
+from typing import NamedTuple
 
 Spots = dict[str, list[int]]
 """The literals that stand in a text and where; occurrences of the same literal do not overlap."""
+
+
+class Rule(NamedTuple):
+    """A regular expression tried where `anchor` stands, from `back` characters before it on.
+
+    The group `secret` is what is replaced (without it: the whole match); `prefix` stays.
+    """
+
+    kind: str
+    anchor: str
+    regex: str
+    back: int = 0
+
+
+def rows(table: str) -> Iterator[list[str]]:
+    """The rows of a table: fields two spaces apart; a line that begins with two spaces belongs to the one before."""
+    return (re.split(r"\n?  ", row) for row in re.split(r"\n(?! )", table.strip("\n")))
+
+
+def matches(rules: Iterable[Rule], spots: Spots, text: str) -> Iterator[tuple[Rule, re.Match[str]]]:
+    """Where rules match, in the order of the rules."""
+    for rule in rules:
+        for at in spots.get(rule.anchor, ()):
+            pattern = _compiled(rule.regex)
+            match = pattern.search(text, max(0, at - rule.back), at + 600) if rule.back else pattern.match(text, at)
+            if match:
+                yield rule, match
+
+
+@cache
+def _compiled(regex: str) -> re.Pattern[str]:
+    return re.compile(regex, re.ASCII)
 
 
 class Literals:
@@ -21,15 +52,13 @@ class Literals:
 
     def __init__(self, literals: Iterable[str]):
         self._literals = sorted(set(literals))
-        self._built: AhoCorasick | None = None
 
     def find(self, text: str) -> Spots:
         """Those that stand in the text, with their positions in order. Finds that overlap each other all count."""
-        automaton = self._built or self._build()
         try:
-            hits = automaton.find_matches_as_indexes(text, overlapping=True)
+            hits = self._automaton.find_matches_as_indexes(text, overlapping=True)
         except UnicodeEncodeError:  # lone surrogates; a question mark each keeps the positions
-            hits = automaton.find_matches_as_indexes(text.encode("utf-8", "replace").decode(), overlapping=True)
+            hits = self._automaton.find_matches_as_indexes(text.encode("utf-8", "replace").decode(), overlapping=True)
         spots: Spots = {}
         for number, start, end in hits:
             known = spots.setdefault(self._literals[number], [])
@@ -37,8 +66,8 @@ class Literals:
                 known.append(start)
         return spots
 
-    def _build(self) -> AhoCorasick:
+    @cached_property
+    def _automaton(self):
         from ahocorasick_rs import AhoCorasick, Implementation
 
-        self._built = AhoCorasick(self._literals, implementation=Implementation.DFA)
-        return self._built
+        return AhoCorasick(self._literals, implementation=Implementation.DFA)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from specialists.secrets import fakes
+from specialists.secrets.fakes import PERSONAL, Find
 from specialists.secrets.literals import Spots
 
 EMAIL, USER, PHONE, HOST = "e-mail address", "user name", "phone number", "host name"
@@ -20,23 +21,19 @@ _TOP_DOMAINS = """
     com org net edu gov mil int info biz name pro io dev app ai me tech cloud online site shop store blog xyz email
     systems software digital agency studio design media team group company solutions services network works world live
     life today family berlin london hamburg wien koeln
-"""
-_DOMAINS = frozenset(_TOP_DOMAINS.split())
-_NOT_COUNTRIES = frozenset("py rb ts js rs sh md so cc hh ps pl mo vi my mm st id".split())
+""".split()
+_NOT_COUNTRIES = "py rb ts js rs sh md so cc hh ps pl mo vi my mm st id".split()
 _NOBODY = re.compile(
-    r"^(?:git|noreply|no-reply|donotreply|do-not-reply|nobody|user|username|you|your[.\w-]*|me|name|first\.?last|someone|foo|bar|"
-    r"test|tester|example|admin|root|postmaster|webmaster|john\.?doe|jane\.?doe|bot|github-actions|dependabot)?(?:\[bot\])?@"
-    r"(?:.*\.)?(?:example|test|invalid|localhost|local)\b|@(?:.*\.)?(?:example\.\w+(?:\.\w+)?|test\.\w+|localhost|domain\.\w+|"
-    r"email\.com|mail\.com|foo\.\w+|bar\.\w+|users\.noreply\.github\.com|company\.com|yourcompany\.com|acme\.\w+)$|"
-    r"^(?:git|noreply|no-reply|donotreply|do-not-reply|svn|hg|user\d{4})@|\[bot\]@|noreply",
+    r"@(?:.*\.)?(?:example\.\w+(?:\.\w+)?|test\.\w+|localhost|domain\.\w+|email\.com|mail\.com|foo\.\w+|bar\.\w+"
+    r"|users\.noreply\.github\.com|company\.com|yourcompany\.com|acme\.\w+)$"
+    r"|^(?:git|no-reply|donotreply|do-not-reply|svn|hg|user\d{4})@|\[bot\]@|noreply",
     re.IGNORECASE,
 )
 _IN_URL = re.compile(r"://[^\s/@]*:?\Z")
 _HOME = re.compile(
     r"(?:/home/|/Users/|(?<![A-Za-z])[A-Za-z]:(?:\\{1,4}|/)Users(?:\\{1,4}|/))(?P<name>[A-Za-z_][\w.-]*)(?=[/\\\s\"'`:;,)\]}>]|$)"
 )
-_AT = "@"
-ANCHORS = (_AT,)
+ANCHORS = ("@",)
 FOLDED_ANCHORS = ("/home/", "/users/", "\\users")
 _NO_PERSON = re.compile(
     r"(?:user|username|your[\w.-]*|me|you|name|runner|ubuntu|debian|root|vagrant|node|app|appuser|admin|shared|public"
@@ -54,27 +51,25 @@ _COUNTRY = re.compile(r"^\+\d{1,2}")  # stays
 _FICTION = re.compile(r"555[ .-]?01\d\d|123[ .-]?456|1234567|(\d)\1{5}|555[ .-]?555|555[ .-]?1234")
 
 
-def find(text: str, exact: Spots, folded: Spots, hosts: tuple[str, ...]) -> Iterator[tuple[int, int, str]]:
-    """[start, end) and kind of what is personal in a text; where ANCHORS and, in any case, FOLDED_ANCHORS stand."""
-    for at in exact.get(_AT, ()):
+def find(text: str, exact: Spots, folded: Spots, hosts: tuple[str, ...]) -> Iterator[Find]:
+    """What is personal in a text; where ANCHORS and, in any case, FOLDED_ANCHORS stand."""
+    for at in exact.get("@", ()):
         before = _MAILBOX.search(text, max(0, at - 64), at)
         if before and (match := _EMAIL.match(text, before.start())):
             top = match[2].lower()
-            known = top in _DOMAINS or (len(top) == 2 and top not in _NOT_COUNTRIES)
+            known = top in _TOP_DOMAINS or (len(top) == 2 and top not in _NOT_COUNTRIES)
             in_url = _IN_URL.search(text, max(0, match.start() - 100), match.start())  # scheme://user:PASSWORD@HOST
             if known and not in_url and not _NOBODY.search(match[0]):
-                yield *match.span(), EMAIL
-    if any(anchor in folded for anchor in FOLDED_ANCHORS):
-        for match in _HOME.finditer(text):
-            if not _NO_PERSON.fullmatch(match["name"].rstrip(".")):
-                yield *match.span("name"), USER
+                yield Find(*match.span(), EMAIL, PERSONAL)
+    for match in _HOME.finditer(text) if not folded.keys().isdisjoint(FOLDED_ANCHORS) else ():
+        if not _NO_PERSON.fullmatch(match["name"].rstrip(".")):
+            yield Find(*match.span("name"), USER, PERSONAL)
     for match in _PHONE.finditer(text) if _PHONE_PLUS.search(text) or _PHONE_END.search(text) else ():
         digits = re.sub(r"\D", "", match[0])
         if 10 <= len(digits) <= 15 and not _FICTION.search(match[0]) and not fakes.is_fake(_COUNTRY.sub("", match[0])):
-            yield *match.span(), PHONE
-    if hosts:
-        for match in _hosts(hosts).finditer(text):
-            yield *match.span(), HOST
+            yield Find(*match.span(), PHONE, PERSONAL)
+    for match in _hosts(hosts).finditer(text) if hosts else ():
+        yield Find(*match.span(), HOST, PERSONAL)
 
 
 @cache

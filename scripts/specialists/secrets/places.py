@@ -7,49 +7,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
-from typing import NamedTuple
 
-from specialists.secrets.fakes import is_fake
-from specialists.secrets.literals import Spots
-from specialists.secrets.values import (
-    is_expression,
-    is_login,
-    is_password,
-    is_placeholder,
-    is_secret_value,
-    is_token,
-    name_kind,
-)
+from specialists.secrets.fakes import LEAST, Find, is_fake, slots
+from specialists.secrets.literals import Rule, Spots, matches, rows
+from specialists.secrets.values import is_literal, is_password, is_secret_value, is_token, login_password, name_kind
 
 
-class Span(NamedTuple):
-    """[start, end) of a secret, and whether it is a fake of ours already."""
-
-    start: int
-    end: int
-    kind: str
-    ours: bool
-
-
-def placed(text: str, exact: Spots, folded: Spots) -> Iterator[Span]:
+def placed(text: str, exact: Spots, folded: Spots) -> Iterator[Find]:
     """Every secret that its place gives away. `exact`: where ANCHORS stand; `folded`: FOLDED_ANCHORS, in any case."""
     yield from _assigned(text, folded)
     yield from _private_keys(text, exact.get(_PEM, ()))
     yield from _kubernetes(text, exact.get(_MANIFEST, ()))
-    for place in (place for anchor in folded for place in _BY_ANCHOR.get(anchor, ())):
-        for at in folded[place.anchor]:
-            if match := _compiled(place).match(text, at):
-                value = match["secret"]
-                if (ours := is_fake(value)) or place.counts(value):
-                    yield Span(*match.span("secret"), place.kind, ours)
+    for counts, places in _PLACES.items():
+        for place, match in matches(places, folded, text):
+            yield from _found(match, "secret", place.kind, counts(match["secret"]))
+
+
+def _found(match: re.Match[str], group: str | int, kind: str, is_secret: object) -> Iterator[Find]:
+    """A group of a match, if it is a fake already, or a secret long enough for one."""
+    ours = is_fake(match[group])
+    if ours or (is_secret and len(slots(match[group])) >= LEAST):
+        yield Find(*match.span(group), kind, ours=ours)
 
 
 # --- after a telling name ------------------------------------------------------------------------------------------
 
-_NAME_ANCHORS = """
-    pass pwd pw psk secret token key cred auth bearer jwt pat mnemonic
-""".split()
+_NAME_ANCHORS = "pass pwd pw psk secret token key cred auth bearer jwt pat mnemonic".split()
 _ASSIGNMENT = re.compile(
     r"""
     (?P<rest>[A-Za-z0-9_-]{0,30})(?:(?:\.|::)(?:new|from|init))?
@@ -73,20 +56,16 @@ _ASSIGNMENT = re.compile(
 )
 _BEFORE = re.compile(r"(?:(?:api|access|secret|private|auth) )?[A-Za-z0-9_.$-]*\Z", re.IGNORECASE)
 _LINE_START = re.compile(r"(?:^|\n|\\n)(?:\d+: |[ \t+>#-]|export |set |ENV |ARG |setenv |\$env:|env\.)*[\"']?\Z")
-_DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 
 
-def _assigned(text: str, folded: Spots) -> Iterator[Span]:
+def _assigned(text: str, folded: Spots) -> Iterator[Find]:
     """Values in code, configuration, headers, flags and prose."""
-    for anchor in _NAME_ANCHORS if folded else ():
-        for at in folded.get(anchor, ()):
-            if match := _ASSIGNMENT.match(text, at):
-                before = _BEFORE.search(text, max(0, at - 50), at)
-                start = before.start() if before else at
-                kind = name_kind(text[start : match.end("rest")])
-                group = "quoted" if match["quoted"] else "bare"
-                if kind and ((ours := is_fake(match[group])) or _is_assigned(text, start, match)):
-                    yield Span(*match.span(group), kind, ours)
+    for at in (at for anchor in _NAME_ANCHORS for at in folded.get(anchor, ())):
+        if match := _ASSIGNMENT.match(text, at):
+            start = next(_BEFORE.finditer(text, max(0, at - 50), at)).start()
+            group = "quoted" if match["quoted"] else "bare"
+            if kind := name_kind(text[start : match.end("rest")]):
+                yield from _found(match, group, kind, _is_assigned(text, start, match))
 
 
 def _is_assigned(text: str, start: int, match: re.Match[str]) -> bool:
@@ -106,7 +85,7 @@ def _is_assigned(text: str, start: int, match: re.Match[str]) -> bool:
     tight = match["operator"] == "=" and (name.upper() == name or before[-1:] in ("?", "&", ";"))
     if flag or tight or (operator[-1:] == ">" and operator != "=>") or "alue" in operator:
         return is_secret_value(name, value)
-    if _DOTTED.fullmatch(value):
+    if re.fullmatch(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+", value):
         return False
     ended = text[match.end() : match.end() + 1] in ("", "\n", "\r", " ", "\t", '"', "'")
     on_line = operator in ("=", ":") and _LINE_START.search(text, max(0, start - 60), start)
@@ -134,7 +113,7 @@ _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*[A-Za-z0-9+/]{2}(?:[A-Za-z0-9+/]{2}|
 _MANIFEST_VALUE = re.compile(r":[ ]+[\"']?([^\s\"']{8,})[\"']?[ \t]*(?=\n|\Z)")
 
 
-def _private_keys(text: str, heads: Sequence[int]) -> Iterator[Span]:
+def _private_keys(text: str, heads: Sequence[int]) -> Iterator[Find]:
     """The base64 of PEM blocks: on lines, numbered, in a diff, escaped in a string, cut off at the end."""
     for at in heads:
         if head := _PEM_HEAD.match(text, at):
@@ -147,10 +126,11 @@ def _private_keys(text: str, heads: Sequence[int]) -> Iterator[Span]:
                 parts.append(line.span(1))
             if sum(end - start for start, end in parts) >= _PEM_LEAST:
                 ours = any(is_fake(text[start:end]) for start, end in parts)
-                yield from (Span(start, end, "private key", ours) for start, end in parts)
+                known = [(start, end) for start, end in parts if ours or len(slots(text[start:end])) >= LEAST]
+                yield from (Find(start, end, "private key", ours=ours) for start, end in known)
 
 
-def _kubernetes(text: str, kinds: Sequence[int]) -> Iterator[Span]:
+def _kubernetes(text: str, kinds: Sequence[int]) -> Iterator[Find]:
     """Values of a manifest of kind Secret, before and after that line (kubectl sorts keys)."""
     last = 0
     for at in kinds:
@@ -158,58 +138,34 @@ def _kubernetes(text: str, kinds: Sequence[int]) -> Iterator[Span]:
         ends = [text.find(mark, at + 1, at + _MANIFEST_LONGEST) for mark in ("\n---", _MANIFEST)]
         last = min([end for end in ends if end >= 0], default=min(len(text), at + _MANIFEST_LONGEST))
         for block in _MANIFEST_DATA.finditer(text, start, last):
-            for value in _MANIFEST_VALUE.finditer(text, *block.span(1)):
-                ours = is_fake(value[1])
-                if ours or _BASE64.fullmatch(value[1]) or is_password(value[1]):
-                    yield Span(*value.span(1), "kubernetes secret", ours)
+            for match in _MANIFEST_VALUE.finditer(text, *block.span(1)):
+                is_secret = _BASE64.fullmatch(match[1]) or is_password(match[1])
+                yield from _found(match, 1, "kubernetes secret", is_secret)
 
 
 # --- other places --------------------------------------------------------------------------------------------------
 
 
-class Place(NamedTuple):
-    """A secret known by what stands around it: a regular expression with a group `secret`, tried where `anchor` stands.
-
-    The anchor is in lower case and found in any; `counts` says whether the value is a secret.
-    """
-
-    kind: str
-    anchor: str
-    regex: str
-    counts: Callable[[str], bool]
-
-
 def _is_url_password(value: str) -> bool:
-    plain_word = re.fullmatch(r"[a-z]+\d?", value)
-    return not plain_word and not is_placeholder(value) and not is_expression(value)
-
-
-def _is_url_token(value: str) -> bool:
-    return is_token(value) and not re.fullmatch("[0-9a-f]{24}", value)
+    return is_literal(value) and not re.fullmatch(r"[a-z]+\d?", value)
 
 
 def _is_mnemonic(value: str) -> bool:
     return len(set(value.split())) > 8  # "test test test … junk", "abandon abandon … about"
 
 
-def _always(_value: str) -> bool:
-    return True
-
-
-# kind, anchor and regular expression, two spaces apart; a line that begins with two spaces belongs to the one before
-_PLACES = {
+# whether the value there is a secret; kind, anchor (in lower case, found in any), regular expression
+_TABLES: dict[Callable[[str], object], str] = {
     _is_url_password: r"""
 url password  ://  ://[^\s/?#:@"'`<>]{0,64}:(?P<secret>[^\s/"'`<>]{6,200})@(?=[\w\[])(?!(?:[\w-]+\.){0,5}example\.)
 service account key id  private_key_id  private_key_id\\{0,3}["']\s*:\s*\\{0,3}["'](?P<secret>[a-f0-9]{40})
 """,
-    _is_url_token: r"""
-url token  ://  ://(?P<secret>[A-Za-z0-9_-]{20,})@(?=[\w\[])
-""",
-    is_login: r"""
+    login_password: r"""
 basic authentication  basic  Basic \s*(?P<secret>[A-Za-z0-9+/_-]{8,}={0,2})(?![\w=])
 registry login  "auth"  "auth"\s*:\s*"(?P<secret>[A-Za-z0-9+/]{8,}={0,2})"
 """,
     is_token: r"""
+url token  ://  ://(?!(?-i:[0-9a-f]{24})@)(?P<secret>[A-Za-z0-9_-]{20,})@(?=[\w\[])
 bearer token  bearer  Bearer \s*(?P<secret>[A-Za-z0-9_.~+/=|:-]{12,})
 authorization header  authorization
   authorization\\{0,3}["']?\s*[:=,]\s*\\{0,3}["'`]?(?!Basic|Bearer)(?:[\w-]{2,12}\s+)?
@@ -235,7 +191,6 @@ netrc password  login  login\s+\S{1,100}\s+password\s+<value>
 htpasswd password  htpasswd  (?<![\w-])htpasswd\s[^\n|;&]{0,200}-\w*b<options><value>(?=\s*(?:[\n|;&>]|\Z))
 pgpass password  :5432:  :5432:[\w*-]+:[\w.-]+:(?P<secret>[^\s:]{6,200})
 keychain password  -keychain  -keychain<options>-p\s+<value>
-keychain password  -keychain -p  -keychain\s+-p\s+<value>
 login for gems  bundle_  bundle_\w+__\w+["']?\s?[:=]\s?["']?[^\s:"'$]{1,64}:(?P<secret>[^\s"']{6,200})
 openssl password  pass:  (?<!\w)pass:<value>
 sql password  identified by  identified\s+(?:with\s+\S+\s+)?by\s+(?:password\s+)?'(?P<secret>[^'\n]{6,200})'
@@ -255,29 +210,18 @@ sudo password  sudo -s <<<  sudo -S <<<\s*<value>
     _is_mnemonic: r"""
 mnemonic  mnemonic  mnemonic\w*["']?\s?[:=]\s?["']?(?P<secret>(?:[a-z]{3,8}[ ]){11,23}[a-z]{3,8})
 """,
-    _always: r"""
+    bool: r"""
 password hash  :$  :(?P<secret>\$(?:1|2[aby]|5|6|y|apr1|argon2id?)\$[^\s:\"']{20,})
 sidekiq login  contribsys  contribsys__com["']?\s?[:=]\s?["']?(?P<secret>[a-f0-9]{8}:[a-f0-9]{8})\b
 sidekiq login  ://  ://(?P<secret>[a-f0-9]{8}:[a-f0-9]{8})@(?:gems|enterprise)\.contribsys\.com
 """,
 }
 _PARTS = {"<options>": r"[^\n|;&]{0,200}?\s", "<value>": r"""["']?(?P<secret>[^\s"'`<>|;&$]{6,200})"""}
-
-
-def _places() -> Iterator[Place]:
-    for counts, table in _PLACES.items():
-        for row in re.split(r"\n(?! )", table.strip("\n")):
-            kind, anchor, *regex = row.replace("\n", "").split("  ")
-            yield Place(kind, anchor, re.sub("|".join(_PARTS), lambda part: _PARTS[part[0]], "".join(regex)), counts)
-
-
-_BY_ANCHOR: dict[str, list[Place]] = {}
-for _place in _places():
-    _BY_ANCHOR.setdefault(_place.anchor, []).append(_place)
-FOLDED_ANCHORS = frozenset([*_BY_ANCHOR, *_NAME_ANCHORS])
-
-
-@cache
-def _compiled(place: Place) -> re.Pattern[str]:
-    """A place's expression, compiled when its anchor was first seen."""
-    return re.compile(f"(?is){place.regex}", re.ASCII)
+_PLACES = {
+    counts: [
+        Rule(kind, anchor, re.sub("<options>|<value>", lambda part: _PARTS[part[0]], f"(?is){''.join(regex)}"))
+        for kind, anchor, *regex in rows(table)
+    ]
+    for counts, table in _TABLES.items()
+}
+FOLDED_ANCHORS = frozenset([*_NAME_ANCHORS, *(place.anchor for places in _PLACES.values() for place in places)])

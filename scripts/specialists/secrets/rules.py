@@ -1,214 +1,143 @@
 """What secrets look like: tokens with a vendor's prefix, and forms that have no prefix but an unmistakable part.
 
-The formats are facts from the vendors' documentation and from public rule sets. A search starts at a literal (the
-prefix, the anchor), because finding a literal costs a hundredth of what a regular expression costs at every position.
+The formats are facts from the vendors' documentation and from public rule sets.
 """
 
 from __future__ import annotations
 
 import re
-from functools import cache
-from typing import NamedTuple
+from collections.abc import Iterator
 
-from specialists.secrets.literals import Spots
+from specialists.secrets.fakes import LEAST, Find, is_fake, slots
+from specialists.secrets.literals import Rule, Spots, matches, rows
+from specialists.secrets.values import case_changes, is_literal
 
-ALNUM, HEX, WORD = "[A-Za-z0-9]", "[a-f0-9]", "[A-Za-z0-9_-]"
-LOWER, UPPER, BASE32 = "[a-z0-9]", "[A-Z0-9]", "[A-Z2-7]"
 _START = r"(?:(?<![A-Za-z0-9_])|(?<=\\[nrt])|(?<=%3[Dd])|(?<=\x1b\[[0-9]m)|(?<=\x1b\[[0-9][0-9]m))"  # of a word
 
-
-class Rule(NamedTuple):
-    """A regular expression tried where `anchor` stands, from `back` characters before it on.
-
-    The group `secret` is what is replaced (without it: the whole match); `prefix` stays.
-    """
-
-    kind: str
-    anchor: str
-    regex: str
-    back: int = 0
-
-
-# what follows a vendor's prefix, and its least length: the vendors' tokens and their prefixes
-_VENDORS = {
-    (ALNUM, 10): "stripe key: sk_live_ sk_test_ sk_prod_ rk_live_ rk_test_ rk_prod_",
-    (ALNUM, 14): "razorpay key: rzp_live_",
-    (ALNUM, 16): "alibaba access key id: LTAI",
-    (ALNUM, 22): "fireworks key: fw_",
-    (ALNUM, 28): "render key: rnd_; adafruit key: aio_",
-    (ALNUM, 32): (
-        "bitbucket app password: ATBB; crates.io token: cio; tencent secret id: AKID; infracost key: ico-; "
-        "adobe secret: p8e-; model api key: sk-"
-    ),
-    (ALNUM, 34): "hugging face token: hf_; hugging face organisation token: api_org_",
-    (ALNUM, 36): (
-        "github token: ghp_ gho_ ghu_ ghs_ ghr_; npm token: npm_; netlify token: nfp_; deno deploy token: ddp_; "
-        "prefect key: pnu_"
-    ),
-    (ALNUM, 38): "clickhouse key: 4b1d",
-    (ALNUM, 40): (
-        "buildkite token: bkua_; sonarqube token: sqp_ squ_ sqa_; vercel token: vcp_; model session: sess-; "
-        "runpod key: rpa_; perplexity key: pplx-; cerebras key: csk-; linear key: lin_api_; notion token: ntn_; "
-        "posthog key: phx_"
-    ),
-    (ALNUM, 43): "notion token: secret_",
-    (ALNUM, 48): "groq key: gsk_",
-    (ALNUM, 54): "easypost key: EZAK EZTK",
-    (ALNUM, 59): "artifactory token: cmVmd",
-    (ALNUM, 60): "trello token: ATTA; clojars token: CLOJARS_; artifactory key: AKCp; jina key: jina_",
-    (ALNUM, 70): "x.ai key: xai-",
-    (ALNUM, 100): "facebook token: EAA; bitcoin key: xprv",
-    (LOWER, 40): "neon key: napi_",
-    (LOWER, 43): "nuget key: oy2",
-    (LOWER, 58): "honeycomb key: hcaik_",
-    (LOWER, 60): "readme key: rdme_",
-    (UPPER, 27): "new relic key: NRAK-",
-    (UPPER, 58): "age secret key: AGE-SECRET-KEY-1",
-    (BASE32, 16): "aws access key id: AKIA ASIA ABIA ACCA",
-    (HEX, 19): "new relic browser key: NRJS-",
-    (HEX, 32): "databricks token: dapi; firecrawl key: fc-; mailgun key: key-",
-    (HEX, 40): "pulumi token: pul-; supabase token: sbp_",
-    (HEX, 48): "rubygems key: rubygems_; elevenlabs key: sk_",
-    (HEX, 60): "openrouter key: sk-or-v1-",
-    (HEX, 64): (
-        "digitalocean token: dop_v1_; digitalocean oauth token: doo_v1_; digitalocean refresh token: dor_v1_; "
-        "linear token: lin_oauth_; sentry token: sntryu_"
-    ),
-    (WORD, 20): "gitlab runner token: GR1348941",
-    (WORD, 22): "square token: sq0atp- EAAA",
-    (WORD, 24): "tailscale key: tskey-; vault token: hvs.; vault recovery token: hvr.; supabase secret key: sb_secret_",
-    (WORD, 27): "docker hub token: dckr_pat_ dckr_oat_",
-    (WORD, 28): "google client secret: GOCSPX-; tavily key: tvly-",
-    (WORD, 32): "dbt token: dbtc_",
-    (WORD, 35): "google api key: AIza; yandex key: AQVN",
-    (WORD, 36): "heroku key: HRKU-; figma token: figd_",
-    (WORD, 37): "replicate token: r8_",
-    (WORD, 40): (
-        "google refresh token: 1//0; fly.io token: fo1_; openai project key: sk-proj-; "
-        "openai service key: sk-svcacct-; openai admin key: sk-admin-; together key: tgp_v1_; square secret: sq0csp-"
-    ),
-    (WORD, 43): "openshift token: sha256~; contentful token: CFPAT-",
-    (WORD, 48): "scalingo token: tk-us-",
-    (WORD, 50): "pypi token: pypi-AgEIcHlwaS5vcmc pypi-AgENdGVzdC5weXBpLm9yZw; yandex token: y0_",
-    (WORD, 60): "anthropic key: sk-ant-; nvidia key: nvapi-",
-    (WORD, 100): "vault batch token: hvb.; dropbox token: sl.",
-    ("[A-Z0-9-]", 32): "1password secret key: A3-",
-    ("[A-Za-z0-9%+/-]", 40): "slack cookie: xoxd-",
-    ("[A-Za-z0-9+/=]", 60): "aws bedrock key: bedrock-api-key-",
-    ("[A-Za-z0-9+/=]", 100): "aws bedrock key: ABSK",
-    ("[A-Za-z0-9+/=_-]", 80): "fly.io token: fm2_ fm1r_ fm1a_",
-    ("[A-Za-z0-9+/=_]", 60): "sentry token: sntrys_",
-    ("[A-Za-z0-9+/]", 24): "webhook signing secret: whsec_",
-    ("[A-Za-z0-9+/]", 32): "grafana token: glc_",
-    ("[A-Za-z0-9+/_-]", 200): "1password token: ops_eyJ",
-    ("[A-Za-z0-9-]", 10): "slack token: xoxa- xoxc- xoxr- xoxs-",
-    ("[A-Za-z0-9-]", 20): "slack app token: xapp-",
-    ("[A-Za-z0-9-]", 24): "slack bot token: xoxb-; slack user token: xoxp-",
-    ("[A-Za-z0-9-]", 32): "new relic insert key: NRII-",
-    ("[A-Za-z0-9-]", 70): "brevo key: xkeysib-",
-    ("[A-Za-z0-9.-]", 60): "slack token: xoxe. xoxe-",
-    ("[A-Za-z0-9.]", 40): "doppler token: dp.pt. dp.st. dp.ct. dp.sa. dp.scim. dp.audit.",
-    ("[A-Za-z0-9.]", 80): "dynatrace token: dt0c01. dt0s16.",
-    ("[A-Za-z0-9_.+/=-]", 60): "authress key: authress_",
-    ("[A-Za-z0-9_.-]", 18): (
-        "gitlab token: glpat- gldt- glrt- glptt- glcbt- glft- glimt- glagent- gloas- glsoat- glffct- glwt-"
-    ),
-    ("[A-Za-z0-9_.-]", 30): "google access token: ya29.",
-    ("[A-Za-z0-9_.-]", 60): "harness token: pat. sat.; mapbox secret token: sk.eyJ",
-    ("[A-Za-z0-9_.=-]", 32): (
-        "planetscale token: pscale_tkn_; planetscale password: pscale_pw_; planetscale oauth token: pscale_oauth_"
-    ),
-    ("[A-Za-z0-9_.=-]", 40): "typeform token: tfp_",
-    ("[A-Za-z0-9_.=-]", 60): "sendgrid key: SG.",
-    ("[A-Za-z0-9_=-]", 60): "frame.io token: fio-u-",
-    ("[A-Za-z0-9_=-]", 100): "atlassian token: ATATT3; atlassian access token: ATCTT3",
-    ("[A-Za-z0-9_]", 40): "circleci token: CCIPAT_; wandb key: wandb_v1_; grafana service token: glsa_",
-    ("[A-Za-z0-9_]", 50): "pinecone key: pcsk_",
-    ("[A-Za-z0-9_]", 60): "github fine-grained token: github_pat_",
-    ("[A-Za-z]", 34): "hugging face token: hf_",
-    ("[a-f0-9-]", 36): "langfuse key: sk-lf-; plaid token: access-production- access-development-",
-    ("[a-f0-9-]", 58): "postman key: PMAK-",
-    ("[a-f0-9-]", 100): "cloudflare origin key: v1.0-",
-    ("[a-f0-9_]", 40): "langsmith key: lsv2_pt_ lsv2_sk_",
-    ("[a-fA-F0-9]", 32): "shopify token: shpat_ shpca_ shppa_ shpss_",
-    ("[a-fA-F0-9]", 40): "sourcegraph token: sgp_local_; shippo token: shippo_live_ shippo_test_",
-    ("[a-fA-F0-9_]", 40): "sourcegraph token: sgp_",
-    ("[a-z0-9$]", 40): "paypal token: access_token$production$",
-    (r"(?:(?:[a-z]{2,6}_)?(?=[A-Za-z]*(?:\d+[A-Za-z]+){3})[A-Za-z0-9]{20,}+)", 1): (
-        "api key: sk_ rk_ live_ secret_ token_ apikey_ api_key_"
-    ),
-    (r"(?:(?:live|test)_[\w=-]{43})", 1): "duffel token: duffel_",
-    (r"(?:(?:na|eu)\d-[a-f0-9-]{36})", 1): "hubspot token: pat-",
-    ("(?:-[A-Za-z0-9]{12,}|_TEST-[A-Za-z0-9]{12,}|-X)", 1): "flutterwave key: FLWSECK",
-    (r"(?:[A-Za-z0-9]{14}\.[a-f0-9]{64})", 1): "airtable token: pat",
-    ("(?:[A-Za-z0-9]{8}_[A-Za-z0-9]{20,}+)", 1): "resend key: re_",
-    ("(?:[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12})", 1): "launchdarkly key: sdk-",
-    ("(?:[aps]at_[A-Za-z0-9]{16})", 1): "settlemint token: sm_",
-    ("(?:[au][fd]-[a-f0-9]{64})", 1): "intra42 secret: s-s4t2",
-    (r"(?:\d{5,9}_[A-Z0-9]{32})", 1): "clickup token: pk_",
-}
+# What follows a vendor's prefix: its alphabet; then kind of the token, least length behind the prefix, prefixes
+_VENDORS = r"""
+[A-Za-z0-9]
+  stripe key 10: sk_live_ sk_test_ sk_prod_ rk_live_ rk_test_ rk_prod_; razorpay key 14: rzp_live_;
+  alibaba access key id 16: LTAI; fireworks key 22: fw_; render key 28: rnd_; adafruit key 28: aio_;
+  bitbucket app password 32: ATBB; crates.io token 32: cio; tencent secret id 32: AKID; infracost key 32: ico-;
+  adobe secret 32: p8e-; model api key 32: sk-; hugging face token 34: hf_;
+  hugging face organisation token 34: api_org_; github token 36: ghp_ gho_ ghu_ ghs_ ghr_; npm token 36: npm_;
+  netlify token 36: nfp_; deno deploy token 36: ddp_; prefect key 36: pnu_; clickhouse key 38: 4b1d;
+  buildkite token 40: bkua_; sonarqube token 40: sqp_ squ_ sqa_; vercel token 40: vcp_; model session 40: sess-;
+  runpod key 40: rpa_; perplexity key 40: pplx-; cerebras key 40: csk-; linear key 40: lin_api_;
+  notion token 40: ntn_; posthog key 40: phx_; notion token 43: secret_; groq key 48: gsk_;
+  easypost key 54: EZAK EZTK; artifactory token 59: cmVmd; trello token 60: ATTA; clojars token 60: CLOJARS_;
+  artifactory key 60: AKCp; jina key 60: jina_; x.ai key 70: xai-; facebook token 100: EAA; bitcoin key 100: xprv
+[a-z0-9]  neon key 40: napi_; nuget key 43: oy2; honeycomb key 58: hcaik_; readme key 60: rdme_
+[A-Z0-9]  new relic key 27: NRAK-; age secret key 58: AGE-SECRET-KEY-1
+[A-Z2-7]  aws access key id 16: AKIA ASIA ABIA ACCA
+[a-fA-F0-9]
+  new relic browser key 19: NRJS-; databricks token 32: dapi; firecrawl key 32: fc-; mailgun key 32: key-;
+  shopify token 32: shpat_ shpca_ shppa_ shpss_; pulumi token 40: pul-; supabase token 40: sbp_;
+  sourcegraph token 40: sgp_local_; shippo token 40: shippo_live_ shippo_test_; rubygems key 48: rubygems_;
+  elevenlabs key 48: sk_; openrouter key 60: sk-or-v1-; digitalocean token 64: dop_v1_;
+  digitalocean oauth token 64: doo_v1_; digitalocean refresh token 64: dor_v1_; linear token 64: lin_oauth_;
+  sentry token 64: sntryu_
+[A-Za-z0-9_-]
+  slack token 10: xoxa- xoxc- xoxr- xoxs-; gitlab runner token 20: GR1348941; slack app token 20: xapp-;
+  square token 22: sq0atp- EAAA; tailscale key 24: tskey-; vault token 24: hvs.; vault recovery token 24: hvr.;
+  supabase secret key 24: sb_secret_; slack bot token 24: xoxb-; slack user token 24: xoxp-;
+  docker hub token 27: dckr_pat_ dckr_oat_; google client secret 28: GOCSPX-; tavily key 28: tvly-;
+  dbt token 32: dbtc_; new relic insert key 32: NRII-; google api key 35: AIza; yandex key 35: AQVN;
+  heroku key 36: HRKU-; figma token 36: figd_; replicate token 37: r8_; google refresh token 40: 1//0;
+  fly.io token 40: fo1_; openai project key 40: sk-proj-; openai service key 40: sk-svcacct-;
+  openai admin key 40: sk-admin-; together key 40: tgp_v1_; square secret 40: sq0csp-; circleci token 40: CCIPAT_;
+  wandb key 40: wandb_v1_; grafana service token 40: glsa_; openshift token 43: sha256~; contentful token 43: CFPAT-;
+  scalingo token 48: tk-us-; pypi token 50: pypi-AgEIcHlwaS5vcmc pypi-AgENdGVzdC5weXBpLm9yZw; yandex token 50: y0_;
+  pinecone key 50: pcsk_; anthropic key 60: sk-ant-; nvidia key 60: nvapi-; github fine-grained token 60: github_pat_;
+  brevo key 70: xkeysib-; vault batch token 100: hvb.; dropbox token 100: sl.
+[A-Z0-9-]  1password secret key 32: A3-
+[A-Za-z0-9%+/_-]
+  webhook signing secret 24: whsec_; grafana token 32: glc_; slack cookie 40: xoxd-; 1password token 200: ops_eyJ
+[A-Za-z0-9+/=_-]
+  aws bedrock key 60: bedrock-api-key-; sentry token 60: sntrys_; fly.io token 80: fm2_ fm1r_ fm1a_;
+  aws bedrock key 100: ABSK
+[A-Za-z0-9_.-]
+  gitlab token 18: glpat- gldt- glrt- glptt- glcbt- glft- glimt- glagent- gloas- glsoat- glffct- glwt-;
+  google access token 30: ya29.; doppler token 40: dp.pt. dp.st. dp.ct. dp.sa. dp.scim. dp.audit.;
+  slack token 60: xoxe. xoxe-; harness token 60: pat. sat.; mapbox secret token 60: sk.eyJ; sendgrid key 60: SG.;
+  dynatrace token 80: dt0c01. dt0s16.
+[A-Za-z0-9_.=-]
+  planetscale token 32: pscale_tkn_; planetscale password 32: pscale_pw_; planetscale oauth token 32: pscale_oauth_;
+  typeform token 40: tfp_; frame.io token 60: fio-u-; atlassian token 100: ATATT3; atlassian access token 100: ATCTT3
+[a-fA-F0-9_-]
+  langfuse key 36: sk-lf-; plaid token 36: access-production- access-development-;
+  langsmith key 40: lsv2_pt_ lsv2_sk_; sourcegraph token 40: sgp_; postman key 58: PMAK-;
+  cloudflare origin key 100: v1.0-
+[a-z0-9$]  paypal token 40: access_token$production$
+(?:(?:[a-z]{2,6}_)?(?=[A-Za-z]*(?:\d+[A-Za-z]+){3})[A-Za-z0-9]{20,}+)
+  api key 1: sk_ rk_ live_ secret_ token_ apikey_ api_key_
+(?:(?:live|test)_[\w=-]{43})  duffel token 1: duffel_
+(?:(?:na|eu)\d-[a-f0-9-]{36})  hubspot token 1: pat-
+(?:-[A-Za-z0-9]{12,}|_TEST-[A-Za-z0-9]{12,}|-X)  flutterwave key 1: FLWSECK
+(?:[A-Za-z0-9]{14}\.[a-f0-9]{64})  airtable token 1: pat
+(?:[A-Za-z0-9]{8}_[A-Za-z0-9]{20,}+)  resend key 1: re_
+(?:[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12})  launchdarkly key 1: sdk-
+(?:[aps]at_[A-Za-z0-9]{16})  settlemint token 1: sm_
+(?:[au][fd]-[a-f0-9]{64})  intra42 secret 1: s-s4t2
+(?:\d{5,9}_[A-Z0-9]{32})  clickup token 1: pk_
+"""
 _TOKENS = [
     Rule(kind, prefix, rf"{_START}(?P<prefix>{re.escape(prefix)}){alphabet}{{{least},}}={{0,2}}(?!\w)")
-    for (alphabet, least), vendors in _VENDORS.items()
-    for kind, prefixes in (vendor.split(": ") for vendor in vendors.split("; "))
+    for alphabet, *vendors in rows(_VENDORS)
+    for kind, least, prefixes in re.findall(r"(\w[^:;]*) (\d+): ([^;]+)", " ".join(vendors))
     for prefix in prefixes.split()
 ]
 
-_FORMS = [
-    Rule(
-        "slack webhook",
-        "hooks.slack.com/",
-        r"hooks\.slack\.com/(?:services|workflows|triggers)/(?P<secret>[\w/+]{40,})",
-    ),
-    Rule("zapier webhook", "hooks.zapier.com/", r"hooks\.zapier\.com/hooks/catch/(?P<secret>\d+/[a-z0-9]{6,})"),
-    Rule("facebook app token", "|", r"(?<=\d{15})\|(?P<secret>[\w-]{27})(?![\w-])"),
-    Rule("facebook app token", "%7C", r"(?<=\d{15})%7C(?P<secret>[\w-]{27})(?![\w-])"),
-    Rule("salesforce session", "!AQ", r"(?<!\w)00D[A-Za-z0-9]{12,15}!AQ[\w.]{80,}", back=18),
-    Rule("twitch token", "oauth:", r"(?<!\w)oauth:(?P<secret>[a-z0-9]{30})(?!\w)"),
-    Rule("discord webhook", "/api/webhooks/", r"(?<=.com)/api/webhooks/(?P<secret>\d{17,20}/[\w-]{60,})"),
-    Rule("octopus key", "API-", r"(?<![\w-])(?P<prefix>API-)[A-Z0-9]{26}(?!\w)"),
-    Rule("vault legacy token", "s.", r"(?<![\w.])(?P<prefix>s\.)(?=\D*\d\D*\d)[A-Za-z0-9]{24}(?!\w)"),
-    Rule("twilio api key", "SK", r"(?<!\w)(?P<prefix>SK)[a-fA-F0-9]{32}(?!\w)"),
-    Rule("maxmind key", "_mmk", r"(?<!\w)[A-Za-z0-9]{6}_[A-Za-z0-9]{29}_mmk", back=36),
-    Rule(
-        "authress key",
-        ".acc",
-        r"(?<!\w)(?:sc|ext|scauth)_[a-z0-9]{5,30}\.[a-z0-9]{4,6}\.acc[_-][a-z0-9-]{10,32}\.[\w+/=-]{30,}",
-        back=45,
-    ),
-    Rule("grafana key", "eyJrIjoi", r"(?<!\w)(?P<prefix>eyJrIjoi)[A-Za-z0-9+/]{70,}={0,3}"),
-    Rule("json web token", "eyJ", r"(?<![A-Za-z0-9_-])(?P<prefix>eyJ)[\w-]{10,}\.[\w-]{10,}\.[\w-]{16,}"),
-    Rule("openai key", "T3BlbkFJ", r"(?<!\w)(?P<prefix>sk-)[\w-]{20,}T3BlbkFJ[\w-]{20,}", back=90),
-    Rule("azure client secret", "Q~", r"(?<![\w~.-])[\w~.]{3}\dQ~[\w~.-]{31,34}(?![\w~-])", back=4),
-    Rule("azure service key", "JQQJ99", r"(?<!\w)[A-Za-z0-9]{52}JQQJ99[A-Za-z0-9]{20,26}", back=52),
-    Rule("telegram bot token", ":AA", r"(?<![\w:])\d{8,10}:AA[\w-]{32,34}(?![\w-])", back=10),
-    Rule("terraform cloud token", ".atlasv1.", r"(?<!\w)[A-Za-z0-9]{14}\.atlasv1\.[\w=-]{60,}", back=14),
-    Rule("mailchimp key", "-us", r"(?<!\w)[a-f0-9]{32}-us\d{1,2}(?!\w)", back=32),
-    Rule("dropbox token", "AAAAAAAAAA", r"(?<!\w)[a-z0-9]{11}AAAAAAAAAA[\w=-]{43}", back=11),
-    Rule("firebase server key", ":APA91b", r"(?<!\w)[\w-]{11,}:APA91b[\w-]{100,}", back=40),
+# kind, anchor, characters before the anchor that belong to it, regular expression
+_FORMS = r"""
+slack webhook  hooks.slack.com/  0  hooks\.slack\.com/(?:services|workflows|triggers)/(?P<secret>[\w/+]{40,})
+zapier webhook  hooks.zapier.com/  0  hooks\.zapier\.com/hooks/catch/(?P<secret>\d+/[a-z0-9]{6,})
+facebook app token  |  0  (?<=\d{15})\|(?P<secret>[\w-]{27})(?![\w-])
+facebook app token  %7C  0  (?<=\d{15})%7C(?P<secret>[\w-]{27})(?![\w-])
+salesforce session  !AQ  18  (?<!\w)00D[A-Za-z0-9]{12,15}!AQ[\w.]{80,}
+twitch token  oauth:  0  (?<!\w)oauth:(?P<secret>[a-z0-9]{30})(?!\w)
+discord webhook  /api/webhooks/  0  (?<=.com)/api/webhooks/(?P<secret>\d{17,20}/[\w-]{60,})
+octopus key  API-  0  (?<![\w-])(?P<prefix>API-)[A-Z0-9]{26}(?!\w)
+vault legacy token  s.  0  (?<![\w.])(?P<prefix>s\.)(?=\D*\d\D*\d)[A-Za-z0-9]{24}(?!\w)
+twilio api key  SK  0  (?<!\w)(?P<prefix>SK)[a-fA-F0-9]{32}(?!\w)
+maxmind key  _mmk  36  (?<!\w)[A-Za-z0-9]{6}_[A-Za-z0-9]{29}_mmk
+authress key  .acc  45
+  (?<!\w)(?:sc|ext|scauth|authress)_[a-z0-9]{5,30}\.[a-z0-9]{4,6}\.acc[_-][a-z0-9-]{10,32}\.[\w+/=-]{30,}
+grafana key  eyJrIjoi  0  (?<!\w)(?P<prefix>eyJrIjoi)[A-Za-z0-9+/]{70,}={0,3}
+json web token  eyJ  0  (?<![A-Za-z0-9_-])(?P<prefix>eyJ)[\w-]{10,}\.[\w-]{10,}\.[\w-]{16,}
+openai key  T3BlbkFJ  90  (?<!\w)(?P<prefix>sk-)[\w-]{20,}T3BlbkFJ[\w-]{20,}
+azure client secret  Q~  4  (?<![\w~.-])[\w~.]{3}\dQ~[\w~.-]{31,34}(?![\w~-])
+azure service key  JQQJ99  52  (?<!\w)[A-Za-z0-9]{52}JQQJ99[A-Za-z0-9]{20,26}
+telegram bot token  :AA  10  (?<![\w:])\d{8,10}:AA[\w-]{32,34}(?![\w-])
+terraform cloud token  .atlasv1.  14  (?<!\w)[A-Za-z0-9]{14}\.atlasv1\.[\w=-]{60,}
+mailchimp key  -us  32  (?<!\w)[a-f0-9]{32}-us\d{1,2}(?!\w)
+dropbox token  AAAAAAAAAA  11  (?<!\w)[a-z0-9]{11}AAAAAAAAAA[\w=-]{43}
+firebase server key  :APA91b  40  (?<!\w)[\w-]{11,}:APA91b[\w-]{100,}
+azure signature  sig=  0  (?<=[?&;])sig=(?P<secret>[A-Za-z0-9%+/_-]{40,}={0,2})
+presigned url signature  X-Amz-Signature=  0  X-Amz-Signature=(?P<secret>[a-f0-9]{64})
+teams webhook  .webhook.office.com/  0  \.webhook\.office\.com/(?P<secret>[\w@/-]{70,})
+"""
+_RULES = [
+    *_TOKENS,
+    *(Rule(kind, anchor, "".join(regex), int(back)) for kind, anchor, back, *regex in rows(_FORMS)),
     *(
         Rule("discord bot token", start + third, r"(?<![\w.-])[\w-]{24,28}\.[\w-]{6}\.[\w-]{27,38}(?![\w.-])")
         for start in ("MT", "Mj", "Mz", "ND", "NT", "Nj", "Nz", "OD", "OT")
         for third in "AEIMQUYcgk"  # base64 of a number
     ),
-    Rule("azure signature", "sig=", r"(?<=[?&;])sig=(?P<secret>[A-Za-z0-9%+/_-]{40,}={0,2})"),
-    Rule("presigned url signature", "X-Amz-Signature=", r"X-Amz-Signature=(?P<secret>[a-f0-9]{64})"),
-    Rule("teams webhook", ".webhook.office.com/", r"\.webhook\.office\.com/(?P<secret>[\w@/-]{70,})"),
 ]
-
-_RULES = [*_TOKENS, *_FORMS]
-_BY_ANCHOR: dict[str, list[int]] = {}
-for _number, _rule in enumerate(_RULES):
-    _BY_ANCHOR.setdefault(_rule.anchor, []).append(_number)
-ANCHORS = frozenset(_BY_ANCHOR)
+ANCHORS = frozenset(rule.anchor for rule in _RULES)
 
 
-def possible(spots: Spots) -> list[Rule]:
-    """The rules whose anchors stand in a text, in the order in which they are written down here."""
-    return [_RULES[number] for number in sorted(n for anchor in spots for n in _BY_ANCHOR.get(anchor, ()))]
-
-
-@cache
-def compiled(rule: Rule) -> re.Pattern[str]:
-    """A rule's expression, compiled when its anchor was first seen."""
-    return re.compile(rule.regex, re.ASCII)
+def shaped(text: str, exact: Spots) -> Iterator[Find]:
+    """Tokens that are known by their shape; `exact`: where ANCHORS stand."""
+    for rule, match in matches(_RULES, exact, text):
+        groups = match.re.groupindex
+        start, end = match.span("secret" if "secret" in groups else 0)
+        keep = (match.span("prefix"),) if "prefix" in groups else ()
+        body = text[match.end("prefix") if keep else start : end]
+        ours = is_fake(body)
+        random = any(map(str.isdigit, body)) or case_changes(body) > len(body) / 4
+        if ours or (random and len(slots(body)) >= LEAST and is_literal(body)):
+            yield Find(start, end, rule.kind, keep=keep, ours=ours)

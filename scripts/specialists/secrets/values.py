@@ -1,7 +1,4 @@
-"""What a secret's value and a secret's name look like, told from placeholders, expressions and ordinary names.
-
-Nothing here searches: it judges what `secret_places` found after a telling name or in a telling place.
-"""
+"""What a secret's value and a secret's name look like, as opposed to placeholders, expressions and ordinary names."""
 
 from __future__ import annotations
 
@@ -10,42 +7,41 @@ import math
 import re
 from collections import Counter
 from functools import cache
+from itertools import product
 from urllib.parse import quote, quote_plus, unquote
 
 _PLACEHOLDER_WORDS = """
     password passwords passwd passphrase passcode pass pwd pw secrets secret tokens token apikey api keys key access
-    auth authorization bearer basic client server private public shared signing encryption database admin
-    administrator user username root guest owner login signin account email postgres postgresql mysql mariadb redis
-    rabbitmq mongo mongodb localhost string text value values data field name example examples sample dummy fake
-    mock test tests testing tester unit demo default change changeme changethis please replace replaceme insert
-    enter provide add put todo tbd fixme placeholder none null nil true false undefined redacted hidden masked
-    removed omitted foo bar baz qux quux hello world super very really simple strong weak invalid valid wrong
-    correct bad good incorrect right old new current previous next other another first second third your yours my
-    mine our the this that here is not a an and or of for in with to letmein qwerty qwertz asdf abc abcd abcdef xyz
-    secure safe unsafe insecure unknown missing empty blank random development production staging local dev prod
-    stage env environment config app application service store some any something anything whatever more less hash
-    hashed salt pepper encrypted decrypted plain raw base id code otp pin required optional confirm confirmation
-    repeat again forgot forgotten reset update create delete welcome hunter open sesame swordfish rails django
-"""
-_LAST_WORDS_OF_NO_SECRET = """
+    auth authorization bearer basic client server private public shared signing encryption database admin administrator
+    user username root guest owner login signin account email postgres postgresql mysql mariadb redis rabbitmq mongo
+    mongodb localhost string text value values data field name example examples sample dummy fake mock test tests
+    testing tester unit demo default change changeme changethis please replace replaceme insert enter provide add put
+    todo tbd fixme placeholder none null nil true false undefined redacted hidden masked removed omitted foo bar baz
+    qux quux hello world super very really simple strong weak invalid valid wrong correct bad good incorrect right old
+    new current previous next other another first second third your yours my mine our the this that here is not a an
+    and or of for in with to letmein qwerty qwertz asdf abc abcd abcdef xyz secure safe unsafe insecure unknown missing
+    empty blank random development production staging local dev prod stage env environment config app application
+    service store some any something anything whatever more less hash hashed salt pepper encrypted decrypted plain raw
+    base id code otp pin required optional confirm confirmation repeat again forgot forgotten reset update create
+    delete welcome hunter open sesame swordfish rails django
+""".split()
+_NO_SECRET_LAST = """
     name names type types id ids file files path paths url uri urls endpoint field fields label hint length len size
     count counts limit limits expiry expires expiration expired ttl policy regex regexp pattern prefix suffix header
     headers param params parameter format algorithm alg class manager provider version hash hashes hashed digest dir
     index idx pos kind status error errors message msg strength placeholder mode list map issuer audience scope scopes
     arn ref alias description title span range start end env var at by sha checksum fingerprint time date age lifetime
     text column row required valid function func method handler callback test spec
-"""
-_OWNERS_OF_KEYS = """
+""".split()
+_KEY_OWNERS = """
     api access auth private secret account encryption encrypt signing master admin service session storage license
     deploy webhook hmac app application jwt aes client function subscription integration write ingest instrumentation
-    cookie security recovery live priv cipher crypt crypto signature seed root bot sas
-    algolia anthropic azure cloudflare cohere datadog deepseek elastic fastly gemini github gitlab google grafana groq
-    heroku hubspot intercom mailgun mandrill mapbox mistral netlify newrelic openai pagerduty pinecone sendgrid sentry
-    stripe telegram tenor twilio vultr wandb
-"""
-_PLACEHOLDERS = re.compile(
-    rf"(?:{'|'.join(sorted(_PLACEHOLDER_WORDS.split(), key=len, reverse=True))}|x{{2,}}|y{{2,}}|z{{2,}})+"
-)
+    cookie security recovery live priv cipher crypt crypto signature seed root bot sas algolia anthropic azure
+    cloudflare cohere datadog deepseek elastic fastly gemini github gitlab google grafana groq heroku hubspot intercom
+    mailgun mandrill mapbox mistral netlify newrelic openai pagerduty pinecone sendgrid sentry stripe telegram tenor
+    twilio vultr wandb
+""".split()
+_PLACEHOLDERS = re.compile(rf"(?:{'|'.join(_PLACEHOLDER_WORDS)}|x{{2,}}|y{{2,}}|z{{2,}})+")
 _TELLING = re.compile(
     r"example|placeholder|change.?me|replace.?me|redacted|dummy|[-_ ]your|your[-_ ]|your(?:api|token|key|secret|pass)"
     r"|fake[-_]|[-_]fake|here\b|<[a-z]|\.\.\.|\*\*\*|x{6,}|[•…]|1234567890|0123456789|12345678|abcdefgh|abcd1234"
@@ -56,19 +52,11 @@ _EXPRESSION = re.compile(
     r"|os\.environ|getenv|ENV\[|secrets\.|^vault:|^env[.:]|^sha\d+[-:]|^md5:|^https?:|^file:|^data:|^ssh-|^-+$"
     r"|^pk_(?:live|test)_|^(?:\.{0,2}|~|[A-Za-z]:)[/\\]|^[\w.+-]+@[\w-]+\.[\w.]+$|^ref\+|^op://|^arn:|^urn:|^projects/|\$[A-Za-z_]+$"
 )
-_APPLE = re.compile("[a-z]{4}(?:-[a-z]{4}){3}")  # an app-specific password of an Apple account
-_URL_SAFE = str.maketrans("+/", "-_")
 _LEET = str.maketrans("013457@$", "oieastas")
 _IDENTIFIER = re.compile(r"[A-Za-z_$]+(?:(?:\.|::|->|/|-|_)[A-Za-z_$]+)*\d{0,2}[?!]?")
 _NUMBERED_NAME = re.compile(r"[a-z_]+\d|[v\d][\d.]*|[A-Z_]+_\d+|\w+\(.*|\d+[a-z]{1,2}|\w+(?:\.[a-z]\w+){1,5}")
 _WORD_OR_NUMBER = re.compile(r"[a-z]?(?:[A-Z]{0,3}[a-z]{2,})*[A-Z]*\d{0,3}|\d*|v\d+")
 _TOKEN_ALPHABET = re.compile(r"[A-Za-z0-9+/=_.~:!@#$%^&*()|-]+")
-
-
-def entropy(text: str) -> float:
-    """Shannon entropy in bits per character."""
-    counts = Counter(text).values()
-    return -sum(count / len(text) * math.log2(count / len(text)) for count in counts) if text else 0.0
 
 
 def is_placeholder(value: str) -> bool:
@@ -79,22 +67,22 @@ def is_placeholder(value: str) -> bool:
     digits = re.sub(r"\D", "", value)
     if len(digits) > 4 and digits not in "0123456789012345678909876543210987654321":
         return False
-    letters = (re.sub("[^a-z]", "", lower), re.sub("[^a-z]", "", lower.translate(_LEET)))
+    letters = (re.sub("[^a-z]", "", form) for form in (lower, lower.translate(_LEET)))
     return any(_PLACEHOLDERS.fullmatch(form) for form in letters) or not any(map(str.isalpha, value))
 
 
-def is_expression(value: str) -> bool:
-    """Whether a value is computed or looked up, not written down: `${TOKEN}`, `process.env.X`, a path, a URL."""
-    return bool(_EXPRESSION.search(value))
+def is_literal(value: str) -> bool:
+    """Whether a value is written down, not left open, computed or looked up: no `${TOKEN}`, `env.X`, path or URL."""
+    return not is_placeholder(value) and not _EXPRESSION.search(value)
 
 
 def is_password(value: str) -> bool:
     """Whether what follows a word for password is one, and no name, text or expression."""
-    if not 6 <= len(value) <= 200 or is_placeholder(value) or is_expression(value):
+    if not 6 <= len(value) <= 200 or not is_literal(value):
         return False
     if not any(map(str.isalpha, value)):
         return len(value) >= 8 and not re.fullmatch(r"[\d.,:/-]*\D[\d.,:/-]*", value)  # a version, a date, an address
-    if _APPLE.fullmatch(value):
+    if re.fullmatch("[a-z]{4}(?:-[a-z]{4}){3}", value):  # an app-specific password of an Apple account
         return True
     if any(map(str.isdigit, value)):
         return not _NUMBERED_NAME.fullmatch(value)
@@ -103,17 +91,17 @@ def is_password(value: str) -> bool:
 
 def is_token(value: str) -> bool:
     """Whether what follows a word for token or key is random enough for one."""
-    if not 12 <= len(value) <= 4096 or is_placeholder(value) or is_expression(value):
+    if not 12 <= len(value) <= 4096 or not any(map(str.isalpha, value)) or not is_literal(value):
         return False
     if not _TOKEN_ALPHABET.fullmatch(value) or value.count("/") > 1 + len(value) // 20:
-        return False
-    if not any(map(str.isalpha, value)):
         return False
     if not any(map(str.isdigit, value)):
         return len(value) >= 16 and is_jumble(value)
     if all(_WORD_OR_NUMBER.fullmatch(piece) for piece in re.split(r"[-_./:+=]", value)):
         return False
-    return entropy(value) >= (2.7 if len(value) < 20 else 3.0)
+    shares = [count / len(value) for count in Counter(value).values()]
+    entropy = -sum(share * math.log2(share) for share in shares)  # Shannon's, in bits per character
+    return entropy >= (2.7 if len(value) < 20 else 3.0)
 
 
 def is_jumble(value: str) -> bool:
@@ -129,21 +117,14 @@ def case_changes(value: str) -> int:
     return len(re.findall(r"[a-z](?=[A-Z])|[A-Z](?=[a-z])", value))
 
 
-def is_login(value: str) -> bool:
-    """Whether base64 holds `user:password`, as in HTTP basic authentication and docker's configuration."""
-    user, password = _login(value)
-    return len(password) >= 4 and user.isprintable() and not is_placeholder(password)
-
-
-def _login(value: str) -> tuple[str, str]:
-    """User and password that base64 holds, empty for none."""
+def login_password(value: str) -> str:
+    """The password in base64 of `user:password`, as in HTTP basic authentication and docker's configuration, or ""."""
     try:
-        user, _colon, password = (
-            base64.b64decode(value + "=" * (-len(value) % 4), validate=True).decode().partition(":")
-        )
+        decoded = base64.b64decode(value + "=" * (-len(value) % 4), validate=True).decode()
     except ValueError:
-        return "", ""
-    return user, password
+        return ""
+    user, _colon, password = decoded.partition(":")
+    return password if len(password) >= 4 and user.isprintable() and not is_placeholder(password) else ""
 
 
 def copies(secret: str) -> set[str]:
@@ -152,30 +133,18 @@ def copies(secret: str) -> set[str]:
     A byte begins at one of three places in base64; what does not depend on the bytes around it is looked for.
     """
     data = secret.encode("utf-8", "replace")
-    found = {quote(secret, safe=""), quote_plus(secret), unquote(secret)}
-    if is_login(secret):
-        found.add(_login(secret)[1])
-    for shift in range(3):
-        encoded = base64.b64encode(b" " * shift + data).decode()
+    found = {quote(secret, safe=""), quote_plus(secret), unquote(secret), login_password(secret)}
+    for encode, shift in product((base64.b64encode, base64.urlsafe_b64encode), range(3)):
         first, last = (0, 2, 3)[shift], (shift + len(data)) * 8 // 6
-        found |= {encoded[first:last], encoded[first:last].translate(_URL_SAFE)}
+        found.add(encode(b" " * shift + data).decode()[first:last])
     return {copy for copy in found if len(copy) >= 8 and copy != secret}
 
 
-# --- names ---------------------------------------------------------------------------------------------------------
-
-_NO_SECRET_LAST = frozenset(_LAST_WORDS_OF_NO_SECRET.split())
-_KEY_OWNERS = frozenset(_OWNERS_OF_KEYS.split())
-_HARMLESS = frozenset({"public", "pub", "csrf", "xsrf", "page", "continuation", "cancellation", "cursor"})
-_PASSWORDS = frozenset(
-    {"password", "passwords", "passwd", "pwd", "passphrase", "passcode", "psk", "requirepass", "masterauth"}
-)
-_TOKENS = frozenset(
-    {"secret", "token", "apikey", "credential", "credentials", "cred", "creds", "jwt", "bearer"}
-    | {"pat", "auth", "authorization", "mnemonic", "privkey"}
-)
-_GLUED = re.compile(
-    r"(password|passwd|passphrase|(?:store|key)pass)|(?:secret|token|(?:api|secret|access|auth|private|account)key)$"
+_HARMLESS = {"public", "pub", "csrf", "xsrf", "page", "continuation", "cancellation", "cursor"}
+_PASSWORD_WORD = re.compile("pass(?:word|wd|phrase)|(?:store|key)pass|^(?:pwd|passcode|psk|requirepass|masterauth)$")
+_TOKEN_WORD = re.compile(
+    "(?:secret|token|(?:api|secret|access|auth|private|account|priv)key)$"
+    "|^(?:credentials?|creds?|jwt|bearer|pat|auth|authorization|mnemonic)$"
 )
 _PIECES = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
@@ -193,10 +162,9 @@ def name_kind(name: str) -> str | None:
     if words[-1] in ("pass", "pw"):
         return "password"
     for before, word in zip(["", *words], words, strict=False):
-        glued = _GLUED.search(word)
-        if word in _PASSWORDS or (glued and glued[1]):
+        if _PASSWORD_WORD.search(word):
             return "password"
-        if word in _TOKENS or glued or (word in ("key", "keys") and before in _KEY_OWNERS):
+        if _TOKEN_WORD.search(word) or (word in ("key", "keys") and before in _KEY_OWNERS):
             return "token"
     return None
 
