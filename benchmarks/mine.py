@@ -79,7 +79,8 @@ def examples(source: GitSource, extension: str, emails: list[str]) -> int:
         config = load_config(path)
         miner = Miner(config, config.language("it"))
         miner.mine(source.path, emails)
-        return len(miner.finish(500).records)
+        miner.finish(500)
+        return len(miner.records)
 
 
 def authors(source: GitSource) -> list[str]:

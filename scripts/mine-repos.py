@@ -9,21 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from specialists.cli import command, finish, language_option, progress, repository_option, say, table
-from specialists.config import Config, Language, expand_repositories, owner_emails
+from specialists.config import Config, expand_repositories, owner_emails
 
 if TYPE_CHECKING:
-    from specialists.commits.mining import Mined
+    from specialists.commits.mining import Miner
 
 
 @command
 @language_option
 @repository_option
 @click.option(
-    "--author",
-    "emails",
-    multiple=True,
-    metavar="EMAIL",
-    help="Whose commits; repeatable. Default: [owner] emails, else git config user.email.",
+    "--author", "emails", multiple=True, metavar="EMAIL", help="Repeatable. Default: [owner] emails, or git's."
 )
 @click.option("--output", type=click.Path(path_type=Path), help="Default: data/commits/L.jsonl.")
 def main(
@@ -44,57 +40,50 @@ def main(
 
     chosen = config.language(language)
     output = output or config.rows("commits", language)
-    asked = Endpoint.configured(config, output.with_name(f".{output.stem}.requests.json"), cleaner(config))
-    miner = Miner(config, chosen)
+    endpoint = Endpoint.configured(config, output.with_name(f".{output.stem}.requests.json"), cleaner(config))
+    miner = Miner(config, chosen, progress)
     for path in repositories or config.repositories(language):
-        miner.mine(path, emails or owner_emails(config), progress)
-    mined = miner.finish(chosen.max_examples, Rephraser(asked).of_commit if asked else None, progress)
-    if asked:
-        asked.save()
-        mined.problems += [f"{asked.problem}; requests are the commits' own words"] if asked.problem else []
+        miner.mine(path, emails or owner_emails(config))
+    miner.finish(chosen.max_examples, Rephraser(endpoint) if endpoint else None)
+    if endpoint:
+        endpoint.save()
+        miner.problems += [f"{endpoint.problem}; requests are the commits' own words"] if endpoint.problem else []
     missing = [] if repositories else [pattern for pattern in chosen.repositories if not expand_repositories(pattern)]
-    if missing:
-        mined.problems += config.missing_repositories(language)
-    summary = _write(mined, chosen, output, missing)
-    say(_table(mined))
-    finish(summary, as_json, mined.problems)
+    miner.problems += config.missing_repositories(language) if missing else []
+    summary = _write(miner, output, missing)
+    say(_table(miner))
+    finish(summary, as_json, miner.problems)
 
 
-def _write(mined: Mined, language: Language, output: Path, missing: list[str]) -> dict[str, Any]:
+def _write(miner: Miner, output: Path, missing: list[str]) -> dict[str, Any]:
     """The examples and the summary beside them. What could not be read today keeps the rows that it gave before."""
     from specialists.records import read_records, write_json, write_records
 
-    unread = [*map(glob.escape, mined.unread), *(Path(pattern).name for pattern in missing)]
-    kept = []
-    if unread and output.exists():
-        mined_now = {record["source"]["commit"] for record in mined.records}
-        kept = [
-            record
-            for record in read_records(output)
-            if any(fnmatch.fnmatchcase(record["source"]["repository"], name) for name in unread)
-            and record["source"]["commit"] not in mined_now
-        ]
-    write_records(output, [*mined.records, *kept])
+    unread = [*map(glob.escape, miner.unread), *(Path(pattern).name for pattern in missing)]
+    rows = {record["source"]["commit"]: record for record in miner.records}
+    for record in read_records(output) if unread and output.exists() else ():
+        if any(fnmatch.fnmatchcase(record["source"]["repository"], name) for name in unread):
+            rows.setdefault(record["source"]["commit"], record)
+    write_records(output, rows.values())
     summary = {
         "step": "mine",
-        "language": language.name,
-        "examples": len(mined.records) + len(kept),
-        "kept": len(kept),
-        "by model": sum("request" in record["source"] for record in [*mined.records, *kept]),
-        "repositories": mined.repositories,
-        "funnel": mined.funnel(),
-        "files": dict(mined.files.most_common()),
+        "language": miner.language.name,
+        "examples": len(rows),
+        "kept": len(rows) - len(miner.records),
+        "by model": sum("request" in record["source"] for record in rows.values()),
+        "repositories": miner.repositories,
+        "funnel": miner.funnel(),
+        "files": dict(miner.files.most_common()),
     }
-    write_json(output.with_suffix(".summary.json"), {**summary, "problems": mined.problems})
+    write_json(output.with_suffix(".summary.json"), {**summary, "problems": miner.problems})
     return summary
 
 
-def _table(mined: Mined) -> str:
-    rows = [[repository["name"], repository["examples"]] for repository in mined.repositories]
-    funnel = mined.funnel()
-    lost = ", ".join(f"{number} {reason}" for reason, number in funnel.items() if reason not in ("commits", "examples"))
-    found = f"{funnel['commits']} commits: {funnel['examples']} examples; left out: {lost or 'none'}"
-    return f"{table(rows, ['repository', 'examples'])}\n{found}" if rows else found
+def _table(miner: Miner) -> str:
+    rows = [[repository["name"], repository["examples"]] for repository in miner.repositories]
+    lost = ", ".join(f"{number} {reason}" for reason, number in miner.funnel().items() if reason in miner.lost)
+    found = f"{miner.funnel()['commits']} commits: {len(miner.records)} examples; left out: {lost or 'none'}"
+    return f"{table(rows, ['repository', 'examples'])}\n{found}"
 
 
 if __name__ == "__main__":

@@ -37,18 +37,15 @@ def filtered(folder: Path) -> tuple[list, dict[str, int], dict[str, int]]:
         (Made("Bump to 1.2.3", CODE), "release or version bump"),
         (Made("oops", CODE), "message says too little"),
         (Made(WORDS, {"README.md": "# Two\n"}), "no file of the language"),
-        (Made(WORDS, {"sums.py": None}), "deletes files"),
-        (Made(WORDS, {**CODE, "other.py": None}), "deletes files"),
-        (Made(WORDS, {"sums.py": None, "moved.py": module("Sums")}), "moves files"),
+        (Made(WORDS, {**CODE, "other.py": None}), "deletes or moves files"),
+        (Made(WORDS, {"sums.py": None, "moved.py": module("Sums")}), "deletes or moves files"),
         (Made(WORDS, {f"{name}.py": "x = 1\n" for name in "abcdef"}), "too many files"),
         (Made(WORDS, {**CODE, "README.md": "# Two\n", **{f"{name}.lock": "x" for name in "abcdef"}}), None),
-        (Made(WORDS, {"sums.py": "other.py"}, mode="120000"), "symbolic link"),
+        (Made(WORDS, {"sums.py": "other.py"}, mode="120000"), "submodule or symbolic link"),
         (Made(WORDS, {"sums.py": module("Sums")}, mode="100755"), "mode only"),
-        (Made(WORDS, {"sub.py": "1" * 40}, mode="160000"), "submodule"),
+        (Made(WORDS, {"sub.py": "1" * 40}, mode="160000"), "submodule or symbolic link"),
         (Made(WORDS, {"vendor/lib.py": "x = 1\n"}), "vendored"),
         (Made(WORDS, {"api_pb2.py": "x = 1\n"}), "generated"),
-        (Made(WORDS, {"gen/api.py": "x = 1\n", ".gitattributes": "gen/** linguist-generated\n"}), "generated"),
-        (Made(WORDS, {"deps/api.py": "x = 1\n", ".gitattributes": "deps/*.py linguist-vendored=true\n"}), "vendored"),
     ],
 )
 def test_reasons(commit: Made, reason: str | None, tmp_path: Path) -> None:
@@ -111,29 +108,8 @@ def test_merges_and_shallow_edges(tmp_path: Path) -> None:
 
 def test_kinds_of_files() -> None:
     tests = (
-        "tests/util.rs src/parser_test.go test_a.py spec/thor_spec.rb packages/a/__tests__/b.spec.ts Tests/A/B.swift"
+        "tests/a.rs src/parser_test.go test_a.py spec/thor_spec.rb packages/__tests__/b.spec.ts Tests/A/B.swift".split()
     )
-    code, docs = "src/testing.rs src/contest.py", "docs/guide.md README.rst"
-    every = f"{tests} {code} {docs}".split()
-    assert [path for path in every if is_test(path)] == tests.split()
-    assert [path for path in every if is_docs(path)] == docs.split()
-
-
-@pytest.mark.parametrize(
-    ("attributes", "path", "generated"),
-    [
-        ("*.py linguist-generated", "a/b.py", True),
-        ("/*.py linguist-generated", "a/b.py", False),
-        ("a/*.py linguist-generated=true", "a/b.py", True),
-        ("a/*.py linguist-generated=false", "a/b.py", False),
-        ("*.py linguist-generated\na/** -linguist-generated", "a/b.py", False),
-        ("**/b.py linguist-generated text", "a/b.py", True),
-        ("# *.py linguist-generated", "a/b.py", False),
-        ("[a linguist-generated\n( linguist-generated\n", "a/b.py", False),
-    ],
-)
-def test_attributes(attributes: str, path: str, generated: bool, tmp_path: Path) -> None:
-    folder = repositories.make(tmp_path / "repository", [Made(WORDS, {path: "x = 1\n", ".gitattributes": attributes})])
-    with open_repository(folder) as source:
-        reason = CommitFilter(source, [ME], (".py",)).path_reason(path)
-    assert reason == ("generated" if generated else None)
+    code, docs = ["src/testing.rs", "src/contest.py"], ["docs/guide.md", "README.rst"]
+    assert [path for path in tests + code + docs if is_test(path)] == tests
+    assert [path for path in tests + code + docs if is_docs(path)] == docs

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from servers import answering
 from specialists.endpoint import Endpoint
-from specialists.records import read_json, tool_call
+from specialists.records import make_record, read_json, tool_call
 from specialists.synthetic.rephrase import Rephraser
 from test_augment import CANARY, augment, make_repository, many_functions, run, wanting
 
@@ -73,9 +73,12 @@ WORDED = [  # what a model writes, what it says of it, whether it is taken
 @pytest.mark.parametrize(("written", "checked", "taken"), WORDED)
 def test_which_requests_of_a_model_are_taken(written, checked, taken) -> None:
     change = {"filePath": "a.py", "oldString": "def f():\n  pass", "newString": "def f():\n  return one + two"}
-    record = {"messages": [{}, {"content": "Fix it."}, {"tool_calls": [tool_call(0, "edit", change)]}], "source": {}}
+    messages = [{"role": "system"}, {"content": "Fix it."}, {"tool_calls": [tool_call(0, "edit", change)]}]
     endpoint = SimpleNamespace(ask=lambda question: checked if question.endswith(CHECK) else written)
-    assert Rephraser(endpoint)(record) == (("model", written) if taken else None)
+    found = Rephraser(endpoint)(make_record("python", messages, [], {}))
+    assert (found and (found["messages"][1]["content"], found["source"])) == (
+        (written, {"request": "model"}) if taken else None
+    )
 
 
 @pytest.mark.parametrize("raw", [[1], {"choices": []}, None])

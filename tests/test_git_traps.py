@@ -168,6 +168,6 @@ def mine(folder: Path, config_file: Path) -> list[dict]:
     config = load_config(config_file)
     miner = Miner(config, config.language("python"))
     miner.mine(folder, [ME])
-    mined = miner.finish(50)
-    assert mined.problems == []
-    return mined.records
+    miner.finish(50)
+    assert miner.problems == []
+    return miner.records

@@ -8,13 +8,11 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import git_repositories as repositories
 import pytest
 from click.testing import CliRunner, Result
-from conftest import ROOT
 from git_repositories import HISTORY, ME, Made, git, loose, module
 from specialists.agent import TOOLS
 from specialists.code import edits
@@ -67,13 +65,15 @@ def files_at(folder: Path, name: str, paths: list[str]) -> dict[str, str]:
 
 
 def test_examples_of_a_repository(configured: Path, repository: Path) -> None:
+    tools = [*TOOLS, {"type": "function", "function": {"name": "lsp", "parameters": {"type": "object"}}}]
+    (configured.parent / "data").mkdir()
+    (configured.parent / "data" / "opencode-tools.json").write_text(json.dumps({"tools": tools}))
     run(configured, "--language", "python")
     assert requests(configured) == [f"{commit.message}." for commit in HISTORY]
     fix = rows(configured)[1]
     roles = " ".join(message["role"] for message in fix["messages"])
     assert roles == "system user assistant tool assistant tool assistant"
-    assert fix["messages"][-1]["content"] == "Done."
-    assert fix["tools"] == TOOLS
+    assert (fix["messages"][-1]["content"], fix["tools"]) == ("Done.", tools)
     sha = repositories.head(repository, "HEAD~1")
     origin = {"kind": "commit", "time": "2025-06-15T16:06:40Z", "repository": "sums", "commit": sha, "coauthors": 0}
     files = {"path": "sums.py", "paths": ["sums.py"], "blobs": [repositories.head(repository, f"{sha}:sums.py")]}
@@ -161,15 +161,6 @@ def test_an_excluded_commit_stays_away(configured: Path, repository: Path) -> No
     assert summary(configured)["funnel"]["excluded by the owner"] == 1
 
 
-def test_tools_of_the_installed_opencode_are_taken(configured: Path, repository: Path) -> None:
-    run(configured, "--language", "python")
-    function = {"name": "lsp", "parameters": {"type": "object", "properties": {}}}
-    tools = [*TOOLS, {"type": "function", "function": function}]
-    (configured.parent / "data" / "opencode-tools.json").write_text(json.dumps({"tools": tools}))
-    run(configured, "--language", "python")
-    assert [row["tools"] for row in rows(configured)] == [tools] * 3
-
-
 @pytest.mark.parametrize(
     ("commit", "reason"),
     [
@@ -184,7 +175,7 @@ def test_tools_of_the_installed_opencode_are_taken(configured: Path, repository:
         (Made("Add the second module", {"t.py": "x = 1\n", "t.rs": "fn main() {}\n" * 9}), "mostly another language"),
         (Made("Add the key of the shop", {"t.py": f"key = 'AKIA{'QRSTUVWXYZ234567'}'\n"}), "secret in target"),
         (Made("Add an empty module here", {"t.py": ""}), "empty file"),
-        (Made("Take everything out of it", {"sums.py": "\n"}), "deletes files"),
+        (Made("Take everything out of it", {"sums.py": "\n"}), "deletes or moves files"),
         (Made("Add a package of two files", {"p/__init__.py": "", "p/a.py": "x = 1\n"}), None),
         (Made("Indent the return once more", {"sums.py": "def f(x):\n    if x:\n        x = 2\n    return x\n"}), None),
         (Made("Use another separator there", {"s.py": 'SEPARATOR = "one; two\\n"\n'}), None),
@@ -274,20 +265,6 @@ def test_choice_prefers_new_surviving_tested_and_spreads() -> None:
     assert choose(many, 20) == many
     assert times(choose(many, 3)) == {7, 8, 9}
     assert times(choose([*many[:9], row(9, survives=0.0)], 2)) == {7, 8}
-    assert times(choose([*many[:9], row(0, tests=True)], 5)) == {0, 5, 6, 7, 8}
-    spread = [*(row(number + 100) for number in range(10)), *(row(number, "b") for number in range(10))]
+    assert times(choose([row(0, tests=True), *many[1:]], 6)) == {0, 5, 6, 7, 8, 9}
+    spread = [*(row(number, "b") for number in range(10)), *(row(number + 100) for number in range(10))]
     assert {item.source["repository"] for item in choose(spread, 10)} == {"a", "b"}
-
-
-def test_script_runs_and_help_is_quick(config_file: Path, repository: Path) -> None:
-    def started(*command: str) -> subprocess.CompletedProcess:
-        whole = [sys.executable, *command]
-        return subprocess.run(whole, cwd=ROOT / "scripts", capture_output=True, text=True, check=True)
-
-    assert "--repository ~/src/tengu --author" in started("mine-repos.py", "--help").stdout
-    loaded = started("-c", "import importlib, sys; importlib.import_module('mine-repos'); print(*sys.modules)").stdout
-    assert not {"sqlite3", "tree_sitter", "tokenizers", "jinja2", "torch", "tqdm"} & set(loaded.split())
-    options = ["--config", str(config_file), "--language", "python", "--repository", str(repository), "--json"]
-    done = started("mine-repos.py", *options)
-    assert json.loads(done.stdout)["funnel"] == {"commits": 3, "examples": 3}
-    assert "3 commits: 3 examples" in done.stderr

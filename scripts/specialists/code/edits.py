@@ -1,8 +1,4 @@
-"""A change of files as the calls of an agent that makes it: reads, edits and writes; and the proof that they make it.
-
-`line_hunks` finds what changed, `plan_edits` and `read_spans` plan, `conversation` puts the messages together, `replay`
-applies the calls of any record the way opencode does and gives the files that result.
-"""
+"""A change of files as the calls of an agent that makes it (reads, edits, writes), and the proof that they make it."""
 
 from __future__ import annotations
 
@@ -11,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import count
 from typing import Any
 
 from specialists.agent import EDIT_DONE, WRITE_DONE, read_result
@@ -55,12 +52,11 @@ class Edit:
 def plan_edits(change: FileChange) -> list[Edit]:
     """Edits that, done in order, turn `before` into `after`; each `old` stands exactly once in the file as it then is.
 
-    Raises NotExact when the hunks are not the difference of the two texts, or an `old` would be the whole of a file
-    that holds nothing.
+    Raises NotExact when the hunks are not the difference of the two texts, or `before` holds nothing.
     """
     before, after = _lines(change.before or ""), _lines(change.after)
     edits, current, shift = [], list(before), 0
-    for a, b, c, d in _grouped(change.hunks):
+    for a, b, c, d in _grouped(change.hunks, NEAR):
         first, last = a + shift, b + shift  # the hunk in the current lines
         text = "".join(current)
         for low, high in _around(first, last, len(current)):
@@ -88,63 +84,52 @@ def read_spans(change: FileChange, edits: list[Edit], narrow: bool = False) -> l
     total = len(_lines(change.before or ""))
     if total <= (WINDOW * 2 if narrow else WHOLE):
         return [(1, total)]
-    spans: list[Span] = []
-    for edit in edits:
-        first, last = edit.lines
+    spans = []
+    for first, last in (edit.lines for edit in edits):
         around = None if narrow else change.enclosing(first, last)
         if around is None or around[1] - around[0] >= max(LONGEST, 2 * (last - first)):
             around = (first - WINDOW, last + WINDOW)
         spans.append((max(1, min(around[0], first)), min(total, max(around[1], last))))
-    merged: list[Span] = []
-    for first, last in sorted(spans):
-        if merged and first - merged[-1][1] <= GAP:
-            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
-        else:
-            merged.append((first, last))
-    return merged
+    return [(first, last) for first, last, _, _ in _grouped([(*span, 0, 0) for span in sorted(spans)], GAP)]
 
 
 def conversation(
-    system: str, request: str, changes: Iterable[FileChange], closing: str, narrow: bool = False
-) -> list[dict[str, Any]]:
+    system: str, request: str, changes: list[FileChange], closing: str, narrow: bool = False
+) -> list[dict]:
     """A record's messages: request, reads, edits file by file, writes of new files, closing line.
 
     Raises NotExact when replaying the calls does not give every file byte for byte.
     """
-    changes = list(changes)
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}, {"role": "user", "content": request}]
-    steps: list[list[tuple[str, dict[str, Any], str]]] = []
-    reads = []
+    reads: list[tuple[str, dict[str, Any], str]] = []
+    steps = [reads]
     for change in changes:
         before = change.before or ""
         if not before.strip():  # nothing there that an edit could hold on to
             steps.append([("write", {"content": change.after, "filePath": change.path}, WRITE_DONE)])
             continue
         edits = plan_edits(change)
-        total = len(_lines(before))
         for first, last in read_spans(change, edits, narrow):
-            part = {} if (first, last) == (1, total) else {"offset": first, "limit": last - first + 1}
-            shown = read_result(change.path, before, first, last)
-            reads.append(("read", {"filePath": change.path, **part}, shown))
+            whole = (first, last) == (1, len(_lines(before)))
+            part = {} if whole else {"offset": first, "limit": last - first + 1}
+            reads.append(("read", {"filePath": change.path, **part}, read_result(change.path, before, first, last)))
         arguments = [{"filePath": change.path, "oldString": edit.old, "newString": edit.new} for edit in edits]
         steps.append([("edit", one, EDIT_DONE) for one in arguments])
-    number = 0
-    for step in ([reads] if reads else []) + steps:
-        calls = [tool_call(number + index, name, arguments) for index, (name, arguments, _) in enumerate(step)]
+    ids = count()
+    for step in filter(None, steps):
+        calls = [tool_call(next(ids), name, arguments) for name, arguments, _ in step]
         messages.append({"role": "assistant", "content": "", "weight": 1, "tool_calls": calls})
         messages += [
             {"role": "tool", "tool_call_id": call["id"], "content": output}
             for call, (_, _, output) in zip(calls, step, strict=True)
         ]
-        number += len(step)
     messages.append({"role": "assistant", "content": closing, "weight": 1})
     prove(messages, changes)
     return messages
 
 
-def prove(messages: list[dict[str, Any]], changes: Iterable[FileChange]) -> None:
+def prove(messages: list[dict[str, Any]], changes: list[FileChange]) -> None:
     """Raises NotExact unless the calls of these messages turn every `before` into its `after`, byte for byte."""
-    changes = list(changes)
     files = replay(messages, {change.path: change.before for change in changes if change.before is not None})
     for change in changes:
         if files.get(change.path) != change.after:
@@ -167,19 +152,18 @@ def replay(messages: Iterable[dict[str, Any]], files: dict[str, str]) -> dict[st
                 old, new = arguments["oldString"], arguments["newString"]
                 if path not in files or not old or old == new or not _once(files[path], old):
                     raise NotExact(f"{path}: oldString does not stand there exactly once")
-                start = files[path].find(old)
-                files[path] = files[path][:start] + new + files[path][start + len(old) :]
+                files[path] = files[path].replace(old, new)
     return files
 
 
 def line_hunks(before: str, after: str) -> tuple[Hunk, ...]:
     """The lines in which two texts differ."""
     old, new = _lines(before), _lines(after)
+    # the ends that are equal are most of a file, and the matcher's time grows with the square of what it is given
     shortest = min(len(old), len(new))
     first = next((index for index in range(shortest) if old[index] != new[index]), shortest)
     rest = shortest - first
     last = next((index for index in range(rest) if old[-1 - index] != new[-1 - index]), rest)
-    # the ends that are equal are most of a file, and the matcher's time grows with the square of what it is given
     matcher = SequenceMatcher(None, old[first : len(old) - last], new[first : len(new) - last])
     codes = (code for code in matcher.get_opcodes() if code[0] != "equal")
     return tuple((first + a, first + b, first + c, first + d) for _tag, a, b, c, d in codes)
@@ -205,23 +189,21 @@ def _around(first: int, last: int, total: int) -> Iterator[Span]:
     """Half-open ranges of lines around first..last, each wider than the one before, up to all."""
     if last > first:
         yield first, last
-    reach = 1
-    while True:
+    for reach in count(1):
         low, high = max(0, first - reach), min(total, last + reach)
         yield low, last
         yield first, high
         yield low, high
         if (low, high) == (0, total):
             return
-        reach += 1
 
 
-def _grouped(hunks: Iterable[Hunk]) -> list[Hunk]:
-    """Hunks with at most NEAR unchanged lines between them as one."""
+def _grouped(hunks: Iterable[Hunk], near: int) -> list[Hunk]:
+    """Hunks with at most `near` unchanged lines between them as one."""
     groups: list[Hunk] = []
     for hunk in hunks:
-        if groups and hunk[0] - groups[-1][1] <= NEAR:
-            groups[-1] = (groups[-1][0], hunk[1], groups[-1][2], hunk[3])
+        if groups and hunk[0] - groups[-1][1] <= near:
+            groups[-1] = (groups[-1][0], max(groups[-1][1], hunk[1]), groups[-1][2], hunk[3])
         else:
             groups.append(hunk)
     return groups

@@ -1,8 +1,7 @@
 """The grammars of tree-sitter: what their node types mean, and their parsers.
 
-A grammar is named by its Python module (`tree_sitter_rust`), with the dialect behind a colon where a module holds
-several (`tree_sitter_typescript:tsx`). One that is not in the table is read by what its node types are called, which
-does for the common ones (Go, Java, C#…).
+A grammar is named by its Python module, with the dialect behind a colon where it holds several
+(`tree_sitter_typescript:tsx`). One that is not in the table is read by what its node types are called (Go, Java, C#…).
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 @lru_cache(maxsize=4096)
 def matches(pattern: str, node_type: str) -> bool:
-    """Whether a type of nodes is one of those that a regular expression of a Grammar stands for."""
+    """Whether a node type fits a regular expression of a Grammar."""
     return re.fullmatch(pattern, node_type) is not None
 
 
@@ -33,8 +32,6 @@ class Grammar:
     functions: str  # definitions with a body that can be run
     types: str  # definitions that hold others: classes, modules, traits
     wrappers: str = ""  # nodes that only surround one definition: `export …`, decorators, `private def …`
-    leads: str = "attribute|decorator|annotation"  # what may stand above a definition and belongs to it, with comments
-    bodies: tuple[str, ...] = ("body",)  # fields that hold a function's body
     stub: str = ""  # what stands for a body that is not written yet; "": no such examples are made
 
     def is_function(self, node: Node) -> bool:
@@ -49,11 +46,11 @@ class Grammar:
 
     def is_lead(self, node: Node) -> bool:
         """A comment or an attribute, which belongs to the definition right below it."""
-        return self.is_comment(node) or matches(self.leads, node.type)
+        return self.is_comment(node) or matches("attribute(_item)?|decorator|annotation|directive", node.type)
 
     def body_of(self, node: Node) -> Node | None:
         """The node of a function's body; for `name = (…) => body` that of the function in the value."""
-        for field in self.bodies:
+        for field in ("body", "value", "computed_value"):
             body = node.child_by_field_name(field)
             if body is not None and field == "value":
                 body = body.child_by_field_name("body") if "function" in body.type else None
@@ -72,15 +69,12 @@ GRAMMARS = {
     "tree_sitter_rust": Grammar(
         functions="function_item",
         types="function_signature_item|(impl|trait|struct|enum|union|mod)_item|macro_definition",
-        leads="attribute_item",
         stub="todo!()",
     ),
     "tree_sitter_typescript": Grammar(
         functions="(generator_)?function_declaration|method_definition|variable_declarator|public_field_definition",
         types="(abstract_)?class_declaration|(interface|enum|type_alias)_declaration|internal_module|function_signature",
         wrappers="export_statement|(lexical|variable)_declaration",
-        leads="decorator",
-        bodies=("body", "value"),
         stub="throw new Error('Not implemented')",
     ),
     "tree_sitter_python": Grammar(
@@ -98,8 +92,6 @@ GRAMMARS = {
     "tree_sitter_swift": Grammar(
         functions="(function|init|deinit|subscript|property)_declaration",
         types="(class|protocol|protocol_function|macro)_declaration",
-        leads="attribute|directive",
-        bodies=("body", "computed_value"),
         stub='fatalError("Not implemented")',
     ),
 }

@@ -56,8 +56,7 @@ def error_nodes(grammar: str, source: bytes) -> int:
 def leaf_tokens(grammar: str, source: bytes) -> list[bytes]:
     """The tokens of a file without comments, each inner node closed by its type: equal lists differ in formatting only.
 
-    The text of strings is kept as it stands, that between two escapes too, which is in no node of its own. The quotes
-    around them count as the same; semicolons, and commas before what closes a list, do not count.
+    A string is one token, whichever its quotes; semicolons, and commas before what closes a list, do not count.
     """
     table, tokens = grammar_of(grammar), []
     stack: list[Node | bytes] = [parse(grammar, source).root_node]
@@ -69,30 +68,14 @@ def leaf_tokens(grammar: str, source: bytes) -> list[bytes]:
             continue
         elif node.is_error:  # what it skipped is in none of its children
             tokens += (node.text or b"").split()
-        elif not node.children:
-            following = node.next_sibling.type if node.next_sibling else ""
-            if node.type == ";" or (node.type == "," and following in (")", "]", "}", ">")):
-                continue
-            is_quote = not node.is_named or node.type.endswith(("_start", "_end"))
-            tokens += [node.text.replace(b"'", b'"') if is_quote else node.text] if node.text else []
-        else:
+        elif node.children and not re.search("string|heredoc|regex", node.type):
             stack += [node.type.encode()] if node.is_named else []
-            stack += reversed(_parts(node, source))
+            stack += reversed(node.children)
+        elif text := node.text:
+            following = node.next_sibling.type if node.next_sibling else ""
+            if node.type != ";" and not (node.type == "," and following in (")", "]", "}", ">")):
+                tokens.append(re.sub(rb"(?s)^'(.*)'$", rb'"\1"', text))
     return tokens
-
-
-def _parts(node: Node, source: bytes) -> list[Node | bytes]:
-    """The children of a node, and between them what is in none of them; white space only in strings."""
-    parts: list[Node | bytes] = []
-    end = node.start_byte
-    for child in [*node.children, None]:
-        gap = source[end : node.end_byte if child is None else child.start_byte]
-        if gap.strip() or (gap and "string" in node.type):
-            parts.append(gap)
-        if child is not None:
-            parts.append(child)
-            end = child.end_byte
-    return parts
 
 
 def enclosing(grammar: str, source: bytes, first_line: int, last_line: int) -> Span | None:
@@ -126,16 +109,11 @@ def _around(table: Grammar, node: Node, first: int, last: int) -> Iterator[Node]
     while stack:
         node = stack.pop()
         yield node
-        leads, below = False, node.start_point.row > last
         for child in node.children:
-            if child.end_point.row < first:
-                continue
-            if child.start_point.row > last and not (leads or below):
-                break
-            stack.append(child)
-            leads = table.is_lead(child)
-            if below and not leads and child.children:  # of what begins below, only how it begins: `export function …`
-                break
+            if child.end_point.row >= first:
+                stack.append(child)
+                if child.start_point.row > last and child.children and not table.is_lead(child):
+                    break  # of what begins below, only how it begins: `export function …`
 
 
 def _extent(table: Grammar, node: Node) -> tuple[Node, Node, list[Node]]:
@@ -168,8 +146,7 @@ def _belongs(table: Grammar, above: Node, node: Node) -> bool:
 
 def _end_line(node: Node) -> int:
     """0-based; a node that ends with a line break (Rust's doc comments) ends on the line before."""
-    end = node.end_point
-    return end.row - 1 if end.column == 0 and end.row > node.start_point.row else end.row
+    return max(node.start_point.row, node.end_point.row - (node.end_point.column == 0))
 
 
 def _lines(first: Node, last: Node) -> Span:

@@ -20,9 +20,7 @@ LONG_LINE = 1000  # characters; a file with a longer line is minified or data
 HEAD_OF_FILE = 1000  # characters in which a generated file says that it is
 OWN_SHARE = 0.5  # of the changed lines of code are in the language at least
 
-BINARY, MISSING, FORMATTING = "binary", "object missing or too large", "formatting only"
-GENERATED, MINIFIED, RETURNS = "generated", "minified or data", "carriage returns"
-EMPTY, FOREIGN = "empty file", "mostly another language"
+MISSING, FORMATTING, RETURNS = "object missing or too large", "formatting only", "carriage returns"
 WHOLE = (MISSING, RETURNS, ENCODING, DELETES)  # without this file the rest would be half of what was asked
 
 _DO_NOT_EDIT = re.compile(
@@ -43,9 +41,10 @@ def head_files(repository: Path, language: Language, lost: Counter[str]) -> Iter
         own = [path for path in files if path.endswith(language.extensions)]
         for path, raw in zip(own, source.blobs(files[path] for path in own), strict=True):
             try:
-                _refuse(rules.path_reason(path) or ("test" if is_test(path) else None))
+                if left_out := rules.path_reason(path) or ("test" if is_test(path) else None):
+                    raise LeftOut(left_out)
                 text = _text(raw)
-                _refuse(RETURNS if "\r" in text else machine_made(text))
+                _check_handwritten(text)
             except LeftOut as reason:
                 lost[str(reason)] += 1
             else:
@@ -69,10 +68,10 @@ def file_changes(candidate: Candidate, blobs: dict[str, bytes | None], language:
     if not own:
         raise lost[0]
     if not any(change.after.strip() for change in own):
-        raise LeftOut(EMPTY)
+        raise LeftOut("empty file")
     code = [change for change in kept if not is_docs(change.path)]
     if sum(map(size, own)) < OWN_SHARE * sum(map(size, code)):
-        raise LeftOut(FOREIGN)
+        raise LeftOut("mostly another language")
     return kept
 
 
@@ -80,9 +79,10 @@ def _file_change(change: Change, blobs: dict[str, bytes | None], language: Langu
     """A file of an example. Raises LeftOut when it cannot be one."""
     new = change.status == "A"
     before, after = "" if new else _text(blobs[change.before]), _text(blobs[change.after])
-    if "\r" in before + after:
-        raise LeftOut(FORMATTING if before.replace("\r", "") == after.replace("\r", "") else RETURNS)
-    _refuse(machine_made(after) or _too_long(before))
+    if "\r" in before + after and before.replace("\r", "") == after.replace("\r", ""):
+        raise LeftOut(FORMATTING)
+    for text in (before, after):
+        _check_handwritten(text)
     if new:
         return FileChange(change.path, None, after, ((0, 0, 0, after.count("\n") + 1),))
     if not after.strip():
@@ -99,25 +99,21 @@ def _text(raw: bytes | None) -> str:
     if raw is None:
         raise LeftOut(MISSING)
     if b"\0" in raw[:8000]:  # as git tells binaries
-        raise LeftOut(BINARY)
+        raise LeftOut("binary")
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         raise LeftOut(ENCODING) from None
 
 
-def _refuse(reason: str | None) -> None:
-    if reason:
-        raise LeftOut(reason)
-
-
-def machine_made(text: str) -> str | None:
-    """Why a file is not what a person writes; None when it is."""
-    return GENERATED if _DO_NOT_EDIT.search(text[:HEAD_OF_FILE]) else _too_long(text)
-
-
-def _too_long(text: str) -> str | None:
-    return MINIFIED if any(len(line) > LONG_LINE for line in text.split("\n")) else None
+def _check_handwritten(text: str) -> None:
+    """Raises LeftOut for a file that nobody wrote by hand, or not with line feeds."""
+    if "\r" in text:
+        raise LeftOut(RETURNS)
+    if _DO_NOT_EDIT.search(text[:HEAD_OF_FILE]):
+        raise LeftOut("generated")
+    if any(len(line) > LONG_LINE for line in text.split("\n")):
+        raise LeftOut("minified or data")
 
 
 def _formatting_only(before: str, after: str, hunks: tuple[Hunk, ...], grammar: str | None) -> bool:

@@ -1,7 +1,4 @@
-"""Which commits, and which files of them, can be examples: everything that is known before a blob is read.
-
-Each thing that is left out is counted under one reason, so that the report shows where the commits went.
-"""
+"""Which commits, and which files of them, can be examples: all that is known before a blob is read, with a reason."""
 
 from __future__ import annotations
 
@@ -12,25 +9,20 @@ from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from specialists.code.edits import FileChange
-from specialists.commits.git import REGULAR, SUBMODULE, SYMLINK, Change, Commit, GitSource
+from specialists.commits.git import REGULAR, Change, Commit, GitSource
 from specialists.commits.message import Intent, LeftOut, understand
 
 T = TypeVar("T", Change, FileChange)
 
 MAX_FILES = 5  # of a commit; one that changes more is left out
 
-_BOT = re.compile(
-    r"(?i)\[bot\]|\bbot@|[ -]bot$|\b(?:dependabot|renovate|greenkeeper|snyk|pre-commit-ci|github-actions|weblate)\b"
-)
-_UNFINISHED = re.compile(
-    r"(?i)(?:fixup|squash|amend)! |\W*(?:wip|work in progress)\b|(?:on|index on|untracked files on) \S+: "
-)
+_BOT = re.compile(r"(?i)\[bot\]|\bbot@|[ -]bot$|\b(?:dependabot|renovate|snyk|pre-commit-ci|github-actions|weblate)\b")
+_UNFINISHED = re.compile(r"(?i)(?:fixup|squash|amend)! |\W*(?:wip|work in progress)\b")
 _REVERT = re.compile(r"(?i)(?:\w+(?:\([^)]*\))?!?:\s*)?(?:revert|reapply|reland|re-apply|back ?out)(?:s|ed|ing)?\b[: ]")
 _REVERTED_SHA = re.compile(r"(?i)(?:reverts?|reverting) (?:commit )?([0-9a-f]{7,64})\b")
 _REVERTED_TITLE = re.compile(r"(?i)revert(?:s|ed)?:? ['\"“](.+)['\"”]")
 _NUMBER = re.compile(r"\s*\(#\d+\)")
 
-_LINGUIST = re.compile(r"([-!]?)linguist-(generated|vendored)(?:=(\S+))?")
 _LOCK = re.compile(
     r"(?i)\.lock(?:b|file)?$|\.resolved$|(?:^|/)(?:package-lock\.json|npm-shrinkwrap\.json|pnpm-lock\.yaml|go\.sum)$"
 )
@@ -52,9 +44,7 @@ _TEST = re.compile(
 _SPEAKS_OF_THEM = re.compile(r"(?i)\b(?:docs?|document\w*|readme|guides?|examples?|tutorial|changelog|tests?|specs?)\b")
 _DOCS = re.compile(r"(?i)\.(?:md|mdx|rst|txt|adoc|markdown|html?)$|(?:^|/)docs?/")
 
-MERGE, SHALLOW, BOT, OTHERS = "merge", "edge of a shallow clone", "bot", "somebody else's"
-REVERT, REVERTED, UNFINISHED, ENCODING = "revert", "reverted later", "fixup, squash or WIP", "bad encoding"
-NO_FILE, DELETES, MOVES, TOO_MANY = "no file of the language", "deletes files", "moves files", "too many files"
+ENCODING, DELETES = "bad encoding", "deletes or moves files"
 
 
 def is_test(path: str) -> bool:
@@ -66,8 +56,7 @@ def is_docs(path: str) -> bool:
 
 
 def smaller(changes: list[T], message: str) -> list[list[T]]:
-    """All, then without texts, then without tests too: what a commit is cut down to where it is too much, unless texts
-    or tests are what its message speaks of."""
+    """All, then without texts, then without tests too, unless these are what the message speaks of."""
     if _SPEAKS_OF_THEM.search(message.strip().split("\n", 1)[0]):
         return [changes]
     code = [change for change in changes if not is_docs(change.path)]
@@ -91,7 +80,6 @@ class CommitFilter:
         self.extensions = tuple(extensions)
         self.lost: Counter[str] = Counter()  # commits by reason
         self.files: Counter[str] = Counter()  # files left out of commits that are candidates, by reason
-        self._attributes = _attributes(source)
         self.path_reason = lru_cache(maxsize=1 << 16)(self._path_reason)  # the same paths come again and again
         self._reverted: set[str] = set()  # ids, whole or the first digits
         self._reverted_titles: Counter[str] = Counter()
@@ -106,24 +94,25 @@ class CommitFilter:
 
     def _candidate(self, commit: Commit) -> Candidate:
         if len(commit.parents) > 1:
-            raise LeftOut(MERGE)
+            raise LeftOut("merge")
         message = commit.message.decode("utf-8", "replace")
         title = message.lstrip().split("\n", 1)[0].strip()
         reverted = self._is_reverted(commit.sha, title)
         if _REVERT.match(title) or _REVERTED_SHA.search(title):
-            if not reverted:
-                self._remember_reverted(title, message)
-            raise LeftOut(REVERT)
-        if commit.sha in self.source.shallow:
-            raise LeftOut(SHALLOW)
-        if _BOT.search(commit.email) or _BOT.search(commit.author):
-            raise LeftOut(BOT)
-        if not {commit.email, commit.mapped_email} & self.emails:
-            raise LeftOut(OTHERS)
-        if reverted:
-            raise LeftOut(REVERTED)
-        if _UNFINISHED.match(title):
-            raise LeftOut(UNFINISHED)
+            found = [] if reverted else _REVERTED_SHA.findall(message)
+            self._reverted.update(found)
+            if not (found or reverted) and (match := _REVERTED_TITLE.search(title)):
+                self._reverted_titles[_NUMBER.sub("", match[1])] += 1
+            raise LeftOut("revert")
+        reasons = {
+            "edge of a shallow clone": commit.sha in self.source.shallow,
+            "bot": _BOT.search(commit.email) or _BOT.search(commit.author),
+            "somebody else's": not {commit.email, commit.mapped_email} & self.emails,
+            "reverted later": reverted,
+            "fixup, squash or WIP": _UNFINISHED.match(title),
+        }
+        if reason := next((reason for reason, holds in reasons.items() if holds), None):
+            raise LeftOut(reason)
         changes = self._changes(commit.changes, title)
         if "\ufffd" in message:
             raise LeftOut(ENCODING)
@@ -132,27 +121,26 @@ class CommitFilter:
     def _changes(self, changes: list[Change], title: str) -> list[Change]:
         """The changes that can be shown, own language first, tests and texts last."""
         if not any(change.path.endswith(self.extensions) for change in changes):
-            raise LeftOut(NO_FILE)
+            raise LeftOut("no file of the language")
         reasons = [self.file_reason(change) for change in changes]
         lost = Counter(reason for reason in reasons if reason)
         shown = [change for change, reason in zip(changes, reasons, strict=True) if not reason]
         kept = [change for change in shown if change.status != "D"]
         own = [change for change in kept if change.path.endswith(self.extensions)]
-        if deleted := {change.before for change in shown if change.status == "D"}:
-            moved = deleted & {change.after for change in kept if change.status == "A"}
-            raise LeftOut(MOVES if moved or (own and not any(c.status == "M" for c in own)) else DELETES)
+        if len(kept) < len(shown):
+            raise LeftOut(DELETES)
         if not own:
             raise LeftOut(lost.most_common(1)[0][0])
         fitting = next((some for some in smaller(kept, title) if len(some) <= MAX_FILES), [])
         if not any(change in own for change in fitting):
-            raise LeftOut(TOO_MANY)
+            raise LeftOut("too many files")
         self.files.update(lost)
         return sorted(fitting, key=lambda c: (is_docs(c.path), is_test(c.path), c not in own, c.path))
 
     def file_reason(self, change: Change) -> str | None:
         """Why a file cannot be part of an example, as far as its metadata tells."""
-        for mode in {change.before_mode, change.after_mode} - {"000000", *REGULAR}:
-            return {SUBMODULE: "submodule", SYMLINK: "symbolic link"}.get(mode, "no regular file")
+        if not {change.before_mode, change.after_mode} <= {"000000", *REGULAR}:
+            return "submodule or symbolic link"
         return "mode only" if change.before == change.after else self.path_reason(change.path)
 
     def _path_reason(self, path: str) -> str | None:
@@ -160,18 +148,11 @@ class CommitFilter:
             return ENCODING
         if _LOCK.search(path):
             return "lock file"
-        marks = {mark: on for pattern, mark, on in self._attributes if pattern.fullmatch(path)}
-        if _VENDORED.search(path) or marks.get("vendored"):
+        if _VENDORED.search(path):
             return "vendored"
-        if _GENERATED.search(path) or marks.get("generated"):
+        if _GENERATED.search(path):
             return "generated"
         return "changelog" if _CHANGELOG.search(path) and not path.endswith(self.extensions) else None
-
-    def _remember_reverted(self, title: str, message: str) -> None:
-        found = _REVERTED_SHA.findall(message)
-        self._reverted.update(found)
-        if not found and (match := _REVERTED_TITLE.search(title)):
-            self._reverted_titles[_NUMBER.sub("", match[1])] += 1
 
     def _is_reverted(self, sha: str, title: str) -> bool:
         title = _NUMBER.sub("", title)
@@ -179,27 +160,3 @@ class CommitFilter:
             self._reverted_titles[title] -= 1
             return True
         return any(sha[:length] in self._reverted for length in (40, 64, *range(7, 13)))
-
-
-def _attributes(source: GitSource) -> list[tuple[re.Pattern, str, bool]]:
-    """What the .gitattributes files in HEAD mark, read as data: (pattern, mark, on); the last counts."""
-    names = [path for path, (mode, _id) in source.tree.items() if mode in REGULAR]
-    files = sorted((path for path in names if path.split("/")[-1] == ".gitattributes"), key=lambda p: p.count("/"))
-    rules = []
-    for path, content in zip(files, source.blobs(source.tree[path][1] for path in files), strict=True):
-        for line in (content or b"").decode("utf-8", "replace").splitlines():
-            pattern, *attributes = line.split() or ["#"]
-            for sign, mark, value in (m.groups() for one in attributes if (m := _LINGUIST.fullmatch(one))):
-                if pattern[0] not in "#[!":
-                    on = not sign and value not in ("false", "0")
-                    rules.append((_glob(path.removesuffix(".gitattributes"), pattern.strip('"')), mark, on))
-    return rules
-
-
-def _glob(folder: str, pattern: str) -> re.Pattern:
-    """A pattern of a .gitattributes file in `folder` as a regular expression over paths."""
-    text = re.escape(pattern.lstrip("/"))
-    for star, part in ((r"\*\*/", "(?:.*/)?"), (r"\*\*", ".*"), (r"\*", "[^/]*"), (r"\?", "[^/]")):
-        text = text.replace(star, part)
-    anywhere = "" if "/" in pattern.rstrip("/") else "(?:.*/)?"
-    return re.compile(re.escape(folder) + anywhere + text, re.S)

@@ -5,8 +5,8 @@ clone…). So git never works in it: a bare repository of our own, the shim, has
 alternates, and everything is asked by object id. Only where HEAD points is asked of git in the source, by `rev-parse`,
 which runs nothing. Nothing is written into a source.
 
-History is read in two phases: `commits` gives the metadata of all of them (about a tenth of the cost of `git log -p`),
-`blobs` the contents of what the caller chose. Both are streams: no history is held in memory.
+`commits` gives the metadata of all of them (a tenth of the cost of `git log -p`), `blobs` the contents of what the
+caller chose. Both are streams: no history is held in memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from io import BufferedReader
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from sys import intern
 from typing import IO, Any, NamedTuple, cast
@@ -29,7 +29,6 @@ from typing import IO, Any, NamedTuple, cast
 from specialists.config import Problem
 
 REGULAR = ("100644", "100755")
-SYMLINK, SUBMODULE = "120000", "160000"
 MAX_BLOB = 1 << 19  # bytes; larger files are never held in memory, their content counts as not there
 CHUNK = 1 << 17  # bytes asked of a pipe at once
 SECONDS = 60  # for a command that takes milliseconds
@@ -100,13 +99,11 @@ class GitSource:
         """All commits that HEAD reaches, newest first. Raises Unreadable when not even the first can be read."""
         if self.head is None:
             return
-        seen = 0
         mailmap = ["-c", f"mailmap.blob={self.head}:.mailmap"]
-        for commit in _parsed(self._fields("history", *mailmap, *_LOG, _FORMAT, self.head, "--")):
-            seen += 1
-            yield commit
-        if not seen:
+        found = _parsed(self._fields("history", *mailmap, *_LOG, _FORMAT, self.head, "--"))
+        if (newest := next(found, None)) is None:
             raise Unreadable(self.problems.pop())
+        yield from chain([newest], found)
 
     @cached_property
     def tree(self) -> dict[str, tuple[str, str]]:
@@ -211,8 +208,7 @@ def _resolved(path: Path, home: Path) -> tuple[Path, str | None]:
 
 
 def _object_folders(common_dir: Path) -> list[Path]:
-    """The object folder and all that it borrows from, nested ones too, whose relative paths git would not follow
-    from another repository. What is not there is left out: the objects in it are then missing."""
+    """The object folder and all that it borrows from: git would not follow relative paths from another repository."""
     found: list[Path] = []
     waiting = [common_dir / "objects"]
     while waiting:
@@ -230,8 +226,7 @@ def _object_folders(common_dir: Path) -> list[Path]:
 def _check_files(folder: Path, *patterns: str) -> None:
     """Raises Unreadable when a folder holds what git would wait for (a FIFO), or read without end (a device)."""
     for path in (path for pattern in patterns for path in folder.glob(pattern) if path.exists()):
-        mode = path.stat().st_mode
-        if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        if stat.S_IFMT(path.stat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
             raise Unreadable(f"{path}: not a file that git would write")
 
 
@@ -245,9 +240,9 @@ def _git(path: Path, home: Path, *arguments: str, allowed: int = 0) -> subproces
     """One short git command. Raises Unreadable when it fails with a higher exit code than is allowed, or hangs."""
     if not path.exists():
         raise Unreadable(f"{path}: not there")
-    options: dict[str, Any] = {"cwd": home, "env": environment(home), "capture_output": True, "timeout": SECONDS}
+    command = ["git", *arguments]
     try:
-        done = subprocess.run(["git", *arguments], **options)
+        done = subprocess.run(command, cwd=home, env=environment(home), capture_output=True, timeout=SECONDS)
     except FileNotFoundError:
         raise Problem("git: not installed, or not on the PATH") from None
     except subprocess.TimeoutExpired:

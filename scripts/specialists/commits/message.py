@@ -1,8 +1,7 @@
 """What a commit message asks for, in the commit's own words.
 
-The subject and the paragraphs of the body that tell about the change stay as they were written. What only a tracker, a
-reviewer or a tool reads goes: trailers, footers, labelled sections but the summary, issue numbers, conventional
-prefixes. A message that speaks of the commit alone ("address review", "bump to 1.2") asks for nothing.
+The subject and the paragraphs that tell about the change stay as they were written. What only a tracker, a reviewer or
+a tool reads goes: trailers, footers, labelled sections but the summary, issue numbers, conventional prefixes.
 """
 
 from __future__ import annotations
@@ -49,9 +48,9 @@ _MARKS = re.compile(  # keys of trackers, what stands there for machines, pictur
     r"|:[a-z_]+:(?=\s)|[\u2190-\u2bff\ufe0f\u200d\U0001f000-\U0001faff]+"
 )
 _TRAILER = re.compile(r"[A-Za-z0-9-]+\s*:|\(cherry picked from commit ")  # as git tells them
-_KNOWN = re.compile(r"(?:[A-Z][a-z]+(?:-[A-Za-z]+)+|[Cc][Cc]|[A-Z][a-z]+ [Bb]y)\s*:\s|\(cherry picked from commit ")
-_FOOTER = re.compile(  # a line that a tool leaves behind: who made it, a link with its label, `BUG=…`
+_FOOTER = re.compile(  # a line that a tool leaves behind: who made it, a known trailer, a link with its label, `BUG=…`
     r"\W*(?:Generated|Created|Made|Written|Built|Authored|Co-[Aa]uthored|Assisted|Implemented) (?:with|by|using|via) .*"
+    r"|(?:[A-Z][a-z]+(?:-[A-Za-z]+)+|[Cc][Cc]|[A-Z][a-z]+ [Bb]y)\s*:\s.*|\(cherry picked from commit .*|\[\w+: .*\]"
     r"|\W*(?:[A-Z][\w-]*(?: [\w-]+){0,3}: *)?<?https?://\S+\W*|(?:[A-Z]{2,}|R)(?:_[A-Z]+)*\s?=.*"
 )
 _UNWANTED = (
@@ -63,7 +62,6 @@ _UNWANTED = (
 _SECTION = re.compile(  # where a part of the body begins: a heading of Markdown, a label of Phabricator
     rf"(?i)(?:#{{1,6}} +|\*\*)(?P<heading>[^*]+?):?\**:?|(?P<label>summary|{_UNWANTED}):\s*(?P<text>.*)"
 )
-_LABELLED = re.compile(r"^(?:summary|test plan|differential revision|reviewed by):", re.I | re.M)
 _CUT = re.compile(r"^(?:-{3,}\s*$|# -+ >8|(?:# )?Conflicts:).*", re.M | re.S)  # nothing behind it is the message
 
 _THING = r"(?:tests?|specs?|builds?|ci|typos?|warnings?|errors?|comments?|docs?|it|this|that|things?|stuff|imports?)"
@@ -74,7 +72,6 @@ _NOISE = re.compile(  # about the commit or the repository's upkeep, nothing of 
     r"|.*\b(?:review(?:er'?s?)?|pr) (?:feedback|comments?|suggestions?|changes|fixes|remarks|nits?)\b.*"
     r"|(?:address|apply|incorporate)\w* .*\b(?:review|feedback|comments?|suggestions?|nits?)\b.*"
     r"|.*\b(?:this|previous|last|prior|earlier) (?:\w+ )?(?:commit|merge|pull|pull request|pr|push|rebase)"
-    r"|(?:start|begin|initiali[sz]e|set up)(?: the| a| this)?(?: new)? (?:project|repository|repo|package)"
     r"|(?:update|create|delete|rename) \S+\.\w{1,5}"  # what GitHub's editor writes
     r"|(?:fix|correct|update|improve|add|remove|make|run|apply|use|satisfy|appease|tidy|tweak|clean ?up|clean)\w*"
     rf"(?: (?:the|a|some|all|more|failing|broken|minor|small|up|new|few|of|updated|cargo))* (?:{_THING}|{_TOOL})"
@@ -129,9 +126,6 @@ def _title(message: str) -> tuple[str, str]:
     """A message's first line and the rest; a title that goes on in the second line is put together."""
     first, _, rest = message.partition("\n")
     second, _, below = rest.partition("\n")
-    if first.endswith(("…", "...")) and rest.lstrip().startswith(("…", "...")):  # cut by GitHub
-        more, _, below = rest.lstrip().partition("\n")
-        return first.rstrip("….") + more.lstrip("…."), below
     prose = re.match(r"\w", second) and not _TRAILER.match(second) and not _FOOTER.fullmatch(second)
     if prose and first[-1] not in ".!?:" and (not below.strip() or below.startswith("\n")):
         return f"{first} {second.strip()}", below
@@ -140,8 +134,8 @@ def _title(message: str) -> tuple[str, str]:
 
 def _tidy(line: str) -> str:
     """A line without references and marks."""
-    line = re.sub(r"(?<!\w)[(\[]\s*[,;]*\s*[)\]]", "", _REFERENCE.sub(" ", _MARKS.sub("", line.strip())))
-    return re.sub(r"\s+([,.;:)])(?=\s|$)", r"\1", re.sub(r"\s+", " ", line)).lstrip(" ,;–—&").rstrip(" ,;:-–—.&")
+    line = re.sub(r"\s+", " ", _REFERENCE.sub(" ", _MARKS.sub("", line.strip())))
+    return re.sub(r"\s+([,.;:)])(?=\s|$)", r"\1", line).lstrip(" ,;–—&").rstrip(" ,;:-–—.&")
 
 
 def _prefixes(subject: str) -> tuple[str | None, str | None, str]:
@@ -174,10 +168,9 @@ def _body(text: str, squashed: bool) -> str:
 
 def _wanted(text: str) -> list[str]:
     """The paragraphs of a body without the sections that are not about the change."""
-    labelled, wanted, lines = _LABELLED.search(text), True, []
+    wanted, lines = True, []
     for line in text.split("\n"):
-        section = _SECTION.fullmatch(line.strip())
-        if section and (section["heading"] or labelled):
+        if section := _SECTION.fullmatch(line.strip()):
             wanted = not re.fullmatch(_UNWANTED, section["heading"] or section["label"], re.I)
             line = section["text"] or ""
         if wanted and not line.startswith("#"):
@@ -186,19 +179,12 @@ def _wanted(text: str) -> list[str]:
 
 
 def _without_tail(paragraphs: list[str]) -> list[str]:
-    """Paragraphs without git's trailers (the last, where all its lines are some, or a quarter and one is well known),
-    and without the lines that tools leave anywhere."""
-    while paragraphs and all(map(_FOOTER.fullmatch, paragraphs[-1].split("\n"))):
-        paragraphs = paragraphs[:-1]
-    lines = [line for line in "".join(paragraphs[-1:]).split("\n") if line[:1] not in " \t"]  # others go on from above
-    found, known = ([line for line in lines if kind.match(line)] for kind in (_TRAILER, _KNOWN))
-    if len(found) == len(lines) or (known and 4 * len(found) >= len(lines)):
-        paragraphs = paragraphs[:-1]
-    own = [
-        [line for line in one.split("\n") if not _FOOTER.fullmatch(line) and not _KNOWN.match(line)]
-        for one in paragraphs
-    ]
-    return ["\n".join(lines) for lines in own]
+    """Paragraphs without git's trailers (the last one), and without the lines that tools leave anywhere."""
+    own = ["\n".join(line for line in one.split("\n") if not _FOOTER.fullmatch(line)) for one in paragraphs]
+    while own and not own[-1].strip():
+        own.pop()
+    lines = [line for line in "".join(own[-1:]).split("\n") if line[:1] not in " \t"]  # others go on from above
+    return own[:-1] if lines and all(map(_TRAILER.match, lines)) else own
 
 
 def _paragraph(text: str) -> str:

@@ -6,17 +6,16 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from specialists.agent import system_prompt
 from specialists.chat import Estimate, token_counter
-from specialists.code import edits
-from specialists.code.edits import FileChange, NotExact
+from specialists.code.edits import FileChange, NotExact, conversation, prove
 from specialists.commits.contents import changed_lines, file_changes, size
 from specialists.commits.filter import Candidate, CommitFilter, is_test, smaller
-from specialists.commits.git import Change, GitSource, open_repository
+from specialists.commits.git import GitSource, Unreadable, open_repository
 from specialists.commits.message import LeftOut, coauthors
 from specialists.config import Config, Language, Problem, fingerprint
 from specialists.exclusion import Exclusion
@@ -27,166 +26,128 @@ from specialists.tools import known_tools
 SURE = 0.75  # of the limit: an estimate below needs no exact count
 LEAST_LINE = 4  # characters of a line that counts as surviving; shorter ones stand everywhere
 
-INEXACT, TOO_LONG, SECRET = "not reproduced exactly", "too long", "secret in target"
-EXCLUDED, DUPLICATE, UNCHOSEN = "excluded by the owner", "same change as another commit", "not among the best"
 
-Reword = Callable[[Record], tuple[str, str] | None]
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True)
 class Example:
     """A commit's record, and what the choice among examples needs to know of it."""
 
-    packed: bytes  # the record without tools and source
+    messages: bytes  # of the record, compressed: a history has many
     source: dict[str, Any]  # of the record
     repository: dict[str, Any]  # its line in the summary
     words: int  # of the request
     patch: str = ""  # the same for the same lines removed and added in the same files, as git's patch-id
-    added: dict[str, list[int]] = field(default_factory=dict)  # path -> hashes of added lines
-
-
-@dataclass
-class Mined:
-    """What came out of the repositories of a language, and what did not and why."""
-
-    records: list[Record] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)  # commits and examples
-    lost: Counter[str] = field(default_factory=Counter)  # commits by reason
-    files: Counter[str] = field(default_factory=Counter)  # files left out of candidates by reason
-    repositories: list[dict[str, Any]] = field(default_factory=list)
-    unread: list[str] = field(default_factory=list)  # names of repositories that could not be read
-    problems: list[str] = field(default_factory=list)
-
-    def funnel(self) -> dict[str, int]:
-        """Commits in, examples out, and between them the losses by reason, which add up."""
-        lost = {reason: number for reason, number in self.lost.most_common() if number}
-        return {"commits": self.counts["commits"], **lost, "examples": self.counts["examples"]}
 
 
 class Miner:
-    """Mines repositories for one language."""
+    """Mines repositories for one language: `mine` each, then `finish`; holds what came out, and what is left out."""
 
-    def __init__(self, config: Config, language: Language):
-        self.config, self.language = config, language
+    def __init__(self, config: Config, language: Language, progress: Callable = lambda items, *_: items):
+        self.language, self.progress = language, progress
         self.limit = language.training.max_length
         self.counter = token_counter(config.base.model, config.base.revision)
-        self.estimate = Estimate()
         self.secrets = Rules.of(config)
         self.exclusion = Exclusion(config)
         self.tools = known_tools(config)
-        self.result = Mined()
-        self.examples: list[Example] = []
-        self._seen: set[str] = set()  # commits of repositories before this one
+        self.records: list[Record] = []
+        self.lost: Counter[str] = Counter()  # commits by reason
+        self.files: Counter[str] = Counter()  # files left out of candidates by reason
+        self.repositories: list[dict[str, Any]] = []
+        self.unread: list[str] = []  # names of repositories that could not be read
+        self.problems: list[str] = []
+        self._found: list[Example] = []
 
-    def mine(self, path: Path, emails: Collection[str], progress: Callable = lambda items, *_: items) -> None:
+    def mine(self, path: Path, emails: Collection[str]) -> None:
         """Read one repository; one that cannot be read is named among the problems."""
         try:
             if not emails:
-                reason = "whose commits? [owner] emails is empty, and git config user.email is not set"
-                raise Problem(f"{path}: {reason}")
+                raise Problem(f"{path}: whose commits? [owner] emails is empty, and git config user.email is not set")
             with open_repository(path) as source:
-                self._mine(source, CommitFilter(source, emails, self.language.extensions), progress)
+                self._mine(source, CommitFilter(source, emails, self.language.extensions))
         except (Problem, OSError) as problem:
-            self.result.problems.append(str(problem))
-            self.result.unread.append(path.name)
+            self.problems.append(str(problem))
+            self.unread.append(path.name)
 
-    def _mine(self, source: GitSource, rules: CommitFilter, progress: Callable) -> None:
-        result, found = self.result, []
+    def _mine(self, source: GitSource, rules: CommitFilter) -> None:
         repository = {"path": str(source.path), "name": source.path.name, "examples": 0}
-        candidates = [one for one in map(rules.candidate, source.commits()) if one and self._is_new(one, rules.lost)]
-        blobs = source.blobs(sha for candidate in candidates for change in candidate.changes for sha in _blobs(change))
-        for candidate in progress(candidates, source.path.name):
-            contents = {sha: next(blobs) for change in candidate.changes for sha in _blobs(change)}
+        candidates = [*filter(None, map(rules.candidate, source.commits()))]
+        head, found = _head_lines(source, candidates), []
+        ids = [[sha for c in one.changes for sha in (c.before, c.after) if sha.strip("0")] for one in candidates]
+        blobs = source.blobs(sha for some in ids for sha in some)
+        for candidate, some in zip(self.progress(candidates, source.path.name), ids, strict=True):
+            contents = {sha: next(blobs) for sha in some}
             try:
-                found.append(self._example(candidate, file_changes(candidate, contents, self.language), repository))
+                if self.exclusion.covers({"commit": candidate.commit.sha}):
+                    raise LeftOut("excluded by the owner")
+                changes = file_changes(candidate, contents, self.language)
+                found.append(self._example(candidate, changes, repository, head))
             except LeftOut as reason:
                 rules.lost[str(reason)] += 1
             except NotExact:
-                rules.lost[INEXACT] += 1
-        _measure_survival(source, found)
-        self.examples += found
+                rules.lost["not reproduced exactly"] += 1
+        self._found += found
+        self.lost.update(rules.lost)
+        self.files.update(rules.files)
+        self.repositories.append(repository)
         if source.problems:
-            result.problems += source.problems
-            result.unread.append(source.path.name)
-        result.counts["commits"] += sum(rules.lost.values()) + len(found)
-        result.lost.update(rules.lost)
-        result.files.update(rules.files)
-        result.repositories.append(repository)
+            raise Unreadable("\n".join(source.problems))
 
-    def _is_new(self, candidate: Candidate, lost: Counter[str]) -> bool:
-        sha = candidate.commit.sha
-        excluded = self.exclusion.covers({"commit": sha})
-        if excluded or sha in self._seen:
-            lost[EXCLUDED if excluded else DUPLICATE] += 1
-            return False
-        self._seen.add(sha)
-        return True
-
-    def _example(self, candidate: Candidate, changes: list[FileChange], repository: dict[str, Any]) -> Example:
-        record, changes = self._record(candidate, changes, repository["name"])
+    def _example(self, candidate: Candidate, changes: list[FileChange], repository: dict, head: dict) -> Example:
+        """The scrubbed example of a candidate. Raises LeftOut for a secret, or when there is no way to fit it."""
+        changes, messages = self._fitting(candidate, changes)
         lines = {change.path: changed_lines(change) for change in changes}
-        added = {path: _hashes(after) for path, (_before, after) in lines.items()}
-        packed = zlib.compress(canonical({**record, "tools": None, "source": None}).encode(), 1)
-        words = len(candidate.intent.request.split())
-        return Example(packed, record["source"], repository, words, fingerprint(lines), added)
+        source = _source(candidate, changes, repository["name"], _surviving(lines, head))
+        record, findings = scrub(make_record(self.language.name, messages, self.tools, source), self.secrets)
+        if record is None:
+            raise LeftOut("secret in target")
+        if findings:  # personal data was replaced: the calls must still hold among themselves
+            prove(record["messages"], [self._redacted(change) for change in changes])
+        packed = zlib.compress(canonical(record["messages"]).encode(), 1)
+        return Example(packed, record["source"], repository, len(candidate.intent.request.split()), fingerprint(lines))
 
-    def _record(self, candidate: Candidate, changes: list[FileChange], name: str) -> tuple[Record, list[FileChange]]:
-        """The scrubbed record of a candidate, and the changes in it. Raises LeftOut when there is no way to fit it."""
+    def _fitting(self, candidate: Candidate, changes: list[FileChange]) -> tuple[list[FileChange], list[dict]]:
+        """The changes that fit into a row, and its messages."""
         system, intent = system_prompt(self.language), candidate.intent
         cut_down = smaller(changes, candidate.commit.message.decode("utf-8"))
         for some, narrow in ((changes, False), *((some, True) for some in cut_down)):
-            if not any(change.path.endswith(self.language.extensions) for change in some):
-                break
-            messages = edits.conversation(system, intent.request, some, intent.closing, narrow)
-            if self._fits(messages):
-                source = _source(candidate, some, name)
-                record, findings = scrub(make_record(self.language.name, messages, self.tools, source), self.secrets)
-                if record is None:
-                    raise LeftOut(SECRET)
-                if findings:  # personal data was replaced: the calls must still hold among themselves
-                    edits.prove(record["messages"], [self._redacted(change) for change in some])
-                return record, some
-        raise LeftOut(TOO_LONG)
+            if any(change.path.endswith(self.language.extensions) for change in some):
+                messages = conversation(system, intent.request, some, intent.closing, narrow)
+                if self._fits(messages):
+                    return some, messages
+        raise LeftOut("too long")
 
     def _redacted(self, change: FileChange) -> FileChange:
         path, after = (redact(text, self.secrets)[0] for text in (change.path, change.after))
         return FileChange(path, change.before and redact(change.before, self.secrets)[0], after)
 
     def _fits(self, messages: list[dict]) -> bool:
-        estimated = self.estimate.count(messages, self.tools)
-        if estimated <= SURE * self.limit or isinstance(self.counter, Estimate):
-            return estimated <= self.limit
-        return estimated <= 3 * self.limit and self.counter.count(messages, self.tools) <= self.limit
+        """Whether a row is short enough; what is by far, or is not, is only estimated."""
+        share = Estimate().count(messages, self.tools) / self.limit
+        return share <= SURE or (share <= 3 and self.counter.count(messages, self.tools) <= self.limit)
 
-    def finish(self, most: int, reword: Reword | None = None, progress: Callable = lambda items, *_: items) -> Mined:
-        """Choose the best `most` examples and load them; `reword(record)` may give another request and its style."""
+    def finish(self, most: int, reword: Callable[[Record], Record | None] | None = None) -> None:
+        """Choose the best `most` examples and load them; `reword(record)` may give one with another request."""
         self.exclusion.note()
-        result = self.result
-        unique = {
-            example.patch: example for example in sorted(self.examples, key=_age, reverse=True)
-        }  # the oldest stays
-        result.lost[DUPLICATE] += len(self.examples) - len(unique)
+        unique: dict[str, Example] = {}
+        for example in sorted(self._found, key=lambda one: (one.source["time"], one.source["commit"])):
+            unique.setdefault(example.patch, example)  # the oldest stays
+        self.lost["same change as another commit"] += len(self._found) - len(unique)
         chosen = choose([*unique.values()], most)
-        result.lost[UNCHOSEN] += len(unique) - len(chosen)
-        for example in progress(chosen, "requests" if reword else "examples"):
+        self.lost["not among the best"] += len(unique) - len(chosen)
+        for example in self.progress(chosen, "requests" if reword else "examples"):
             example.repository["examples"] += 1
-            record = {**json.loads(zlib.decompress(example.packed)), "tools": self.tools, "source": example.source}
-            result.records.append(self._reworded(record, reword) if reword else record)
-        result.counts["examples"] = len(chosen)
-        return result
+            messages = json.loads(zlib.decompress(example.messages))
+            record = make_record(self.language.name, messages, self.tools, example.source)
+            better = reword(record) if reword else None
+            self.records.append(better if better and self._fits(better["messages"]) else record)
 
-    def _reworded(self, record: Record, reword: Reword) -> Record:
-        """A record with another request, where there is one and the row still fits."""
-        style, request = reword(record) or ("", "")
-        system, user, *rest = record["messages"]
-        messages = [system, {**user, "content": request}, *rest]
-        if not request or not self._fits(messages):
-            return record
-        return make_record(record["language"], messages, self.tools, {**record["source"], "request": style})
+    def funnel(self) -> dict[str, int]:
+        """Commits in, examples out, and between them the losses by reason."""
+        lost = dict((+self.lost).most_common())
+        return {"commits": sum(lost.values()) + len(self.records), **lost, "examples": len(self.records)}
 
 
 def choose(examples: list[Example], most: int) -> list[Example]:
-    """The best examples by score.
+    """The best of some examples, which come oldest first.
 
     One scores by its rank in time among all (newest 1, oldest 0), plus the share of its lines that survive, plus 0.5
     for code that comes with tests, plus up to 0.25 for a request of 20 words or more. To spread over repositories, the
@@ -194,49 +155,39 @@ def choose(examples: list[Example], most: int) -> list[Example]:
     """
     if len(examples) <= most:
         return examples
-    scored, ordered, taken = [], [], Counter[str]()
-    for rank, example in enumerate(sorted(examples, key=_age)):
-        good = example.source["survives"] + 0.5 * example.source["tests"] + 0.25 * min(1.0, example.words / 20)
-        scored.append((-rank / (len(examples) - 1) - good, example.source["commit"], example))
-    for score, commit, example in sorted(scored, key=lambda item: item[:2]):
-        ordered.append((score + taken[example.source["repository"]] / most, commit, example))
-        taken[example.source["repository"]] += 1
-    return [example for _score, _commit, example in sorted(ordered, key=lambda item: item[:2])[:most]]
+    scored, penalised, taken = [], [], Counter[str]()
+    for rank, example in enumerate(examples):
+        worth = example.source["survives"] + 0.5 * example.source["tests"] + 0.25 * min(1.0, example.words / 20)
+        scored.append((rank / (len(examples) - 1) + worth, rank, example.source["repository"]))
+    for score, rank, repository in sorted(scored, reverse=True):
+        penalised.append((score - taken[repository] / most, rank))
+        taken[repository] += 1
+    return [examples[rank] for _score, rank in sorted(penalised, reverse=True)[:most]]
 
 
-def _age(example: Example) -> tuple[str, str]:
-    return example.source["time"], example.source["commit"]
+def _head_lines(source: GitSource, candidates: list[Candidate]) -> dict[str, set[int]]:
+    """Hashes of the lines in HEAD's version of the files that some candidates change."""
+    paths = list({change.path for candidate in candidates for change in candidate.changes} & source.tree.keys())
+    texts = ((blob or b"").decode("utf-8", "replace") for blob in source.blobs(source.tree[path][1] for path in paths))
+    return {path: {hash(line.strip()) for line in next(texts).split("\n")} for path in paths}
 
 
-def _blobs(change: Change) -> list[str]:
-    return [sha for sha in (change.before, change.after) if sha.strip("0")]
+def _surviving(lines: dict[str, tuple[list[str], list[str]]], head: dict[str, set[int]]) -> float:
+    """The share of the added lines that stand in HEAD's version of the same files."""
+    added = [(path, line.strip()) for path, (_removed, new) in lines.items() for line in new]
+    found = [hash(line) in head.get(path, ()) for path, line in added if len(line) >= LEAST_LINE]
+    return round(sum(found) / len(found), 1) if found else 1.0
 
 
-def _hashes(lines: list[str]) -> list[int]:
-    """Lines without the white space around them, those aside that say little."""
-    return [hash(line.strip()) for line in lines if len(line.strip()) >= LEAST_LINE]
-
-
-def _measure_survival(source: GitSource, examples: list[Example]) -> None:
-    """Note the share of each example's added lines that stand in HEAD's version of the same files."""
-    paths = list({path for example in examples for path in example.added} & source.tree.keys())
-    blobs = source.blobs(source.tree[path][1] for path in paths)
-    head = {path: set(_hashes((next(blobs) or b"").decode("utf-8", "replace").split("\n"))) for path in paths}
-    for example in examples:
-        lines = [line in head.get(path, ()) for path, added in example.added.items() for line in added]
-        example.source["survives"] = round(sum(lines) / len(lines), 1) if lines else 1.0
-        example.added = {}  # a history has millions of lines
-
-
-def _source(candidate: Candidate, changes: list[FileChange], name: str) -> dict[str, Any]:
+def _source(candidate: Candidate, changes: list[FileChange], name: str, survives: float) -> dict[str, Any]:
     """Where a record comes from, and what tells how good it is."""
     commit = candidate.commit
     tests = [is_test(change.path) for change in changes]
     blobs = {change.path: change.after for change in candidate.changes}
-    known = [time for time in (commit.author_time, commit.commit_time) if 0 < time < 1 << 36]  # to a calendar
+    times = (time for time in (commit.author_time, commit.commit_time) if 0 < time < 1 << 36)  # known to a calendar
     return {
         "kind": "commit",
-        "time": iso(known[0] if known else 0),
+        "time": iso(next(times, 0)),
         "repository": name,
         "commit": commit.sha,
         "path": changes[0].path,
@@ -247,6 +198,6 @@ def _source(candidate: Candidate, changes: list[FileChange], name: str) -> dict[
         "files": len(changes),
         "lines": sum(map(size, changes)),
         "tests": any(tests) and not all(tests),
-        "survives": 0.0,  # measured when a repository was read
+        "survives": survives,
         "coauthors": coauthors(commit.message.decode("utf-8")),
     }

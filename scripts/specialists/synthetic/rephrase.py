@@ -9,7 +9,7 @@ import json
 import re
 
 from specialists.endpoint import Endpoint
-from specialists.records import Record
+from specialists.records import Record, make_record
 
 _WRITE = """\
 A developer wants this change made by a coding agent that has not seen it yet.
@@ -34,8 +34,8 @@ class Rephraser:
     def __init__(self, endpoint: Endpoint):
         self._ask = endpoint.ask
 
-    def __call__(self, record: Record) -> tuple[str, str] | None:
-        """What `source.request` says of it, and the model's request; None when there is none that passes the check."""
+    def __call__(self, record: Record) -> Record | None:
+        """The record with the model's request; None when there is none that passes the check."""
         calls = [call["function"] for message in record["messages"] for call in message.get("tool_calls", ())]
         changes, added = "", set()
         for change in (json.loads(call["arguments"]) for call in calls if call["name"] in ("edit", "write")):
@@ -46,6 +46,8 @@ class Rephraser:
         if not _FIT.fullmatch(written) or any(len(line) > 8 and line in written for line in added):
             return None  # not a request, or one that gives the solution away
         answer = self._ask(_CHECK.format(changes=changes, request=written)) or ""
-        return ("model", written) if answer.lower().lstrip('*_" ').startswith("yes") else None
-
-    of_commit = __call__
+        if not answer.lower().lstrip('*_" ').startswith("yes"):
+            return None
+        system, user, *rest = record["messages"]
+        messages, source = [system, {**user, "content": written}, *rest], {**record["source"], "request": "model"}
+        return make_record(record["language"], messages, record["tools"], source)

@@ -58,9 +58,7 @@ class Task(NamedTuple):
 class Augmenter:
     """Makes rows of one language; `found` and `lost` count what could be made of which, and what could not and why."""
 
-    def __init__(
-        self, config: Config, language: Language, reword: Callable[[Record], tuple[str, str] | None] | None = None
-    ):
+    def __init__(self, config: Config, language: Language, reword: Callable[[Record], Record | None] | None = None):
         """`reword(record)` may give a better request. Raises Problem when the language has no grammar installed."""
         if language.grammar is None:
             raise Problem(f"{config.path}: languages.{language.name}.grammar: missing; synthetic examples need one")
@@ -111,12 +109,8 @@ class Augmenter:
         if scrubbed is None or not self._fits(scrubbed):
             self.lost["too long" if scrubbed else "secret in target"] += 1
             return None
-        if self.reword and (better := self.reword(scrubbed)):
-            system, user, *rest = scrubbed["messages"]
-            messages, source = [system, {**user, "content": better[1]}, *rest], scrubbed["source"]
-            record = make_record(self.language.name, messages, self.tools, {**source, "request": better[0]})
-            return record if self._fits(record) else scrubbed
-        return scrubbed
+        better = self.reword(scrubbed) if self.reword else None
+        return better if better and self._fits(better) else scrubbed
 
     def _fits(self, record: Record) -> bool:
         return self.counter.count(record["messages"], self.tools) <= self.language.training.max_length

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from specialists.commits.message import RELEASE, VAGUE, LeftOut, coauthors, understand
 
 SUBJECTS = [
-    # subject, request without its full stop (None: the subject as it is), kind
+    # subject, request without its full stop, kind
     ("Pluralise regular English nouns", None, "other"),
     ("Memoise selectors by argument identity", None, "other"),
     ("Release the lock before waiting", None, "other"),
@@ -42,12 +42,7 @@ SUBJECTS = [
     ("db.close() method, closes #504", "db.close() method", "other"),
     ("Restore the test from #12 that was lost", "Restore the test that was lost", "fix"),
     ("🐛 Stop at the first match [skip ci]", "Stop at the first match", "other"),
-    (
-        "Use the time of the commit instead\nof the author's",
-        "Use the time of the commit instead of the author's",
-        "other",
-    ),
-    ("Fix reading of very long na…\n\n…mes in archives", "Fix reading of very long names in archives", "fix"),
+    ("Use the commit's time instead\nof the author's", "Use the commit's time instead of the author's", "other"),
     ("Read files in small pieces\nCo-authored-by: A <a@example.org>", "Read files in small pieces", "other"),
 ]
 
@@ -58,28 +53,23 @@ def test_subjects(subject: str, request_text: str | None, kind: str) -> None:
     assert (intent.request, intent.closing, intent.kind) == (f"{request_text or subject}.", "Done.", kind)
 
 
-@pytest.mark.parametrize(
-    ("reason", "subjects"),
-    [
-        (VAGUE, ["", "oops", "fix tests", "Fixes #12", "Do this", "Add a test for #12", "More work on the parser"]),
-        (
-            VAGUE,
-            ["Address review comments", "Apply suggestions from code review", "Unify helpers after review feedback"],
-        ),
-        (
-            VAGUE,
-            ["Fix last commit", "Fix last broken commit", "Unify help parameter after last pull", "Initial commit"],
-        ),
-        (VAGUE, ["Fix the failing tests again", "Apply updated pre-commit hooks", "Run cargo fmt"]),
-        (VAGUE, ["Update lib/thor/options.rb", "Really fix the parser now", "Start the project", "typo in the docs"]),
-        (RELEASE, ["v1.2.3", "grep-matcher-0.1.7", "Bump the version", "Release 1.2", "Prepare for 1.3.1"]),
-        (RELEASE, ["chore(deps): update eslint to v9", "Update serde from 1.0.1 to 1.0.2", "Update all dependencies"]),
-    ],
-)
-def test_asks_for_nothing(reason: str, subjects: list[str]) -> None:
-    for subject in subjects:
+NOTHING = {
+    VAGUE: """
+        oops; fix tests; Fixes #12; Do this; Add a test for #12; More work on the parser; Address review comments
+        Apply suggestions from code review; Unify helpers after review feedback; Fix last commit; Run cargo fmt
+        Unify help parameter after last pull; Initial commit; Fix the failing tests again; typo in the docs
+        Apply updated pre-commit hooks; Update lib/thor/options.rb; Really fix the parser now""",
+    RELEASE: """
+        v1.2.3; grep-matcher-0.1.7; Bump the version; Release 1.2; Prepare for 1.3.1; Update serde from 1.0.1 to 1.0.2
+        chore(deps): update eslint to v9; Update all dependencies""",
+}
+
+
+@pytest.mark.parametrize("reason", NOTHING)
+def test_asks_for_nothing(reason: str) -> None:
+    for subject in NOTHING[reason].strip().replace("\n", ";").split(";"):
         with pytest.raises(LeftOut, match=f"^{reason}$"):
-            understand(subject)
+            understand(subject.strip())
 
 
 LOST = "It lost the last line of a file."
@@ -117,12 +107,9 @@ def test_body_is_used_where_it_says_more(body: str, kept: str) -> None:
     assert (first, rest) == ("Fix reading of files.", kept)
 
 
-def test_list_of_a_squashed_merge_is_no_body() -> None:
+def test_squashed_commits_are_no_body_and_coauthors_are_counted() -> None:
     message = "Fix reading of files (#12)\n\n* fix reading\n\n* address the review of the code\n\n* more tests for it"
     assert understand(message).request == "Fix reading of files."
-
-
-def test_coauthors_are_counted() -> None:
     assert coauthors("Do it\n\nCo-authored-by: A <a@b>\nCo-Authored-By: C <c@d>\n") == 2
 
 
@@ -143,9 +130,7 @@ def test_a_request_asks_for_itself(subject: str) -> None:
     assert understand(request).request == request
 
 
-@pytest.mark.parametrize(
-    "part", ["to ", "a/", "(", "#1, ", "fix: ", "\n", "- ", "https://", "`", "a.b,", "x: y\n", "** "]
-)
+@pytest.mark.parametrize("part", ["to ", "a/", "(", "#1, ", "fix: ", "\n", "- ", "https://", "`", "x: y\n", "** "])
 def test_long_messages_take_no_time(part: str) -> None:
     with contextlib.suppress(LeftOut):
         understand(part * 20_000)
