@@ -40,10 +40,7 @@ def main(config: Config, as_json: bool, output: Path | None, check: bool, remove
         say("\n".join(difflib.unified_diff(now, new, f"{file.path} (now)", f"{file.path} (new)", lineterm="")))
         outcome = "would change" if check else "changed"
     if changed and not check:
-        if remove or after is None:
-            file.restore(after)
-        else:
-            file.write(after)
+        file.write(after, ours=not remove)
     say(f"{file.path}: {outcome}")
     finish({"file": str(file.path), "changed": changed and not check, "would_change": changed}, as_json)
     if check and changed:
