@@ -36,8 +36,7 @@ def main(config: Config, as_json: bool, dry_run: bool, process: int | None) -> N
         python scripts/serve.py --dry-run
     """
     if process:
-        verify_beside(config, as_json, process)
-        return
+        return verify_beside(config, as_json, process)
     adapters, faults = served_adapters(config)
     arguments = vllm_command(config, adapters)
     environment = {"VLLM_NO_USAGE_STATS": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", **config.serving.env}
@@ -45,8 +44,7 @@ def main(config: Config, as_json: bool, dry_run: bool, process: int | None) -> N
         if warning:
             say(f"warning: {warning}")
     if dry_run:
-        click.echo(shlex.join([*(f"{name}={value}" for name, value in environment.items()), *arguments]))
-        return
+        return click.echo(shlex.join([*(f"{name}={value}" for name, value in environment.items()), *arguments]))
     finish({"adapters": {name: str(path) for name, path in adapters.items()}, "command": arguments}, as_json)
     if served_models(config) is not None:
         raise Problem(f"{base_url(config)} is served already; stop that server first, or change serving.port")
