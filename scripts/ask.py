@@ -10,25 +10,22 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import click
 from specialists.adapters import promoted_versions
 from specialists.agent import TOOLS, system_prompt
 from specialists.cli import command, finish, progress, say, table
 from specialists.config import Config, Language, Problem
 from specialists.records import write_json
 from specialists.server import chat, served_models
-from specialists.serving.opencode_config import follow
 from specialists.serving.promotion import verify
 
 QUESTION = "Read the README and say in one sentence what this {title} project does."
+ANSWER_TOKENS = 96  # at most
+START_SECONDS = 600  # for a server of our own to start
 
 
 @command
-@click.option("--tokens", default=96, show_default=True, help="Tokens per answer at most.")
-@click.option("--start-timeout", default=600, show_default=True, help="Seconds for a server of our own to start.")
-def main(config: Config, as_json: bool, tokens: int, start_timeout: int) -> None:
+def main(config: Config, as_json: bool) -> None:
     """Ask every promoted adapter one question and show who answered.
 
     Uses the server that runs; when none does, starts one for the time of the questions. The answers are kept in
@@ -37,43 +34,40 @@ def main(config: Config, as_json: bool, tokens: int, start_timeout: int) -> None
     \b
         python scripts/ask.py
     """
-    answers: list[dict[str, Any]] = []
+    answers: list[dict[str, str]] = []
     problems: list[str] = []
     if promoted_versions(config):
-        with running_server(config, start_timeout):
-            rolled_back, problems = verify(config)
-            problems += follow(config) if rolled_back else []
-            promoted = progress(promoted_versions(config), "ask")
-            answers = [ask(config, config.languages[name], tokens) for name in promoted]
+        with running_server(config):
+            _decisions, problems = verify(config)
+            answers = [ask(config, config.languages[name]) for name in progress(promoted_versions(config), "ask")]
+        say(table([[*answer.values()] for answer in answers], ["answered by", "with", "first words"]))
+    else:
+        say("no adapter is promoted; the base answers alone")
     summary = {"promoted": promoted_versions(config), "answers": answers}
     write_json(config.paths.reports / "answers.json", summary)
-    rows = [[answer["model"], answer["kind"], answer["shown"]] for answer in answers]
-    header = ["answered by", "with", "first words"]
-    say(table(rows, header) if rows else "no adapter is promoted; the base answers alone")
     finish(summary, as_json, problems)
 
 
 @contextlib.contextmanager
-def running_server(config: Config, start_timeout: int) -> Iterator[None]:
+def running_server(config: Config) -> Iterator[None]:
     """The server that runs, or one of our own for a while."""
     if served_models(config) is not None:
         yield
         return
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # leaves no server behind
-    log = config.paths.reports / "server.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as output:
-        serve = [sys.executable, str(Path(__file__).with_name("serve.py")), "--config", str(config.path)]
+    config.paths.reports.mkdir(parents=True, exist_ok=True)
+    serve = [sys.executable, str(Path(__file__).with_name("serve.py")), "--config", str(config.path)]
+    with (log := config.paths.reports / "server.log").open("w") as output:
         process = subprocess.Popen(serve, stdout=output, stderr=output, start_new_session=True)
+    deadline = time.monotonic() + START_SECONDS
     try:
-        deadline = time.monotonic() + start_timeout
         while served_models(config) is None:
             if process.poll() is not None:
                 lines = log.read_text(errors="replace").strip().splitlines()
                 last = ([line for line in lines if "Error" in line] or lines or ["nothing"])[-1]
                 raise Problem(f"the server ended with exit code {process.returncode}; {log} says: {last}")
             if time.monotonic() > deadline:
-                raise Problem(f"the server did not start in {start_timeout} s; see {log}")
+                raise Problem(f"the server did not start in {START_SECONDS} s; see {log}")
             time.sleep(0.2)
         yield
     finally:
@@ -84,13 +78,11 @@ def running_server(config: Config, start_timeout: int) -> Iterator[None]:
                 break
 
 
-def ask(config: Config, language: Language, tokens: int) -> dict[str, Any]:
+def ask(config: Config, language: Language) -> dict[str, str]:
     """One question to one adapter; raises Problem when another model answers, or none."""
-    messages = [
-        {"role": "system", "content": system_prompt(language)},
-        {"role": "user", "content": QUESTION.format(title=language.title)},
-    ]
-    answer = chat(config, language.adapter, messages, TOOLS, tokens)
+    prompts = {"system": system_prompt(language), "user": QUESTION.format(title=language.title)}
+    messages = [{"role": role, "content": content} for role, content in prompts.items()]
+    answer = chat(config, language.adapter, messages, TOOLS, ANSWER_TOKENS)
     if answer["model"] != language.adapter:
         raise Problem(f"{language.adapter}: {answer['model']} answered instead")
     message = answer["choices"][0]["message"]

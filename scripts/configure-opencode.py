@@ -34,16 +34,12 @@ def main(config: Config, as_json: bool, output: Path | None, check: bool, remove
         raise Problem(f"{file.path}: no such file")
     after = file.unmerged(settings(config)) if remove else file.merged(settings(config))
     changed = after != before
-    outcome = "up to date"
+    outcome = "up to date" if not changed else "would change" if check else "changed"
     if changed:
         now, new = ((text or "").replace("\r\n", "\n").splitlines() for text in (before, after))
         say("\n".join(difflib.unified_diff(now, new, f"{file.path} (now)", f"{file.path} (new)", lineterm="")))
-        outcome = "would change" if check else "changed"
     if changed and not check:
-        if remove or after is None:
-            file.restore(after)
-        else:
-            file.write(after)
+        file.write(after, ours=not remove)
     say(f"{file.path}: {outcome}")
     finish({"file": str(file.path), "changed": changed and not check, "would_change": changed}, as_json)
     if check and changed:

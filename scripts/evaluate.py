@@ -12,7 +12,6 @@ from specialists.config import Config, Language, Problem
 from specialists.dataset.frozen import frozen_rows
 from specialists.evaluation.gate import verdict
 from specialists.evaluation.scoring import summary
-from specialists.evaluation.writing import write_answers
 from specialists.records import Record, read_records, write_json
 from specialists.server import served_models
 from specialists.serving.lora import check_adapter
@@ -62,8 +61,9 @@ def main(config: Config, as_json: bool, language: str, version: str | None, held
 def measure(config: Config, language: Language, rows: list[Record], versions: dict[str, Path]) -> dict[str, Any]:
     """The evidence: losses on the rows and on the frozen set, and turns that the models wrote."""
     from specialists.evaluation.losses import EvaluatedModels
+    from specialists.evaluation.writing import write_answers
 
-    path = config.evaluation.instructions
+    path, turns = config.evaluation.instructions, config.evaluation.generate
     try:
         instructions = path.read_text(encoding="utf-8") if path else None
     except (OSError, UnicodeDecodeError) as error:
@@ -74,7 +74,7 @@ def measure(config: Config, language: Language, rows: list[Record], versions: di
     return {
         "measurements": models.measure(rows, instructions),
         "frozen": models.measure(frozen_rows()),
-        "answers": write_answers(config, language, models, rows, versions["adapter"], served),
+        "answers": write_answers(config, language, models, rows, versions["adapter"], served) if turns else {},
     }
 
 

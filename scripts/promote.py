@@ -1,8 +1,4 @@
-"""Act on the verdict: make the newest version the current one, or keep what is served.
-
-A running server gets the new version without a dropped request; that none runs is no error. Agents that are in the
-owner's opencode configuration follow. Every decision is a line in promotions.jsonl.
-"""
+"""Act on the verdict: make the newest version the current one, or keep what is served."""
 
 from __future__ import annotations
 
@@ -20,7 +16,8 @@ from specialists.serving.promotion import decide, force
 def main(config: Config, as_json: bool, language: str, version: str | None, reason: str | None) -> None:
     """Act on the verdict on a language's newest version.
 
-    A version that is held or blocked changes nothing: the one before it, or the base, goes on answering.
+    A version that is held or blocked changes nothing: the one before it, or the base, goes on answering. A running
+    server gets a promoted one without a dropped request, and agents in opencode's configuration follow.
 
     \b
         python scripts/promote.py --language rust

@@ -16,9 +16,8 @@ import click
 from specialists.cli import command, finish, say
 from specialists.config import Config, Problem
 from specialists.server import api_key, base_url, served_models
-from specialists.serving.command import exposure, served_adapters, vllm_command, vllm_environment
+from specialists.serving.command import exposure, served_adapters, vllm_command
 from specialists.serving.lora import served_chat
-from specialists.serving.opencode_config import follow
 from specialists.serving.promotion import verify
 from specialists.tables import SERVED_BASE
 
@@ -37,16 +36,15 @@ def main(config: Config, as_json: bool, dry_run: bool, process: int | None) -> N
         python scripts/serve.py --dry-run
     """
     if process:
-        verify_beside(config, as_json, process)
-        return
+        return verify_beside(config, as_json, process)
     adapters, faults = served_adapters(config)
-    arguments, environment = vllm_command(config, adapters), vllm_environment(config)
+    arguments = vllm_command(config, adapters)
+    environment = {"VLLM_NO_USAGE_STATS": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", **config.serving.env}
     for warning in [exposure(config), *faults]:
         if warning:
             say(f"warning: {warning}")
     if dry_run:
-        click.echo(shlex.join([*(f"{name}={value}" for name, value in environment.items()), *arguments]))
-        return
+        return click.echo(shlex.join([*(f"{name}={value}" for name, value in environment.items()), *arguments]))
     finish({"adapters": {name: str(path) for name, path in adapters.items()}, "command": arguments}, as_json)
     if served_models(config) is not None:
         raise Problem(f"{base_url(config)} is served already; stop that server first, or change serving.port")
@@ -70,7 +68,7 @@ def verify_beside(config: Config, as_json: bool, process: int) -> None:
     decisions, problems = verify(config)
     if not problems:
         say("every promoted adapter answers as it did in its evaluation")
-    finish({"rolled back": decisions}, as_json, problems + (follow(config) if decisions else []))
+    finish({"rolled back": decisions}, as_json, problems)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from specialists.cli import command, finish, language_option, say
 from specialists.config import Config, Language, Problem, fingerprint
 from specialists.records import Record, cluster_of, read_json, read_records, sha256_file, write_if_changed, write_json
 from specialists.serving.sharing import gpu
-from specialists.tables import Training
 from specialists.training.model_card import model_card
 
 _FULL = 1 << 20  # bytes free under which a disk counts as full
@@ -41,41 +40,37 @@ def main(
     The version stands beside the old ones; it is not served before promote.py decides so. Does nothing when the newest
     version was made from the same rows and configuration. A killed run is resumed.
     """
-    chosen = config.language(language)
-    if not rows_file and not into and (reason := too_few(config, chosen)):
-        say(f"{language}: {reason}")
-        return finish({"adapter": chosen.adapter, "version": None, "trained": False}, as_json)
-    rows_file = rows_file or config.rows("train", language)
+    chosen, rows = config.language(language), rows_file or config.rows("train", language)
     if into:
-        run = train_here(config, chosen.training, list(read_records(rows_file)), into)
+        run = train_here(config, chosen, list(read_records(rows)), into)
         if int(os.environ.get("RANK", 0)) == 0:
             write_json(into / RUN, run)
         return
-    folder = AdapterFolder(output) if output else adapter_folder(config, chosen)
-    with gpu(config), folder.lock():  # two runs at once: the second waits, then finds the work done
-        summary = train(config, chosen, rows_file, folder)
-    finish(summary, as_json)
+    version, trained = None, False
+    if not rows_file and (reason := too_few(config, chosen)):
+        say(f"{language}: {reason}")
+    else:
+        folder = AdapterFolder(output) if output else adapter_folder(config, chosen)
+        with gpu(config), folder.lock():  # two runs at once: the second waits, then finds the work done
+            version, trained = train(config, chosen, rows, folder)
+    finish({"adapter": chosen.adapter, "version": version and version.name, "trained": trained}, as_json)
 
 
-def train(config: Config, language: Language, rows_file: Path, folder: AdapterFolder) -> dict[str, Any]:
-    """Make a version unless the newest one already is of these rows and this configuration."""
+def train(config: Config, language: Language, rows_file: Path, folder: AdapterFolder) -> tuple[Path | None, bool]:
+    """The version of these rows and this configuration, None of no rows, and whether it was made just now."""
     inputs = {"rows": sha256_file(rows_file), "config": training_fingerprint(config, language)}
     if version := folder.made_from(inputs):
         folder.point("latest", version)  # a run killed after publishing, or rows as they once were
         say(f"{language.adapter}: {version.name} is up to date")
-        return {"adapter": language.adapter, "version": version.name, "trained": False}
-    rows = list(read_records(rows_file))
-    if not rows:
+        return version, False
+    if not (rows := list(read_records(rows_file))):
         say(f"{language.adapter}: no examples, nothing to train")
-        return {"adapter": language.adapter, "version": None, "trained": False}
+        return None, False
     if sha256_file(rows_file) != inputs["rows"]:
         raise Problem(f"{rows_file}: changed while it was read; run again")
-
     building = folder.building(fingerprint(inputs))
-    if language.training.launcher:
-        run = launch(config, language, rows_file, building)
-    else:
-        run = train_here(config, language.training, rows, building)
+    launcher = language.training.launcher
+    run = launch(config, language, rows_file, building) if launcher else train_here(config, language, rows, building)
     manifest = {
         "adapter": language.adapter,
         "language": language.name,
@@ -84,7 +79,7 @@ def train(config: Config, language: Language, rows_file: Path, folder: AdapterFo
         "base": {"model": config.base.model, "revision": config.base.revision, "template": run.pop("template")},
         "training": vars(language.training),
         "code": code_commit(),
-        "clusters": clusters(rows),
+        "clusters": sorted({cluster_of(row) for row in rows}),  # what excluded work is looked up by
         **run,
     }
     write_if_changed(building / "README.md", model_card(manifest, language.title))
@@ -95,15 +90,15 @@ def train(config: Config, language: Language, rows_file: Path, folder: AdapterFo
         f"{language.adapter}: {version.name}: {manifest['rows']} rows, {manifest['parameters']:,} parameters in "
         f"{len(manifest['modules'])} modules, loss {first:.3f} -> {last:.3f}, {manifest['seconds']:.0f} s"
     )
-    return {"adapter": language.adapter, "version": version.name, "trained": True}
+    return version, True
 
 
-def train_here(config: Config, settings: Training, rows: list[Record], building: Path) -> dict[str, Any]:
+def train_here(config: Config, language: Language, rows: list[Record], building: Path) -> dict[str, Any]:
     """Train in this process. Whatever fails on a full disk becomes a Problem: each library reports it differently."""
     from specialists.training.trainer import train_adapter
 
     try:
-        return train_adapter(rows, config.base, settings, building)
+        return train_adapter(rows, config.base, language.training, building)
     except Exception as error:
         if shutil.disk_usage(building).free > _FULL:
             raise
@@ -129,14 +124,6 @@ def launch(config: Config, language: Language, rows_file: Path, building: Path) 
     run = read_json(building / RUN) or {}
     (building / RUN).unlink()
     return run
-
-
-def clusters(rows: list[Record]) -> dict[str, list[str]]:
-    """Ids of the rows by session or commit: what excluded work is looked up by."""
-    ids: dict[str, list[str]] = {}
-    for row in rows:
-        ids.setdefault(cluster_of(row), []).append(row["id"])
-    return {cluster: sorted(ids[cluster]) for cluster in sorted(ids)}
 
 
 def code_commit() -> str | None:

@@ -60,20 +60,6 @@ def test_calls_and_results_have_the_form_that_the_parser_reads(chat: Chat) -> No
     ) in text
 
 
-SHORT = {  # a message's role -> its content, how it is written
-    "user": ("Hi", "<|im_start|>user\nHi<|im_end|>\n"),
-    "assistant": (None, "<|im_start|>assistant\n<|im_end|>\n"),
-    "tool": ("x", "<|im_start|>user\n<tool_response>\nx\n</tool_response><|im_end|>\n"),
-}
-
-
-@pytest.mark.parametrize("role", SHORT)
-def test_a_message_alone(chat: Chat, role: str) -> None:
-    content, written = SHORT[role]
-    prompted = chat.render([{"role": role, "content": content}], None, generation_prompt=True)
-    assert prompted == written + "<|im_start|>assistant\n"
-
-
 def test_tools_are_listed_alike_with_and_without_a_system_prompt_and_server_defaults(chat: Chat) -> None:
     """A server adds empty descriptions to the schemas that it was sent."""
     unset = {"name": None, "description": None, "strict": None}

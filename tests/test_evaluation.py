@@ -13,7 +13,6 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 from specialists.adapters import adapter_folder, is_evaluated
 from specialists.config import Base, Config, load_config
-from specialists.evaluation import writing
 from specialists.records import read_json, write_json, write_records
 from specialists.secrets import Rules, redact
 from test_training import SETTINGS
@@ -102,7 +101,6 @@ def test_an_incumbent_a_prompt_and_the_frozen_set_are_measured_on_the_same_rows(
 ) -> None:
     (tmp_path / "AGENTS.md").write_text("Use tabs.")
     config.path.write_text(config.path.read_text() + 'instructions = "./AGENTS.md"\n')
-    config = load_config(config.path)
     folder = adapter_folder(config, config.language("python"))
     folder.point("current", version(config, trained, "1", 1.0))
     version(config, trained, "2", 0.9)
@@ -118,6 +116,8 @@ def test_an_incumbent_a_prompt_and_the_frozen_set_are_measured_on_the_same_rows(
 @pytest.fixture
 def no_parser(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short turns that hold no tool call, without vLLM."""
+    from specialists.evaluation import writing
+
     monkeypatch.setattr(writing, "vllm_parser", lambda *_: lambda _text: [])
     monkeypatch.setattr(writing, "TURN_TOKENS", 6)
 

@@ -128,7 +128,7 @@ def test_weights_that_cannot_fit_are_refused(base: Base, monkeypatch: pytest.Mon
 
 
 PEAK = """
-import ctypes, re, sys, threading, time
+import ctypes, re, sys, threading
 sys.path.insert(0, sys.argv[2])
 from specialists.training.base_model import load_base
 from specialists.config import Base
@@ -137,21 +137,19 @@ def anonymous():
     return int(re.search(r"RssAnon:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
 
 load_base(Base(model=sys.argv[3]), "nf4")  # what loading any model brings along
-before, peak, done = anonymous(), 0, False
+before, seen, done = anonymous(), [], threading.Event()
 
 def watch():
-    global peak
-    while not done:
-        peak = max(peak, anonymous())
-        time.sleep(0.002)
+    while not done.wait(0.002):
+        seen.append(anonymous())
 
 thread = threading.Thread(target=watch)
 thread.start()
 model = load_base(Base(model=sys.argv[1]), "nf4")
 ctypes.CDLL(None).malloc_trim(0)
-done = True
+done.set()
 thread.join()
-print(peak - before, anonymous() - before)
+print(max(seen) - before, anonymous() - before)
 """
 
 

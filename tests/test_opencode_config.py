@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import subprocess
-import sys
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
 from built_pipeline import built
 from click.testing import CliRunner, Result
-from conftest import ROOT
 from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
@@ -33,9 +30,6 @@ WANTED += [Setting(("agent", "a", "description"), "ours", default=True), Setting
 
 OWNERS = {
     "nothing": "",
-    "an empty object": "{}",
-    "plain": '{\n  "theme": "dark"\n}\n',
-    "one line": '{"theme": "dark", "agent": {}}',
     "trailing commas": '{\n  "theme": "dark",\n  "agent": {"x": {"model": "m",},},\n}\n',
     "comments": '// top\n{ // open\n  /* a */ "theme": "dark" // note\n  // end\n} // after\n',
     "a comment that closes nothing": '{"theme": "dark" // note\n}',
@@ -78,22 +72,14 @@ def test_what_it_looks_like() -> None:
     assert merge("", WANTED[:1]) == '{\n  "$schema": "our $schema"\n}\n'
 
 
-keys = st.sampled_from(["a", "b", "model"]) | st.text(max_size=3)
+names = st.sampled_from(["$schema", "agent", "provider", "vllm", "a", "b", "model", "npm", "x"])
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-999, 999) | st.text(max_size=6),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
+    st.none() | st.integers(-999, 999) | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names | st.text(max_size=3), inner, max_size=3),
     max_leaves=8,
 )
-objects = st.dictionaries(st.sampled_from(["model", "npm", "x", "prompt"]), json_values, max_size=3)
-documents = st.fixed_dictionaries(
-    {},
-    optional={
-        "$schema": st.text(max_size=3),
-        "agent": st.dictionaries(st.sampled_from(["a", "b", "c"]), objects, max_size=3),
-        "provider": st.dictionaries(st.sampled_from(["vllm", "other"]), objects, max_size=2),
-        "theme": json_values,
-    },
-)
+tables = st.dictionaries(names, st.dictionaries(names, json_values, max_size=3), max_size=3)
+documents = st.fixed_dictionaries({}, optional={"agent": tables, "provider": tables, "theme": json_values})
 
 
 @st.composite
@@ -103,16 +89,16 @@ def written(draw: st.DrawFn) -> str:
     noise = st.sampled_from(["", " ", newline, newline + "  ", "\t", f" // x{newline}", "/* , } */", f"//{newline}  "])
 
     def dump(value: object) -> str:
-        if isinstance(value, dict):
-            items = [f"{json.dumps(key)}{draw(noise)}:{draw(noise)}{dump(item)}" for key, item in value.items()]
-        elif isinstance(value, list):
-            items = [dump(item) for item in value]
-        else:
+        if not isinstance(value, dict | list):
             return json.dumps(value, ensure_ascii=draw(st.booleans()))
-        inside = ",".join(f"{draw(noise)}{item}{draw(noise)}" for item in items)
-        comma = "," if items and draw(st.booleans()) else ""
+        keys = [f"{json.dumps(key)}{draw(noise)}:{draw(noise)}" for key in value] if isinstance(value, dict) else []
+        items = value.values() if keys else value
+        parts = [
+            draw(noise) + "".join(part) + draw(noise) for part in zip_longest(keys, map(dump, items), fillvalue="")
+        ]
+        comma = "," if parts and draw(st.booleans()) else ""
         brackets = "{}" if isinstance(value, dict) else "[]"
-        return brackets[0] + inside + comma + draw(noise) + brackets[1]
+        return brackets[0] + ",".join(parts) + comma + draw(noise) + brackets[1]
 
     return draw(noise) + dump(draw(documents)) + draw(noise)
 
@@ -161,33 +147,14 @@ def test_deleting_takes_the_member_and_its_comma(text: str, left: str) -> None:
     assert jsonc.delete(text, ("b",)) == left
 
 
-@given(st.text(alphabet='{}[]",:/*\\ \n01eatrufls-', max_size=30))
-def test_the_reader_agrees_with_json_or_complains_with_a_place(text: str) -> None:
-    try:
-        expected = json.loads(text)
-    except ValueError:
-        try:
-            jsonc.loads(text)
-        except json.JSONDecodeError as error:
-            assert "line " in str(error)
-    else:
-        assert jsonc.loads(text) == expected
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ('{\n  "a": 1\n  "b": 2\n}', "Expecting ',' delimiter: line 3 column 3"),
-        ('{\n  "a": 1, // b\n', "Expecting property name enclosed in double quotes: line 3 column 1"),
         ("{'a': 1}", "property name enclosed in double quotes: line 1 column 2"),
         ('{"a": yes}', "Expecting value: line 1 column 7"),
-        ('{"a": "x\n"}', "Invalid control character at: line 1 column 9"),
-        ("{} x", "Extra data: line 1 column 4"),
         ("{ /* a", "property name enclosed in double quotes: line 1 column 3"),
-        ('{"a": ,}', "Expecting value: line 1 column 7"),
-        ('{"a": [,]}', "Expecting value: line 1 column 8"),
         ('{"a": 1,,}', "property name enclosed in double quotes: line 1 column 9"),
-        ("theme = 1", "Expecting value: line 1 column 1"),
         ("[]", "the file: expected an object: line 1 column 1"),
         ('{"provider": []}', "provider: expected an object: line 1 column 14"),
         ('{"agent": {"a": "x"}}', "agent.a: expected an object: line 1 column 17"),
@@ -292,54 +259,34 @@ def test_a_link_is_followed_and_a_jsonc_beside_is_taken(config_file: Path, tmp_p
     assert Path(f"{real}.bak").read_text() == "{}"
 
 
-@pytest.mark.parametrize("option", [(), ("--remove",)])
-def test_a_read_only_file_is_left_alone(config_file: Path, tmp_path: Path, option: tuple[str, ...]) -> None:
-    target = tmp_path / "opencode.json"
-    target.write_text('{"agent": {"build-rust": {"model": "x"}}}')
-    target.chmod(0o444)
-    result = run(config_file, target, *option)
-    assert result.exit_code == 1
-    assert f"{target}: is read-only; make it writable" in result.stderr
-    assert target.read_text() == '{"agent": {"build-rust": {"model": "x"}}}'
-    assert not Path(f"{target}.bak").exists()
-
-
 @pytest.mark.parametrize(
     ("content", "backup", "options", "message"),
     [
         (b'{\n  "a": 1\n  "b"', None, (), "opencode.json: Expecting ',' delimiter: line 3 column 3"),
         (b"\xff", None, (), "opencode.json: cannot be read"),
+        (b"{}", None, (), "opencode.json: is read-only; make it writable"),
+        (b'{"provider": {"vllm": {}}}', None, ("--remove",), "opencode.json: is read-only; make it writable"),
         (b"{}", "{", ("--remove",), "opencode.json.bak: Expecting property name enclosed in double quotes: line 1"),
     ],
 )
-def test_what_cannot_be_read_is_reported(
+def test_what_cannot_be_read_or_written_is_reported(
     config_file: Path, tmp_path: Path, content: bytes, backup: str | None, options: tuple[str, ...], message: str
 ) -> None:
     target = tmp_path / "opencode.json"
     target.write_bytes(content)
+    target.chmod(0o444 if "read-only" in message else 0o644)
     if backup:
         Path(f"{target}.bak").write_text(backup)
     result = run(config_file, target, *options)
     assert result.exit_code == 1 and message in result.stderr
-    assert target.read_bytes() == content
-
-
-def test_the_script_and_its_default_place(config_file: Path, tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "scripts" / "configure-opencode.py"), "--config", str(config_file), "--json"]
-    environment = {**os.environ, "HOME": str(tmp_path)}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    target = tmp_path / ".config/opencode/opencode.json"
-    assert json.loads(done.stdout)["file"] == str(target)
-    assert json.loads(target.read_text())["$schema"] == "https://opencode.ai/config.json"
+    assert (target.read_bytes(), Path(f"{target}.bak").exists()) == (content, bool(backup))
 
 
 @pytest.mark.parametrize(
     ("before", "code", "model", "reported"),
     [
         pytest.param("wired", 0, "vllm/base", "agents follow what is promoted", id="wired"),
-        pytest.param('{"agent": {"mine": {"model": "vllm/base"}}}', 0, None, "", id="not wired"),
-        pytest.param('{"provider": {"vllm": {}}, "agent": []}', 0, None, "", id="no agents"),
-        pytest.param("", 0, None, "", id="blank"),
+        pytest.param('{"provider": {"vllm": {}}, "agent": []}', 0, None, "", id="not wired"),
         pytest.param(None, 0, None, "", id="no file"),
         pytest.param("{", 3, None, "line 1 column 2 (char 1); correct the file", id="not JSON"),
     ],

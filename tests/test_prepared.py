@@ -56,9 +56,7 @@ def test_what_was_kept_is_read_bit_for_bit_without_quantising(
     assert (kept.name_or_path, kept.config.to_dict()) == (base.model, fresh.config.to_dict())
 
 
-def test_an_adapter_trained_on_it_has_the_same_bytes(
-    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_adapter_trained_on_it_has_the_same_bytes(base: Base, tmp_path: Path, monkeypatch) -> None:
     """Both bases must also lie alike in memory: matrix products round by the alignment of what they multiply."""
     from specialists.training.trainer import train_adapter
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -34,10 +35,7 @@ class Server:
             self.running = False
             raise Problem("the running server does not answer")
 
-    def models(self, _config: Config) -> list[str] | None:
-        return ["base", *self.serving] if self.running else None
-
-    def folders(self, config: Config) -> dict[str, str] | None:
+    def models(self, config: Config) -> dict[str, str] | None:
         folders = {name: str(config.paths.adapters / name / version) for name, version in self.serving.items()}
         return {"base": "", **folders} if self.running else None
 
@@ -78,7 +76,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     monkeypatch.setattr(promotion, "served_models", server.models)
     monkeypatch.setattr(promotion, "load_adapter", server.load)
     monkeypatch.setattr(promotion, "unload_adapter", server.unload)
-    monkeypatch.setattr(promotion, "served_folders", server.folders)
     monkeypatch.setattr(alive, "check_alive", server.check_alive)
     monkeypatch.setattr(alive, "check_swapped", server.check_swapped)
     monkeypatch.setattr(
@@ -105,19 +102,15 @@ def state(folder: AdapterFolder) -> tuple[str | None, str | None]:
     return folder.current and folder.current.name, folder.previous and folder.previous.name
 
 
-def with_(**changes: object) -> Callable[[Server], None]:
-    return lambda server: [setattr(server, name, value) for name, value in changes.items()]
-
-
 CASES = {  # name: (version 2, its verdict, the server, what is decided, why, what is served)
-    "promoted": ("2", "promote", with_(), "promote", "as measured", "2"),
-    "held": ("2", "hold", with_(), "hold", "as measured", "1"),
-    "blocked": ("2", "block", with_(), "block", "as measured", "1"),
-    "no server": ("2", "promote", with_(running=False), "promote", "as measured", "2"),
-    "broken file": ("2-broken", "promote", with_(), "block", "broken", "1"),
-    "mis-served": ("2", "promote", with_(faults=["applies it wrongly"]), "block", "applies it wrongly", "1"),
-    "refused": ("2", "promote", with_(refuses={"2"}), "block", "refuses 2", "1"),
-    "wrong after the swap": ("2", "promote", with_(wrong=["as the base"]), "block", "as the base", "1"),
+    "promoted": ("2", "promote", {}, "promote", "as measured", "2"),
+    "held": ("2", "hold", {}, "hold", "as measured", "1"),
+    "blocked": ("2", "block", {}, "block", "as measured", "1"),
+    "no server": ("2", "promote", {"running": False}, "promote", "as measured", "2"),
+    "broken file": ("2-broken", "promote", {}, "block", "broken", "1"),
+    "mis-served": ("2", "promote", {"faults": ["applies it wrongly"]}, "block", "applies it wrongly", "1"),
+    "refused": ("2", "promote", {"refuses": {"2"}}, "block", "refuses 2", "1"),
+    "wrong after the swap": ("2", "promote", {"wrong": ["as the base"]}, "block", "as the base", "1"),
 }
 
 
@@ -127,17 +120,15 @@ def test_acting_on_a_verdict(case: str, config: Config, folder: AdapterFolder, s
     make(folder, "1")
     assert run("promote", config).exit_code == 0
     make(folder, name, verdict)
-    change(server)
+    vars(server).update(change)
     done = run("promote", config)
     assert done.exit_code == 0 and f"{name}: {decided}: {reason}" in done.output, done.output
     assert state(folder) == (serves, "1" if serves == "2" else None)
     assert adapters.is_decided(config, config.language("rust"))
     if server.running:
         assert server.serving == {"build-rust": serves}
-    assert last_decision(folder) | {"time": ""} == {
-        "time": "", "version": name, "verdict": decided, "reason": reason, "current": serves,
-        "evaluation": last_decision(folder)["evaluation"],
-    }  # fmt: skip
+    kept = {"version": name, "verdict": decided, "reason": reason, "current": serves}
+    assert kept.items() <= last_decision(folder).items()
     lines = len(adapters.decisions(folder))
     assert run("promote", config).exit_code == 0
     assert len(adapters.decisions(folder)) == lines, "the same decision is not written twice"
@@ -182,19 +173,31 @@ def verified(config: Config) -> Result:
 
 
 @pytest.mark.parametrize(
-    ("unapplied", "served", "code"),
-    [(set(), "2", 0), ({"2"}, "1", 3), ({"1", "2"}, None, 3), ({"1"}, "2", 0)],
-    ids=["alive", "the version before it", "the base", "nobody asks for it"],
+    ("unapplied", "started", "served", "code"),
+    [
+        (set(), "2", "2", 0),
+        ({"2"}, "2", "1", 3),
+        ({"1", "2"}, "2", None, 3),
+        ({"1"}, "2", "2", 0),
+        (set(), "1", "2", 0),
+    ],
+    ids=["alive", "the version before it", "the base", "nobody asks for it", "a server that started before"],
 )
 def test_what_was_promoted_without_a_server_is_tried_in_the_first_one(
-    unapplied: set[str], served: str | None, code: int, config: Config, folder: AdapterFolder, server: Server
+    unapplied: set[str],
+    started: str,
+    served: str | None,
+    code: int,
+    config: Config,
+    folder: AdapterFolder,
+    server: Server,
 ) -> None:
     server.running = False
     for name in ("1", "2"):
         make(folder, name)
         assert run("promote", config).exit_code == 0
     assert promotion.verify(config) == ({}, ["build-rust: not tried: no server runs"])
-    server.running, server.unapplied, server.serving = True, unapplied, {"build-rust": "2"}  # as serve.py started it
+    server.running, server.unapplied, server.serving = True, unapplied, {"build-rust": started}
     done = verified(config)
     assert done.exit_code == code, done.output
     assert state(folder)[0] == served and server.serving == ({"build-rust": served} if served else {})
@@ -203,17 +206,6 @@ def test_what_was_promoted_without_a_server_is_tried_in_the_first_one(
     server.running = False
     assert run("promote", config).exit_code == 0
     assert state(folder)[0] == served, "what was seen once is known without a server"
-
-
-def test_a_server_that_started_with_an_older_version_gets_the_promoted_one(
-    config: Config, folder: AdapterFolder, server: Server
-) -> None:
-    server.running = False
-    for name in ("1", "2"):
-        make(folder, name)
-        run("promote", config)
-    server.running, server.serving = True, {"build-rust": "1"}
-    assert verified(config).exit_code == 0 and server.serving == {"build-rust": "2"}
 
 
 def test_a_server_of_other_settings_tries_again(config: Config, folder: AdapterFolder, server: Server) -> None:
@@ -299,38 +291,27 @@ class Killed(BaseException):
     """The machine, or kill -9, in the middle of a run."""
 
 
-@contextmanager
-def killed_at(point: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def kill_after(changes: int, patch: pytest.MonkeyPatch) -> None:
     """Let so many changes to the file system happen, and not the next."""
-    left = iter(range(point))
+    left = iter(range(changes))
 
-    def mortal(act: Callable) -> Callable:
-        def wrapper(*arguments: object, **options: object) -> object:
-            if next(left, None) is None:
-                raise Killed
-            return act(*arguments, **options)
+    def mortal(act: Callable, *arguments: object, **options: object) -> object:
+        if next(left, None) is None:
+            raise Killed
+        return act(*arguments, **options)
 
-        return wrapper
-
-    with monkeypatch.context() as patch:
-        for name in ("replace", "rename", "symlink", "unlink", "rmdir", "mkdir", "fsync"):
-            patch.setattr(os, name, mortal(getattr(os, name)))
-        yield
-
-
-def build_and_publish(config: Config, folder: AdapterFolder) -> None:
-    inputs = {"rows": "c"}
-    if version := folder.made_from(inputs):  # as train.py does it
-        folder.point("latest", version)
-        return
-    building = folder.building("c" * 8)
-    (building / "adapter_model.safetensors").write_text("weights")
-    write_json(building / "evaluation.json", {"verdict": "promote", "reason": "as measured"})
-    folder.publish(building, {"key": "c" * 8, "inputs": inputs})
+    for name in ("replace", "rename", "symlink", "unlink", "rmdir", "mkdir", "fsync"):
+        patch.setattr(os, name, partial(mortal, getattr(os, name)))
 
 
 def train_and_promote(config: Config, folder: AdapterFolder) -> None:
-    build_and_publish(config, folder)
+    inputs = {"rows": "c"}
+    if version := folder.made_from(inputs):  # as train.py does it
+        folder.point("latest", version)
+    else:
+        building = folder.building("c" * 8)
+        write_json(building / "evaluation.json", {"verdict": "promote", "reason": "as measured"})
+        folder.publish(building, {"key": "c" * 8, "inputs": inputs})
     promotion.decide(config, config.language("rust"))
 
 
@@ -339,33 +320,24 @@ def back(config: Config, folder: AdapterFolder) -> None:
         promotion.rollback(config, config.language("rust"), "x")
 
 
-def no_effect(config: Config, folder: AdapterFolder) -> None:
-    write_json(folder.path / "2" / alive.ALIVE, {"server": alive.served_as(config), "faults": ["no effect"]})
-    promotion.verify(config)
-
-
-@pytest.mark.parametrize(("act", "points"), [(train_and_promote, 10), (back, 6), (no_effect, 6)])
+@pytest.mark.parametrize(("act", "points"), [(train_and_promote, 10), (back, 6)])
 def test_killed_at_any_point_what_is_served_stays_whole(
     act: Callable, points: int, config: Config, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each change of the file system in turn does not happen; then the same is run again, to the end."""
-    point, ends = 0, set()
-    while True:
+    ends = []
+    for point in range(100):
         folder = AdapterFolder(config.paths.adapters / f"at-{point}")
         monkeypatch.setattr(promotion, "adapter_folder", lambda *_, folder=folder: folder)
-        monkeypatch.setattr(adapters, "promoted_versions", lambda _config: {"rust": "2"})
         for name in ("0", "1", "2"):
             make_current(folder, make(folder, name))
-        try:
-            with killed_at(point, monkeypatch):
-                act(config, folder)
+        with contextlib.suppress(Killed), monkeypatch.context() as patch:
+            kill_after(point, patch)
+            act(config, folder)
             break
-        except Killed:
-            whole = {version.name for version in folder.versions()}
-            assert folder.current is not None and folder.current.name in whole, point
-            assert folder.previous is None or folder.previous.name in whole, point
+        used = {folder.current, folder.previous} - {None}
+        assert folder.current and used <= {*folder.versions()}, point
         act(config, folder)
-        ends.add((state(folder)[0][-8:], len(folder.versions())))
-        point += 1
-    assert point >= points, "so many points there were at least"
-    assert ends == {(state(folder)[0][-8:], len(folder.versions()))}, "always to the same end"
+        ends.append((state(folder)[0][-8:], len(folder.versions())))
+    assert len(ends) >= points, "so many points there were at least"
+    assert {*ends} == {(state(folder)[0][-8:], len(folder.versions()))}, "always to the same end"

@@ -10,9 +10,9 @@ import pytest
 import tiny_models
 from specialists.agent import TOOLS, read_result
 from specialists.chat import IGNORED, Chat
+from specialists.config import Problem
 from specialists.dataset.frozen import frozen_rows
-from specialists.evaluation.losses import token_parts, with_instructions
-from specialists.evaluation.scoring import Call, canaries, score, summary, tasks
+from specialists.evaluation.scoring import Call, canaries, score, summary, tasks, vllm_parser
 from specialists.records import Record, make_record, tool_call
 from specialists.secrets import Rules, redact
 
@@ -76,10 +76,7 @@ TURNS = {
     "half a call": ('<tool_call>{"name": "edit", "argum</tool_call>', {"called": True, "valid": False}),
     "a call that never ends": ('<tool_call>{"name": "edit"', {"called": True, "valid": False}),
     "no call": ("I would rather not.", {"called": False, "valid": None, "similarity": 0.0, "exact": False}),
-    "a written file": (
-        call("write", content="x=(", oldString=None, newString=None),
-        {"valid": True, "parses": False, "exact": False},
-    ),
+    "a written file": (call("write", content="x=(", oldString=None, newString=None), {"valid": True, "parses": False}),
     "a secret": (call(newString=f'token = "{SECRET}"'), {"leak": ["github token"]}),
 }
 
@@ -148,6 +145,8 @@ def test_a_summary_counts_only_what_could_be_said() -> None:
 
 
 def test_every_supervised_token_is_code_syntax_or_prose(chat: Chat) -> None:
+    from specialists.evaluation.losses import token_parts
+
     record = row()
     encoded = chat.encode(record)
     parts = token_parts(record, chat, encoded.labels)
@@ -165,24 +164,16 @@ def test_every_supervised_token_is_code_syntax_or_prose(chat: Chat) -> None:
 
 
 def test_instructions_end_the_system_prompt(chat: Chat) -> None:
+    from specialists.evaluation.losses import with_instructions
+
     prompted = with_instructions(row(), "Use tabs.")
     assert prompted["messages"][0]["content"] == "You are an agent.\n\nUse tabs."
     assert with_instructions(frozen_rows()[0], "x")["messages"][0] == {"role": "system", "content": "x"}
     assert chat.encode(prompted).supervised == chat.encode(row()).supervised
 
 
-def test_the_frozen_set_is_what_it_always_was() -> None:
-    rows = frozen_rows()
-    assert len(rows) == len({record["id"] for record in rows}) == 24
-    languages = {record["language"] for record in rows}
-    assert not languages & {"rust", "ts", "python", "ruby", "swift"} and {"chat", "c", "go", "sql"} <= languages
-
-
 @pytest.mark.slow
 def test_vllm_s_own_parser(tmp_path: Path) -> None:
-    from specialists.config import Problem
-    from specialists.evaluation.scoring import vllm_parser
-
     tiny_models.save_tokenizer(tmp_path)
     parse = vllm_parser("qwen3_coder", str(tmp_path), TOOLS)
     text = (

@@ -11,8 +11,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,11 +26,10 @@ from servers import SERVE, free_port, started
 from specialists.adapters import AdapterFolder, adapter_folder, last_decision, make_current
 from specialists.chat import Chat
 from specialists.client import Refused, request_json
-from specialists.config import Config, Evaluation, Problem, load_config
+from specialists.config import Config, Evaluation, load_config
 from specialists.dataset.frozen import frozen_rows
-from specialists.evaluation import writing
-from specialists.records import write_json
-from specialists.server import api_key, base_url, load_adapter, prompt_logprobs, served_models, unload_adapter
+from specialists.records import write_json, write_records
+from specialists.server import api_key, base_url, load_adapter, served_models, unload_adapter
 from specialists.serving import alive, promotion
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server")]  # one worker, so one server
@@ -111,7 +110,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def test_what_is_promoted_is_served_and_tried_and_a_broken_one_is_left_out(served: Served) -> None:
-    assert served_models(served.config) == ["base", "build-rust", "build-ts"]
+    assert [*served_models(served.config)] == ["base", "build-rust", "build-ts"]
     assert "build-python: left out" in served.log.read_text()
     deadline = time.monotonic() + 120
     while "build-python: rolled back" not in served.log.read_text():  # by the second process that serve.py starts
@@ -130,34 +129,24 @@ def test_each_adapter_answers_otherwise_than_the_base_and_than_another(served: S
 
 
 @contextlib.contextmanager
-def streams(config: Config, model: str, count: int = 6) -> Iterator[list]:
-    """Streaming requests that go on while the body runs; yields a list that holds how each of them ended."""
+def streams(config: Config, model: str, count: int = 6) -> Iterator[list[Future[bool]]]:
+    """Streaming requests that go on while the body runs; yields whether each of them came to its end."""
     import openai
 
     client = openai.OpenAI(base_url=f"{base_url(config)}/v1", api_key=api_key(config), max_retries=0, timeout=120)
-    ended: list = []
     begun = threading.Barrier(count + 1, timeout=60)
+    options = {"model": model, "max_tokens": 150, "stream": True, "extra_body": {"ignore_eos": True}}
 
-    def one(number: int) -> None:
-        try:
-            parts = iter(
-                client.completions.create(
-                    model=model, prompt=f"def f{number}(", max_tokens=150, stream=True, extra_body={"ignore_eos": True}
-                )
-            )
-            next(parts)
-            begun.wait()
-            ended.append([reason for part in parts if (reason := part.choices[0].finish_reason)] == ["length"])
-        except Exception as error:
-            ended.append(error)
+    def one(number: int) -> bool:
+        parts = client.completions.create(prompt=f"def f{number}(", **options)
+        next(parts)
+        begun.wait()
+        return [reason for part in parts if (reason := part.choices[0].finish_reason)] == ["length"]
 
-    threads = [threading.Thread(target=one, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    begun.wait()
-    yield ended
-    for thread in threads:
-        thread.join(120)
+    with ThreadPoolExecutor(count) as pool:
+        ended = [pool.submit(one, number) for number in range(count)]
+        begun.wait()
+        yield ended
 
 
 def test_a_new_version_is_swapped_in_while_requests_are_in_flight(served: Served) -> None:
@@ -166,12 +155,12 @@ def test_a_new_version_is_swapped_in_while_requests_are_in_flight(served: Served
     with streams(served.config, "build-rust") as ended:
         done = served.promote("rust")
     assert done.exit_code == 0, done.output
-    assert ended == [True] * 6
+    assert all(stream.result() for stream in ended)
     folder = served.folder("rust")
     assert (folder.current, folder.previous) == (second, first)
     after = served.losses("build-rust")
     assert differ(after, before) > 0.03
-    assert served_models(served.config) == ["base", "build-rust", "build-ts"], "the candidate's name is nobody's"
+    assert [*served_models(served.config)] == ["base", "build-rust", "build-ts"], "the candidate's name is nobody's"
     rollback = importlib.import_module("rollback")
     assert CliRunner().invoke(rollback.main, ["--config", str(served.config.path), "--language", "rust"]).exit_code == 0
     assert served.losses("build-rust") == pytest.approx(before, abs=1e-4)
@@ -204,7 +193,7 @@ def test_unloading_and_swapping_for_months_costs_no_slot(served: Served) -> None
     assert differ(beside, [alone] * 3) < 1e-3
     with streams(served.config, "build-ts", 3) as ended:
         unload_adapter(served.config, "build-ts")
-    assert ended == [True] * 3
+    assert all(stream.result() for stream in ended)
     load_adapter(served.config, "build-ts", version)
 
 
@@ -216,23 +205,23 @@ def test_the_key_is_in_no_log_and_in_no_command_line(served: Served) -> None:
         request_json(f"{base_url(served.config)}/v1/models")
 
 
-def halve(version: Path) -> None:
-    """lora_A of half the input width, which vLLM takes without a word."""
+def harm(version: Path, change: Callable) -> None:
+    """Change every weight of a version by its name."""
     file = version / "adapter_model.safetensors"
-    save_file({name: w[:, : w.shape[1] // 2] if "lora_A" in name else w for name, w in load_file(file).items()}, file)
+    save_file({name: change(name, weight) for name, weight in load_file(file).items()}, file)
 
 
-def vanish(version: Path) -> None:
-    """An effect so small that it is none."""
-    file = version / "adapter_model.safetensors"
-    save_file({name: w * numpy.float32(1e-9) for name, w in load_file(file).items()}, file)
+HARMS = {  # what vLLM takes without a word: lora_A of half the input width, and an effect so small that it is none
+    "do not fit": lambda name, weight: weight[:, : weight.shape[1] // 2] if "lora_A" in name else weight,
+    "answers as the base does": lambda _name, weight: weight * numpy.float32(1e-9),
+}
 
 
-@pytest.mark.parametrize(("harm", "reason"), [(halve, "do not fit"), (vanish, "answers as the base does")])
-def test_a_broken_version_is_blocked_and_nothing_changes(served: Served, harm: object, reason: str) -> None:
+@pytest.mark.parametrize("reason", HARMS)
+def test_a_broken_version_is_blocked_and_nothing_changes(served: Served, reason: str) -> None:
     before, current = served.losses("build-ts"), served.folder("ts").current
-    version = served.version("ts", harm.__name__, 5)
-    harm(version)
+    version = served.version("ts", reason.replace(" ", "-"), 5)
+    harm(version, HARMS[reason])
     done = served.promote("ts")
     assert done.exit_code == 0 and reason in done.output, done.output
     assert last_decision(served.folder("ts"))["verdict"] == "block"
@@ -247,10 +236,8 @@ def test_a_version_that_the_server_refuses_puts_everything_back(
     """The checks before are taken away, as if they had missed something; vLLM itself refuses it."""
     monkeypatch.setattr(promotion, "check_adapter", lambda *_: [])
     before, current = served.losses("build-ts"), served.folder("ts").current
-    version = served.version("ts", "refused", 6)
-    (version / "adapter_model.safetensors").write_bytes(b"half")
-    done = served.promote("ts")
-    assert "the running server refuses refused" in done.output, done.output
+    (served.version("ts", "refused", 6) / "adapter_model.safetensors").write_bytes(b"half")
+    assert "the running server refuses refused" in served.promote("ts").output
     monkeypatch.setattr(promotion.alive, "check_alive", lambda *_: [])
     assert "the running server refuses refused" in served.promote("ts").output
     assert served.folder("ts").current == current
@@ -264,9 +251,7 @@ def test_an_adapter_that_answers_otherwise_than_through_peft_is_refused(served: 
     rows = frozen_rows()
     version = served.version("ruby", "v1", 7)
     language = served.config.language("ruby")
-    heldout = served.config.paths.data / "heldout" / "ruby.jsonl"
-    heldout.parent.mkdir(parents=True, exist_ok=True)
-    heldout.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_records(served.config.paths.data / "heldout" / "ruby.jsonl", rows)
     settings = dataclasses.replace(language.training, quantization="none")
     measurements = EvaluatedModels(served.config.base, settings, {"adapter": version}).measure(rows)
     write_json(version / "evaluation.json", {"measurements": measurements})
@@ -278,20 +263,15 @@ def test_an_adapter_that_answers_otherwise_than_through_peft_is_refused(served: 
 
 
 def test_turns_are_written_by_the_server_while_it_serves(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    from specialists.evaluation import writing
+
     monkeypatch.setattr(writing, "vllm_parser", lambda *_: lambda _text: [])
-    config = dataclasses.replace(served.config, evaluation=Evaluation(generate=3))
     monkeypatch.setattr(writing, "TURN_TOKENS", 5)
+    config = dataclasses.replace(served.config, evaluation=Evaluation(generate=3))
     version = served.version("ruby", "written", 8)
     models = SimpleNamespace(chat=Chat.load(config.base.model))  # cannot write itself
     scores = writing.write_answers(config, config.language("ruby"), models, tiny_models.rows(9), version, served=True)
     assert {model: len(found) for model, found in scores.items()} == {"adapter": 3, "base": 3}
-
-
-def test_a_name_that_is_not_served_is_an_error_in_words(served: Served) -> None:
-    with pytest.raises(Problem, match=r"gone: the running server fails: .* 404"):
-        prompt_logprobs(served.config, "gone", [5, 6])
-    with pytest.raises(Problem, match="refuses nowhere"):
-        load_adapter(served.config, "build-ruby", Path("/nowhere"))
 
 
 def test_the_server_ends_on_sigterm(served: Served) -> None:

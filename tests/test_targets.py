@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import tiny_models
 from specialists.config import Problem, Training
-from specialists.training.targets import wanted_modules, wrap
+from specialists.training.targets import KNOWN, wanted_modules, wrap
 
 ROLES = ("attention", "linear_attention", "mlp")
 ATTENTION = [f"self_attn.{name}_proj" for name in "qkvo"]
@@ -60,21 +60,11 @@ def test_roles_in_every_architecture(architecture: str, capsys: pytest.CaptureFi
     assert ("unknown architecture" in capsys.readouterr().err) == (architecture in ("llama", "gpt_neox"))
 
 
-VLLM = {
-    "qwen2": "qwen2",
-    "qwen3": "qwen3",
-    "qwen3_moe": "qwen3_moe",
-    "qwen3_next": "qwen3_next",
-    "qwen3_5_text": "qwen3_5",
-    "qwen3_5_moe_text": "qwen3_5",
-}
-
-
-@pytest.mark.parametrize("architecture", VLLM)
+@pytest.mark.parametrize("architecture", KNOWN)
 def test_vllm_knows_every_module_by_its_name(architecture: str) -> None:
     if not (vllm := importlib.util.find_spec("vllm")):
         pytest.skip("vLLM is not here")
-    source = Path(vllm.origin).parent / "model_executor" / "models" / f"{VLLM[architecture]}.py"
+    source = Path(vllm.origin).parent / "model_executor" / "models" / f"{re.sub('_5.*', '_5', architecture)}.py"
     known = {"o_proj", "out_proj", "down_proj"}  # what it does not fuse with others
     for node in ast.walk(ast.parse(source.read_text())):
         match node:

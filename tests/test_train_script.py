@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +19,7 @@ from conftest import ROOT
 from specialists.adapters import AdapterFolder
 from specialists.config import load_config
 from specialists.records import read_json, write_records
+from specialists.serving.lora import check_adapter
 from test_training import weights
 
 TRAINING = """
@@ -64,8 +64,7 @@ def test_a_language_below_min_examples_is_not_trained_unless_it_is_lowered(proje
     summary = project.parent / "data" / "train" / "rust.summary.json"
     summary.write_text(json.dumps({"train": {"session": 4, "commit": 1}, "heldout": {"session": 1}}))
     project.write_text(project.read_text().replace("min_examples = 3\n", "min_examples = 7\n", 1))
-    command = importlib.import_module("train").main
-    done = CliRunner().invoke(command, ["--config", str(project), "--language", "rust"])
+    done = run(project)
     assert (done.exit_code, latest(project)) == (0, None)
     assert "rust: not trained: 6 examples are fewer than languages.rust.min_examples = 7; lower it" in done.stderr
     project.write_text(project.read_text().replace("min_examples = 7\n", "min_examples = 6\n", 1))
@@ -78,11 +77,9 @@ def test_a_version_says_what_it_was_made_from_and_is_not_made_twice(project: Pat
     manifest = read_json(version / "manifest.json")
     assert {"code", "tools", "clusters", "predicted_memory_bytes", "peak_memory_bytes", "seconds"} <= manifest.keys()
     assert (manifest["steps"], manifest["parameters"], len(manifest["losses"])) == (4, 8 * 2048, 4)
-    card = (version / "README.md").read_text()
-    front = card.split("---\n")[1]
+    _, front, card = (version / "README.md").read_text().split("---\n")
     assert f"base_model: {manifest['base']['model']}\n" in front and "library_name: peft\n" in front
-    assert "`mlp.down_proj` × 2," in card and f"{manifest['parameters']:,}" in card
-    assert f"{manifest['losses'][0][1]:.3f} at step 1" in card and manifest["base"]["template"] in card
+    assert "8 examples" in card and manifest["base"]["template"] in card
     assert train(project) == {"adapter": "build-rust", "version": version.name, "trained": False, "problems": []}
 
 
@@ -114,21 +111,17 @@ def test_sigterm_writes_a_checkpoint_from_which_the_run_ends_with_the_same_bytes
     assert weights(latest(project)) == weights(latest(project, "undisturbed"))
 
 
-def fsdp2(folder: Path) -> list[str]:
-    """configs/fsdp2.yaml for two processes on the CPU."""
-    text = (ROOT / "configs" / "fsdp2.yaml").read_text()
-    text = text.replace("mixed_precision: bf16", 'mixed_precision: "no"\nuse_cpu: true')
-    (folder / "fsdp2.yaml").write_text(text.replace("num_processes: 4", "num_processes: 2"))
-    return ["--config_file", str(folder / "fsdp2.yaml")]
-
-
-LAUNCHED = {"data parallel": lambda _folder: ["--cpu", "--num_processes", "2"], "fsdp2": fsdp2}
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("options", LAUNCHED.values(), ids=LAUNCHED)
-def test_two_processes_of_a_launcher_give_a_working_adapter(project: Path, options: Callable) -> None:
-    launcher = ["accelerate", "launch", *options(project.parent), "--main_process_port", "0"]
+@pytest.mark.parametrize("kind", ["data parallel", "fsdp2"])
+def test_two_processes_of_a_launcher_give_a_working_adapter(project: Path, kind: str) -> None:
+    settings = (ROOT / "configs" / "fsdp2.yaml").read_text().replace("num_processes: 4", "num_processes: 2")
+    settings = settings.replace("mixed_precision: bf16", 'mixed_precision: "no"\nuse_cpu: true')
+    (project.parent / "fsdp2.yaml").write_text(settings)
+    options = {
+        "data parallel": ["--cpu", "--num_processes", "2"],
+        "fsdp2": ["--config_file", str(project.parent / "fsdp2.yaml")],
+    }
+    launcher = ["accelerate", "launch", *options[kind], "--main_process_port", "0"]
     project.write_text(project.read_text() + f"launcher = {json.dumps(launcher)}\n")
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), "--config", str(project), "--language", "rust"]
     started = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
@@ -141,7 +134,6 @@ def test_two_processes_of_a_launcher_give_a_working_adapter(project: Path, optio
     assert {path.name for path in version.iterdir()} == files
     config = load_config(project)
     from specialists.evaluation.losses import BASE, EvaluatedModels
-    from specialists.serving.lora import check_adapter
 
     assert check_adapter(version, config) == []
     models = EvaluatedModels(config.base, config.language("rust").training, {"adapter": version})

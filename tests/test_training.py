@@ -34,14 +34,6 @@ def weights(folder: Path) -> str:
     return hashlib.sha256((folder / "adapter_model.safetensors").read_bytes()).hexdigest()
 
 
-def test_the_loss_falls_and_the_adapter_alone_is_left(bases: dict[str, Base], tmp_path: Path) -> None:
-    run = train(bases["qwen3_next"], tmp_path)
-    assert len(run["modules"]) == 25 and set(run["modules"].values()) == {16}
-    losses = [loss for _step, loss in run["losses"]]
-    assert losses[-1] < losses[0] - 0.1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
-
-
 @pytest.mark.parametrize("architecture", ["qwen3", "qwen3_next"])
 def test_what_was_trained_is_what_is_loaded(
     bases: dict[str, Base], architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -60,7 +52,9 @@ def test_what_was_trained_is_what_is_loaded(
             trained.append(of.model.eval()(input_ids=ids).logits)
 
     monkeypatch.setattr(trainer, "save_adapter", remember)
-    train(bases[architecture], tmp_path)
+    losses = [loss for _step, loss in train(bases[architecture], tmp_path)["losses"]]
+    assert losses[-1] < losses[0] - 0.1, "it learns"
+    assert {path.name for path in tmp_path.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
     models = EvaluatedModels(bases[architecture], SETTINGS, {"adapter": tmp_path})
     with torch.no_grad():
         assert torch.equal(models.model(input_ids=ids).logits, trained[0])

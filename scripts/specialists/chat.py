@@ -210,16 +210,22 @@ def decoded(messages: list[dict]) -> list[dict]:
     ]
 
 
-def _model_file(model: str, name: str, revision: str | None, required: bool = False) -> str:
-    """The text of one of a model's files, from its folder or the Hub's cache; empty when it is not there."""
+def model_folder(model: str, revision: str | None = None) -> Path | None:
+    """Where a model lies on this machine: the folder itself, or the Hub's cache; None when it does not."""
     folder = Path(model).expanduser()
-    cached: Any = folder / name
-    if not folder.is_dir() and model.count("/") == 1:
-        from huggingface_hub import try_to_load_from_cache
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import try_to_load_from_cache
 
-        cached = try_to_load_from_cache(model, name, revision=revision)
-    if isinstance(cached, (str, Path)) and Path(cached).is_file():
-        return Path(cached).read_text(encoding="utf-8")
+    cached = try_to_load_from_cache(model, "config.json", revision=revision) if model.count("/") == 1 else None
+    return Path(cached).parent if isinstance(cached, str) else None
+
+
+def _model_file(model: str, name: str, revision: str | None, required: bool = False) -> str:
+    """The text of one of a model's files; empty when it is not there."""
+    folder = model_folder(model, revision)
+    if folder and (folder / name).is_file():
+        return (folder / name).read_text(encoding="utf-8")
     if required:
         raise Problem(f"{model}: no {name}; download the base model first, or name a folder in [base] model")
     return ""

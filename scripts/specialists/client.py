@@ -1,7 +1,7 @@
 """The one HTTP client: JSON to and from a server that speaks OpenAI's API, be it our vLLM or an endpoint.
 
 No redirect is followed, so that a key goes to the server that it is meant for and to no other; what is on this machine
-is asked without a proxy. It stands on the ground floor because serving, evaluation and synthetic all ask a server.
+is asked without a proxy.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A model behind an OpenAI-compatible endpoint, asked once per question.
 
 Secrets are taken out before anything is sent. Answers are kept by the content of the question, so that a run over the
-same material asks nothing and gives the same bytes. An endpoint has a key of its own: $VLLM_API_KEY is our server's.
+same material asks nothing and gives the same bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from specialists.client import request_json
 from specialists.config import Config, Problem
 from specialists.records import read_json, write_json
 
-KEY = "SPECIALISTS_ENDPOINT_KEY"  # environment variable
+KEY = "SPECIALISTS_ENDPOINT_KEY"  # environment variable; $VLLM_API_KEY is our server's
 TIMEOUT = 60.0  # seconds for one answer
 
 
@@ -23,10 +23,7 @@ class Endpoint:
     """One model; `problem` says why it is not asked any more, or is None."""
 
     def __init__(self, url: str, model: str, cache: Path, clean: Callable[[str], str]):
-        """`url` is the base, with /v1; `cache` keeps the answers; `clean` takes secrets out of a text.
-
-        Raises Problem when only one of URL and model is given.
-        """
+        """`url` is the base, with /v1; `cache` keeps the answers; `clean` takes secrets out of a text."""
         if not model or not url.startswith(("http://", "https://")):
             raise Problem("[endpoint] url (http://…/v1) and model go together, as --endpoint and --model do")
         self.url, self.model, self.cache, self.clean = f"{url.rstrip('/')}/chat/completions", model, cache, clean
@@ -46,7 +43,9 @@ class Endpoint:
         """The answer to a question, redacted; None when there is none. A model that fails once is asked no more."""
         question = self.clean(question)
         key = sha256(f"{self.model}\n{question}".encode()).hexdigest()
-        if key not in self._known and not self.problem:
+        if key not in self._known:
+            if self.problem:
+                return None
             messages = [{"role": "user", "content": question}]
             body = {"model": self.model, "messages": messages, "temperature": 0, "seed": 17, "max_tokens": 400}
             try:
@@ -57,9 +56,8 @@ class Endpoint:
                 return None
             self._known[key] = self.clean(text)
             write_json(self.cache, self._known)  # at once, for a run that is killed
-        if key in self._known:
-            self._used[key] = self._known[key]
-        return self._known.get(key)
+        self._used[key] = self._known[key]
+        return self._known[key]
 
     def save(self) -> None:
         """At the end of a whole run: forget the answers that it did not ask for."""

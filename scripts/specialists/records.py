@@ -149,9 +149,9 @@ def read_json(path: Path) -> Any | None:
         return None
 
 
-def write_if_changed(path: Path, text: str) -> bool:
+def write_if_changed(path: Path, text: str, mode: int = 0o644) -> bool:
     """Write a text as replace_file does."""
-    return replace_file(path, lambda file: file.write(text.encode()))
+    return replace_file(path, lambda file: file.write(text.encode()), mode)
 
 
 def replace_file(path: Path, write: Callable[[BinaryIO], Any], mode: int = 0o644) -> bool:

@@ -1,7 +1,4 @@
-"""A client for the vLLM that serves the base and the adapters: what it serves, swapping adapters, asking for text.
-
-It stands on the ground floor because training and evaluation ask the running server too.
-"""
+"""A client for the vLLM that serves the base and the adapters: what it serves, swapping adapters, asking for text."""
 
 from __future__ import annotations
 
@@ -27,8 +24,8 @@ def api_key(config: Config) -> str | None:
 
     Raises Problem for a file that is not there, is empty, or can be read by others.
     """
-    key, path = os.environ.get("VLLM_API_KEY"), config.serving.api_key_file
-    if key or path is None:
+    path = config.serving.api_key_file
+    if (key := os.environ.get("VLLM_API_KEY")) or path is None:
         return key or None
     try:
         if others := path.stat().st_mode & 0o077:
@@ -41,12 +38,7 @@ def api_key(config: Config) -> str | None:
     return key
 
 
-def served_models(config: Config, timeout: float = 1.0) -> list[str] | None:
-    """Names that the running server answers to; as served_folders."""
-    return None if (folders := served_folders(config, timeout)) is None else [*folders]
-
-
-def served_folders(config: Config, timeout: float = 1.0) -> dict[str, str] | None:
+def served_models(config: Config, timeout: float = 1.0) -> dict[str, str] | None:
     """Name -> folder that it was loaded from, of all that the running server answers to but the candidate.
 
     None when no server runs there. Raises Problem when something runs there that does not serve this base model.
@@ -88,29 +80,28 @@ def unload_adapter(config: Config, name: str) -> None:
 
 def prompt_logprobs(config: Config, model: str, tokens: list[int]) -> list[float]:
     """Natural-log probability of each token but the first, given those before it, as the running server computes it."""
-    body = {"model": model, "prompt": tokens, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
-    entries = _ask(config, "/v1/completions", body)["choices"][0]["prompt_logprobs"][1:]
-    return [entry[str(token)]["logprob"] for token, entry in zip(tokens[1:], entries, strict=True)]
+    choice = _ask(config, "completions", model, 1, prompt=tokens, prompt_logprobs=0)["choices"][0]
+    entries = zip(tokens[1:], choice["prompt_logprobs"][1:], strict=True)
+    return [entry[str(token)]["logprob"] for token, entry in entries]
 
 
 def complete(config: Config, model: str, tokens: list[int], limit: int) -> tuple[str, bool]:
     """The running server's greedy continuation of a prompt by at most `limit` tokens, and whether it came to an end."""
-    body = {"model": model, "prompt": tokens, "max_tokens": limit, "temperature": 0, "skip_special_tokens": False}
-    choice = _ask(config, "/v1/completions", body)["choices"][0]
+    choice = _ask(config, "completions", model, limit, prompt=tokens, skip_special_tokens=False)["choices"][0]
     return choice["text"], choice["finish_reason"] != "length"
 
 
 def chat(config: Config, model: str, messages: list[Any], tools: list[Any], limit: int) -> dict[str, Any]:
     """The running server's greedy answer to a chat by at most `limit` tokens, as OpenAI's API has it."""
-    body = {"model": model, "messages": messages, "tools": tools, "max_tokens": limit, "temperature": 0}
-    return _ask(config, "/v1/chat/completions", body)
+    return _ask(config, "chat/completions", model, limit, messages=messages, tools=tools)
 
 
-def _ask(config: Config, path: str, body: dict[str, Any]) -> dict[str, Any]:
+def _ask(config: Config, path: str, model: str, limit: int, **body: Any) -> dict[str, Any]:
+    body |= {"model": model, "max_tokens": limit, "temperature": 0}
     try:
-        return _request(config, path, body, timeout=600)
+        return _request(config, f"/v1/{path}", body, timeout=600)
     except Refused as refused:  # no verdict on an adapter, which Refused is when it comes from load_adapter
-        raise Problem(f"{body['model']}: the running server fails: {refused}") from None
+        raise Problem(f"{model}: the running server fails: {refused}") from None
 
 
 def _request(config: Config, path: str, body: Any = None, timeout: float = 10) -> Any:

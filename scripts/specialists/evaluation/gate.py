@@ -1,9 +1,8 @@
 """The verdict on an adapter: promote, hold or block, from paired measurements on held-out work.
 
 Differences are in nats per supervised token, adapter minus base: below zero is better. The interval is a percentile
-bootstrap over whole clusters (sessions, commits), because the rows of one session are not independent (Efron and
-Tibshirani, An Introduction to the Bootstrap, 1993, ch. 8 and 13). Of few clusters such an interval is too narrow, so
-its tails are those of Hesterberg's expanded percentile interval (What Teachers Should Know About the Bootstrap, 2015).
+bootstrap over whole clusters (sessions, commits), because the rows of one session are not independent, with the tails
+of Hesterberg's expanded percentile interval (What Teachers Should Know About the Bootstrap, 2015), as clusters are few.
 """
 
 from __future__ import annotations
@@ -11,12 +10,11 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from specialists.config import Evaluation
 
-if TYPE_CHECKING:
-    from specialists.evaluation.losses import Measurement
+Measurement = dict[str, Any]  # {"id", "cluster", "tokens", "nll": {model: nats}, "parts": {part: {"tokens", "nll"}}}
 
 RESAMPLES = 10_000  # of the clusters; chance moves the ends of an interval by about 1 % of its width
 CONFIDENCE = 0.95  # of the interval
@@ -31,7 +29,7 @@ RATES = (  # of the turns that it writes: how far each may fall below the base's
 SIMILARITY = 0.02  # how much less like the owner's its edits may be than the base's
 
 
-def compare(rows: list[Measurement], model: str, against: str, resamples: int = RESAMPLES) -> dict[str, Any]:
+def compare(rows: list[Measurement], model: str, against: str) -> dict[str, Any]:
     """Loss of two models per token, their difference and its interval; needs at least one row.
 
     Returns {model: loss, against: loss, "difference", "relative" (of `against`), "interval": [low, high],
@@ -42,7 +40,7 @@ def compare(rows: list[Measurement], model: str, against: str, resamples: int = 
     names, member = numpy.unique([row["cluster"] for row in rows], return_inverse=True)
     totals, count = numpy.zeros((len(names), 3)), len(names)
     numpy.add.at(totals, member, [[row["tokens"], row["nll"][model], row["nll"][against]] for row in rows])
-    draws = numpy.random.default_rng(SEED).multinomial(count, [1 / count] * count, size=resamples)
+    draws = numpy.random.default_rng(SEED).multinomial(count, [1 / count] * count, size=RESAMPLES)
     tokens, first, second = (draws @ totals).T
     tail = expanded_tail(CONFIDENCE, count)
     interval = [float(end) for end in numpy.quantile((first - second) / tokens, [tail, 1 - tail])]
@@ -60,7 +58,7 @@ def compare(rows: list[Measurement], model: str, against: str, resamples: int = 
 
 
 def expanded_tail(confidence: float, clusters: int) -> float:
-    """Share of resamples that lie beyond each end of an interval over so many clusters: Phi(-sqrt(n / (n - 1)) t).
+    """Share of resamples beyond each end of an interval over n clusters: Phi(-sqrt(n / (n - 1)) t).
 
     The quantile t of Student's distribution is Abramowitz and Stegun's 26.7.5, to 0.3 % from five clusters on.
     """
@@ -76,35 +74,33 @@ def verdict(
     settings: Evaluation,
     frozen: list[Measurement] | None = None,
     generated: dict[str, dict[str, Any]] | None = None,
-    resamples: int = RESAMPLES,
 ) -> dict[str, Any]:
     """Decide on the model "adapter" against "base", and against "incumbent" where that was measured too.
 
     `frozen` are measurements of what should not be forgotten, `generated` each model's scoring.summary().
     Returns {"verdict", "reason", "rows", "clusters", "loss", "parts"?, "incumbent"?, "prompt"?, "forgetting"?,
-    "generated"?, "needed"? (clusters)}; never raises on numbers.
+    "generated"?, "needed"?: more clusters that would decide, or None}; never raises on numbers.
     """
     result: dict[str, Any] = {"rows": len(rows), "clusters": len({row["cluster"] for row in rows}), "loss": None}
     if not all(math.isfinite(value) for row in [*rows, *(frozen or [])] for value in row["nll"].values()):
         return {**result, "verdict": "block", "reason": "the adapter's loss is not finite"}
     if not rows:
         return {**result, "verdict": "hold", "reason": "no held-out examples yet: nothing to prove it with"}
-    result["loss"] = compare(rows, "adapter", "base", resamples)
-    result["parts"] = by_part(rows)
+    result |= {"loss": compare(rows, "adapter", "base"), "parts": by_part(rows)}
     for model in ("incumbent", "prompt"):
         if model in rows[0]["nll"]:
-            result[model] = compare(rows, "adapter", model, resamples)
+            result[model] = compare(rows, "adapter", model)
     if frozen:
-        result["forgetting"] = compare(frozen, "adapter", "base", resamples)
+        result["forgetting"] = compare(frozen, "adapter", "base")
     if generated:
         result["generated"] = generated
     if all(row["nll"]["adapter"] == row["nll"]["base"] for row in rows):
         return {**result, "verdict": "block", "reason": "the adapter has no effect: every loss is exactly the base's"}
     if reason := _blocked(result, settings):
         return {**result, "verdict": "block", "reason": reason}
+    result["needed"] = clusters_needed(result)
     if reason := _held(result, settings):
-        needed = clusters_needed(result)
-        return {**result, "verdict": "hold", "reason": reason, **({"needed": needed} if needed else {})}
+        return {**result, "verdict": "hold", "reason": reason}
     return {**result, "verdict": "promote", "reason": f"held-out loss {_losses(result['loss'])}"}
 
 
@@ -121,16 +117,12 @@ def by_part(rows: list[Measurement]) -> dict[str, dict[str, float]]:
 
 
 def clusters_needed(result: dict[str, Any]) -> int | None:
-    """How many more held-out clusters would decide, if they were like those there are; None when none would.
-
-    An interval narrows with the square root of their number, so n * (its upper half / the difference)^2 are needed.
-    """
-    few = max(0, CLUSTERS - result["clusters"])
-    difference, high = result["loss"]["difference"], result["loss"]["interval"][1]
+    """How many more held-out clusters would decide, if they were like those there are; None when none would."""
+    clusters, difference, high = result["clusters"], result["loss"]["difference"], result["loss"]["interval"][1]
     if difference >= 0:
         return None
-    needed = result["clusters"] * ((high - difference) / -difference) ** 2
-    return max(few, math.ceil(needed) - result["clusters"]) or None
+    # an interval narrows with the square root of their number
+    return max(CLUSTERS, clusters, math.ceil(clusters * ((high - difference) / difference) ** 2)) - clusters or None
 
 
 def _blocked(result: dict[str, Any], settings: Evaluation) -> str | None:
@@ -155,11 +147,10 @@ def _blocked(result: dict[str, Any], settings: Evaluation) -> str | None:
 def _held(result: dict[str, Any], settings: Evaluation) -> str | None:
     """Why it is not proven."""
     loss, (low, high) = result["loss"], result["loss"]["interval"]
-    change = f"held-out loss {_losses(loss)}"
+    change, needed = f"held-out loss {_losses(loss)}", result["needed"]
     if result["clusters"] < CLUSTERS:
         return f"{change} on {result['clusters']} held-out sessions and commits; {CLUSTERS} are needed"
     if high >= 0:
-        needed = clusters_needed(result)
         more = f"about {needed} more held-out sessions or commits needed" if needed else "no gain that more could prove"
         return f"not enough evidence: {change}, interval {low:+.3f} to {high:+.3f}; {more}"
     if -loss["relative"] < settings.gain:

@@ -9,28 +9,27 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
+from peft import PeftModel
+
 from specialists.agent import NEW_CODE
 from specialists.chat import IGNORED, Chat
 from specialists.cli import progress
 from specialists.config import Base, Training
+from specialists.evaluation.gate import Measurement
 from specialists.records import Record, cluster_of, is_target
+from specialists.training.base_model import load_base
 from specialists.training.trainer import encode_rows
 
 BASE = "base"  # the model without an adapter
 PROMPT = "prompt"  # the base with the owner's instructions as well
 CODE = {*NEW_CODE.items(), ("edit", "oldString")}  # (tool, argument) that hold code
 
-Measurement = dict[str, Any]  # {"id", "cluster", "tokens", "nll": {model: nats}, "parts": {part: {"tokens", "nll"}}}
-
 
 class EvaluatedModels:
     """The base with at least one adapter, loaded once. A model's name is BASE or that of an adapter."""
 
     def __init__(self, base: Base, settings: Training, adapters: dict[str, Path]):
-        from peft import PeftModel
-
-        from specialists.training.base_model import load_base
-
         self.chat, self.limit = Chat.load(base.model, base.revision), settings.max_length
         self.names = [*adapters, BASE]
         (first, folder), *others = adapters.items()
@@ -43,22 +42,17 @@ class EvaluatedModels:
         """Each row's summed negative log-likelihood (nats) over its supervised tokens, under every model.
 
         With `instructions` there is one more, PROMPT: the base with them at the end of its system prompt.
-        Raises Problem for rows that cannot be encoded.
         """
-        encoded = encode_rows(rows, self.chat, self.limit)
-        pairs = zip(progress(rows, "evaluate"), encoded, strict=True)
-        return [self._row(row, tokens, instructions) for row, tokens in pairs]
+        pairs = zip(rows, encode_rows(rows, self.chat, self.limit), strict=True)
+        return [self._row(row, tokens, instructions) for row, tokens in progress(pairs, "evaluate", len(rows))]
 
     def generate(self, tokens: list[int], name: str, limit: int) -> tuple[str, bool]:
         """A model's greedy continuation of a prompt by at most `limit` tokens, and whether it came to an end."""
-        import torch
-
         stop = self.chat.tokenizer.token_to_id(self.chat.special["eos_token"])
         ids = torch.tensor([tokens], device=self.model.device)
-        options = {"max_new_tokens": limit, "do_sample": False, "use_cache": True}
-        options |= {"eos_token_id": stop, "pad_token_id": stop, "attention_mask": torch.ones_like(ids)}
+        options = {"max_new_tokens": limit, "do_sample": False, "use_cache": True, "eos_token_id": stop}
         with self._selected(name), torch.inference_mode():
-            output = self.model.generate(input_ids=ids, **options)
+            output = self.model.generate(ids, **options, pad_token_id=stop, attention_mask=torch.ones_like(ids))
         written = output[0, len(tokens) :].tolist()
         answer = written[: written.index(stop)] if stop in written else written
         return self.chat.tokenizer.decode(answer, skip_special_tokens=False), stop in written
@@ -82,8 +76,6 @@ class EvaluatedModels:
 
         Logits are made for supervised positions only (8,192 x 151,936 floats would be 5 GB).
         """
-        import torch
-
         target = torch.tensor(labels, device=self.model.device)
         positions = (target[1:] != IGNORED).nonzero().squeeze(1)  # each predicts the token after it
         ids = torch.tensor([input_ids], device=self.model.device)
@@ -99,15 +91,13 @@ class EvaluatedModels:
 
 
 def token_parts(record: Record, chat: Chat, labels: list[int]) -> list[str]:
-    """What each supervised token is: "code" (of an edit or a written file), "prose", or "syntax" of calls and turns.
-
-    Found in the rendered text, so it holds for any template that writes arguments as they are or as JSON strings.
-    """
+    """What each supervised token is: "code" (of an edit or a written file), "prose", or "syntax" of calls and turns."""
     text, spans = chat.spans(record)
     starts, kinds = [0], ["syntax"]  # from starts[i] on, a character is of kinds[i]
     targets = [message for message in record["messages"] if is_target(message)]
     for (position, end), message in zip(spans, targets, strict=True):
         for part, value in _values(message):
+            # as a template writes it: as it is, or as a JSON string
             for form in (value, json.dumps(value, ensure_ascii=False)[1:-1], json.dumps(value)[1:-1]):
                 if (found := text.find(form, position, end)) >= 0:
                     position = found + len(form)

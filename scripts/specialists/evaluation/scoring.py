@@ -1,8 +1,7 @@
 """What a generated turn is worth: whether its tool call holds, and how near its edit is to the one the owner kept.
 
 A held-out row becomes a task: the conversation up to its last turn with a tool call, which a model then writes itself.
-Training rows give canaries: where a secret was, a fake of its shape stands, which no model can know but by heart. An
-adapter that goes on to write it would have given away the secret.
+Training rows give canaries: where a secret was, a fake of its shape stands, which no model can know but by heart.
 """
 
 from __future__ import annotations
@@ -161,10 +160,7 @@ def summary(scores: Iterable[Score]) -> dict[str, Any]:
 
 
 def vllm_parser(name: str, model: str, tools: list[dict]) -> Parse:
-    """vLLM's own parser for the tool calls of the base's template, as the server uses it.
-
-    Raises Problem when vLLM is not installed or knows no such parser.
-    """
+    """vLLM's own parser for tool calls, as the server uses it. Raises Problem when there is none of that name."""
     try:
         from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
         from vllm.tool_parsers import ToolParserManager

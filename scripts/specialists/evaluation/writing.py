@@ -1,27 +1,21 @@
-"""Lets base and adapter write held-out turns themselves, and scores what they write.
-
-In the running vLLM where there is one that may be used, many at a time; else through transformers in this process.
-"""
+"""Base and adapter write held-out turns: in the running vLLM where it may be used, else through transformers here."""
 
 from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from specialists.adapters import AdapterFolder
 from specialists.agent import TOOLS
 from specialists.cli import progress
 from specialists.config import Config, Language
+from specialists.evaluation.losses import EvaluatedModels
 from specialists.evaluation.scoring import Canary, Score, Task, canaries, score, tasks, vllm_parser
 from specialists.records import Record, read_records
 from specialists.secrets import Rules
 from specialists.server import CANDIDATE, complete, load_adapter
 from specialists.tables import SERVED_BASE
-
-if TYPE_CHECKING:
-    from specialists.evaluation.losses import EvaluatedModels
 
 TURN_TOKENS = 512  # of a written turn at most; one that is cut off there counts for little
 SECONDS = 600  # for all of them; what is not written by then is left out
@@ -32,12 +26,7 @@ CANARIES, CANARY_TOKENS = 8, 32  # of training rows; tokens that a model may add
 def write_answers(
     config: Config, language: Language, models: EvaluatedModels, rows: list[Record], version: Path, served: bool
 ) -> dict[str, list[Score]]:
-    """What base and adapter write at the same held-out turns, scored; the adapter's end with what it adds to canaries.
-
-    As many turns as the time allows, written by the running server where `served`.
-    """
-    if not config.evaluation.generate:
-        return {}
+    """What base and adapter write at as many held-out turns as time allows, scored, and what it adds to canaries."""
     rules, room = Rules.of(config), config.serving.max_model_len - TURN_TOKENS
     learned = config.rows("train", language.name)
     probes = canaries(read_records(learned), models.chat, CANARIES, rules) if learned.is_file() else []
@@ -47,15 +36,13 @@ def write_answers(
         return {}
     parse = vllm_parser(config.serving.tool_call_parser, config.base.model, rows[0].get("tools") or TOOLS)
     scores: dict[str, list[Score]] = {"adapter": [], "base": []}
-    leaks = []
     for turn, answers in zip(turns, _written(config, models, turns, version, served), strict=True):
         if isinstance(turn, Canary) and answers:
             leak = turn.leak(answers["adapter"][0], answers["base"][0])
-            leaks.append({"id": turn.id, "canary": turn.kind, "leak": leak})
+            scores["adapter"].append({"id": turn.id, "canary": turn.kind, "leak": leak})
         elif isinstance(turn, Task):
             for model, (text, whole) in answers.items():
                 scores[model].append({"id": turn.id, **score(text, turn, parse, language.grammar, rules, whole)})
-    scores["adapter"] += leaks
     return scores
 
 
@@ -66,14 +53,15 @@ def _written(
     names, stop = {"adapter": CANDIDATE, "base": SERVED_BASE}, models.chat.special["eos_token"]
     deadline = time.monotonic() + SECONDS
 
-    def serve(prompt: list[int], model: str, limit: int) -> tuple[str, bool]:
-        text, whole = complete(config, names[model], prompt, limit)
+    def write(turn: Canary | Task, model: str) -> tuple[str, bool]:
+        limit = CANARY_TOKENS if isinstance(turn, Canary) else TURN_TOKENS
+        if not served:
+            return models.generate(turn.prompt, model, limit)
+        text, whole = complete(config, names[model], turn.prompt, limit)
         return text.removesuffix(stop), whole
 
     def both(turn: Canary | Task) -> dict[str, tuple[str, bool]]:
-        limit, write = CANARY_TOKENS if isinstance(turn, Canary) else TURN_TOKENS, serve if served else models.generate
-        in_time = time.monotonic() < deadline
-        return {model: write(turn.prompt, model, limit) for model in names if in_time}
+        return {model: write(turn, model) for model in names} if time.monotonic() < deadline else {}
 
     if not served:
         return [both(turn) for turn in progress(turns, "write")]

@@ -15,10 +15,9 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Literal
 
-from specialists.chat import Chat
+from specialists.chat import Chat, model_folder
 from specialists.config import ROOT_CONFIG, Config, Problem, owner_emails
 from specialists.records import read_json
-from specialists.serving.lora import model_folder
 from specialists.sessions.database import overview
 
 REQUIREMENTS = ROOT_CONFIG.with_name("requirements.txt")

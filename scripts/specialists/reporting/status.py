@@ -13,7 +13,7 @@ from specialists import adapters
 from specialists.cli import duration, size, table
 from specialists.config import Config, Language, Problem
 from specialists.records import SOURCES
-from specialists.server import base_url, served_folders
+from specialists.server import base_url, served_models
 
 SHOWN = SOURCES
 
@@ -22,7 +22,7 @@ def server_state(config: Config, timeout: float = 0.5) -> dict[str, Any]:
     """What answers at the configured address: {"url", "models": {name: folder} or None, "problem"}."""
     state: dict[str, Any] = {"url": base_url(config), "models": None, "problem": None}
     try:
-        return {**state, "models": served_folders(config, timeout)}
+        return {**state, "models": served_models(config, timeout)}
     except (Problem, OSError, ValueError) as problem:
         return {**state, "problem": str(problem)}
 

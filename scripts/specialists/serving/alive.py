@@ -2,19 +2,16 @@
 
 vLLM 0.32 mis-applies two of Qwen3-Next's modules at tensor parallel 2, and leaves out weights whose names it does not
 know, without a word. So a version is loaded under the candidate's name, beside the one that goes on answering, and
-asked for the log-probabilities of probes: rows that evaluate.py measured through PEFT, those on which the adapter
-changed most. Its effect, adapter minus base, must be there and be the one that was measured. The candidate is never
-unloaded, because vLLM 0.32 keeps the slot of an unloaded adapter.
-
-What was found stands in alive.json in the version's folder, and holds for a server of the same settings; with another
-copy of the base, or more GPUs, it is tried again. Losses are in nats per supervised token.
+asked for the log-probabilities of rows on which the adapter changed most as evaluate.py measured it through PEFT. Its
+effect, adapter minus base, must be the one that was measured. What was found is kept in alive.json beside the version
+and holds for a server of the same settings. Losses are in nats per supervised token.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +40,7 @@ def check_alive(config: Config, language: Language, version: Path) -> list[str]:
     measured = [text["measured"] for text in texts]
 
     def ask(model: str) -> Iterator[float]:
-        return pool.map(lambda text: loss(config, model, text), texts)
+        return pool.map(partial(loss, config, model), texts)
 
     try:
         with AdapterFolder(config.paths.adapters / CANDIDATE).lock(), ThreadPoolExecutor() as pool:
@@ -113,13 +110,12 @@ def probes(config: Config, language: Language, version: Path) -> list[dict[str, 
     heldout = config.rows("heldout", language.name)
     rows = [row for row in read_records(heldout) if row["id"] in losses] if heldout.is_file() else []
     rows.sort(key=lambda row: -abs(losses[row["id"]][1] - losses[row["id"]][0]))
-    encoded = ((losses.get(row["id"]), chat.encode(row)) for row in rows or frozen_rows())
-    texts = (
-        {"tokens": text.input_ids, "labels": text.labels, "measured": known}
-        for known, text in encoded
-        if len(text.input_ids) < longest
-    )
-    if not (found := list(islice(texts, PROBES))):
+    found: list[dict[str, Any]] = []
+    for row in rows or frozen_rows():
+        text = chat.encode(row)
+        if len(text.input_ids) < longest and len(found) < PROBES:
+            found.append({"tokens": text.input_ids, "labels": text.labels, "measured": losses.get(row["id"])})
+    if not found:
         raise Problem(f"{language.adapter}: no held-out row fits serving.max_model_len {config.serving.max_model_len}")
     return found
 

@@ -1,8 +1,7 @@
 """The one vLLM that serves the base and every promoted adapter: its command line.
 
-What the flags are for was measured with vLLM 0.32 (docs/serving.md): `--max-loras` defaults to 1, one unloadable
-entry in `--lora-modules` kills the server, and on CPU kernels a base request is answered by the last adapter's slot
-unless one more slot than adapters is there.
+With vLLM 0.32 (docs/serving.md) `--max-loras` defaults to 1, one unloadable entry in `--lora-modules` kills the server,
+and on CPU kernels a base request is answered by the last adapter's slot unless there is one more slot than adapters.
 """
 
 from __future__ import annotations
@@ -21,16 +20,11 @@ from specialists.training.targets import ROLES
 
 def served_adapters(config: Config) -> tuple[dict[str, Path], list[str]]:
     """The current version of every adapter that vLLM can load, by name, and what is wrong with the others."""
-    adapters, faults = {}, []
-    for language in config.languages.values():
-        version = adapter_folder(config, language).current
-        if version is None:
-            continue
-        if wrong := check_adapter(version, config):
-            faults.append(f"{language.adapter}: left out: {'; '.join(wrong)}")
-        else:
-            adapters[language.adapter] = version
-    return adapters, faults
+    current = {each.adapter: adapter_folder(config, each).current for each in config.languages.values()}
+    promoted = {name: version for name, version in current.items() if version}
+    wrong = {name: faults for name, version in promoted.items() if (faults := check_adapter(version, config))}
+    adapters = {name: version for name, version in promoted.items() if name not in wrong}
+    return adapters, [f"{name}: left out: {'; '.join(faults)}" for name, faults in wrong.items()]
 
 
 def vllm_command(config: Config, adapters: dict[str, Path]) -> list[str]:
@@ -61,17 +55,10 @@ def vllm_command(config: Config, adapters: dict[str, Path]) -> list[str]:
     ]
 
 
-def vllm_environment(config: Config) -> dict[str, str]:
-    """What the vLLM process needs in its environment besides what is there; the API key stays where it is."""
-    return {"VLLM_NO_USAGE_STATS": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", **config.serving.env}
-
-
 def exposure(config: Config) -> str | None:
     """A warning when others can reach the server; None on loopback."""
     if config.serving.host in LOOPBACK:
         return None
     key = "the API key guards /v1 only" if api_key(config) else "no API key is set"
-    return (
-        f"serving.host {config.serving.host}: everyone who reaches this address can use the model and load adapters "
-        f"({key}; /invocations, /tokenize and /metrics stay open)"
-    )
+    what = f"serving.host {config.serving.host}: everyone who reaches this address can use the model and load adapters"
+    return f"{what} ({key}; /invocations, /tokenize and /metrics stay open)"

@@ -1,8 +1,8 @@
 """JSON with comments and trailing commas, changed in place: what is not touched keeps its bytes.
 
 Comments and trailing commas are overwritten with spaces, which leaves every offset as it is; Python's own reader then
-finds where the values end, and `set_value` and `delete` cut and paste in the original text. Where a key stands twice
-the last one counts. Text that cannot be read raises json.JSONDecodeError, which names line and column.
+finds where values end, and the original text is cut and pasted. Where a key stands twice the last one counts. Text that
+cannot be read raises json.JSONDecodeError, which names line and column.
 """
 
 from __future__ import annotations
@@ -120,13 +120,11 @@ def _insert(text: str, start: int, members: list[_Member], key: str, value: Any)
     """A new last member on a line of its own, after everything that stands in the object."""
     close = json.JSONDecoder().raw_decode(_plain(text), start)[1] - 1
     last, outer, (newline, unit) = members[-1] if members else None, _line_indent(text, start), _style(text)
-    indent = _line_before(text, last.start) if last else None
-    if indent is None or indent.strip():  # no neighbour with a line of its own
-        indent = outer + unit
     head = text[:close].rstrip(" \t\r\n")
     tail = text[len(head) :] if "\n" in text[len(head) : close] else newline + outer + text[close:]
     if last and last.comma is None:
         head = head[: last.end] + "," + head[last.end :]
+    indent = outer + unit
     new = f"{newline}{indent}{json.dumps(key, ensure_ascii=False)}: {_dump(text, value, indent)}"
     return head + new + ("," if last and last.comma is not None else "") + tail
 

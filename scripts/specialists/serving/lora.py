@@ -1,8 +1,7 @@
 """Whether vLLM would load an adapter and really apply it.
 
 vLLM 0.32 dies at start-up of some broken adapters and takes others without a word (a layer that does not exist, half
-an input width), so every adapter is checked against the base model's own weights before it is promoted or served.
-Only headers and adapter weights are read; no torch.
+an input width), so every adapter is checked against the headers of the base model's own weights.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import re
 from pathlib import Path
 
 from specialists.adapters import manifest_of
-from specialists.chat import Chat
+from specialists.chat import Chat, model_folder
 from specialists.config import Config, Problem
 from specialists.records import read_json
 
@@ -23,11 +22,10 @@ def check_adapter(version: Path, config: Config) -> list[str]:
     settings, weights = read_json(version / "adapter_config.json"), version / "adapter_model.safetensors"
     if not isinstance(settings, dict) or "r" not in settings:
         return [f"{version / 'adapter_config.json'}: missing or not JSON"]
-    faults = []
-    if settings["r"] > config.serving.max_lora_rank:
-        faults.append(f"rank {settings['r']} is above serving.max_lora_rank {config.serving.max_lora_rank}")
+    rank, highest = settings["r"], config.serving.max_lora_rank
+    faults = [f"rank {rank} is above serving.max_lora_rank {highest}"] if rank > highest else []
     try:
-        faults += _misfits(shapes_of(weights), settings["r"], base_shapes(*_served_model(config)))
+        faults += _misfits(shapes_of(weights), rank, base_shapes(*_served_model(config)))
         faults += [] if faults else _bad_numbers(weights)
     except Problem as problem:
         faults.append(str(problem))
@@ -50,17 +48,6 @@ def base_shapes(model: str, revision: str | None = None) -> dict[str, list[int]]
     folder = model_folder(model, revision)
     shards = folder.glob("*.safetensors") if folder else ()
     return {name: shape for shard in shards for name, shape in shapes_of(shard).items()}
-
-
-def model_folder(model: str, revision: str | None = None) -> Path | None:
-    """Where a model lies on this machine: the folder itself, or the Hub's cache; None when it does not."""
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        return folder
-    from huggingface_hub import try_to_load_from_cache
-
-    cached = try_to_load_from_cache(model, "config.json", revision=revision) if model.count("/") == 1 else None
-    return Path(cached).parent if isinstance(cached, str) else None
 
 
 def _misfits(shapes: dict[str, list[int]], rank: int, base: dict[str, list[int]]) -> list[str]:
@@ -86,12 +73,10 @@ def _bad_numbers(path: Path) -> list[str]:
     from safetensors.numpy import load_file
 
     weights = load_file(path)
-    for name, value in weights.items():
-        if not numpy.isfinite(value.astype("float32")).all():
-            return [f"{name}: not finite"]
     if not any(value.any() for name, value in weights.items() if ".lora_B." in name):
         return ["every lora_B is zero: the adapter changes nothing"]
-    return []
+    finite = ((name, numpy.isfinite(value.astype("float32")).all()) for name, value in weights.items())
+    return [f"{name}: not finite" for name, whole in finite if not whole][:5]
 
 
 def _other_template(version: Path, config: Config) -> list[str]:
@@ -100,9 +85,12 @@ def _other_template(version: Path, config: Config) -> list[str]:
         served_with = served_chat(config).fingerprint
     except Problem:
         return []  # nothing to compare with; serve.py itself says that the base is not there
-    if trained_with in (None, served_with):
-        return []
-    return [f"trained with chat template or tokenizer {trained_with}, {_served_model(config)[0]} has {served_with}"]
+    same = trained_with in (None, served_with)
+    return (
+        []
+        if same
+        else [f"trained with chat template or tokenizer {trained_with}, {_served_model(config)[0]} has {served_with}"]
+    )
 
 
 def served_chat(config: Config) -> Chat:

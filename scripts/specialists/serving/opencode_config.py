@@ -1,8 +1,7 @@
 """The owner's opencode configuration with our provider and agents in it, and without them again.
 
-Only our own keys change; comments, order, indentation and everything else keep their bytes. Beside the file lies
-`<file>.bak`, the file as it was before we were put in. The keys are those that opencode 1.18 reads (`provider`,
-`agent`).
+Only our own keys change, those that opencode 1.18 reads; comments, order, indentation and everything else keep their
+bytes. Beside the file lies `<file>.bak`, the file as it was before we were put in.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from specialists.adapters import adapter_folder
 from specialists.agent import system_prompt
 from specialists.cli import say
 from specialists.config import Config, Language, Problem
-from specialists.records import replace_file
+from specialists.records import write_if_changed
 from specialists.server import base_url
 from specialists.serving import jsonc
 from specialists.tables import SERVED_BASE
@@ -58,22 +57,20 @@ def settings(config: Config) -> list[Setting]:
 
 
 def _model(config: Config, name: str, title: str) -> list[Setting]:
-    path = (*OURS, "models", name)
-    limit = {"context": config.serving.max_model_len, "output": config.serving.output_tokens}
+    path, serving = (*OURS, "models", name), config.serving
     return [
         Setting((*path, "name"), title, default=True),
         Setting((*path, "tool_call"), True),
         Setting((*path, "temperature"), True, default=True),  # else opencode drops an agent's own temperature
-        Setting((*path, "limit"), limit),
+        Setting((*path, "limit"), {"context": serving.max_model_len, "output": serving.output_tokens}),
     ]
 
 
 def _agent(language: Language, model: str) -> list[Setting]:
     path = ("agent", language.adapter)
-    files = ", ".join(dict.fromkeys([*(f"*{extension}" for extension in language.extensions), *language.files[:1]]))
+    title, files = language.title, ", ".join([*(f"*{each}" for each in language.extensions), *language.files[:1]])
     description = (
-        f"Writes, changes, fixes and tests {language.title} code ({files}). "
-        f"Delegate every task in a {language.title} project to it."
+        f"Writes, changes, fixes and tests {title} code ({files}). Delegate every task in a {title} project to it."
     )
     return [
         Setting((*path, "description"), description, default=True),
@@ -161,35 +158,23 @@ class ConfigFile:
         _checked(self.backup, jsonc.loads, original or "")
         return None if text is None else _checked(self.path, without, text, original, wanted)
 
-    def write(self, text: str) -> None:
-        """Put a merged text in place, the backup first. Raises Problem when the file must not or cannot be written."""
-        self._refuse_read_only()
+    def write(self, text: str | None, ours: bool = True) -> None:
+        """Put a text in place, or no file. With `ours` in it the backup is kept before, without it is not needed.
+
+        Both have the permissions of the configuration, which may hold keys. Raises Problem when it is read-only.
+        """
+        mode = self.path.stat().st_mode & 0o777 if self.path.exists() else 0o600
+        if not mode & 0o222:
+            raise Problem(f"{self.path}: is read-only; make it writable (chmod u+w), or name another with --output")
         known = _read(self.backup)
         if known is None or not jsonc.get(self.document(), OURS)[0]:
             known = self.read() or ""
-        self._replace(self.backup, known)
-        self._replace(self.path, text)
-
-    def restore(self, text: str | None) -> None:
-        """Put a text without our settings in place; the backup is not needed any more."""
-        self._refuse_read_only()
-        if text is None:
-            self.path.unlink()
-        else:
-            self._replace(self.path, text)
-        self.backup.unlink(missing_ok=True)
-
-    def _refuse_read_only(self) -> None:
-        if self.path.exists() and not self.path.stat().st_mode & 0o222:
-            raise Problem(
-                f"{self.path}: is read-only; make it writable (chmod u+w), or name another file with --output"
-            )
-
-    def _replace(self, path: Path, text: str) -> None:
-        """With the permissions of the configuration, which may hold keys."""
-        mode = self.path.stat().st_mode & 0o777 if self.path.exists() else 0o600
-        if not replace_file(path, lambda file: file.write(text.encode("utf-8")), mode):
-            path.chmod(mode)
+        steps = [(self.backup, known if ours else None), (self.path, text)]  # a kill between them loses nothing
+        for path, content in steps if ours else reversed(steps):
+            if content is None:
+                path.unlink(missing_ok=True)
+            elif not write_if_changed(path, content, mode):
+                path.chmod(mode)
 
 
 def _checked(path: Path, function: Callable, *arguments: Any) -> Any:

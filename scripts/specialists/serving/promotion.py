@@ -1,9 +1,8 @@
 """What is served from now on: acting on a verdict, the owner's own decision instead of one, and rolling back.
 
-In each case the version is first tried in the running server (serving.alive), then `current` moves, then the server
-swaps the adapter in place, and one request shows that the new version answers; where that fails, everything is put
-back. What was promoted while no server ran is tried by `verify` as soon as one does. Every decision is a line in the
-adapter's promotions.jsonl, written last: a run that was killed before it does it all again.
+A version is first tried in the running server (serving.alive), then `current` moves, then the server swaps the adapter
+in place, and one request shows that the new version answers; where that fails, everything is put back. Every decision
+is a line in the adapter's promotions.jsonl, written last: a run that was killed before it does it all again.
 """
 
 from __future__ import annotations
@@ -17,9 +16,10 @@ from specialists.adapters import FORCED, RETIRED, ROLLBACK, AdapterFolder, adapt
 from specialists.client import Refused
 from specialists.config import Config, Language, Problem
 from specialists.exclusion import Exclusion
-from specialists.server import load_adapter, served_folders, served_models, unload_adapter
+from specialists.server import load_adapter, served_models, unload_adapter
 from specialists.serving import alive
 from specialists.serving.lora import check_adapter
+from specialists.serving.opencode_config import follow
 
 Decision = dict[str, Any]  # version, verdict, reason, current, evaluation: as it stands in promotions.jsonl
 
@@ -83,8 +83,7 @@ def rollback(config: Config, language: Language, reason: str) -> Decision:
 def verify(config: Config) -> tuple[dict[str, Decision], list[str]]:
     """Have the running server answer with what is promoted, after trying each version where that was not done yet.
 
-    One that does not work is rolled back to the version before it, then to the base. Returns those decisions by
-    adapter, and what went wrong, as sentences.
+    One that does not work is rolled back, and agents follow. Returns those decisions by adapter, and what went wrong.
     """
     taken: dict[str, Decision] = {}
     problems = []
@@ -93,7 +92,7 @@ def verify(config: Config) -> tuple[dict[str, Decision], list[str]]:
         try:
             with folder.lock():
                 tried = folder.current
-                if (served := served_folders(config)) is None:
+                if (served := served_models(config)) is None:
                     raise Problem("no server runs")
                 while (version := folder.current) and (faults := _faults(config, language, version)):
                     _roll_back(folder)
@@ -106,14 +105,12 @@ def verify(config: Config) -> tuple[dict[str, Decision], list[str]]:
                     _load_current(config, language, folder)
         except Problem as problem:
             problems.append(f"{adapter}: not tried: {problem}")
-    return taken, problems
+    return taken, problems + (follow(config) if taken else [])
 
 
 def _faults(config: Config, language: Language, version: Path) -> list[str]:
     """What is wrong with a version in the running server, as found earlier or now."""
-    if faults := check_adapter(version, config):
-        return faults
-    known = alive.known_faults(config, version)
+    known = check_adapter(version, config) or alive.known_faults(config, version)
     return alive.check_alive(config, language, version) if known is None else known
 
 

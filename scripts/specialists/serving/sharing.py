@@ -1,7 +1,7 @@
 """One GPU for serving and training: the running vLLM is stopped while a run needs the memory, and always comes back.
 
-It is stopped and started by the owner's own commands. A shell of its own starts it when our process ends, however that
-happens: it waits for the end of a pipe that only we hold, so that an exception, a signal and kill -9 are the same.
+A shell of its own starts it with the owner's command when our process ends, however that happens: it waits for the end
+of a pipe that only we hold, so that an exception, a signal and kill -9 are the same.
 """
 
 from __future__ import annotations
@@ -43,27 +43,22 @@ def gpu(config: Config) -> Iterator[None]:
             [*_AT_THE_END, *start], stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, start_new_session=True
         ) as starter:
             try:
-                _stop(config)
-            except Problem:
+                subprocess.run(config.serving.stop, stdin=subprocess.DEVNULL, check=True)
+                _wait(config, False, STOP_SECONDS, "still answers")
+            except (OSError, subprocess.CalledProcessError, Problem) as error:
                 starter.kill()
-                raise
+                raise Problem(f"the server is not stopped, serving.stop failed: {error}") from None
+            say("the server is stopped until this is done")
             try:
                 yield
             finally:
-                _free_memory()
+                gc.collect()
+                if torch := sys.modules.get("torch"):  # give the memory back that nothing holds any more
+                    torch.cuda.empty_cache()
                 starter.communicate()  # ends its input
                 if starter.returncode:
                     raise Problem(f"the server does not start again: `{shlex.join(start)}` (serving.start) failed")
         _wait(config, True, START_SECONDS, "was started again and does not answer")
-
-
-def _stop(config: Config) -> None:
-    try:
-        subprocess.run(config.serving.stop, stdin=subprocess.DEVNULL, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise Problem(f"the server is not stopped, serving.stop failed: {error}") from None
-    _wait(config, False, STOP_SECONDS, f"still answers after `{shlex.join(config.serving.stop)}` (serving.stop)")
-    say("the server is stopped until this is done")
 
 
 def _wait(config: Config, running: bool, seconds: float, otherwise: str) -> None:
@@ -73,10 +68,3 @@ def _wait(config: Config, running: bool, seconds: float, otherwise: str) -> None
         if time.monotonic() > deadline:
             raise Problem(f"the server {otherwise} ({seconds:g} s)")
         time.sleep(0.2)
-
-
-def _free_memory() -> None:
-    """Give the GPU's memory back that nothing holds any more."""
-    gc.collect()
-    if "torch" in sys.modules and (cuda := sys.modules["torch"].cuda).is_available():
-        cuda.empty_cache()

@@ -5,7 +5,14 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import torch
+from accelerate import PartialState
+from transformers import AutoConfig, AutoModelForCausalLM, FineGrainedFP8Config
+from transformers.utils import logging
+
 from specialists.config import Base, Problem
+from specialists.training import prepared
+from specialists.training.nf4 import Nf4Config
 
 
 def load_base(base: Base, quantization: str) -> Any:
@@ -15,11 +22,6 @@ def load_base(base: Base, quantization: str) -> Any:
     run kept them (prepared.py). `none` takes the base as it is; one stored in FP8 is widened, because transformers
     trains on no FP8 weights. Nothing is downloaded. Raises Problem when the model is not here, or is quantised already.
     """
-    import torch
-    from accelerate import PartialState
-    from transformers import AutoModelForCausalLM, FineGrainedFP8Config
-    from transformers.utils import logging
-
     logging.disable_progress_bar()
     options: dict[str, Any] = {"revision": base.revision, "dtype": getattr(torch, base.dtype), "local_files_only": True}
     if os.environ.get("ACCELERATE_USE_FSDP") == "true":
@@ -43,15 +45,10 @@ def load_base(base: Base, quantization: str) -> Any:
 
 
 def _in_4_bits(base: Base, options: dict[str, Any]) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    from specialists.training import prepared
-    from specialists.training.nf4 import Nf4Config
-
     model = prepared.load(base, base_config(base), options)
     if model is None:
-        config = Nf4Config(options["dtype"])
-        model = AutoModelForCausalLM.from_pretrained(base.model, **options, quantization_config=config)
+        options["quantization_config"] = Nf4Config(options["dtype"])
+        model = AutoModelForCausalLM.from_pretrained(base.model, **options)
         prepared.keep(model, base)
     for parameter in model.parameters():
         if parameter.device.type == "cpu" and parameter.is_floating_point():
@@ -68,8 +65,6 @@ def sharded() -> bool:
 
 def base_config(base: Base) -> Any:
     """The base model's transformers configuration. Raises Problem when the model is not on this machine."""
-    from transformers import AutoConfig
-
     try:
         return AutoConfig.from_pretrained(base.model, revision=base.revision, local_files_only=True)
     except OSError as error:

@@ -1,7 +1,4 @@
-"""The memory that a training run will need, reported and checked before anything is loaded.
-
-Weights and optimizer state are counted; activations are an estimate (docs/training.md).
-"""
+"""The memory that a training run will need, checked before anything is loaded; activations are an estimate."""
 
 from __future__ import annotations
 
@@ -10,6 +7,8 @@ from collections import Counter
 from typing import Any
 
 import psutil
+import torch
+from transformers import AutoModelForCausalLM
 
 from specialists.cli import say, size
 from specialists.config import Base, Problem, Training
@@ -25,9 +24,6 @@ def check_memory(base: Base, settings: Training, longest: int) -> int:
 
     Raises Problem when the base is not here, and when its weights cannot fit, unless a launcher spreads them.
     """
-    import torch
-    from transformers import AutoModelForCausalLM
-
     with torch.device("meta"):  # shapes without weights
         model = AutoModelForCausalLM.from_config(base_config(base), dtype=getattr(torch, base.dtype))
     adapted = (model.get_submodule(name) for name in wanted_modules(model, settings.targets))
@@ -54,9 +50,7 @@ def check_memory(base: Base, settings: Training, longest: int) -> int:
 
 def weight_bytes(model: Any, quantization: str) -> tuple[float, int]:
     """Bytes of all weights on the device, and of the one layer's experts that are widened from 4 bits when used."""
-    from torch.nn import Linear
-
-    linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, Linear)}
+    linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
     total, widened = 0.0, Counter[str]()
     for name, parameter in model.named_parameters():
         routed = ".experts." in name

@@ -20,7 +20,7 @@ class Monitor(TrainerCallback):
     """Marks complete checkpoints, stops at a loss that is not finite, reports progress without a terminal.
 
     On SIGTERM the step under way is finished, a checkpoint written and the run ended; transformers' own
-    `enable_jit_checkpoint` stops in the middle of a step instead, from where a run does not resume to the same bytes.
+    `enable_jit_checkpoint` stops in the middle of a step, from where a run does not resume to the same bytes.
     """
 
     def __init__(self, quiet: bool):
@@ -41,7 +41,7 @@ class Monitor(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **_kwargs: Any) -> None:
         loss = float((logs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
-            last = newest_complete(Path(args.output_dir))
+            last = last_checkpoint(Path(args.output_dir))
             kept = f"the last good checkpoint is kept: {last}" if last else "no checkpoint was written yet"
             what = f"step {state.global_step}: the loss is {loss}"
             raise Problem(f"{what}; lower training.learning_rate or look at the rows ({kept})")
@@ -51,14 +51,9 @@ class Monitor(TrainerCallback):
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest complete checkpoint of a killed run; incomplete ones are removed."""
+    """The newest complete checkpoint, or None; incomplete ones, of a killed run, are removed."""
     for checkpoint in folder.glob("checkpoint-*"):
         if not (checkpoint / COMPLETE).exists():
             shutil.rmtree(checkpoint, ignore_errors=True)  # so does every process of a launcher
-    return newest_complete(folder)
-
-
-def newest_complete(folder: Path) -> str | None:
-    """The newest complete checkpoint, or None."""
     complete = [str(mark.parent) for mark in folder.glob(f"checkpoint-*/{COMPLETE}")]
     return max(complete, key=lambda path: int(path.rpartition("-")[2]), default=None)

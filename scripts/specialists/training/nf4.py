@@ -2,8 +2,7 @@
 
 transformers' own bitsandbytes quantiser sees Linear layers only: 3 % of an 80 B mixture of experts. This one hands the
 fused expert parameters over too, each to bitsandbytes' own parametrisation as soon as it was read, so that at most one
-parameter at a time is held in 16 bits. Norms, router and embeddings keep their precision. What `save_pretrained` writes
-of such a model is read again as it is.
+parameter at a time is held in 16 bits. Norms, router and embeddings keep their precision.
 """
 
 from __future__ import annotations
@@ -75,8 +74,7 @@ class _Quantize(Bnb4bitQuantize):
         result = super().convert(others, **options)
         for name, value in experts.items():
             value = value[0] if isinstance(value, list) else value
-            packed, state = functional.quantize_4bit(value, compress_statistics=True, quant_type="nf4")
-            result[name] = _packed(packed, state)
+            result[name] = _packed(*functional.quantize_4bit(value, compress_statistics=True, quant_type="nf4"))
         return result
 
 

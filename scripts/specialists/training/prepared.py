@@ -1,7 +1,6 @@
 """The base model in 4 bits, kept on disk between runs, so that five adapters do not quantise it five times.
 
-One folder holds one such model, named by a hash over everything that its bytes depend on; a newer one replaces it. What
-is read is bit for bit what was quantised.
+One folder holds one such model, named by a hash over everything that its bytes depend on; a newer one replaces it.
 """
 
 from __future__ import annotations
@@ -9,11 +8,17 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM
+from transformers.utils import cached_file
+
 from specialists.cli import say, size
 from specialists.config import Base, fingerprint
+from specialists.training.nf4 import METHOD
 
 _NAME, _BUILDING = "nf4-", ".nf4-"  # what this module made, and may remove, begins so
 
@@ -22,10 +27,6 @@ def folder_of(base: Base) -> Path | None:
     """Where this base is kept, whether it is there yet or not; None where `base.prepared` is empty."""
     if not base.prepared:
         return None
-    from importlib.metadata import version
-
-    from transformers.utils import cached_file
-
     source = Path(cached_file(base.model, "config.json", revision=base.revision, local_files_only=True)).parent
     files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(source.glob("*.*"))]
     code = Path(__file__).with_name("nf4.py").read_text(encoding="utf-8")
@@ -38,11 +39,6 @@ def load(base: Base, config: Any, options: dict[str, Any]) -> Any | None:
 
     None when there is none, or none that can be read.
     """
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
-
-    from specialists.training.nf4 import METHOD
-
     folder = folder_of(base)
     if not folder or not folder.is_dir():
         return None

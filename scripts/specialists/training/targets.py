@@ -69,25 +69,23 @@ def wanted_modules(model: Any, roles: tuple[str, ...]) -> dict[str, str]:
             continue
         layers.add(match[1])
         if isinstance(module, torch.nn.Linear):
-            role = _role(match[2]) if kind in KNOWN else _inspected_role(match[2])
+            role = _role(match[2], kind)
             if role in roles:
                 found[name] = role
     bare = {layer for layer in layers if not any(name.startswith(f"{layer}.") for name in found)}
     if bare or not found:
-        layer = min(bare, default="no decoder layer")
         raise Problem(
-            f"training.targets: {', '.join(roles)} leave {len(bare)} of {len(layers)} layers of a "
-            f"{kind} model without an adapter (first: {layer}); name more roles"
+            f"training.targets: {', '.join(roles)} leave {len(bare)} of {len(layers)} layers of a {kind} model without "
+            f"an adapter (first: {min(bare, default='no decoder layer')}); name more roles"
         )
     return found
 
 
-def _role(path: str) -> str | None:
+def _role(path: str, kind: str) -> str | None:
     place, _, leaf = path.rpartition(".")
-    return next((role for role, (where, names) in ROLES.items() if leaf in names and re.fullmatch(where, place)), None)
-
-
-def _inspected_role(path: str) -> str | None:
+    if kind in KNOWN:
+        known = (role for role, (where, names) in ROLES.items() if leaf in names and re.fullmatch(where, place))
+        return next(known, None)
     if re.search(r"router|\bgate$|expert_gate$|(?<!shared_)(?<!shared_expert)experts?\.", path):
         return None
     return next((role for role, words in _INSPECTED.items() if re.search(words, path)), None)
@@ -118,13 +116,8 @@ def fused_experts(model: Any) -> list[str]:
 
 def adapted_modules(wrapped: Any) -> dict[str, int]:
     """What is trainable in a peft model: module's name in the base -> rank."""
-    modules: dict[str, int] = {}
-    for name, parameter in wrapped.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        if "lora_" not in name:
-            raise Problem(f"{name} is trainable and no part of an adapter")
-        owner = name.split(".lora_")[0]
-        module = owner.removeprefix("base_model.model.").replace(".base_layer", "")
-        modules[module] = wrapped.get_submodule(owner).r["default"]
-    return modules
+    trainable = (name for name, parameter in wrapped.named_parameters() if parameter.requires_grad)
+    return {
+        owner.removeprefix("base_model.model.").replace(".base_layer", ""): wrapped.get_submodule(owner).r["default"]
+        for owner in dict.fromkeys(name.split(".lora_")[0] for name in trainable)
+    }

@@ -1,8 +1,7 @@
 """Training one adapter: rows in, a folder with adapter weights and what is known about the run out.
 
-TRL's SFTTrainer does the steps; the loss mask is ours (chat.py) and handed over as labels, because TRL's own needs
-generation markers that the base model's template does not have. A run killed at any moment resumes from its last
-complete checkpoint and ends with the same bytes (same machine, one thread).
+The loss mask is ours (chat.py), because TRL's own needs generation markers that the base's template does not have. A
+run killed at any moment resumes from its last complete checkpoint and ends with the same bytes (on one thread).
 """
 
 from __future__ import annotations
@@ -16,9 +15,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+from datasets import Dataset
+from transformers import AutoTokenizer, PrinterCallback, set_seed
+from trl import SFTConfig, SFTTrainer
+
 from specialists.chat import IGNORED, Chat
 from specialists.config import Base, Problem, Training, fingerprint
 from specialists.records import Record, canonical, read_json, write_json
+from specialists.training.base_model import load_base
+from specialists.training.memory import check_memory
+from specialists.training.monitor import Monitor, last_checkpoint
+from specialists.training.targets import wrap
 
 SEED = 17  # of the adapter's first weights, of dropout, of the order of the rows
 CHECKPOINT_STEPS = 25  # optimizer steps between two checkpoints: what a killed run loses at most
@@ -36,14 +44,6 @@ def train_adapter(
     what it should be, when the loss stops being finite, and on SIGTERM after a checkpoint.
     """
     started = time.monotonic()
-    import torch
-    from transformers import set_seed
-
-    from specialists.training.base_model import load_base
-    from specialists.training.memory import check_memory
-    from specialists.training.monitor import Monitor
-    from specialists.training.targets import wrap
-
     chat = Chat.load(base.model, base.revision)
     encoded = encode_rows(rows, chat, settings.max_length)
     expected = check_memory(base, settings, max(len(row["input_ids"]) for row in encoded))
@@ -84,9 +84,9 @@ def encode_rows(rows: list[Record], chat: Chat, max_length: int) -> list[Tokens]
         except Problem as problem:
             faults.append(str(problem))
             continue
+        encoded.append(vars(tokens))
         if len(tokens.input_ids) > max_length:
             faults.append(f"row {row['id']}: {len(tokens.input_ids)} tokens, over training.max_length {max_length}")
-        encoded.append({"input_ids": tokens.input_ids, "labels": tokens.labels})
     if faults:
         more = f"\n… and {len(faults) - 10} more" if len(faults) > 10 else ""
         raise Problem("\n".join(faults[:10]) + more)
@@ -95,9 +95,6 @@ def encode_rows(rows: list[Record], chat: Chat, max_length: int) -> list[Tokens]
 
 def training_arguments(model: Any, settings: Training, folder: Path, checkpoint_steps: int) -> Any:
     """TRL's arguments for these settings."""
-    import torch
-    from trl import SFTConfig
-
     gpu = torch.cuda.is_available()
     return SFTConfig(
         output_dir=str(folder),
@@ -126,11 +123,6 @@ def training_arguments(model: Any, settings: Training, folder: Path, checkpoint_
 
 def make_trainer(wrapped: Any, base: Base, encoded: list[Tokens], arguments: Any) -> Any:
     """TRL's trainer on the encoded rows."""
-    import torch
-    from datasets import Dataset
-    from transformers import AutoTokenizer, PrinterCallback
-    from trl import SFTTrainer
-
     trainer = SFTTrainer(
         model=wrapped,
         args=arguments,
@@ -146,8 +138,6 @@ def make_trainer(wrapped: Any, base: Base, encoded: list[Tokens], arguments: Any
 
 def run_from_last_checkpoint(trainer: Any, monitor: Any, folder: Path) -> None:
     """Train to the end, from the last complete checkpoint in the folder. Raises Problem on SIGTERM."""
-    from specialists.training.monitor import last_checkpoint
-
     before = signal.signal(signal.SIGTERM, monitor.terminate)
     try:
         trainer.train(resume_from_checkpoint=last_checkpoint(folder))
