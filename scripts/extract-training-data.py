@@ -65,7 +65,7 @@ def main(
 def _table(funnel: Funnel, languages: list[str]) -> str:
     rows = []
     for name in languages:
-        counts, lost = funnel.by_language[name], funnel.lost_by_language[name]
+        counts, lost = funnel.languages[name].counts, funnel.languages[name].lost
         rows.append([name, counts["turns"], counts["steps"], sum(lost.values()), counts["examples"]])
     text = table(rows, ["language", "turns", "steps", "lost", "examples"])
     reasons = ", ".join(f"{number} {reason}" for reason, number in funnel.lost.most_common())
