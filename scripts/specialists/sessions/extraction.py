@@ -24,10 +24,6 @@ from specialists.sessions.windows import Packer, Unit, step_unit
 from specialists.tools import infer_schemas, known_tools
 
 COPY = "copy of another session"
-NO_LANGUAGE = "no language"
-SECRET_IN_TARGET = "secret in target"
-EXCLUDED = "excluded by the owner"
-_NOT_FOR_SUBAGENTS = ("task", "todowrite")
 _BAD_ROWS = (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError, RecursionError)
 
 
@@ -47,7 +43,7 @@ class Funnel:
 
     def add_turn(self, turn: Turn, languages: tuple[str, ...]) -> None:
         self.counts.update({"turns": 1, "steps": len(turn.steps)})
-        reasons = [step.reason or (None if languages else NO_LANGUAGE) for step in turn.steps]
+        reasons = [step.reason or (None if languages else "no language") for step in turn.steps]
         lost = Counter(reason for reason in reasons if reason)
         self.lost += lost
         for name in languages:
@@ -85,7 +81,7 @@ class Extractor:
             excluded = self.exclusion.covers({"session": session.id}) or self.exclusion.covers({"session": cluster})
             for number, step in enumerate(step for turn in found for step in turn.steps):
                 if excluded or number < copied:
-                    step.reason = EXCLUDED if excluded else COPY
+                    step.reason = "excluded by the owner" if excluded else COPY
             records = self._records(session, found, cluster, funnel)
         except _BAD_ROWS as error:
             self.problems.append(f"session {session.id}: rows of an unknown shape: {error!r}")
@@ -121,9 +117,7 @@ class Extractor:
             mine.lost += lost
         return records
 
-    def _units(
-        self, found: list[Turn], limit: int, source: dict[str, Any], funnel: Funnel
-    ) -> tuple[list[Unit], dict[str, Any]]:
+    def _units(self, found: list[Turn], limit: int, source: dict, funnel: Funnel) -> tuple[list[Unit], dict]:
         """What all windows of a session are cut from, and its source, both without secrets.
 
         A step that held a secret is no target; what one place of the session shows to be a secret is one in all of it.
@@ -139,7 +133,7 @@ class Extractor:
         units, start = [], 0
         for unit, step in made:
             if step and start in cleaned.spoiled:
-                step.reason = step.reason or SECRET_IN_TARGET
+                step.reason = step.reason or "secret in target"
             end = start + len(unit.messages)
             target = bool(step and step.reason is None)
             units.append(replace(unit, messages=tuple(cleaned.messages[start:end]), target=target))
@@ -219,7 +213,7 @@ def tools_for(session: Session, found: list[Turn], tools: list[dict[str, Any]]) 
     """The tools that a session's agent had: opencode's own, and those seen at work in it."""
     names = {tool["function"]["name"] for tool in tools}
     calls = [call for turn in found for step in turn.steps for call in step.calls if call.name not in names]
-    own = [tool for tool in tools if not (session.parent and tool["function"]["name"] in _NOT_FOR_SUBAGENTS)]
+    own = [tool for tool in tools if not (session.parent and tool["function"]["name"] in ("task", "todowrite"))]
     return [*own, *infer_schemas(calls)]
 
 

@@ -95,7 +95,7 @@ class LanguageClassifier:
         session = _scores(item for items in evidence for item in items)
         results: list[TurnLanguages] = []
         for turn, items in zip(turns, evidence, strict=True):
-            results.append(_languages_of(turn, items, session, results[-1].languages if results else ()))
+            results.append(_decide(turn, items, session, results[-1].languages if results else ()))
         return results
 
     def evidence(self, turn: Turn) -> list[Evidence]:
@@ -106,8 +106,6 @@ class LanguageClassifier:
             if key not in heaviest or heaviest[key].weight < item.weight:
                 heaviest[key] = item
         return sorted(heaviest.values(), key=lambda item: (-item.weight, item.language, item.kind, item.detail))
-
-    # --- where evidence comes from ---
 
     def _found(self, turn: Turn) -> Iterable[Evidence]:
         yield from self._in_request(turn.request)
@@ -137,11 +135,11 @@ class LanguageClassifier:
     def _in_call(self, call: Call) -> Iterable[Evidence]:
         given = call.arguments
         if call.name == "bash":
-            for words in commands(str(given.get("command", ""))):
+            for words in commands(call.command):
                 yield from self._in_command(words)
             yield from self._in_output(call.output)
         elif call.name in _BY_PATH:
-            for path in [*call.paths, *map(str.strip, _PATCHED.findall(str(given.get("patchText"))))]:
+            for path in [call.path, *map(str.strip, _PATCHED.findall(str(given.get("patchText"))))]:
                 yield from self._of_path(path, *_BY_PATH[call.name])
         elif call.name in ("grep", "glob"):
             for extension in re.findall(r"\.\w+\b", str(given.get("include" if call.name == "grep" else "pattern"))):
@@ -193,9 +191,7 @@ def _scores(evidence: Iterable[Evidence]) -> dict[str, float]:
     return scores
 
 
-def _languages_of(
-    turn: Turn, evidence: list[Evidence], session: dict[str, float], before: tuple[str, ...]
-) -> TurnLanguages:
+def _decide(turn: Turn, evidence: list[Evidence], session: dict[str, float], before: tuple[str, ...]) -> TurnLanguages:
     """`session`: the scores of the whole session; `before`: the languages of the turn before."""
     own = _scores(evidence)
     edits = _scores(item for item in evidence if item.kind == "edit")

@@ -105,9 +105,7 @@ class Packer:
             counted.append(replace(unit, target_cost=first, cost=first + results, cleared_cost=first + cleared))
         return counted
 
-    def windows(
-        self, units: list[Unit], limit: int, system: str, tools: list[dict], lost: Counter[str]
-    ) -> list[Window]:
+    def windows(self, units: list[Unit], limit: int, system: str, tools: list, lost: Counter[str]) -> list[Window]:
         """All windows of counted units, each of `limit` tokens at most. `lost` counts targets that fit in none."""
         head = {"role": "system", "content": system}
         base = self.counter.count([head, _PROBE], tools) - self._probe
