@@ -4,27 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from specialists.cli import command, finish, progress, say, table
 from specialists.config import Config, Problem
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from specialists.sessions.database import Session
-    from specialists.sessions.extraction import Funnel
-
 
 @command
-@click.option(
-    "--database",
-    "databases",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Database, folder of databases or JSON storage; repeatable. Default: [opencode] databases.",
-)
+@click.option("--database", "databases", multiple=True, type=click.Path(path_type=Path), help="A history; repeatable.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for <lang>.jsonl. Default: data/sessions.")
 @click.option("--language", "names", multiple=True, metavar="L", help="Only this language; repeatable. Default: all.")
 @click.option("--explain", metavar="SESSION", help="Print the evidence for each turn of a session; write nothing.")
@@ -38,7 +25,8 @@ def main(
 ) -> None:
     """Examples from your opencode history, per language.
 
-    Reads SQLite databases of opencode 1.2 to 2.x and the JSON folders before them, read-only, while opencode runs.
+    Reads [opencode] databases, or what --database names: SQLite databases of opencode 1.2 to 2.x, folders of them, the
+    JSON folders before them; read-only, while opencode runs.
 
     \b
         python scripts/extract-training-data.py
@@ -50,35 +38,32 @@ def main(
     paths = [path.expanduser() for path in databases] or config.databases()
     languages = [config.language(name).name for name in names or config.languages]
     if explain:
-        problems: list[str] = []
-        _explain(config, read_histories(paths, problems), explain, problems)
+        _explain(config, paths, explain)
         return
     extractor = Extractor(config, languages, output or config.paths.data / "sessions")
     for session in progress(read_histories(paths, extractor.problems), "sessions"):
         extractor.add(session)
     extractor.exclusion.note()
     summary = extractor.finish()
-    say(_table(extractor.funnel, languages))
+    funnel, rows = extractor.funnel, []
+    for name in languages:
+        counts, lost = funnel.languages[name].counts, funnel.languages[name].lost
+        rows.append([name, counts["turns"], counts["steps"], sum(lost.values()), counts["examples"]])
+    say(table(rows, ["language", "turns", "steps", "lost", "examples"]))
+    reasons = ", ".join(f"{number} {reason}" for reason, number in funnel.lost.most_common())
+    read = ", ".join(f"{funnel.counts[name]} {name}" for name in ("sessions", "turns", "steps"))
+    say(f"{read}; lost: {reasons or 'none'}")
     finish(summary, as_json, extractor.problems)
 
 
-def _table(funnel: Funnel, languages: list[str]) -> str:
-    rows = []
-    for name in languages:
-        counts, lost = funnel.by_language[name], funnel.lost_by_language[name]
-        rows.append([name, counts["turns"], counts["steps"], sum(lost.values()), counts["examples"]])
-    text = table(rows, ["language", "turns", "steps", "lost", "examples"])
-    reasons = ", ".join(f"{number} {reason}" for reason, number in funnel.lost.most_common())
-    read = ", ".join(f"{funnel.counts[name]} {name}" for name in ("sessions", "turns", "steps"))
-    return f"{text}\n{read}; lost: {reasons or 'none'}"
-
-
-def _explain(config: Config, sessions: Iterator[Session], wanted: str, problems: list[str]) -> None:
+def _explain(config: Config, paths: list[Path], wanted: str) -> None:
     """What was found in a session, turn by turn, and why each step counts or not."""
     from specialists.sessions.chat import turns
+    from specialists.sessions.extraction import read_histories
     from specialists.sessions.languages import LanguageClassifier
 
-    session = next((session for session in sessions if session.id.startswith(wanted)), None)
+    problems: list[str] = []
+    session = next((found for found in read_histories(paths, problems) if found.id.startswith(wanted)), None)
     if session is None:
         raise Problem("\n".join([*problems, f"no session {wanted} in the history"]))
     lost: Counter[str] = Counter()

@@ -67,13 +67,7 @@ add("Rust", "rust", "The wasm demo needs a package.json entry", *revise("package
 add("Rust", "rust", "what does Pin mean there?", "It stays in place:\n```rust\nlet p = Pin::new(&mut x);\n```")
 add("Rust", "", "the workflow should cache", *revise(".github/workflows/ci.yml"))
 add("TypeScript", "ts", "type the store", *revise("src/store.ts"), bash("npx tsc --noEmit", TSC_FAIL, 2))
-add(
-    "TypeScript",
-    "ts",
-    "CI fails at pre-commit",
-    bash("pip install pre-commit; pre-commit run -a"),
-    edit("src/store.ts"),
-)
+add("TypeScript", "ts", "CI fails", bash("pip install pre-commit; pre-commit run -a"), edit("src/store.ts"))
 add("TypeScript", "", "pin pre-commit in the workflow", edit(".github/workflows/lint.yml"))
 add("TypeScript", "ts", "add vitest", edit("package.json"), bash("npm install -D vitest"), write("src/store.test.ts"))
 add("TypeScript", "ts", "run them", bash("npm test", "Tests:  4 passed"))

@@ -22,12 +22,13 @@ def only_session(history: History) -> Session:
     return session
 
 
-def turns_of(history: History) -> list[Turn]:
-    return turns(only_session(history), AGENTS, Counter())
+def turns_of(history: History, agents: tuple[str, ...] = AGENTS) -> tuple[list[Turn], Counter[str]]:
+    lost: Counter[str] = Counter()
+    return turns(only_session(history), agents, lost), lost
 
 
-def reasons_of(history: History) -> list[str | None]:
-    return [step.reason for turn in turns_of(history) for step in turn.steps]
+def reasons_of(history: History, agents: tuple[str, ...] = AGENTS) -> list[str | None]:
+    return [step.reason for turn in turns_of(history, agents)[0] for step in turn.steps]
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_paths_quotes_and_vocabulary_are_the_present_ones(history: History) -> N
     user = history.user("ses_1", '"Look at /home/kim/src/demo/a.rs, \\"kim\\""')
     call = tool("shell", {"command": "ls /home/kim/.cargo", "description": "Lists"}, "kim kim /home/kim/src/demo")
     history.assistant("ses_1", user, text("In /home/kim/src/demo/a.rs."), call, path={"root": "/home/kim/src/demo"})
-    (turn,) = turns_of(history)
+    ((turn,), _) = turns_of(history)
     assert turn.request == 'Look at a.rs, "user"'
     (step,) = turn.steps
     assert step.text == "In a.rs." and step.reason is None
@@ -145,9 +146,8 @@ def test_steps_that_the_model_did_not_see_again(
     history: History, parts: list[Any], data: dict[str, Any], lost: dict[str, int]
 ) -> None:
     history.assistant("ses_1", history.user("ses_1"), *parts, **data)
-    counter: Counter[str] = Counter()
-    (turn,) = turns(only_session(history), AGENTS, counter)
-    assert turn.steps == [] and counter == lost
+    ((turn,), counted) = turns_of(history)
+    assert turn.steps == [] and counted == lost
 
 
 def test_what_the_user_ran_himself_is_not_the_models(history: History) -> None:
@@ -166,55 +166,41 @@ def test_reverted_rows_are_cut_and_counted(history: History) -> None:
     undone = history.user("ses_1", "undo me")
     history.assistant("ses_1", undone, text("gone"))
     history.connection.execute("UPDATE session SET revert = ?", [json.dumps({"messageID": undone})])
-    lost: Counter[str] = Counter()
-    assert [turn.request for turn in turns(only_session(history), AGENTS, lost)] == ["keep"]
-    assert lost["reverted"] == 1
+    found, lost = turns_of(history)
+    assert [turn.request for turn in found] == ["keep"] and lost["reverted"] == 1
 
 
 @pytest.mark.parametrize(
-    ("command", "undone"),
+    ("later", "undone"),
     [
-        ("git checkout src/a.rs", True),
-        ("git checkout -- .", True),
-        ("cd . && git restore src", True),
-        ("git reset --hard HEAD", True),
-        ("git stash", True),
-        ("git stash pop", False),
-        ("git restore --staged src/a.rs", False),
-        ("git checkout -b topic", False),
-        ("git checkout src/b.rs", False),
-        ("git status # git checkout", False),
-        ("git commit -am x && git checkout .", False),
+        (["git checkout src/a.rs"], True),
+        (["git checkout -- ."], True),
+        (["cd . && git restore src"], True),
+        (["git reset --hard HEAD"], True),
+        (["git stash"], True),
+        (["git stash pop"], False),
+        (["git stash", "cargo test", "git stash pop"], False),
+        (["git stash", "git stash pop", "git checkout src/a.rs"], True),
+        (["git stash", "git stash pop", "git stash"], True),
+        (["git restore --staged src/a.rs"], False),
+        (["git checkout -b topic"], False),
+        (["git checkout src/b.rs"], False),
+        (["git status # git checkout"], False),
+        (["git commit -am x && git checkout ."], False),
     ],
 )
-def test_edits_that_were_thrown_away_later(history: History, command: str, undone: bool) -> None:
+def test_edits_that_were_thrown_away_later(history: History, later: list[str], undone: bool) -> None:
     user = history.user("ses_1")
-    history.assistant("ses_1", user, edit("/home/kim/src/demo/src/a.rs"))
-    history.assistant("ses_1", user, bash(command))
-    assert reasons_of(history) == ["undone later" if undone else None, None]
-
-
-@pytest.mark.parametrize(
-    ("parts", "undone"),
-    [
-        ([edit("a.rs"), bash("git stash"), bash("cargo test"), bash("git stash pop")], []),
-        ([edit("a.rs"), bash("git stash"), bash("git stash pop"), bash("git checkout a.rs")], [0]),
-        ([edit("a.rs"), bash("git checkout a.rs"), edit("a.rs")], [0]),
-    ],
-)
-def test_what_is_undone_for_good(history: History, parts: list[dict], undone: list[int]) -> None:
-    user = history.user("ses_1")
-    for part in parts:
+    for part in (edit("/home/kim/src/demo/src/a.rs"), *map(bash, later), edit("src/a.rs")):
         history.assistant("ses_1", user, part)
-    assert [number for number, reason in enumerate(reasons_of(history)) if reason == "undone later"] == undone
+    assert reasons_of(history) == ["undone later" if undone else None, *[None] * (len(later) + 1)]
 
 
 def test_plans_are_never_examples_whatever_agents_are_asked_for(history: History) -> None:
     user = history.user("ses_1")
     for agent in ("plan", "docs"):
         history.assistant("ses_1", user, text("hm"), agent=agent)
-    (turn,) = turns(only_session(history), ("*",), Counter())
-    assert [step.reason for step in turn.steps] == ["other agent", None]
+    assert reasons_of(history, ("*",)) == ["other agent", None]
 
 
 def test_attachments_and_images(history: History) -> None:
@@ -223,7 +209,7 @@ def test_attachments_and_images(history: History) -> None:
     image = {"type": "file", "mime": "image/png", "filename": "p.png", "url": "data:…"}
     ignored = {"type": "text", "text": "never sent", "ignored": True}
     history.message("ses_1", {"role": "user"}, [read, note, image, ignored, text('"Describe it please"')])
-    (turn,) = turns_of(history)
+    ((turn,), _) = turns_of(history)
     assert turn.request.split("\n") == [read["text"], "[Attached image/png: p.png]", "Describe it please"]
 
 

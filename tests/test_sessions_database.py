@@ -8,7 +8,6 @@ import re
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -74,38 +73,31 @@ def test_nothing_is_written_not_even_beside_the_database(tmp_path: Path, history
     assert after == before
 
 
-@pytest.fixture
-def read_only() -> Iterator[Path]:
-    """A folder that nothing can be written into once its mode is 0555: not even by root, who becomes nobody."""
-    folder = Path(tempfile.mkdtemp())  # `nobody` could not enter tmp_path
-    root = os.geteuid() == 0
-    try:
-        yield folder
-    finally:
-        if root:
-            os.seteuid(0)
-        folder.chmod(0o755)
-        shutil.rmtree(folder)
-
-
 @pytest.mark.parametrize("files", [("",), ("", "-shm"), ("", "-wal", "-shm"), ("", "-wal")])
-def test_a_folder_that_cannot_be_written(history: History, read_only: Path, files: tuple[str, ...]) -> None:
+def test_a_folder_that_cannot_be_written(history: History, files: tuple[str, ...]) -> None:
     history.connection.execute("PRAGMA journal_mode = WAL")
     history.user("ses_1")
     if "-wal" not in files:
         history.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    for suffix in files:
-        shutil.copy(f"{history.path}{suffix}", read_only)
-    read_only.chmod(0o555)
-    if os.geteuid() == 0:
-        os.seteuid(65534)
-    if files == ("", "-wal"):  # the log has no index, and none can be made
-        with pytest.raises(Unreadable, match=r"newest rows are in a\.db-wal.*copy both"):
-            read(read_only / "a.db")
-    else:
-        (session,), problems = read(read_only / "a.db")
-        assert len(session.messages) == 1 and problems == []
-    assert {path.name for path in read_only.iterdir()} == {f"a.db{suffix}" for suffix in files}
+    with tempfile.TemporaryDirectory() as name:  # `nobody` could not enter tmp_path
+        folder, root = Path(name), os.geteuid() == 0
+        for suffix in files:
+            shutil.copy(f"{history.path}{suffix}", folder)
+        folder.chmod(0o555)
+        try:
+            if root:  # to whom no mode is a hindrance
+                os.seteuid(65534)
+            if files == ("", "-wal"):  # the log has no index, and none can be made
+                with pytest.raises(Unreadable, match=r"newest rows are in a\.db-wal.*copy both"):
+                    read(folder / "a.db")
+            else:
+                (session,), problems = read(folder / "a.db")
+                assert len(session.messages) == 1 and problems == []
+            assert {path.name for path in folder.iterdir()} == {f"a.db{suffix}" for suffix in files}
+        finally:
+            if root:
+                os.seteuid(0)
+            folder.chmod(0o755)
 
 
 def test_tables_that_hold_tokens_or_events_are_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,10 +124,7 @@ def test_what_a_database_holds_at_a_glance(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("other", ["opencode-beta.db", "storage"])
 def test_histories_beside_the_one_that_is_missing_are_named(tmp_path: Path, other: str) -> None:
-    if other == "storage":
-        shutil.copytree(SAMPLES / "opencode-1.1.65" / "storage", tmp_path / "storage")
-    else:
-        History(tmp_path / other)
+    (tmp_path / "storage" / "session").mkdir(parents=True) if other == "storage" else History(tmp_path / other)
     with pytest.raises(Unreadable, match=r"no opencode history there, but .*: name it in \[opencode\] databases"):
         read(tmp_path / "opencode.db")
 
@@ -207,11 +196,9 @@ def test_a_session_in_two_tables_is_as_it_was_last_written(tmp_path: Path) -> No
     history = History(tmp_path / "a.db", V1 + V1.split(";")[0].replace("TABLE session ", "TABLE session_v2 ") + ";")
     history.user(history.session())
     history.session(table="session_v2", revert='{"messageID": "msg_9"}', time_updated=9_999_999_999_999)
-    (session,), _ = read(history.path)
-    assert session.revert == {"messageID": "msg_9"}
+    assert read(history.path)[0][0].revert == {"messageID": "msg_9"}
     history.connection.execute("UPDATE session SET time_updated = 99999999999999")
-    (session,), _ = read(history.path)
-    assert session.revert == {}
+    assert read(history.path)[0][0].revert == {}
 
 
 def test_a_session_in_both_generations_counts_once(tmp_path: Path) -> None:
@@ -226,22 +213,16 @@ def test_a_session_in_both_generations_counts_once(tmp_path: Path) -> None:
     assert [message.parts[0]["text"] for message in session.messages] == ["old", "new"]
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b'{"type": "text", "te', "not JSON"),
-        (b'{"type": "text", "text": "\xff\xfe"}', "not UTF-8"),
-        (b"[1]", "not a JSON object"),
-        (b"", "not JSON"),
-        (b'{"type": "text", "text": "two"} {}', "not JSON"),
-    ],
-)
-def test_a_bad_row_is_named_and_the_rest_comes_through(history: History, data: bytes, message: str) -> None:
+BAD = [b'{"type": "text", "te', b'{"type": "text", "text": "\xff\xfe"}', b"[1]", b"", b'{"type": "text"} {}']
+
+
+@pytest.mark.parametrize("data", BAD)
+def test_a_bad_row_is_named_and_the_rest_comes_through(history: History, data: bytes) -> None:
     history.assistant("ses_1", history.user("ses_1", "hello"), data, text("fine"))
     history.user(history.session("ses_2"), "other")
     found, (problem,) = read(history.path)
     assert [part["text"] for part in found[0].messages[1].parts] == ["fine"] and len(found) == 2
-    assert "part prt_" in problem and message in problem
+    assert "part prt_" in problem and "not a JSON object: " in problem
 
 
 @pytest.mark.parametrize(
@@ -256,20 +237,18 @@ def test_odd_characters(history: History, stored: str, expected: str) -> None:
 
 def test_missing_locked_and_garbage_databases_are_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("specialists.sessions.database.BUSY_SECONDS", 0.05)
-    with pytest.raises(Unreadable, match=r"gone\.db: no opencode history"):
-        read(tmp_path / "gone.db")
-    (tmp_path / "garbage.db").write_bytes(b"not a database at all" * 100)
-    with pytest.raises(Unreadable, match=r"garbage\.db: cannot be read: file is not a database"):
-        read(tmp_path / "garbage.db")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(Unreadable, match="neither"):
-        read(tmp_path / "empty")
-    history = History(tmp_path / "locked.db")
-    history.session()
-    history.connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-    history.connection.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(Unreadable, match="locked"):
-        read(history.path)
+    (tmp_path / "garbage.db").write_bytes(b"not a database at all" * 100)
+    locked = History(tmp_path / "locked.db")
+    locked.connection.executescript("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE")
+    for name, message in {
+        "gone.db": "gone.db: no opencode history there",
+        "garbage.db": "garbage.db: cannot be read: file is not a database",
+        "empty": "neither",
+        "locked.db": "locked",
+    }.items():
+        with pytest.raises(Unreadable, match=message):
+            read(tmp_path / name)
 
 
 def test_corrupt_pages_cost_the_sessions_on_them_only(tmp_path: Path) -> None:
@@ -293,19 +272,3 @@ def test_json_storage_with_a_broken_file(tmp_path: Path) -> None:
     part.write_text(part.read_text()[:40])
     (session,), (problem,) = read(tmp_path / "old")
     assert len(session.messages) == 4 and part.name in problem
-
-
-def test_parts_of_json_storage_keep_their_order_when_the_id_counter_wraps(tmp_path: Path) -> None:
-    """Ids count in 48 bits; the last part of this message is from after the wrap."""
-    created = (1 << 36) - 1  # ms; one tick before 12 hex digits are used up
-    for kind, name, row in (
-        ("session/p", "ses_1", {"id": "ses_1", "directory": "/d", "time": {"created": created}}),
-        ("message/ses_1", "msg_1", {"id": "msg_1", "role": "user", "time": {"created": created}}),
-        ("part/msg_1", "prt_fffffffff001a", {"type": "text", "text": "first"}),
-        ("part/msg_1", "prt_000000000001b", {"type": "text", "text": "second"}),
-    ):
-        path = tmp_path / "storage" / kind / f"{name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(row))
-    (session,), _ = read(tmp_path)
-    assert [part["text"] for part in session.messages[0].parts] == ["first", "second"]

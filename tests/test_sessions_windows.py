@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from specialists.agent import CLEARED
 from specialists.config import Problem
-from specialists.sessions.windows import Packer, Unit, Window, clipped, step_unit, user_unit
+from specialists.sessions.windows import Packer, Unit, Window, clipped, step_unit
 from specialists.tools import Call
 
 SYSTEM = "You are a test."
@@ -30,13 +30,17 @@ class Words:
 
 
 def pack(units: list[Unit], limit: int, counter: Words | None = None) -> tuple[list[Window], Counter[str]]:
-    packer, lost = Packer(counter or Words(), limit), Counter()
-    return packer.windows(packer.counted(units), SYSTEM, [], lost), lost
+    packer, lost = Packer(counter or Words()), Counter()
+    return packer.windows(packer.counted(units), limit, SYSTEM, [], lost), lost
 
 
 def step(turn: int, target: bool = True, words: int = 1, output: int | None = None, name: str = "") -> Unit:
     calls = [] if output is None else [Call("bash", {"command": "x"}, "out " * output)]
-    return step_unit(f"{name} " * bool(name) + "word " * words, calls, turn, 10_000, target)
+    return replace(step_unit(f"{name} " * bool(name) + "word " * words, calls, turn, 10_000), target=target)
+
+
+def user_unit(text: str, turn: int, resets: bool = False) -> Unit:
+    return Unit(({"role": "user", "content": text},), turn, resets=resets)
 
 
 sizes = st.integers(0, 60)
@@ -147,8 +151,7 @@ def test_long_outputs_lose_their_middle(text: str, characters: int, expected: st
 
 
 def test_calls_are_numbered_within_the_window() -> None:
-    units = [user_unit("ask", 0)]
-    units += [step_unit("s", [Call("read", {"filePath": name}, name) for name in "ab"], 0, 1000, True)] * 2
-    (window,), _ = pack(units, 1000)
+    unit = step_unit("s", [Call("read", {"filePath": name}, name) for name in "ab"], 0, 1000)
+    (window,), _ = pack([user_unit("ask", 0), *[replace(unit, target=True)] * 2], 1000)
     ids = [call["id"] for message in window.messages for call in message.get("tool_calls", ())]
     assert ids == [f"call_{number}" for number in range(4)]

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from specialists.agent import TOOLS, read_result
-from specialists.tools import Call, Files, agent_tools, compact, infer_schemas, present_calls, present_output
+from specialists.config import load_config
+from specialists.records import write_json
+from specialists.tools import Call, Files, compact, infer_schemas, known_tools, present_calls, present_output
 
 READ = read_result("a.py", "x = 1\ny = 1\n")
 PART = (
@@ -56,10 +58,7 @@ def patch(sections: str) -> Call:
     [
         ("Update File: a.py|@@|-x = 1|+x = 2", [("edit", "x = 1", "x = 2")]),
         ("Update File: a.py|@@| x = 1|-y = 1|+y = 2", [("edit", "x = 1\ny = 1", "x = 1\ny = 2")]),
-        (
-            "Update File: a.py|@@|-x = 1|+x = 2|@@|-y = 1|+y = 2",
-            [("edit", "x = 1", "x = 2"), ("edit", "y = 1", "y = 2")],
-        ),
+        ("Update File: a.py|@@|-x = 1|+x = 2|@@|-y = 1|+w", [("edit", "x = 1", "x = 2"), ("edit", "y = 1", "w")]),
         ("Add File: b.py|+z = 1|+|+w = 2", [("write", "z = 1\n\nw = 2\n")]),
         ("Update File: a.py|@@|- = 1|+ = 2", None),  # stands there twice
         ("Update File: a.py|@@|-x  = 1|+x = 2", None),  # stands there otherwise
@@ -100,13 +99,7 @@ def test_results_of_the_v2_engine(name: str, structured: dict[str, Any], output:
     assert present_output(name, {"path": "a.py"}, structured, output) == expected
 
 
-def test_several_edits_in_one_call() -> None:
-    edits = [{"oldString": "a", "newString": "b"}, {"oldString": "c", "newString": "d", "replaceAll": True}]
-    calls = present_calls(Call("multiedit", {"filePath": "f", "edits": edits}, "ok"), Files())
-    assert [call.arguments for call in calls or ()] == [{"filePath": "f", **edit} for edit in edits]
-
-
-def test_captured_tools_without_prose_and_with_the_argument_names_of_our_calls() -> None:
+def test_captured_tools_without_prose_and_with_the_argument_names_of_our_calls(config_file: Path) -> None:
     inner = {"type": "object", "description": "prose", "properties": {"a": {"type": "string", "description": "b"}}}
     tags = {"type": "array", "items": inner}
     properties = {"filePath": {"type": "string", "description": "long"}, "tags": tags}
@@ -115,8 +108,10 @@ def test_captured_tools_without_prose_and_with_the_argument_names_of_our_calls()
     assert "prose" not in repr(read) and "description" not in repr(read) and "$schema" not in repr(read)
     assert read["function"]["parameters"]["properties"]["tags"]["items"]["properties"] == {"a": {"type": "string"}}
     renamed = {"function": {"name": "write", "parameters": {"properties": {"path": {}, "content": {}}}}}
-    assert agent_tools({"tools": [read, renamed]}) == [read, next(t for t in TOOLS if t["function"]["name"] == "write")]
-    assert agent_tools(None) == agent_tools({}) == TOOLS
+    config = load_config(config_file)
+    assert known_tools(config) == TOOLS
+    write_json(config.tools_file, {"tools": [read, renamed]})
+    assert known_tools(config) == [read, next(t for t in TOOLS if t["function"]["name"] == "write")]
 
 
 def test_capturing_from_a_program_that_is_not_there(config_file: Path) -> None:

@@ -74,28 +74,18 @@ class Chat:
 
     @cached_property
     def _compiled(self) -> Any:
-        from jinja2 import nodes
-        from jinja2.ext import Extension, loopcontrols
+        from jinja2.ext import loopcontrols
         from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-        class Generation(Extension):
-            """`{% generation %}` blocks of training templates: their body is rendered, the mark ignored."""
-
-            tags = {"generation"}  # noqa: RUF012
-
-            def parse(self, parser: Any) -> Any:
-                line = next(parser.stream).lineno
-                return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
 
         def raise_exception(message: str) -> None:
             raise Problem(f"the chat template refuses the conversation: {message}")
 
-        extensions = [Generation, loopcontrols]
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
         environment.filters["tojson"] = lambda value, **how: json.dumps(value, **{"ensure_ascii": False, **how})
         environment.globals["raise_exception"] = raise_exception
         environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-        return environment.from_string(self.template)
+        # `{% generation %}` marks of training templates mean nothing here
+        return environment.from_string(re.sub(r"(\{%[+-]?\s*(?:end)?)generation\b", r"\1with", self.template))
 
     def render(self, messages: list[dict], tools: list[dict] | None = None, generation_prompt: bool = False) -> str:
         """The text of a conversation. Raises Problem when the template refuses it."""
@@ -115,9 +105,7 @@ class Chat:
         messages, tools, stop = decoded(record["messages"]), record.get("tools"), self.special["eos_token"]
         try:
             text, spans = self.render(messages, tools), []
-            for index, message in enumerate(messages):
-                if not is_target(message):
-                    continue
+            for index in [index for index, message in enumerate(messages) if is_target(message)]:
                 before = self.render(messages[:index], tools, generation_prompt=True)
                 until = self.render(messages[: index + 1], tools)
                 end = until.rfind(stop)
@@ -197,17 +185,14 @@ def token_counter(model: str, revision: str | None = None) -> Chat | Estimate:
 def decoded(messages: list[dict]) -> list[dict]:
     """Messages with tool-call arguments as objects, which is what chat templates iterate over."""
 
-    def with_object(call: dict) -> dict:
-        return {**call, "function": {**call["function"], "arguments": json.loads(call["function"]["arguments"])}}
+    def plain(message: dict) -> dict:
+        calls = [{**call, "function": dict(call["function"])} for call in message.get("tool_calls") or ()]
+        for call in calls:
+            call["function"]["arguments"] = json.loads(call["function"]["arguments"])
+        rest = {key: value for key, value in message.items() if key != "tool_calls"}
+        return {**rest, "tool_calls": calls} if calls else rest
 
-    return [
-        {
-            key: [with_object(call) for call in value] if key == "tool_calls" else value
-            for key, value in message.items()
-            if key != "tool_calls" or value
-        }
-        for message in messages
-    ]
+    return [plain(message) for message in messages]
 
 
 def model_folder(model: str, revision: str | None = None) -> Path | None:

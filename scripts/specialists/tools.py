@@ -1,7 +1,7 @@
 """Tool calls of every version of opencode in the words of the present one (1.18).
 
-Tools and arguments get their present names, `multiedit` and, where that is exact, `apply_patch` become `edit` and
-`write` calls, arguments that are gone (a command's `description`) are left out.
+Tools and arguments get their present names, `apply_patch` becomes `edit` and `write` calls where that is exact,
+arguments that are gone (a command's `description`) are left out.
 """
 
 from __future__ import annotations
@@ -35,10 +35,14 @@ class Call:
     exit: int | None = None  # of a command
 
     @property
-    def paths(self) -> list[str]:
-        """The file that the call reads, edits or writes, if it names one."""
-        path = self.arguments.get("filePath")
-        return [path] if isinstance(path, str) and path else []
+    def path(self) -> str:
+        """The file that the call reads, edits or writes, if it does."""
+        return str(self.arguments.get("filePath") or "")
+
+    @property
+    def command(self) -> str:
+        """The command line that the call runs, if it does."""
+        return str(self.arguments.get("command", "")) if self.name == "bash" else ""
 
 
 @dataclass
@@ -49,11 +53,9 @@ class Files:
 
     def after(self, call: Call) -> None:
         """Take in a call in present form."""
-        path = next(iter(call.paths), None)
+        path = call.path
         if call.name == "bash":
             self.texts.clear()
-        elif path is None:
-            return
         elif call.failed:
             self.texts.pop(path, None)
         elif call.name == "read":
@@ -76,12 +78,10 @@ class Files:
 
 
 def present_calls(call: Call, files: Files) -> list[Call] | None:
-    """A call in present form; several where one old call did several edits. None: it has no exact present form."""
+    """A call in present form, a patch as several; None: it has no exact present form."""
     name = RENAMED.get(call.name, call.name)
     if name == "apply_patch" and not call.failed:
         return _from_patch(call, files)
-    if name == "multiedit" and not call.failed:
-        return _from_multiedit(call)
     if name in RETIRED:
         return None
     schema = PRESENT.get(name)
@@ -115,20 +115,6 @@ def present_output(name: str, arguments: dict[str, Any], structured: dict[str, A
     rest = f"Use offset={structured['next']} to continue." if structured.get("next") else "End of file."
     body = "\n".join([*lines, "", f"(Showing lines {first}-{first + len(lines) - 1}. {rest})"])
     return f"<path>{path}</path>\n<type>file</type>\n<content>\n{body}\n</content>"
-
-
-def _from_multiedit(call: Call) -> list[Call] | None:
-    path, edits = call.arguments.get("filePath"), call.arguments.get("edits")
-    if not isinstance(path, str) or not isinstance(edits, list) or not edits:
-        return None
-    calls = []
-    for edit in edits:
-        if not isinstance(edit, dict) or not isinstance(edit.get("oldString"), str) or "newString" not in edit:
-            return None
-        everywhere = {"replaceAll": True} if edit.get("replaceAll") else {}
-        texts = {"oldString": edit["oldString"], "newString": edit["newString"]}
-        calls.append(Call("edit", {"filePath": path, **texts, **everywhere}, EDIT_DONE))
-    return calls
 
 
 def _from_patch(call: Call, files: Files) -> list[Call] | None:
@@ -186,8 +172,7 @@ def compact(tool: dict[str, Any]) -> dict[str, Any]:
 def _bare(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
-    kept = ("type", "properties", "required", "items", "enum")
-    bare = {key: schema[key] for key in kept if key in schema}
+    bare = {key: schema[key] for key in ("type", "properties", "required", "items", "enum") if key in schema}
     if isinstance(bare.get("properties"), dict):
         bare["properties"] = {name: _bare(value) for name, value in bare["properties"].items()}
     if "items" in bare:
@@ -196,19 +181,13 @@ def _bare(schema: Any) -> Any:
 
 
 def known_tools(config: Config) -> list[dict[str, Any]]:
-    """agent_tools of what `doit tools` captured, if it did."""
-    return agent_tools(read_json(config.tools_file))
-
-
-def agent_tools(captured: Any) -> list[dict[str, Any]]:
-    """The tools of a primary agent: those of the installed opencode where they were captured, else 1.18's.
+    """The tools of a primary agent: those that `doit tools` captured from the installed opencode, else 1.18's.
 
     A tool whose arguments are named otherwise than in the calls that come out of here keeps its 1.18 schema.
     """
-    tools = captured.get("tools") if isinstance(captured, dict) else None
     ours = {tool["function"]["name"]: tool for tool in TOOLS}
     chosen = []
-    for tool in tools or TOOLS:
+    for tool in (read_json(config.tools_file) or {}).get("tools") or TOOLS:
         name, known = tool["function"]["name"], tool["function"]["parameters"].get("properties", {})
         chosen.append(ours[name] if name in ours and not set(PRESENT[name]["required"]) <= set(known) else tool)
     return chosen

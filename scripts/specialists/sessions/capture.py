@@ -38,16 +38,13 @@ class RecordingModel:
                 self.send_response(200)
                 self.send_header("Content-Type", "text/event-stream")
                 self.end_headers()
-                for delta in owner.deltas(body):
-                    self._send([{"index": 0, "delta": delta, "finish_reason": None}])
-                reason = "tool_calls" if "tool_calls" in delta else "stop"
-                self._send([{"index": 0, "delta": {}, "finish_reason": reason}])
-                self._send([], usage={"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20})
+                deltas = owner.deltas(body)
+                end = "tool_calls" if "tool_calls" in deltas[-1] else "stop"
+                for delta, reason in [*((delta, None) for delta in deltas), ({}, end)]:
+                    choice = {"index": 0, "delta": delta, "finish_reason": reason}
+                    chunk = {"id": "a", "object": "chat.completion.chunk", "model": MODEL, "choices": [choice]}
+                    self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
                 self.wfile.write(b"data: [DONE]\n\n")
-
-            def _send(self, choices: list[dict[str, Any]], **more: Any) -> None:
-                chunk = {"id": "a", "object": "chat.completion.chunk", "model": MODEL, "choices": choices, **more}
-                self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
 
             def log_message(self, *_: Any) -> None:
                 pass

@@ -19,10 +19,8 @@ from specialists.sessions.paths import ProjectPaths
 from specialists.sessions.shell import commands
 from specialists.tools import Call, Files, present_calls, present_output
 
-INTERRUPTED = "[Tool execution was interrupted]"
 COMPACTION_REQUEST = "What did we do so far?"
 NOT_SENT = ("text/plain", "application/x-directory")  # their content already stands in a synthetic text
-NO_EXACT_EDIT = "no exact edit for apply_patch"
 _NEVER_WORK = frozenset({"plan", "title", "summary", "compaction"})  # agents, whatever [opencode] agents says
 _INVALID = re.compile("was called with invalid arguments|^Unknown tool: ")
 _STASH_BACK = re.compile(r"\bgit stash (pop|apply)\b")
@@ -124,7 +122,8 @@ class _TurnBuilder:
             call = self._call(part)
             present = present_calls(call, self.files)
             if present is None:
-                unknown = unknown or (NO_EXACT_EDIT if call.name == "apply_patch" else "tool of another version")
+                patch = call.name == "apply_patch"
+                unknown = unknown or ("no exact edit for apply_patch" if patch else "tool of another version")
             for made in present or [call]:
                 self.files.after(made)
                 calls.append(made)
@@ -183,37 +182,28 @@ def unquoted(text: str) -> str:
 def _mark_undone(found: list[Turn]) -> None:
     """Give a reason to steps whose edits a later `git checkout`, `restore`, `reset --hard` or `stash` threw away."""
     pending: dict[str, list[Step]] = defaultdict(list)  # path -> steps that changed it since the last commit
-    gone: list[tuple[str, Step]] = []  # of them, what the last such command took
-    worked = [(step, call) for turn in found for step in turn.steps for call in step.calls if not call.failed]
-    for step, call in worked:
+    calls = [(step, call) for turn in found for step in turn.steps for call in step.calls]
+    worked = [(step, call) for step, call in calls if not call.failed and call.exit in (0, None)]
+    last_pop = max((place for place, (_, call) in enumerate(worked) if _STASH_BACK.search(call.command)), default=-1)
+    for place, (step, call) in enumerate(worked):
         if call.name in ("edit", "write"):
-            for path in call.paths:
-                pending[path].append(step)
-        elif call.name == "bash" and call.exit in (0, None):
-            line = str(call.arguments.get("command", ""))
-            if _STASH_BACK.search(line):
-                for path, changed in gone:
-                    changed.reason = None
-                    pending[path].append(changed)
-                gone = []
-            elif undone := _thrown_away(line, pending):
-                taken = [(path, changed) for path in undone for changed in pending.pop(path, ())]
-                gone = [pair for pair in taken if pair[1].reason is None]
-                for _path, changed in gone:
-                    changed.reason = "undone later"
+            pending[call.path].append(step)
+        for path in _thrown_away(call.command, pending, stash_is_lost=place > last_pop):
+            for changed in pending.pop(path):
+                changed.reason = changed.reason or "undone later"
 
 
-def _thrown_away(command: str, pending: dict[str, list[Step]]) -> list[str]:
+def _thrown_away(command: str, pending: dict[str, list[Step]], stash_is_lost: bool) -> list[str]:
     """Paths among `pending` that a command line restores; a commit settles all of them."""
     paths: set[str] = set()
     for words in commands(command):
         if words[0] != "git" or len(words) < 2:
             continue
         verb, rest = words[1], [word for word in words[2:] if not word.startswith("-")]
-        options = set(words[2:]) - set(rest)
+        options, stashes = set(words[2:]) - set(rest), verb == "stash" and rest[:1] in ([], ["push"], ["save"])
         if verb == "commit":
             pending.clear()
-        elif (verb == "reset" and "--hard" in options) or (verb == "stash" and rest[:1] in ([], ["push"], ["save"])):
+        elif (verb == "reset" and "--hard" in options) or (stashes and stash_is_lost):
             paths |= set(pending)
         elif verb in ("checkout", "restore") and not options & {"-b", "-B", "--staged", "-S"}:
             paths |= {path for path in pending for target in rest if _covers(target, path)}
@@ -231,7 +221,7 @@ def tool_output(part: dict[str, Any]) -> str:
     if state.get("status") == "completed":
         return CLEARED if (state.get("time") or {}).get("compacted") else str(state.get("output") or "")
     if state.get("status") != "error":
-        return INTERRUPTED
+        return "[Tool execution was interrupted]"
     metadata = state.get("metadata") or {}
     if metadata.get("interrupted") is True and isinstance(metadata.get("output"), str):
         return metadata["output"]

@@ -15,7 +15,7 @@ import json
 import re
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,12 +24,9 @@ from typing import Any
 from specialists.config import Problem
 from specialists.sessions.database_v2 import from_v2
 
-_READ_ONLY = "mode=ro"
-_NO_PLACE_FOR_A_LOG = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 BUSY_SECONDS = 5.0  # how long to wait for a database that somebody holds exclusively
 _DECODER = json.JSONDecoder(strict=False)
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_ID_BITS = 48  # an id starts with 12 hex digits: milliseconds * 4096 + counter, modulo 2^48
 _SESSION_COLUMNS = "id parent_id directory version revert time_created time_updated data".split()
 _BAD_ROWS = (sqlite3.Error, OSError, ValueError, KeyError, TypeError, AttributeError)
 
@@ -68,18 +65,18 @@ def read_sessions(path: Path, problems: list[str]) -> Iterator[Session]:
     is not a history that this reader knows, naming what was seen instead.
     """
     if not path.exists():
-        raise Unreadable(f"{path}: no opencode history there{_others_beside(path)}")
-    if not path.is_dir():
-        yield from _database_sessions(path, problems)
-        return
+        others = [*sorted(path.parent.glob("opencode*.db")), *(p.parent for p in path.parent.glob("storage/session"))]
+        hint = f", but {', '.join(map(str, others))}: name it in [opencode] databases" if others else ""
+        raise Unreadable(f"{path}: no opencode history there{hint}")
     storage = path if (path / "session").is_dir() and (path / "message").is_dir() else path / "storage"
-    databases = sorted(path.glob("opencode*.db")) or sorted(path.glob("*.db"))
+    databases = [path] if path.is_file() else sorted(path.glob("opencode*.db")) or sorted(path.glob("*.db"))
     if not databases and not (storage / "session").is_dir():
         raise Unreadable(f"{path}: neither a *.db nor a storage/session folder in it")
     for database in databases:
-        yield from _database_sessions(database, problems)
+        with _opened(database, problems) as opened:
+            yield from _sessions(opened)
     if (storage / "session").is_dir():
-        yield from _JsonStorage(storage, problems).sessions()
+        yield from _sessions(_JsonStorage(storage, problems))
 
 
 def overview(path: Path) -> tuple[int, int, str]:
@@ -90,23 +87,14 @@ def overview(path: Path) -> tuple[int, int, str]:
     return len(rows), _milliseconds(newest.get("time_created")), newest.get("version") or ""
 
 
-def _others_beside(path: Path) -> str:
-    """Histories in the folder where one was expected: of another channel, or of the time before SQLite."""
-    others = [str(other) for other in sorted(path.parent.glob("opencode*.db"))]
-    if (path.parent / "storage" / "session").is_dir():
-        others.append(str(path.parent))
-    return f", but {', '.join(others)}: name it in [opencode] databases" if others else ""
-
-
-def _database_sessions(path: Path, problems: list[str]) -> Iterator[Session]:
-    with _opened(path, problems) as database:
-        for row in database.session_rows():
-            try:
-                session = database.session(row)
-            except _BAD_ROWS as error:
-                problems.append(f"{path}: session {row.get('id')}: {_reason(error)}")
-                continue
-            yield session
+def _sessions(history: _Database | _JsonStorage) -> Iterator[Session]:
+    for row in history.session_rows():
+        try:
+            session = history.session(row)
+        except _BAD_ROWS as error:
+            history.problems.append(f"{history.path}: session {row.get('id')}: {_reason(error)}")
+            continue
+        yield session
 
 
 @contextmanager
@@ -116,10 +104,10 @@ def _opened(path: Path, problems: list[str]) -> Iterator[_Database]:
         with closing(_connect(path)) as connection:
             yield _Database(path, connection, problems)
     except sqlite3.Error as error:
-        raise Unreadable(f"{path}: cannot be read: {_reason(error)}") from None
+        raise Unreadable(f"{path}: cannot be read: {error}") from None
 
 
-def _connect(path: Path, mode: str = _READ_ONLY) -> sqlite3.Connection:
+def _connect(path: Path, mode: str = "mode=ro") -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?{mode}"
     connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
     connection.text_factory = lambda text: text.decode("utf-8", "replace")  # an odd name costs no database
@@ -128,7 +116,7 @@ def _connect(path: Path, mode: str = _READ_ONLY) -> sqlite3.Connection:
         return connection
     except sqlite3.OperationalError as error:
         connection.close()
-        if mode != _READ_ONLY or error.sqlite_errorcode & 0xFF not in _NO_PLACE_FOR_A_LOG:
+        if mode != "mode=ro" or error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
             raise
     log = Path(f"{path}-wal")  # nothing can be made beside the file, as on read-only media
     if log.exists() and log.stat().st_size:
@@ -160,16 +148,14 @@ class _Database:
         return sorted(rows.values(), key=lambda row: (_milliseconds(row.get("time_created")), str(row["id"])))
 
     def session(self, row: dict[str, Any]) -> Session:
-        extra = _load(row["data"]) if row.get("data") else {}
-        revert = _load(row["revert"]) if row.get("revert") else {}
+        extra, revert = (_load(row.get(column) or "{}") for column in ("data", "revert"))
         self.connection.execute("BEGIN")  # messages and parts of one moment
         try:
             messages = self._v2_messages(row["id"]) if self._is_v2(row["id"]) else self._messages(row["id"])
         finally:
             self.connection.execute("ROLLBACK")
         directory = row.get("directory") or extra.get("directory") or ""
-        revert = revert if isinstance(revert, dict) else {}
-        return Session(row["id"], directory, row.get("parent_id"), row.get("version") or "", revert, messages)
+        return Session(row["id"], directory, row.get("parent_id"), row.get("version") or "", revert or {}, messages)
 
     def _is_v2(self, session: str) -> bool:
         """Whether the new table holds the session whole: 2.x copies old rows over and goes on there."""
@@ -206,45 +192,30 @@ class _Database:
         return [name for _number, name, *_rest in self._rows(f"PRAGMA table_info({table})")]
 
     def _rows(self, query: str, *values: str) -> list[tuple]:
-        """All rows; JSON is asked for as the bytes that it is stored as (`CAST(data AS BLOB)`)."""
+        """All rows; queries ask for JSON as the bytes that it is stored as (`CAST(data AS BLOB)`)."""
         return self.connection.execute(query, values).fetchall()
 
 
 class _JsonStorage:
     """The folder of JSON files that opencode wrote until 1.1."""
 
-    def __init__(self, folder: Path, problems: list[str]):
-        self.folder, self.problems = folder, problems
+    def __init__(self, path: Path, problems: list[str]):
+        self.path, self.problems = path, problems
 
-    def sessions(self) -> Iterator[Session]:
-        rows = self._rows((self.folder / "session").glob("*/*.json"))
-        for row in sorted(rows, key=lambda row: (_created(row), row.get("id", ""))):
-            try:
-                messages = self._messages(row["id"])
-            except _BAD_ROWS as error:
-                self.problems.append(f"{self.folder}: session {row.get('id')}: {_reason(error)}")
-                continue
-            directory, revert = row.get("directory") or "", row.get("revert") or {}
-            yield Session(row["id"], directory, row.get("parentID"), row.get("version") or "", revert, messages)
+    def session_rows(self) -> list[dict[str, Any]]:
+        return sorted(self._rows("session/*"), key=lambda row: (_created(row), row.get("id", "")))
 
-    def _messages(self, session: str) -> list[Message]:
+    def session(self, row: dict[str, Any]) -> Session:
         messages = []
-        for row in self._rows((self.folder / "message" / session).glob("*.json")):
-            parts = list(self._rows(self._part_paths(row["id"], _created(row))))
-            messages.append(Message(row["id"], row.get("role", ""), _created(row), row, parts))
-        return sorted(messages, key=lambda message: (message.time, message.id))
+        for data in self._rows(f"message/{row['id']}"):
+            parts = list(self._rows(f"part/{data['id']}"))  # in order: their ids begin with the time
+            messages.append(Message(data["id"], data.get("role", ""), _created(data), data, parts))
+        messages.sort(key=lambda message: (message.time, message.id))
+        directory, revert = row.get("directory") or "", row.get("revert") or {}
+        return Session(row["id"], directory, row.get("parentID"), row.get("version") or "", revert, messages)
 
-    def _part_paths(self, message: str, time: int) -> list[Path]:
-        """Files of a message's parts in the order they were made: their ids count on from the message's own time."""
-        half = 1 << (_ID_BITS - 1)
-
-        def age(path: Path) -> tuple[int, str]:
-            return (int(path.stem.removeprefix("prt_")[:12], 16) - (time << 12) + half) % (2 * half), path.stem
-
-        return sorted((self.folder / "part" / message).glob("*.json"), key=age)
-
-    def _rows(self, paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
-        for path in paths:
+    def _rows(self, folder: str) -> Iterator[dict[str, Any]]:
+        for path in sorted(self.path.glob(f"{folder}/*.json")):
             try:
                 data = path.read_bytes()
             except OSError as error:
@@ -257,13 +228,13 @@ class _JsonStorage:
 def _decoded(data: bytes | None, what: str, problems: list[str]) -> dict[str, Any] | None:
     """A JSON object; None, and a problem that names `what`, when it is none."""
     try:
-        value = _load(data or b"")
-        if not isinstance(value, dict):
-            raise ValueError("not a JSON object")
-        return value
+        if isinstance(value := _load(data or b""), dict):
+            return value
+        reason = f"a {type(value).__name__}"
     except (ValueError, RecursionError) as error:
-        problems.append(f"{what}: {_reason(error)}")
-        return None
+        reason = _reason(error)
+    problems.append(f"{what}: not a JSON object: {reason}")
+    return None
 
 
 def _load(data: bytes | str) -> Any:
@@ -284,10 +255,4 @@ def _created(row: dict[str, Any]) -> int:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return "not UTF-8"
-    if isinstance(error, json.JSONDecodeError):
-        return f"not JSON: {error.msg} at character {error.pos}"
-    if isinstance(error, (sqlite3.Error, OSError, ValueError)):
-        return str(error)
-    return f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, (sqlite3.Error, OSError, ValueError)) else f"{type(error).__name__}: {error}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -21,49 +20,39 @@ from specialists.sessions.chat import Step, Turn, turns
 from specialists.sessions.database import Session, Unreadable, read_sessions
 from specialists.sessions.languages import LanguageClassifier
 from specialists.sessions.paths import ProjectPaths
-from specialists.sessions.windows import Packer, Unit, step_unit, user_unit
+from specialists.sessions.windows import Packer, Unit, step_unit
 from specialists.tools import infer_schemas, known_tools
 
 COPY = "copy of another session"
-NO_LANGUAGE = "no language"
-SECRET_IN_TARGET = "secret in target"
-EXCLUDED = "excluded by the owner"
-_NOT_FOR_SUBAGENTS = ("task", "todowrite")
 _BAD_ROWS = (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError, RecursionError)
 
 
 @dataclass
 class Funnel:
-    """How many sessions, turns and steps came in, how many examples came out, and what was lost and why."""
+    """What came in (sessions, turns, steps), what came out (steps, examples), and what was lost and why."""
 
-    counts: Counter[str] = field(default_factory=Counter)  # sessions, turns, steps, secrets
+    counts: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)  # steps by reason
-    by_language: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # turns, steps, examples
-    lost_by_language: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    languages: dict[str, Funnel] = field(default_factory=lambda: defaultdict(Funnel))
 
     def add(self, other: Funnel) -> None:
         self.counts += other.counts
         self.lost += other.lost
-        for name, counts in other.by_language.items():
-            self.by_language[name] += counts
-        for name, counts in other.lost_by_language.items():
-            self.lost_by_language[name] += counts
+        for name, funnel in other.languages.items():
+            self.languages[name].add(funnel)
 
     def add_turn(self, turn: Turn, languages: tuple[str, ...]) -> None:
         self.counts.update({"turns": 1, "steps": len(turn.steps)})
-        reasons = [step.reason or (None if languages else NO_LANGUAGE) for step in turn.steps]
+        reasons = [step.reason or (None if languages else "no language") for step in turn.steps]
         lost = Counter(reason for reason in reasons if reason)
         self.lost += lost
         for name in languages:
-            self.by_language[name]["turns"] += 1
-            self.lost_by_language[name] += lost
+            self.languages[name].add(Funnel(Counter(turns=1), lost))
 
     def as_json(self) -> dict[str, Any]:
-        languages = {
-            name: {**_sorted(counts), "lost": _sorted(self.lost_by_language[name])}
-            for name, counts in sorted(self.by_language.items())
-        }
-        return {**_sorted(self.counts), "lost": _sorted(self.lost), "languages": languages}
+        languages = {name: funnel.as_json() for name, funnel in sorted(self.languages.items())}
+        found = {**_sorted(self.counts), "lost": _sorted(self.lost)}
+        return {**found, "languages": languages} if languages else found
 
 
 class Extractor:
@@ -73,11 +62,11 @@ class Extractor:
         self.config, self.names, self.output = config, names, output
         self.funnel, self.problems = Funnel(), list[str]()
         self._read: set[str] = set()  # ids of sessions
+        self._seen: dict[int, str] = {}  # a step's hash -> the cluster of the session that had it first
         self._classifier = LanguageClassifier(config.languages.values())
-        self._copies = Copies()
         self.exclusion = Exclusion(config)
         self._rules = Rules.of(config)
-        self._counter = token_counter(config.base.model, config.base.revision)
+        self._packer = Packer(token_counter(config.base.model, config.base.revision))
         self._tools = known_tools(config)
         self._spools = {name: Spool(output / f"{name}.jsonl") for name in names}
 
@@ -87,18 +76,18 @@ class Extractor:
         try:
             found = turns(session, self.config.opencode.agents, funnel.lost)
             hashes = step_hashes(found)
-            cluster, copied = self._copies.find(session.id, hashes)
-            steps = [step for turn in found for step in turn.steps]
-            for step in steps[:copied]:
-                step.reason = COPY
-            if self.exclusion.covers({"session": session.id}) or self.exclusion.covers({"session": cluster}):
-                for step in steps:
-                    step.reason = EXCLUDED
+            copied = sum(known in self._seen for known in hashes)
+            cluster = self._seen[hashes[copied - 1]] if copied else session.id
+            excluded = self.exclusion.covers({"session": session.id}) or self.exclusion.covers({"session": cluster})
+            for number, step in enumerate(step for turn in found for step in turn.steps):
+                if excluded or number < copied:
+                    step.reason = "excluded by the owner" if excluded else COPY
             records = self._records(session, found, cluster, funnel)
         except _BAD_ROWS as error:
             self.problems.append(f"session {session.id}: rows of an unknown shape: {error!r}")
             return
-        self._copies.add(cluster, hashes)
+        for new in hashes:
+            self._seen.setdefault(new, cluster)
         self._read.add(session.id)
         self.funnel.add(funnel)
         for record in records:
@@ -109,7 +98,7 @@ class Extractor:
         worked = [name for name in self.names if any(name in turn.languages for turn in classified)]
         limits = {name: self.config.languages[name].training.max_length for name in worked}
         source = {"session": cluster, "project": ProjectPaths(session.directory).project}
-        cleaned = {limit: self._cleaned(found, limit, source, funnel) for limit in sorted(set(limits.values()))}
+        units, source = self._units(found, min(limits.values()), source, funnel) if worked else ([], source)
         again = session.id in self._read  # from a copy of the database: only what is new in it counts
         funnel.counts["sessions"] += not again
         for turn, result in zip(found, classified, strict=True):
@@ -117,49 +106,51 @@ class Extractor:
                 funnel.add_turn(turn, result.languages)
         tools, records = tools_for(session, found, self._tools), []
         for name in worked:
-            prompt, counts, lost = system_prompt(self.config.languages[name]), funnel.by_language[name], Counter[str]()
-            units, steps, source = cleaned[limits[name]]
-            targets = [
-                replace(unit, target=bool(step and step.reason is None and name in classified[unit.turn].languages))
-                for unit, step in zip(units, steps, strict=True)
-            ]
-            windows = Packer(self._counter, limits[name]).windows(targets, prompt, tools, lost)
+            prompt, mine, lost = system_prompt(self.config.languages[name]), funnel.languages[name], Counter[str]()
+            chosen = [replace(unit, target=unit.target and name in classified[unit.turn].languages) for unit in units]
+            windows = self._packer.windows(chosen, limits[name], prompt, tools, lost)
             for window in windows:
                 about = {"kind": "session", "time": iso(found[window.turn].time / 1000), **source}
                 records.append(make_record(name, window.messages, tools, about))
-                counts["steps"] += len(window.targets)
-            counts["examples"] += len(windows)
-            funnel.lost_by_language[name] += lost
+                mine.counts["steps"] += len(window.targets)
+            mine.counts["examples"] += len(windows)
+            mine.lost += lost
         return records
 
-    def _cleaned(
-        self, found: list[Turn], limit: int, source: dict[str, Any], funnel: Funnel
-    ) -> tuple[list[Unit], list[Step | None], dict[str, Any]]:
-        """What all windows of a limit are cut from: units without secrets, beside each its step (None: a user message),
-        and the source without secrets. A step that held a secret is no target any more, and what one place of the
-        session shows to be a secret is one in every window."""
-        units, steps = _units(found, limit)
-        cleaned = clean([message for unit in units for message in unit.messages], source, self._rules)
+    def _units(self, found: list[Turn], limit: int, source: dict, funnel: Funnel) -> tuple[list[Unit], dict]:
+        """What all windows of a session are cut from, and its source, both without secrets.
+
+        A step that held a secret is no target; what one place of the session shows to be a secret is one in all of it.
+        """
+        made: list[tuple[Unit, Step | None]] = []
+        for number, turn in enumerate(found):
+            if turn.request:
+                user = {"role": "user", "content": turn.request}
+                made.append((Unit((user,), number, resets=turn.compaction), None))
+            made += [(step_unit(step.text, step.calls, number, limit), step) for step in turn.steps]
+        cleaned = clean([message for unit, _step in made for message in unit.messages], source, self._rules)
         funnel.counts["secrets"] += sum(finding.category == SECRET for finding in cleaned.findings)
-        fresh, at = [], 0
-        for unit, step in zip(units, steps, strict=True):
-            if step and at in cleaned.spoiled:
-                step.reason = step.reason or SECRET_IN_TARGET
-            fresh.append(replace(unit, messages=tuple(cleaned.messages[at : at + len(unit.messages)])))
-            at += len(unit.messages)
-        return Packer(self._counter, limit).counted(fresh), steps, cleaned.source
+        units, start = [], 0
+        for unit, step in made:
+            if step and start in cleaned.spoiled:
+                step.reason = step.reason or "secret in target"
+            end = start + len(unit.messages)
+            target = bool(step and step.reason is None)
+            units.append(replace(unit, messages=tuple(cleaned.messages[start:end]), target=target))
+            start = end
+        return self._packer.counted(units), cleaned.source
 
     def finish(self) -> dict[str, Any]:
         """Write all files and the summary. What could not be read today keeps the rows that it gave before."""
         examples = {}
         for name, spool in self._spools.items():
-            counts = self.funnel.by_language[name]  # a language without any is in the funnel too
+            counts = self.funnel.languages[name].counts  # a language without any is in the funnel too
             if self.problems and spool.path.exists():
                 for record in read_records(spool.path):
                     if record["source"].get("session") not in self._read:
                         spool.add(record)
                         counts["kept from before"] += 1
-            examples[name] = len(spool)
+            examples[name] = len(spool.places)
             spool.finish()
         (self.output / ".cache.sqlite").unlink(missing_ok=True)  # of version 1.1; it holds rows that may have to go
         summary = {"step": "extract", "examples": examples, "funnel": self.funnel.as_json()}
@@ -177,63 +168,37 @@ def read_histories(databases: list[Path], problems: list[str]) -> Iterator[Sessi
 
 
 class Spool:
-    """A file of records too many for memory: lines go to a temporary file as they come, and are sorted at the end, into
-    what `records.write_records` makes of the same records."""
+    """A file of records too many for memory: `write_records` by way of a temporary file that lines go to at once."""
 
     def __init__(self, path: Path):
         self.path = path
-        self._places: dict[str, tuple[str, str, int, int]] = {}  # id -> time, id, offset, length
+        self.places: dict[str, tuple[str, str, int]] = {}  # id -> time, id, offset
         with written(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lines = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 (`finish` closes it)
 
-    def __len__(self) -> int:
-        return len(self._places)
-
     def add(self, record: Record) -> None:
         """Of equal ids the last counts."""
-        line = line_of(record)
         with written(self.path):
-            self._places[record["id"]] = record["source"]["time"], record["id"], self._lines.tell(), len(line)
-            self._lines.write(line)
+            self.places[record["id"]] = record["source"]["time"], record["id"], self._lines.tell()
+            self._lines.write(line_of(record))
 
     def finish(self) -> None:
         """Put the file in place, whole, if it differs from the one that is there."""
 
         def write(file: BinaryIO) -> None:
-            for _time, _id, offset, length in sorted(self._places.values()):
+            for _time, _id, offset in sorted(self.places.values()):
                 self._lines.seek(offset)
-                file.write(self._lines.read(length))
+                file.write(self._lines.readline())
 
         with self._lines:
             replace_file(self.path, write)
 
 
-class Copies:
-    """Finds what forks and resumed sessions have in common with an earlier session from its start on."""
-
-    def __init__(self) -> None:
-        self._known: dict[int, list[tuple[str, array[int]]]] = defaultdict(list)  # by the first hash
-
-    def find(self, session: str, hashes: array[int]) -> tuple[str, int]:
-        """The session whose cluster this one belongs to, itself unless it is a copy, and how many steps it copied."""
-        cluster, copied = session, 0
-        for known_cluster, known in self._known.get(hashes[0], ()) if hashes else ():
-            common = sum(a == b for a, b in zip(hashes, known, strict=False))
-            if common > copied:
-                cluster, copied = known_cluster, common
-        return cluster, copied
-
-    def add(self, cluster: str, hashes: array[int]) -> None:
-        """Remember a session for those that come later."""
-        if hashes:
-            self._known[hashes[0]].append((cluster, hashes))
-
-
-def step_hashes(found: list[Turn]) -> array[int]:
-    """For each step a hash over the contents of the chat up to it, because copies get new ids: once two sessions
-    differ, their hashes stay apart."""
-    hashes, digest = array("Q"), hashlib.blake2b(digest_size=8)
+def step_hashes(found: list[Turn]) -> list[int]:
+    """For each step a hash over the contents of the chat up to it: forks and resumed sessions, whose rows have new ids,
+    share those of their start with an earlier session."""
+    hashes, digest = [], hashlib.blake2b(digest_size=8)
     for turn in found:
         digest.update(turn.request.encode("utf-8", "replace"))
         for step in turn.steps:
@@ -248,22 +213,8 @@ def tools_for(session: Session, found: list[Turn], tools: list[dict[str, Any]]) 
     """The tools that a session's agent had: opencode's own, and those seen at work in it."""
     names = {tool["function"]["name"] for tool in tools}
     calls = [call for turn in found for step in turn.steps for call in step.calls if call.name not in names]
-    own = [tool for tool in tools if not (session.parent and tool["function"]["name"] in _NOT_FOR_SUBAGENTS)]
+    own = [tool for tool in tools if not (session.parent and tool["function"]["name"] in ("task", "todowrite"))]
     return [*own, *infer_schemas(calls)]
-
-
-def _units(found: list[Turn], limit: int) -> tuple[list[Unit], list[Step | None]]:
-    """The units of a session, none a target yet, and the step that each was made from."""
-    units: list[Unit] = []
-    steps: list[Step | None] = []
-    for number, turn in enumerate(found):
-        if turn.request:
-            units.append(user_unit(turn.request, number, resets=turn.compaction))
-            steps.append(None)
-        for step in turn.steps:
-            units.append(step_unit(step.text, step.calls, number, limit))
-            steps.append(step)
-    return units, steps
 
 
 def _sorted(counter: dict[str, int]) -> dict[str, int]:

@@ -22,9 +22,8 @@ from specialists.tools import Call
 
 OTHER = "other"  # a programming language that the configuration does not have
 
-EDIT, EDIT_BY_COMMAND, EDIT_MANIFEST, READ, READ_MANIFEST = 10.0, 8.0, 2.0, 2.0, 0.5
-COMMAND, INSTALL, ONE_LINER, OUTPUT, ARGUMENT = 4.0, 1.5, 0.5, 3.0, 1.0
-DELEGATED, AGENT, FENCE, NAMED_FILE, TITLE = 4.0, 2.0, 3.0, 2.0, 1.0
+EDIT, EDIT_MANIFEST, READ, READ_MANIFEST, NAMED_FILE, TITLE = 10.0, 2.0, 2.0, 0.5, 2.0, 1.0
+COMMAND, WEAK_COMMAND, OUTPUT, ARGUMENT, AGENT, FENCE = 4.0, 1.0, 3.0, 1.0, 4.0, 3.0
 
 MIN_SCORE = 2.0  # own evidence, or own and session's together, under which a turn is in no language
 SECOND_LANGUAGE = 0.6  # another language with edits counts too from this share of the first one's score
@@ -47,11 +46,9 @@ _OTHER_COMMANDS = frozenset(
     dart flutter mix elixir iex ghc cabal stack ocaml dune zig julia Rscript perl crystal terraform nim
     """.split()
 )
-_INSTALLS = frozenset({"install", "i", "add", "ci"})
-_LOOKS = frozenset({"-v", "--version", "-V", "version", "--help", "config", "login"})
-_INLINE_CODE = frozenset({"-c", "-e", "-", "--eval", "-p"})
+# a build or a test says much, an installation, a look at the version or code on the command line little
+_WEAK = frozenset("install i add ci -v --version -V version --help config login -c -e - --eval -p".split())
 _RUNNERS = frozenset({"exec", "run"})  # `bundle exec rspec`: what follows is a command too
-_WRITERS = frozenset({"tee", "touch"})
 _EDIT = ("edit", EDIT, EDIT_MANIFEST)
 _BY_PATH = {"edit": _EDIT, "write": _EDIT, "apply_patch": _EDIT, "read": ("read", READ, READ_MANIFEST)}
 _FENCE = re.compile(r"^```(\w+)", re.M)
@@ -98,7 +95,7 @@ class LanguageClassifier:
         session = _scores(item for items in evidence for item in items)
         results: list[TurnLanguages] = []
         for turn, items in zip(turns, evidence, strict=True):
-            results.append(_languages_of(turn, items, session, results[-1].languages if results else ()))
+            results.append(_decide(turn, items, session, results[-1].languages if results else ()))
         return results
 
     def evidence(self, turn: Turn) -> list[Evidence]:
@@ -109,8 +106,6 @@ class LanguageClassifier:
             if key not in heaviest or heaviest[key].weight < item.weight:
                 heaviest[key] = item
         return sorted(heaviest.values(), key=lambda item: (-item.weight, item.language, item.kind, item.detail))
-
-    # --- where evidence comes from ---
 
     def _found(self, turn: Turn) -> Iterable[Evidence]:
         yield from self._in_request(turn.request)
@@ -140,37 +135,33 @@ class LanguageClassifier:
     def _in_call(self, call: Call) -> Iterable[Evidence]:
         given = call.arguments
         if call.name == "bash":
-            for words in commands(str(given.get("command", ""))):
+            for words in commands(call.command):
                 yield from self._in_command(words)
             yield from self._in_output(call.output)
         elif call.name in _BY_PATH:
-            for path in [*call.paths, *map(str.strip, _PATCHED.findall(str(given.get("patchText"))))]:
+            for path in [call.path, *map(str.strip, _PATCHED.findall(str(given.get("patchText"))))]:
                 yield from self._of_path(path, *_BY_PATH[call.name])
         elif call.name in ("grep", "glob"):
-            pattern = str(given.get("include" if call.name == "grep" else "pattern", ""))
-            for extension in re.findall(r"\.\w+\b", pattern):
+            for extension in re.findall(r"\.\w+\b", str(given.get("include" if call.name == "grep" else "pattern"))):
                 yield from self._of_path(f"x{extension}", "searched", ARGUMENT, 0.0)
-            yield from self._of_path(str(given.get("path") or ""), "searched", ARGUMENT, 0.0)
-        elif call.name == "task" and (language := self._by_adapter.get(str(given.get("subagent_type")))):
-            yield Evidence(language, DELEGATED, "delegated to", str(given["subagent_type"]))
+        elif call.name == "task" and (language := self._by_adapter.get(agent := str(given.get("subagent_type")))):
+            yield Evidence(language, AGENT, "delegated to", agent)
 
     def _in_command(self, words: list[str]) -> Iterable[Evidence]:
         name = words[0] if words[0] in self._by_command else PurePosixPath(words[0]).name
         if language := self._by_command.get(name) or (OTHER if name in _OTHER_COMMANDS else None):
-            yield Evidence(language, _command_weight(name, words), "command", " ".join(words[:2]))
+            weak = _WEAK.intersection(words[1:2]) or "<" in words or words == [name]
+            weak = weak or words[1:3] in (["-m", "pip"], ["-m", "json.tool"])
+            yield Evidence(language, WEAK_COMMAND if weak else COMMAND, "command", " ".join(words[:2]))
         inner = next((i for i, word in enumerate(words[1:3], 1) if word in _RUNNERS), None)
         if inner is not None and inner + 1 < len(words):
             yield from self._in_command(words[inner + 1 :])
             return
-        in_place = name in ("sed", "perl") and any(word.startswith(("-i", "--in-place", "-pi")) for word in words)
+        writes = name in ("sed", "perl") and any(word.startswith(("-i", "--in-place", "-pi")) for word in words)
         for before, word in pairwise(words):
-            if before == ">":
-                yield from self._of_path(word, "edit", EDIT_BY_COMMAND, EDIT_MANIFEST)
-            elif name in ("echo", "printf", "git"):
-                continue
-            elif in_place or name in _WRITERS:
-                yield from self._of_path(word, "edit", EDIT_BY_COMMAND, EDIT_MANIFEST)
-            elif _WORD_PATH.fullmatch(word.lstrip("*")):
+            if before == ">" or writes or name in ("tee", "touch"):
+                yield from self._of_path(word, *_EDIT)
+            elif name not in ("echo", "printf", "git") and _WORD_PATH.fullmatch(word.lstrip("*")):
                 yield from self._of_path(word, "argument", ARGUMENT, 0.0)
 
     def _in_output(self, output: str) -> Iterable[Evidence]:
@@ -200,9 +191,7 @@ def _scores(evidence: Iterable[Evidence]) -> dict[str, float]:
     return scores
 
 
-def _languages_of(
-    turn: Turn, evidence: list[Evidence], session: dict[str, float], before: tuple[str, ...]
-) -> TurnLanguages:
+def _decide(turn: Turn, evidence: list[Evidence], session: dict[str, float], before: tuple[str, ...]) -> TurnLanguages:
     """`session`: the scores of the whole session; `before`: the languages of the turn before."""
     own = _scores(evidence)
     edits = _scores(item for item in evidence if item.kind == "edit")
@@ -225,13 +214,3 @@ def _languages_of(
     close = [name for name, value in ranked[1:] if name != OTHER and value >= SECOND_LANGUAGE * score]
     also = [name for name in close if edits.get(name, 0.0) >= EDIT]
     return TurnLanguages((best, *also), scores, evidence, "own evidence and the rest of the session")
-
-
-def _command_weight(name: str, words: list[str]) -> float:
-    """A build or a test says most, an installation little, a look at the version nearly nothing."""
-    first, rest = words[1:2], words[1:]
-    if _INLINE_CODE.intersection(first) or "<" in rest or (not rest and name == words[0]):
-        return ONE_LINER
-    if _INSTALLS.intersection(first) or rest[:2] in (["-m", "pip"], ["-m", "json.tool"]):
-        return INSTALL
-    return ONE_LINER if _LOOKS.intersection(first) else COMMAND

@@ -9,9 +9,10 @@ turns where a whole turn fits.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from functools import partial
+from itertools import dropwhile, pairwise
 from typing import Any
 
 from specialists.agent import CLEARED
@@ -65,18 +66,13 @@ def _is_long(message: dict[str, Any]) -> bool:
     return message["role"] == "tool" and len(message["content"]) > 2 * len(CLEARED)
 
 
-def user_unit(text: str, turn: int, resets: bool = False) -> Unit:
-    """A user message."""
-    return Unit(({"role": "user", "content": text},), turn, resets=resets)
-
-
-def step_unit(text: str, calls: list[Call], turn: int, limit: int, target: bool = False) -> Unit:
+def step_unit(text: str, calls: list[Call], turn: int, limit: int) -> Unit:
     """An assistant message and its results, of which those longer than OUTPUT_SHARE are cut in their middle."""
     answer: dict[str, Any] = {"role": "assistant", "content": text, "weight": 0}
     if calls:
         answer["tool_calls"] = [tool_call(0, call.name, call.arguments) for call in calls]
     longest = int(limit * OUTPUT_SHARE * _CHARACTERS_PER_TOKEN)
-    return Unit((answer, *({"role": "tool", "content": clipped(call.output, longest)} for call in calls)), turn, target)
+    return Unit((answer, *({"role": "tool", "content": clipped(call.output, longest)} for call in calls)), turn)
 
 
 def clipped(text: str, characters: int) -> str:
@@ -94,10 +90,10 @@ def clipped(text: str, characters: int) -> str:
 
 
 class Packer:
-    """Packs the units of sessions into windows, for one base model and limit."""
+    """Packs the units of sessions into windows, for one base model."""
 
-    def __init__(self, counter: Chat | Estimate, limit: int):
-        self.counter, self.limit = counter, limit
+    def __init__(self, counter: Chat | Estimate):
+        self.counter = counter
         self._probe = counter.count([_PROBE], None)
 
     def counted(self, units: list[Unit]) -> list[Unit]:
@@ -109,12 +105,13 @@ class Packer:
             counted.append(replace(unit, target_cost=first, cost=first + results, cleared_cost=first + cleared))
         return counted
 
-    def windows(self, units: list[Unit], system: str, tools: list[dict], lost: Counter[str]) -> list[Window]:
-        """All windows of counted units. Targets that fit in no window are counted in `lost`."""
+    def windows(self, units: list[Unit], limit: int, system: str, tools: list, lost: Counter[str]) -> list[Window]:
+        """All windows of counted units, each of `limit` tokens at most. `lost` counts targets that fit in none."""
         head = {"role": "system", "content": system}
         base = self.counter.count([head, _PROBE], tools) - self._probe
         starts = [0, *(index for index, unit in enumerate(units) if unit.resets and index), len(units)]
-        segments = (_Segment(self, units, range(*ends), head, tools, base) for ends in pairwise(starts))
+        count = partial(self.counter.count, tools=tools)
+        segments = (_Segment(units, range(*ends), limit, head, base, count) for ends in pairwise(starts))
         return [window for segment in segments for window in segment.windows(lost)]
 
     def _cost(self, message: dict[str, Any]) -> int:
@@ -127,9 +124,10 @@ class Packer:
 class _Segment:
     """Units between two compactions: what the model could see of each other."""
 
-    def __init__(self, packer: Packer, units: list[Unit], span: range, head: dict, tools: list[dict], base: int):
-        self.packer, self.units, self.head, self.tools, self.base = packer, units, head, tools, base
-        self.start, self.limit = span.start, packer.limit
+    def __init__(self, units: list[Unit], span: range, limit: int, head: dict, base: int, count: Callable):
+        """`head`: the system message; `base`: tokens of it and the tools; `count`: tokens of a whole conversation."""
+        self.units, self.start, self.limit = units, span.start, limit
+        self.head, self.base, self.count = head, base, count
         self.targets = [index for index in span if units[index].target]
 
     def windows(self, lost: Counter[str]) -> list[Window]:
@@ -155,7 +153,8 @@ class _Segment:
         first = self.targets[position]
         turn = self._start_of_turn(first)
         request = [turn] if self.units[turn].is_user else []
-        latest, _left = self._fitting_before(first, turn + len(request), self.limit * CONTEXT_SHARE, cleared=False)
+        before = range(first - 1, turn + len(request) - 1, -1)
+        latest = self._that_fit(before, self.limit * CONTEXT_SHARE, cleared=False)
         for whole in (latest, []):
             end = whole[0] if whole else first
             fixed = self.base + self._cost([*request, *whole])
@@ -182,25 +181,22 @@ class _Segment:
             used += self.units[target].cost + self._cost(range(target + 1, following), cleared=True)
         return len(targets)
 
-    def _fitting_before(self, end: int, start: int, budget: float, cleared: bool) -> tuple[list[int], float]:
-        """The units from `start` on right before `end` that fit a budget, and what is left of it; under 0: not all."""
-        for index in range(end - 1, start - 1, -1):
+    def _that_fit(self, latest_first: Iterable[int], budget: float, cleared: bool) -> list[int]:
+        """The latest units that fit a budget, in order."""
+        found: list[int] = []
+        for index in latest_first:
             budget -= self._cost([index], cleared)
             if budget < 0:
-                return list(range(index + 1, end)), budget
-        return list(range(start, end)), budget
+                break
+            found.insert(0, index)
+        return found
 
     def _older(self, end: int, budget: float) -> list[int]:
         """Units before `end` that fit a budget when they are cleared: the rest of its turn, then whole turns before."""
         turn = self._start_of_turn(end)
-        found, left = self._fitting_before(end, turn + self.units[turn].is_user, budget, cleared=True)
-        while left >= 0 and turn > self.start:
-            end, turn = turn, self._start_of_turn(turn - 1)
-            left -= self._cost(range(turn, end), cleared=True)
-            if left < 0 or not self.units[turn].is_user:  # a window starts with what a user wrote
-                break
-            found = [*range(turn, end), *found]
-        return found
+        earlier = (i for i in range(end - 1, self.start - 1, -1) if i != turn or not self.units[turn].is_user)
+        found = self._that_fit(earlier, budget, cleared=True)
+        return list(dropwhile(lambda index: index < turn and not self.units[index].is_user, found))
 
     def _start_of_turn(self, index: int) -> int:
         while index > self.start and self.units[index - 1].turn == self.units[index].turn:
@@ -222,7 +218,7 @@ class _Segment:
             messages.extend(pieces)
         finished = numbered(messages)
         try:
-            if self.packer.counter.count(finished, self.tools) > self.limit:
+            if self.count(finished) > self.limit:
                 return None
         except Problem:  # the template refuses the conversation, which the trainer would have to refuse too
             return None
