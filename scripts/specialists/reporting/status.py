@@ -86,12 +86,11 @@ def _training_change(config: Config, language: Language, manifest: dict[str, Any
     inputs, known = adapters.training_inputs(config, language), manifest.get("inputs", {})
     reasons = []
     if known.get("rows") != inputs["rows"]:
-        reasons.append(f"rows changed ({manifest.get('rows')} -> {adapters.training_rows(config, language)})")
+        count = sum((adapters.train_summary(config, language).get("train") or {}).values())
+        reasons.append(f"rows changed ({manifest.get('rows')} -> {count})")
     if known.get("config") != inputs["config"]:
         trained, now = manifest.get("training", {}), json.loads(json.dumps(vars(language.training)))
-        changed = [
-            name for name in now if name in trained and trained[name] != now[name] and name != "checkpoint_steps"
-        ]
+        changed = [name for name in now if name in trained and trained[name] != now[name]]
         reasons += [f"training.{name} {trained[name]} -> {now[name]}" for name in changed]
         reasons += [] if changed else ["the base model, base.dtype or the training code changed"]
     took = cost(manifest)

@@ -15,7 +15,7 @@ from specialists.agent import system_prompt
 from specialists.chat import token_counter
 from specialists.config import Config
 from specialists.exclusion import Exclusion
-from specialists.records import Record, iso, line_of, make_record, read_records, replace_file, write_json, written
+from specialists.records import Record, canonical, iso, make_record, read_records, replace_file, write_json, written
 from specialists.secrets import SECRET, Rules, clean
 from specialists.sessions.chat import Step, Turn, turns
 from specialists.sessions.database import Session, Unreadable, read_sessions
@@ -192,7 +192,7 @@ class Spool:
 
     def add(self, record: Record) -> None:
         """Of equal ids the last counts."""
-        line = line_of(record)
+        line = f"{canonical(record)}\n".encode()
         with written(self.path):
             self._places[record["id"]] = record["source"]["time"], record["id"], self._lines.tell(), len(line)
             self._lines.write(line)
