@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -179,15 +178,6 @@ def base_model(config: Config) -> Check:
             return fail(f"{model}: {what}", fix)
         shown.append(f"{model}: {len(shards)} weight files")
     return ok("; ".join(shown))
-
-
-def said(command: list[str]) -> str | None:
-    """What a program prints; None when it is not there, fails, or takes too long."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=1, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
 
 
 OFFLINE = (versions, tools, disk, configuration, history, owner, repositories, examples, excluded, left_out, base_model)

@@ -15,8 +15,6 @@ from specialists.config import Config, Language, Problem
 from specialists.records import SOURCES
 from specialists.server import base_url, served_folders
 
-SHOWN = SOURCES
-
 
 def server_state(config: Config, timeout: float = 0.5) -> dict[str, Any]:
     """What answers at the configured address: {"url", "models": {name: folder} or None, "problem"}."""
@@ -115,7 +113,7 @@ def age(version: str) -> str:
 
 def as_text(state: dict[str, Any]) -> str:
     """The table that `doit status` prints, and below it what the next `doit` does and what runs."""
-    header = ["language", *SHOWN.values(), "wanted", "held out", "newest version", "verdict", "promoted", "served"]
+    header = ["language", *SOURCES.values(), "wanted", "held out", "newest version", "verdict", "promoted", "served"]
     languages = state["languages"].values()
     lines = [table([_row(language) for language in languages], header), ""]
     todo = [f"{language['title']}: {language['next']}" for language in languages if language["next"]]
@@ -144,4 +142,4 @@ def _row(state: dict[str, Any]) -> list[Any]:
 
 
 def _by_source(counts: dict[str, int] | None) -> dict[str, int]:
-    return {kind: (counts or {}).get(kind, 0) for kind in SHOWN}
+    return {kind: (counts or {}).get(kind, 0) for kind in SOURCES}
