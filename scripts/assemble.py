@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from specialists.cli import command, finish, language_option, progress, say
 from specialists.config import Config, Language, Problem
+from specialists.dataset.assembly import Dataset, Row, assemble, known_ledger, read_rows
+from specialists.exclusion import Exclusion
 from specialists.pipeline import example_files
 from specialists.records import SOURCES, Record, sha256_file, write_if_changed, write_json, write_records
-
-if TYPE_CHECKING:
-    from specialists.dataset.assembly import Dataset, Row
 
 _FILE = click.Path(path_type=Path)
 
@@ -26,15 +25,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--train", type=_FILE, help="Where training rows go; default: data/train/L.jsonl.")
 @click.option("--heldout", type=_FILE, help="Where held-out rows go; default: data/heldout/L.jsonl.")
 @click.option("--explain", metavar="ROW-ID", help="Say where a row comes from and what becomes of it; write nothing.")
-def main(
-    config: Config,
-    as_json: bool,
-    language: str,
-    train: Path | None,
-    heldout: Path | None,
-    explain: str | None,
-    **named: Path | None,
-) -> None:
+def main(config: Config, as_json: bool, language: str, explain: str | None, **named: Path | None) -> None:
     """Join a language's examples: without duplicates, the newest held out, the best up to max_examples.
 
     \b
@@ -46,19 +37,15 @@ def main(
     it, or work that adapters were trained on may be used to judge them. Beside the training rows stand a summary and a
     card.
     """
-    from specialists.dataset.assembly import assemble, known_ledger, read_rows
-    from specialists.exclusion import Exclusion
-
     chosen, exclusion = config.language(language), Exclusion(config)
+    train, heldout = (named.pop(part) or config.rows(part, language) for part in ("train", "heldout"))
     files = example_files(config, chosen) | {name: path for name, path in named.items() if path}
-    train, heldout = train or config.rows("train", language), heldout or config.rows("heldout", language)
     ledger = heldout.with_suffix(".split.json")
-    rows = [row for path in progress(files.values(), "read") for row in read_rows(path, language, exclusion)]
+    rows = [row for path in files.values() for row in read_rows(path, language, exclusion)]
     exclusion.check()
     dataset = assemble(rows, known_ledger(ledger), (chosen.min_examples, chosen.max_examples), config.assembly)
     if explain:
-        click.echo(_explained(dataset, explain))
-        return
+        return click.echo(_explained(dataset, explain))
     # the ledger first: a kill between the two must not let held-out work be trained on the next time
     write_json(ledger, dataset.ledger)
     write_records(heldout, [row.record() for row in dataset.heldout])
@@ -75,12 +62,11 @@ def main(
 
 def _explained(dataset: Dataset, start: str) -> str:
     """Every row whose id starts so: its source, and whether it is trained on, held out or left out."""
-    fates = [(row, "trained on") for row in dataset.train] + [(row, "held out") for row in dataset.heldout]
     lines = []
-    for row, fate in [*fates, *dataset.lost]:
-        if row.id.startswith(start):
-            about = {"file": row.file, "cluster": row.cluster, "score": f"{row.score:g}", **row.record()["source"]}
-            lines += [f"{row.id}: {fate}", *(f"  {name:8} {value}" for name, value in about.items())]
+    used = [(row, "trained on") for row in dataset.train] + [(row, "held out") for row in dataset.heldout]
+    for row, fate in (found for found in [*used, *dataset.lost] if found[0].id.startswith(start)):
+        about = {"file": row.file, "cluster": row.cluster, "score": f"{row.score:g}", **row.record()["source"]}
+        lines += [f"{row.id}: {fate}", *(f"  {name:8} {value}" for name, value in about.items())]
     if not lines:
         raise Problem(f"no row {start} in the sources")
     return "\n".join(lines)
@@ -115,13 +101,11 @@ def _tokens(config: Config, records: list[Record]) -> dict[str, Any]:
 
     chat, supervised = token_counter(config.base.model, config.base.revision), None
     if isinstance(chat, Chat):
-        encoded = map(chat.encode, progress(records, "tokens"))
-        counts = [(len(row.input_ids), row.supervised) for row in encoded]
-        lengths, supervised = [length for length, _learned in counts], sum(learned for _length, learned in counts)
+        encoded = [chat.encode(record) for record in progress(records, "tokens")]
+        lengths, supervised = sorted(len(row.input_ids) for row in encoded), sum(row.supervised for row in encoded)
     else:
-        lengths = [chat.count(record["messages"], record["tools"]) for record in records]
-    longest = max(lengths, default=0)
-    return {"train": sum(lengths), "supervised": supervised, "longest": longest, "lengths": sorted(lengths)}
+        lengths = sorted(chat.count(record["messages"], record["tools"]) for record in records)
+    return {"train": sum(lengths), "supervised": supervised, "longest": max(lengths, default=0), "lengths": lengths}
 
 
 def _card(language: Language, summary: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 import click
-from specialists.adapters import AdapterFolder, adapter_folder, too_few, training_fingerprint
+from specialists.adapters import AdapterFolder, adapter_folder, too_few, training_inputs
 from specialists.cli import command, finish, language_option, say
 from specialists.config import Config, Language, Problem, fingerprint
 from specialists.records import Record, cluster_of, read_json, read_records, sha256_file, write_if_changed, write_json
@@ -58,7 +58,7 @@ def main(
 
 def train(config: Config, language: Language, rows_file: Path, folder: AdapterFolder) -> tuple[Path | None, bool]:
     """The version of these rows and this configuration, None of no rows, and whether it was made just now."""
-    inputs = {"rows": sha256_file(rows_file), "config": training_fingerprint(config, language)}
+    inputs = training_inputs(config, language, sha256_file(rows_file))
     if version := folder.made_from(inputs):
         folder.point("latest", version)  # a run killed after publishing, or rows as they once were
         say(f"{language.adapter}: {version.name} is up to date")

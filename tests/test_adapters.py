@@ -112,7 +112,7 @@ def test_trained_means_these_rows_and_this_configuration(config_file: Path) -> N
     assert trained(adapters.EMPTY) and not trained("abc")
     assert trained("abc", count=2), "too few to be trained on"
     folder = adapters.adapter_folder(config, language)
-    inputs = {"rows": "abc", "config": adapters.training_fingerprint(config, language)}
+    inputs = adapters.training_inputs(config, language, "abc")
     folder.publish(folder.building("k" * 8), {"key": "k" * 8, "inputs": inputs})
     assert trained("abc") and not trained("abd")
     config_file.write_text(config_file.read_text() + "\n[training]\nepochs = 1\n")

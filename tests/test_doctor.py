@@ -126,6 +126,11 @@ BROKEN: list[tuple[Callable[[Config], object], str, str]] = [  # what is done, t
     (lambda c: c.databases()[0].write_text("not a database"), "history", "cannot be read"),
     (unlink("opencode.db"), "history", "no opencode history there"),
     (text('title = "Ruby"', 'repositories = ["./gone"]'), "repositories", "languages.ruby.repositories: "),
+    (
+        lambda c: (edit(c, 'emails = ["me@example.org"]', ""), edit(c, 'title = "Ruby"', 'repositories = ["."]')),
+        "owner",
+        "git config user.email is not set: nothing is mined",
+    ),
     (lambda c: skip(c, '{"problems": ["tengu: whose commits?"]}'), "left out", "tengu: whose commits?"),
     (lambda c: skip(c, "{"), "left out", "rust.summary.json: cannot be read"),
     (text('"./base"', '"Org/Gone"'), "base model", "Org/Gone: not on this machine"),
@@ -158,7 +163,7 @@ BROKEN: list[tuple[Callable[[Config], object], str, str]] = [  # what is done, t
         "opencode's prompt and an answer take",
     ),
 ]
-LOCAL = {"tools", "configuration", "history", "repositories", "left out", "base model"}
+LOCAL = {"tools", "configuration", "history", "owner", "repositories", "left out", "base model"}
 
 
 @pytest.mark.parametrize(("spoil", "name", "words"), BROKEN)
@@ -268,6 +273,18 @@ def test_a_full_disk_libraries_that_are_missing_or_others_no_git(
         assert check.state == state and words in check.says
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     assert "no git" in checks.tools(healthy).says
+
+
+def test_languages_with_few_examples_and_versions_of_excluded_work_are_notes(healthy: Config) -> None:
+    assert [of(healthy, name)[0].state for name in ("examples", "excluded")] == ["ok", "ok"]
+    path = adapter_folder(healthy, healthy.language("rust")).current / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "clusters": ["ses_1"]}))
+    edit(healthy, "[owner]", '[owner]\nexclude = ["ses_1"]')
+    edit(healthy, "min_examples = 3\nmax_examples = 50", "min_examples = 46\nmax_examples = 50")
+    few, unused = (of(load_config(healthy.path), name)[0] for name in ("examples", "excluded"))
+    assert (few.state, unused.state) == ("note", "note") and few.fix and unused.fix
+    assert "Rust: not trained: 45 examples are fewer than languages.rust.min_examples = 46" in few.says
+    assert unused.says == f"build-rust/{NAME}: never served: trained on ses_1 (owner.exclude)"
 
 
 def test_a_last_run_of_long_ago(healthy: Config) -> None:

@@ -40,7 +40,7 @@ port = 9
 """
 for NAME, ENDING, COMMAND in (("rust", ".rs", "cargo"), ("python", ".py", "pytest")):
     CONFIG += f'[languages.{NAME}]\nadapter = "build-{NAME}"\nextensions = ["{ENDING}"]\ncommands = ["{COMMAND}"]\n'
-    CONFIG += "wanted = [2, 20]\n"
+    CONFIG += "min_examples = 2\nmax_examples = 20\n"
 WORK = {"rust": ("src/lib.rs", "fn {}() {{}}", "cargo test"), "python": ("app.py", "def {}(): pass", "pytest -q")}
 
 

@@ -5,8 +5,7 @@
     adapters/build-rust/current  -> the one that is served;  previous -> the one served before it
     adapters/build-rust/.building-1a2b3c4d/          a training under way, or killed: the next run goes on from it
 
-A version becomes visible by one rename after its manifest is written, and a link by one rename after that, so a kill at
-any moment leaves either the old state or the new one.
+A version appears by one rename after its manifest is written, then its link by another: a kill leaves old or new state.
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ EVALUATION_FORMAT = 1  # raise it when a change of what is measured, or of the g
 MANIFEST = "manifest.json"
 EVALUATION = "evaluation.json"
 DECISIONS = "promotions.jsonl"
+LINKS = ("latest", "current", "previous")
 ROLLBACK, FORCED = "rollback", "forced"  # what the owner himself decides, beside the gate's promote, hold and block
 RETIRED = "retired"  # trained on what `[owner] exclude` names by now
 EMPTY = hashlib.sha256(b"").hexdigest()  # of no rows at all
@@ -69,14 +69,10 @@ class AdapterFolder:
         """What a version has to be no worse than: the current one, or the one before when it is current itself."""
         return self.current if self.current != version else self.previous
 
-    def versions(self) -> list[Path]:
-        """Finished versions, oldest first."""
-        return [folder for folder in self.folders() if not self.trained_on(folder)]
-
-    def folders(self) -> list[Path]:
-        """Finished versions, oldest first, retired ones among them."""
-        folders = (manifest.parent.resolve() for manifest in self.path.glob(f"[!.]*/{MANIFEST}"))
-        return sorted(set(folders))
+    def versions(self, retired: bool = False) -> list[Path]:
+        """Finished versions, oldest first; with `retired`, those that were trained on excluded work among them."""
+        folders = {manifest.parent.resolve() for manifest in self.path.glob(f"[!.]*/{MANIFEST}")}
+        return sorted(folder for folder in folders if retired or not self.trained_on(folder))
 
     def trained_on(self, version: Path) -> list[str]:
         """The excluded sessions, commits and repositories that a version was trained on."""
@@ -85,12 +81,12 @@ class AdapterFolder:
         return sorted(name for name in names if named_by(self.exclude, name))
 
     def retired(self, *links: str) -> list[str]:
-        """Those of the links that point to a version which is no longer to be used."""
-        return [link for link in links if self.trained_on(self.path / link)]
+        """Those of the links (all when none is named) that point to a version which is no longer to be used."""
+        return [link for link in links or LINKS if self.trained_on(self.path / link)]
 
     def retire(self) -> None:
         """Have no link point to a version that was trained on excluded work."""
-        for link in self.retired("latest", "current", "previous"):
+        for link in self.retired():
             self.point(link, getattr(self, link))
         if self.previous == self.current:
             self.point("previous", None)
@@ -107,15 +103,13 @@ class AdapterFolder:
 
     def made_from(self, inputs: dict[str, Any]) -> Path | None:
         """The newest version that was trained from these inputs, or None."""
-        made = (version for version in reversed(self.versions()) if manifest_of(version).get("inputs") == inputs)
-        return next(made, None)
+        return next((path for path in reversed(self.versions()) if manifest_of(path).get("inputs") == inputs), None)
 
     def point(self, link: str, version: Path | None) -> None:
         """Make a link point to a version, or remove it, in one step."""
         target = self.path / link
         if version is None:
-            target.unlink(missing_ok=True)
-            return
+            return target.unlink(missing_ok=True)
         temporary = self.path / f".{link}.tmp"
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(version.name)
@@ -124,9 +118,8 @@ class AdapterFolder:
     def building(self, key: str) -> Path:
         """The folder in which the version of that key is built; those of other keys are removed."""
         mine = self.path / f".building-{key}"
-        for other in self.path.glob(".building-*"):
-            if other != mine:
-                shutil.rmtree(other)
+        for other in {*self.path.glob(".building-*")} - {mine}:
+            shutil.rmtree(other)
         mine.mkdir(parents=True, exist_ok=True)
         return mine
 
@@ -179,39 +172,29 @@ def train_summary(config: Config, language: Language) -> dict[str, Any]:
     return read_json(config.rows("train", language.name).with_suffix(".summary.json")) or {}
 
 
-def training_rows(config: Config, language: Language) -> int:
-    """How many rows a training would take now."""
-    return sum((train_summary(config, language).get("train") or {}).values())
-
-
 def too_few(config: Config, language: Language) -> str | None:
     """Why a language is not trained that has fewer examples, held-out ones among them, than its owner asks for."""
     summary = train_summary(config, language)
     count = sum(sum((summary.get(part) or {}).values()) for part in ("train", "heldout"))
     if not summary or count >= language.min_examples:
         return None
-    key = f"languages.{language.name}.min_examples"
-    return (
-        f"not trained: {count} examples are fewer than {key} = {language.min_examples}; lower it to train all the same"
-    )
+    least = f"languages.{language.name}.min_examples = {language.min_examples}"
+    return f"not trained: {count} examples are fewer than {least}; lower it to train all the same"
 
 
 def not_served(config: Config, language: Language) -> list[str]:
     """Which versions are never served, and why; a line each."""
     folder = adapter_folder(config, language)
-    unused = [(version, ", ".join(work)) for version in folder.folders() if (work := folder.trained_on(version))]
-    return [f"{path.parent.name}/{path.name}: never served: trained on {work} (owner.exclude)" for path, work in unused]
+    unused = {version: folder.trained_on(version) for version in folder.versions(retired=True)}
+    shown = {f"{language.adapter}/{version.name}": ", ".join(work) for version, work in unused.items() if work}
+    return [f"{version}: never served: trained on {work} (owner.exclude)" for version, work in shown.items()]
 
 
-def training_fingerprint(config: Config, language: Language) -> str:
-    """What besides the rows decides a trained adapter: the base and the training parameters."""
+def training_inputs(config: Config, language: Language, rows: str | None = None) -> dict[str, str | None]:
+    """What an adapter is made from: rows with that hash (else the one that assemble.py wrote), base and parameters."""
     base = base_fingerprint(config.base.model, config.base.revision)
-    return fingerprint(TRAINING_FORMAT, config.base.dtype, base, language.training)
-
-
-def training_inputs(config: Config, language: Language) -> dict[str, str | None]:
-    """What an adapter trained now would be made from; the hash of the rows is the one that assemble.py wrote down."""
-    return {"rows": train_summary(config, language).get("sha256"), "config": training_fingerprint(config, language)}
+    parameters = fingerprint(TRAINING_FORMAT, config.base.dtype, base, language.training)
+    return {"rows": rows or train_summary(config, language).get("sha256"), "config": parameters}
 
 
 def is_trained(config: Config, language: Language) -> bool:
@@ -244,13 +227,10 @@ def base_fingerprint(model: str, revision: str | None = None) -> str:
 
 def evaluation_inputs(config: Config, incumbent: Path | None, heldout: Path) -> dict[str, Any]:
     """What an evaluation depends on besides the version itself."""
-    told = config.evaluation.instructions
-    instructions = sha256_file(told) if told and told.is_file() else None
-    return {
-        "heldout": sha256_file(heldout) if heldout.is_file() else None,
-        "incumbent": incumbent.name if incumbent else None,
-        "settings": fingerprint(EVALUATION_FORMAT, config.evaluation, instructions),
-    }
+    files = (heldout, config.evaluation.instructions)
+    rows, instructions = (sha256_file(path) if path and path.is_file() else None for path in files)
+    settings = fingerprint(EVALUATION_FORMAT, config.evaluation, instructions)
+    return {"heldout": rows, "incumbent": incumbent.name if incumbent else None, "settings": settings}
 
 
 def is_evaluated(config: Config, language: Language) -> bool:
@@ -265,7 +245,7 @@ def is_evaluated(config: Config, language: Language) -> bool:
 def is_decided(config: Config, language: Language) -> bool:
     """Whether the verdict on the newest version, if there is one, was acted on, and no link is to be retired."""
     folder = adapter_folder(config, language)
-    if folder.retired("latest", "current", "previous"):
+    if folder.retired():
         return False
     if (latest := folder.latest) is None:
         return True
@@ -281,12 +261,8 @@ def evaluation_hash(version: Path) -> str | None:
 
 def decisions(folder: AdapterFolder) -> list[dict[str, Any]]:
     """The lines of promotions.jsonl, oldest first; one cut short by a full disk is left out."""
-    try:
-        lines = (folder.path / DECISIONS).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
+    path, found = folder.path / DECISIONS, []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         with contextlib.suppress(ValueError):
             found.append(json.loads(line))
     return found
@@ -319,20 +295,9 @@ def record_decision(folder: AdapterFolder, decision: dict[str, Any]) -> None:
 
 def make_current(folder: AdapterFolder, version: Path) -> None:
     """Make a version the current one; what was served before it, if only the base, becomes `previous`."""
-    incumbent = folder.current
-    if incumbent == version:
-        return
-    folder.point("previous", incumbent)
-    folder.point("current", version)
-
-
-def swap_back(folder: AdapterFolder) -> None:
-    """Serve what was served before, the base when there was nothing; a second rollback takes it back."""
-    current, previous = folder.current, folder.previous
-    if current == previous:
-        return  # nothing to go back to, or a rollback that was killed between its two steps
-    folder.point("current", previous)
-    folder.point("previous", current)
+    if (incumbent := folder.current) != version:
+        folder.point("previous", incumbent)
+        folder.point("current", version)
 
 
 def prune(folder: AdapterFolder, keep: int) -> list[str]:
@@ -343,7 +308,7 @@ def prune(folder: AdapterFolder, keep: int) -> list[str]:
     for half in folder.path.glob(".removing-*"):
         shutil.rmtree(half)
     kept = {*folder.versions()[-keep:], folder.latest, folder.current, folder.previous}
-    removed = [version for version in folder.folders() if version not in kept]
+    removed = [version for version in folder.versions(retired=True) if version not in kept]
     for version in removed:
         hidden = version.with_name(f".removing-{version.name}")
         os.rename(version, hidden)

@@ -8,13 +8,11 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from specialists.config import PARTIAL, Problem, load_config
-
-T = TypeVar("T")
 
 
 class Command(click.Command):
@@ -68,7 +66,7 @@ def say(message: str) -> None:
     click.echo(message, err=True)
 
 
-def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+def progress(items: Iterable[Any], description: str, total: int | None = None) -> Iterator[Any]:
     """The items, with a bar on stderr when that is a terminal, and nothing otherwise."""
     from tqdm import tqdm
 

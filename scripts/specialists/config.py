@@ -31,7 +31,7 @@ ROOT_CONFIG = Path(__file__).resolve().parents[2] / "specialists.toml"
 
 
 class Problem(Exception):
-    """A mistake of the owner's, or a state of his machine, told in words he can act on; never a traceback."""
+    """A mistake of the owner's, or a state of his machine, in words he can act on; never a traceback."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Config:
         return [path for path in dict.fromkeys(found) if not named_by(excluded, f"repository {path.name}")]
 
     def missing_repositories(self, name: str) -> list[str]:
-        """What is said of repositories of a language that are not there, as `doit doctor` does."""
+        """Findings about repositories of a language that are not there, as `doit doctor` shows them."""
         where = f"languages.{name}.repositories"
         return [f"{self.path}: {finding}" for finding in self.findings if finding.key == where]
 
@@ -124,15 +124,14 @@ def default_database() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "opencode" / "opencode.db"
 
 
-def is_repository(path: Path) -> bool:
-    """A work tree, a worktree with a `.git` file, or a bare repository, told without running git."""
-    return (path / ".git").exists() or ((path / "HEAD").is_file() and (path / "objects").is_dir())
-
-
 def expand_repositories(pattern: str) -> list[Path]:
-    """The repositories that a path or shell pattern of the configuration means, sorted."""
+    """The repositories that a path or shell pattern of the configuration means, sorted; found without running git.
+
+    A work tree, a worktree with a `.git` file, or a bare repository.
+    """
     paths = sorted(Path(match) for match in glob.glob(os.path.expanduser(pattern)))
-    return [path.absolute() for path in paths if is_repository(path)]
+    bare = {path for path in paths if (path / "HEAD").is_file() and (path / "objects").is_dir()}
+    return [path.absolute() for path in paths if path in bare or (path / ".git").exists()]
 
 
 def fingerprint(*parts: Any) -> str:
@@ -144,14 +143,12 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def config_path(named: str | os.PathLike | None = None) -> Path:
-    """The configuration file: the one named, else $SPECIALISTS_CONFIG, else specialists.toml at the top."""
-    return Path(named or os.environ.get("SPECIALISTS_CONFIG") or ROOT_CONFIG).expanduser().absolute()
-
-
 def load_config(named: str | os.PathLike | None = None) -> Config:
-    """Read a configuration. Raises ConfigError with every finding when one of them touches all languages."""
-    path = config_path(named)
+    """Read the configuration: the one named, else $SPECIALISTS_CONFIG, else specialists.toml at the top.
+
+    Raises ConfigError with every finding when one of them touches all languages.
+    """
+    path = Path(named or os.environ.get("SPECIALISTS_CONFIG") or ROOT_CONFIG).expanduser().absolute()
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -182,9 +179,8 @@ class _Reader:
             model = str(_resolve(Path(sections["base"].model), self.path.parent))
             sections["base"] = dataclasses.replace(sections["base"], model=model)
         languages = self._languages()
-        self._example_bounds(languages)
-        self._served_ranks(languages, sections["serving"])
-        self._duplicate_adapters(languages)
+        self._limits(languages, sections["serving"])
+        self._adapter_names(languages)
         if any(finding.fatal and finding.language is None for finding in self.findings):
             raise ConfigError(self.path, self.findings)
         broken = {finding.language for finding in self.findings if finding.fatal}
@@ -211,10 +207,10 @@ class _Reader:
             language = self._table(f"languages.{name}", Language, table, name)
             over = overrides.get(name, {})
             mine = self._table(f"training.{name}", Training, {**general, **over}, name, report=over)
-            repositories = tuple(_beside(pattern, self.path.parent) for pattern in language.repositories)
-            languages[name] = dataclasses.replace(
-                language, name=name, title=language.title or name, repositories=repositories, training=mine
-            )
+            folder = self.path.parent  # from which a pattern that starts with a dot is meant
+            patterns = tuple(str(_resolve(Path(p), folder)) if p[:1] == "." else p for p in language.repositories)
+            named = {"name": name, "title": language.title or name}
+            languages[name] = dataclasses.replace(language, **named, repositories=patterns, training=mine)
         return languages
 
     def _table(self, where: str, kind: type, table: Any, language: str | None = None, report: Any = None) -> Any:
@@ -245,33 +241,27 @@ class _Reader:
                 values[name] = _resolve(item.default, self.path.parent)
         return kind(**values)
 
-    def _example_bounds(self, languages: dict[str, Language]) -> None:
+    def _limits(self, languages: dict[str, Language], serving: Serving) -> None:
         for name, language in languages.items():
-            least, most = language.min_examples, language.max_examples
+            least, most, rank = language.min_examples, language.max_examples, language.training.r
             if least > most:
                 self._complain(f"languages.{name}.min_examples", f"{least} is above max_examples, {most}", name)
-
-    def _served_ranks(self, languages: dict[str, Language], serving: Serving) -> None:
-        for name, language in languages.items():
-            if (rank := language.training.r) > serving.max_lora_rank:
+            if rank > serving.max_lora_rank:
                 message = f"rank {rank} is above serving.max_lora_rank {serving.max_lora_rank}: vLLM would refuse it"
                 self._complain(f"training.{name}.r", message, name)
 
-    def _duplicate_adapters(self, languages: dict[str, Language]) -> None:
-        seen: dict[str, str] = {}
+    def _adapter_names(self, languages: dict[str, Language]) -> None:
+        first: dict[str, str] = {}
         reported = {finding.key for finding in self.findings}
-        for name, language in languages.items():
-            adapter = language.adapter
-            if f"languages.{name}.adapter" in reported:
+        for name, adapter in ((name, language.adapter) for name, language in languages.items()):
+            if (key := f"languages.{name}.adapter") in reported:
                 continue
             if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", adapter):
-                message = f"{adapter!r}: letters, digits, - _ . only, and neither - nor . first"
-                self._complain(f"languages.{name}.adapter", message, name)
+                self._complain(key, f"{adapter!r}: letters, digits, - _ . only, and neither - nor . first", name)
             if adapter == SERVED_BASE:
-                self._complain(f"languages.{name}.adapter", f"{adapter!r} is the base model's name in requests", name)
-            if adapter in seen:
-                self._complain(f"languages.{name}.adapter", f"{adapter!r} is the adapter of {seen[adapter]} too", name)
-            seen.setdefault(adapter, name)
+                self._complain(key, f"{adapter!r} is the base model's name in requests", name)
+            if first.setdefault(adapter, name) != name:
+                self._complain(key, f"{adapter!r} is the adapter of {first[adapter]} too", name)
 
     def _complain(self, where: str, message: str, language: str | None = None) -> None:
         self.findings.append(Finding(where, message, language))
@@ -292,23 +282,15 @@ def _missing(config: Config) -> list[Finding]:
     return findings
 
 
-_RENAMED = {"wanted": "use min_examples and max_examples instead"}
-
-
 def _suggest(name: str, known: list[str]) -> str:
-    if name in _RENAMED:
-        return f"; {_RENAMED[name]}"
+    if name == "wanted":  # until 1.1
+        return "; use min_examples and max_examples instead"
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
 
 
 def _resolve(path: Path, folder: Path) -> Path:
     return Path(os.path.normpath(folder / path.expanduser()))
-
-
-def _beside(pattern: str, folder: Path) -> str:
-    """A pattern of paths; one that starts with a dot is meant from the configuration file's folder."""
-    return str(_resolve(Path(pattern), folder)) if pattern.startswith(".") else pattern
 
 
 def _convert(value: Any, kind: Any, metadata: Any, folder: Path) -> Any:

@@ -1,8 +1,7 @@
 """Which sessions, commits and repositories an entry of `[owner] exclude` means, and whether it means one of them.
 
-An entry is the start of an id. What it covers is left out from the first moment, even where it covers too much; what is
-wrong with an entry stops assembly and promotion. A step that leaves work out notes its names in data/excluded.json, so
-that an entry stays known when nothing else is left of it.
+What an entry covers is left out at once, even where it covers too much; an entry that is wrong stops assembly and
+promotion. What was left out is noted in data/excluded.json, so that an entry stays known when nothing is left of it.
 """
 
 from __future__ import annotations
@@ -52,10 +51,9 @@ class Exclusion:
         """Names of the configured repositories, and of what versions were trained on."""
         patterns = {pattern for language in self.config.languages.values() for pattern in language.repositories}
         found = {f"repository {path.name}" for pattern in patterns for path in expand_repositories(pattern)}
-        for path in self.config.paths.adapters.glob(f"*/[!.]*/{MANIFEST}"):
-            for cluster in manifest_of(path.parent).get("clusters", ()):
-                found.update(names_of(source_of(cluster)))
-        return found
+        manifests = self.config.paths.adapters.glob(f"*/[!.]*/{MANIFEST}")
+        clusters = {cluster for path in manifests for cluster in manifest_of(path.parent).get("clusters", ())}
+        return found.union(*(names_of(source_of(cluster)) for cluster in clusters))
 
     def _noted(self) -> set[str]:
         return set(read_json(self._file) or ())

@@ -3,8 +3,7 @@
     {"id", "language", "messages": [...], "tools": [...], "source": {"kind", "time", ...}}
 
 `function.arguments` is a JSON string (exact through Arrow). `weight: 0` marks an assistant turn that is context, not a
-target. Files are sorted and byte-identical for identical input, appear whole or not at all, and are touched only when
-their content changes, so that an idle run rebuilds nothing.
+target. Files are sorted, appear whole or not at all, and are touched only when their content changes.
 """
 
 from __future__ import annotations
@@ -35,22 +34,13 @@ _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 def canonical(value: Any) -> str:
     """JSON without white space and without lone surrogates, which no UTF-8 file can hold."""
-    return _storable(_COMPACT(value))
-
-
-def _storable(text: str) -> str:
-    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
-
-
-def line_of(record: Record) -> bytes:
-    """A record as the line that a file of records holds."""
-    return f"{canonical(record)}\n".encode()
+    return _SURROGATES.sub("\ufffd", _COMPACT(value))
 
 
 def record_id(language: str, messages: list[dict], tools: list[dict]) -> str:
     """16 hex digits over what the model sees; where it came from does not count."""
     plain = json.dumps([language, messages, tools], ensure_ascii=False, sort_keys=True)
-    return hashlib.sha256(_storable(plain).encode()).hexdigest()[:16]
+    return hashlib.sha256(_SURROGATES.sub("\ufffd", plain).encode()).hexdigest()[:16]
 
 
 def iso(seconds: float) -> str:
@@ -91,9 +81,8 @@ def source_of(cluster: str) -> dict[str, str]:
 
 def names_of(source: dict[str, Any]) -> list[str]:
     """What a row's `source` names, as `[owner] exclude` does."""
-    found = [source.get("session") or ""]
-    found += [f"{kind} {source[kind]}" for kind in ("commit", "repository") if source.get(kind)]
-    return [name for name in found if name]
+    prefixes = {"session": "", "commit": "commit ", "repository": "repository "}
+    return [f"{prefix}{source[kind]}" for kind, prefix in prefixes.items() if source.get(kind)]
 
 
 def located_records(path: Path) -> Iterator[tuple[int, Record]]:
@@ -137,8 +126,8 @@ def write_records(path: Path, records: Iterable[Record]) -> bool:
 
 
 def write_json(path: Path, value: Any) -> bool:
-    """Write readable JSON, atomically and only if it differs. Returns whether the file changed."""
-    return write_if_changed(path, json.dumps(value, indent=2, ensure_ascii=True) + "\n")
+    """Write readable JSON as replace_file does."""
+    return write_if_changed(path, json.dumps(value, indent=2) + "\n")
 
 
 def read_json(path: Path) -> Any | None:
@@ -166,14 +155,12 @@ def replace_file(path: Path, write: Callable[[BinaryIO], Any], mode: int = 0o644
                 write(cast(BinaryIO, file))
                 file.flush()
                 if path.is_file() and filecmp.cmp(file.name, path, shallow=False):
-                    os.unlink(file.name)
                     return False
                 os.fsync(file.fileno())
                 os.chmod(file.name, mode)  # a temporary file is born with 0600
                 os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+            finally:
+                Path(file.name).unlink(missing_ok=True)
     return True
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 SERVED_BASE = "base"  # the base model's name in requests
+REQUIRED = dataclasses.MISSING
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's --max-lora-rank takes (vLLM 0.32)
 
 
@@ -18,9 +19,6 @@ def key(default: Any, help: str, **limits: Any) -> Any:
     """
     metadata = {"help": help, **limits}
     return field(metadata=metadata) if default is REQUIRED else field(default=default, metadata=metadata)
-
-
-REQUIRED = dataclasses.MISSING
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Base:
     revision: str | None = key(None, "Commit of the base model on the Hub; empty: the newest that is there.")
     dtype: str = key("bfloat16", "Precision of what is not quantised.", choices=("bfloat16", "float32", "float16"))
     prepared: Path | None = key(
-        None, "Folder to keep the 4-bit base in (40 GB for Qwen3-Coder-Next); empty: quantised anew for each adapter."
+        None, "Folder for the 4-bit base (Qwen3-Coder-Next: 40 GB); empty: made anew each time."
     )
 
 
@@ -62,12 +60,8 @@ class Opencode:
 
 @dataclass(frozen=True)
 class Secrets:
-    extra: tuple[str, ...] = key(
-        (), "More regular expressions of what is secret; their first group, or all.", regex=True
-    )
-    allow: tuple[str, ...] = key(
-        (), "Regular expressions of what is no secret, searched in what was found.", regex=True
-    )
+    extra: tuple[str, ...] = key((), "More regular expressions of secrets; their first group, or all.", regex=True)
+    allow: tuple[str, ...] = key((), "Regular expressions; what one of them is found in is no secret.", regex=True)
     hosts: tuple[str, ...] = key((), "Host names that are replaced like other personal data.")
 
 
@@ -80,9 +74,7 @@ class Assembly:
 
 @dataclass(frozen=True)
 class Endpoint:
-    url: str = key(
-        "", "OpenAI-compatible endpoint (http://…/v1) that words requests of commits and synthetic pairs; empty: none."
-    )
+    url: str = key("", "OpenAI-compatible endpoint (http://…/v1) that words commits' and synthetic requests.")
     model: str = key("", "The model at the endpoint.")
 
 
@@ -105,9 +97,7 @@ class Training:
     optimizer: str = key("adamw_8bit", "Any optimizer name that transformers knows.")
     quantization: str = key("nf4", "How the frozen base is held.", choices=("nf4", "none"))
     gradient_checkpointing: bool = key(True, "Trade time for memory.")
-    launcher: tuple[str, ...] = key(
-        (), "What starts the training processes, e.g. accelerate launch --config_file configs/fsdp2.yaml."
-    )
+    launcher: tuple[str, ...] = key((), "What starts the training, e.g. accelerate launch --config_file FILE.")
 
 
 @dataclass(frozen=True)
@@ -127,9 +117,7 @@ class Serving:
     max_lora_rank: int = key(16, "Largest rank served.", choices=LORA_RANKS)
     tool_call_parser: str = key("qwen3_coder", "vLLM's tool-call parser for the base model's template.")
     while_training: str = key(
-        "keep",
-        "What a running server does while a version is trained or evaluated: go on, or stop, which frees the GPU.",
-        choices=("keep", "stop"),
+        "keep", "What the server does during training and evaluation; stop frees the GPU.", choices=("keep", "stop")
     )
     stop: tuple[str, ...] = key(
         ("systemctl", "--user", "stop", "specialists-serve.service"),
@@ -155,9 +143,7 @@ class Language:
     output: tuple[str, ...] = key((), "Regular expressions over compiler and test output.", regex=True)
     grammar: str | None = key(None, "Python module of the tree-sitter grammar.")
     repositories: tuple[str, ...] = key((), "Repositories to mine; shell patterns are expanded to repositories.")
-    min_examples: int = key(
-        100, "Examples, held-out ones among them, under which the language is not trained.", least=1
-    )
+    min_examples: int = key(100, "Fewer, with those that are held out, are not trained on.", least=1)
     max_examples: int = key(500, "Examples to train on at most; the best are taken.", least=1)
     synthetic: bool = key(False, "Fill up to min_examples with synthetic pairs.")
     name: str = ""  # the table's name; not a key

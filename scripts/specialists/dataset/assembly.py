@@ -96,29 +96,17 @@ def read_rows(path: Path, language: str, exclusion: Exclusion | None = None) -> 
 
 
 def _row(record: Record, file: Path, offset: int) -> Row:
-    source = record["source"]
-    asked_and_said = "\0".join(texts(record)).encode("utf-8", "replace")
-    return Row(
-        id=record["id"],
-        kind=source["kind"],
-        time=source["time"],
-        cluster=cluster_of(record),
-        repository=source.get("repository") or "",
-        score=score(source),
-        content=blake2b(asked_and_said, digest_size=16).digest(),
-        added=added_lines(record),
-        file=file,
-        offset=offset,
-    )
+    id, source = record["id"], record["source"]
+    content = blake2b("\0".join(texts(record)).encode("utf-8", "replace"), digest_size=16).digest()
+    where = (cluster_of(record), source.get("repository") or "")
+    return Row(id, source["kind"], source["time"], *where, score(source), content, added_lines(record), file, offset)
 
 
 def texts(record: Record) -> tuple[str, str]:
     """What the model is shown (requests, tool results, earlier turns) and what it should say, as plain text."""
     prompt: list[str] = []
     target: list[str] = []
-    for message in record["messages"]:
-        if message["role"] == "system":
-            continue
+    for message in (message for message in record["messages"] if message["role"] != "system"):
         parts = [message.get("content") or ""]
         for call in message.get("tool_calls") or ():
             parts.append(call["function"]["name"])
@@ -177,13 +165,9 @@ def assemble(rows: Iterable[Row], ledger: Ledger, bounds: tuple[int, int], setti
 
 def _sifted(rows: Iterable[Row], reason: Callable[[Row], str | None], lost: Lost) -> list[Row]:
     """The rows that there is no reason to leave out; the others go to `lost`."""
-    kept = []
-    for row in rows:
-        if why := reason(row):
-            lost.append((row, why))
-        else:
-            kept.append(row)
-    return kept
+    judged = [(row, reason(row)) for row in rows]
+    lost += [(row, why) for row, why in judged if why]
+    return [row for row, why in judged if not why]
 
 
 def _without_duplicates(rows: Iterable[Row], lost: Lost) -> list[Row]:
@@ -235,11 +219,10 @@ def _without_held_code(rows: list[Row], heldout: list[Row], lost: Lost) -> list[
 
 
 def _without_near(train: list[Row], heldout: list[Row], lost: Lost) -> list[Row]:
-    held: Neighbours[Row] = Neighbours(lambda row: texts(row.record()))
+    held, kept = (Neighbours(lambda row: texts(row.record())) for _index in range(2))
     for row in heldout:
         held.add(row)
     train = _sifted(train, lambda row: "near a held-out example" if held.near(row, either=True) else None, lost)
-    kept: Neighbours[Row] = Neighbours(lambda row: texts(row.record()))
 
     def reason(row: Row) -> str | None:
         if kept.near(row, either=False):

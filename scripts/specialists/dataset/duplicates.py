@@ -10,11 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Generic, TypeVar
-
-from rensa import RMinHash, RMinHashLSH
-
-T = TypeVar("T")
+from typing import Any
 
 SIMILARITY = 0.7  # Jaccard index from which on two sides are alike
 WIDTH = 5  # tokens of a shingle
@@ -38,34 +34,36 @@ def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
     return common / (len(first) + len(second) - common)
 
 
-class Neighbours(Generic[T]):
+class Neighbours:
     """Items to which others can be near, by the (prompt, target) texts that `texts(item)` gives."""
 
-    def __init__(self, texts: Callable[[T], tuple[str, str]]):
+    def __init__(self, texts: Callable[[Any], tuple[str, str]]):
         self._shingles = lru_cache(maxsize=256)(lambda item: tuple(map(shingles, texts(item))))
-        self._items: list[T] = []
+        self._items: list[Any] = []
+        from rensa import RMinHashLSH
+
         self._index = [RMinHashLSH(SIMILARITY, PERMUTATIONS, BANDS) for _side in range(2)]
 
-    def add(self, item: T) -> None:
+    def add(self, item: Any) -> None:
         """Have later items compared with this one."""
         for index, side in zip(self._index, self._shingles(item), strict=True):
             if len(side) >= LEAST:
                 index.insert(len(self._items), _minhash(side))
         self._items.append(item)
 
-    def near(self, item: T, either: bool) -> bool:
+    def near(self, item: Any, either: bool) -> bool:
         """Whether an added item is at least as similar as the limit: by prompt or target, or (not either) by target."""
         sides = self._shingles(item)
         for side in (0, 1) if either else (1,):
-            if len(sides[side]) < LEAST:
-                continue
-            for candidate in self._index[side].query(_minhash(sides[side])):
-                if jaccard(sides[side], self._shingles(self._items[candidate])[side]) >= SIMILARITY:
-                    return True
+            found = self._index[side].query(_minhash(sides[side])) if len(sides[side]) >= LEAST else ()
+            if any(jaccard(sides[side], self._shingles(self._items[near])[side]) >= SIMILARITY for near in found):
+                return True
         return False
 
 
-def _minhash(side: frozenset[str]) -> RMinHash:
+def _minhash(side: frozenset[str]) -> Any:
+    from rensa import RMinHash
+
     minhash = RMinHash(num_perm=PERMUTATIONS, seed=17)
     minhash.update(list(side))
     return minhash

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Literal
 
+from specialists.adapters import not_served, too_few
 from specialists.chat import Chat, model_folder
 from specialists.config import ROOT_CONFIG, Config, Problem, owner_emails
 from specialists.records import read_json
@@ -106,11 +106,12 @@ def _database(path: Path, missing: Callable[[str, str], Check]) -> Check:
 
 def owner(config: Config) -> Check:
     """Whose commits are mined. Repositories may have e-mails of their own: where one has none, `left out` says so."""
-    emails = ", ".join(owner_emails(config))
-    if not emails:
-        says = "[owner] emails is empty, and git config user.email is not set"
-        return note(says, "name your addresses in [owner] emails")
-    return ok(f"commits of {emails}")
+    if emails := ", ".join(owner_emails(config)):
+        return ok(f"commits of {emails}")
+    says = "[owner] emails is empty, and git config user.email is not set"
+    if any(language.repositories for language in config.languages.values()):
+        return fail(f"{says}: nothing is mined", "name your addresses in [owner] emails")
+    return note(says, "name your addresses in [owner] emails")
 
 
 def repositories(config: Config) -> Check:
@@ -119,6 +120,21 @@ def repositories(config: Config) -> Check:
     if missing := [str(finding) for finding in config.findings if not finding.fatal and finding.language]:
         return fail("\n".join([f"{number} to mine", *missing]), "correct the paths; what they gave before is kept")
     return ok(f"{number} to mine")
+
+
+def examples(config: Config) -> Check:
+    """Languages that are not trained, as they have fewer examples than their owner asks for."""
+    reasons = {language.title: too_few(config, language) for language in config.languages.values()}
+    if few := [f"{title}: {reason}" for title, reason in reasons.items() if reason]:
+        return note("\n".join(few), "name more databases or repositories, set synthetic = true, or lower min_examples")
+    return ok("no language has fewer than its min_examples")
+
+
+def excluded(config: Config) -> Check:
+    """Versions that are never served, as they were trained on what `[owner] exclude` names."""
+    if lines := [line for language in config.languages.values() for line in not_served(config, language)]:
+        return note("\n".join(lines), "`doit` trains without that work; `doit prune` removes them")
+    return ok("no version was trained on excluded work")
 
 
 def left_out(config: Config) -> Check:
@@ -163,13 +179,4 @@ def base_model(config: Config) -> Check:
     return ok("; ".join(shown))
 
 
-def said(command: list[str]) -> str | None:
-    """What a program prints; None when it is not there, fails, or takes too long."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=1, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
-
-
-OFFLINE = (versions, tools, disk, configuration, history, owner, repositories, left_out, base_model)
+OFFLINE = (versions, tools, disk, configuration, history, owner, repositories, examples, excluded, left_out, base_model)

@@ -5,6 +5,7 @@ Only looks: nothing is written, loaded or started. A check that cannot be made s
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,8 +15,8 @@ from specialists.adapters import adapter_folder, evaluation_of, manifest_of
 from specialists.chat import Chat, token_counter
 from specialists.config import Config
 from specialists.records import read_json
-from specialists.reporting.checks import OFFLINE, Check, fail, note, ok, said
-from specialists.reporting.parity import parity
+from specialists.reporting.checks import OFFLINE, Check, fail, note, ok
+from specialists.reporting.parity import newest_row, parity
 from specialists.reporting.status import server_state
 from specialists.serving.opencode_config import PROVIDER, ConfigFile, settings
 from specialists.sessions.database import overview
@@ -42,9 +43,11 @@ def diagnose(config: Config, offline: bool = False) -> list[Check]:
 def gpu(_config: Config) -> Check:
     """The GPUs and their free memory."""
     query = ["nvidia-smi", "--query-gpu=name,memory.free,memory.total", "--format=csv,noheader"]
-    if shown := (said(query) or "").strip():
-        return ok("\n".join(f"{line} (name, free, total)" for line in shown.splitlines()))
-    return note("none seen (nvidia-smi)", "trains and serves on the CPU, which is for small models")
+    try:
+        shown = subprocess.run(query, capture_output=True, text=True, timeout=1, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return note("none seen (nvidia-smi)", "trains and serves on the CPU, which is for small models")
+    return ok("\n".join(f"{line} (name, free, total)" for line in shown.splitlines()))
 
 
 def chat_template(config: Config) -> Check:
@@ -131,11 +134,12 @@ def sent_prompt(config: Config) -> list[Check]:
     chat = token_counter(config.base.model, config.base.revision)
     found = []
     for language in config.languages.values():
-        if seen := parity(config, language, captured, chat):
-            says = f"opencode {version} to {language.adapter}: {seen.sent:,} tokens before the first "
-            says += f"word, trained on {seen.trained:,}; tools {'; '.join(seen.differences) or 'the same'}"
+        if row := newest_row(config, language):
+            sent, trained, differences = parity(language, row, captured, chat)
+            says = f"opencode {version} to {language.adapter}: {sent:,} tokens before the first "
+            says += f"word, trained on {trained:,}; tools {'; '.join(differences) or 'the same'}"
             fix = "doit: extract makes the rows with the captured tools, and trains on them"
-            found.append(note(says, fix) if seen.differences else ok(says))
+            found.append(note(says, fix) if differences else ok(says))
     return found or [ok(f"opencode {version}, {len(captured['tools'])} tools; no rows to compare with")]
 
 

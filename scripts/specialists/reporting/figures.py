@@ -23,7 +23,7 @@ def loss_curve(losses: Sequence[Sequence[float]]) -> Markup | None:
     left, right, top, bottom = 34, WIDTH - 8, 10, 130
     low_step, high_step = points[0][0], max(points[-1][0], points[0][0] + 1)
     last = points[-1]
-    points = _thinned(points)
+    points = points[:: -math.ceil(len(points) / _POINTS)][::-1]  # the last one stays
     levels = ticks(min(loss for _step, loss in points), max(loss for _step, loss in points))
     low, high = levels[0], levels[-1]
 
@@ -124,15 +124,6 @@ def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(index * step, 12) + 0.0 for index in range(first, max(last, first + 1) + 1)]
-
-
-def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most _POINTS points, each the mean of its neighbours."""
-    size = math.ceil(len(points) / _POINTS)
-    if size == 1:
-        return points
-    groups = [points[start : start + size] for start in range(0, len(points), size)]
-    return [(group[-1][0], sum(loss for _step, loss in group) / len(group)) for group in groups]
 
 
 def _figure(height: float, title: str, parts: Sequence[Markup]) -> Markup:

@@ -6,29 +6,23 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from specialists.agent import system_prompt
 from specialists.chat import Chat, Estimate
 from specialists.config import Config, Language
+from specialists.records import Record
 from specialists.tools import compact
 
 
-@dataclass(frozen=True)
-class Parity:
-    """One language. Tokens are those before the owner's first word, by the base model's own template."""
+def parity(
+    language: Language, row: Record, captured: dict[str, Any], chat: Chat | Estimate
+) -> tuple[int, int, list[str]]:
+    """Compare a row with a captured request.
 
-    trained: int
-    sent: int
-    differences: list[str]  # between the tools of the rows and those of opencode, in words
-
-
-def parity(config: Config, language: Language, captured: dict[str, Any], chat: Chat | Estimate) -> Parity | None:
-    """Compare the newest session's row of a language with a captured request; None while there are no rows."""
-    row = newest_row(config, language)
-    if row is None:
-        return None
+    Returns the tokens before the owner's first word that are sent and that were trained on, by the base model's own
+    template, and the differences between the tools, in words.
+    """
     shown, present = _parameters(row["tools"]), _parameters(captured["tools"])
     plugins = {name for name in shown if "_" in name}  # of a plugin or an MCP server: not in a captured request
     names = {
@@ -37,14 +31,12 @@ def parity(config: Config, language: Language, captured: dict[str, Any], chat: C
         "changed since": {name for name in shown.keys() & present.keys() if shown[name] != present[name]},
     }
     sent = f"{system_prompt(language)}{captured.get('system', '')}"
-    return Parity(
-        trained=_tokens(chat, row["messages"][0]["content"], row["tools"]),
-        sent=_tokens(chat, sent, captured.get("described") or captured["tools"]),
-        differences=[f"{what}: {', '.join(sorted(tools))}" for what, tools in names.items() if tools],
-    )
+    differences = [f"{what}: {', '.join(sorted(tools))}" for what, tools in names.items() if tools]
+    tokens = _tokens(chat, sent, captured.get("described") or captured["tools"])
+    return tokens, _tokens(chat, row["messages"][0]["content"], row["tools"]), differences
 
 
-def newest_row(config: Config, language: Language) -> dict[str, Any] | None:
+def newest_row(config: Config, language: Language) -> Record | None:
     """The newest training row of a session, which shows the primary agent's tools; else the newest of all."""
     path, newest = config.rows("train", language.name), None
     for line in path.open(encoding="utf-8") if path.is_file() else ():  # in the order of time
@@ -55,10 +47,9 @@ def newest_row(config: Config, language: Language) -> dict[str, Any] | None:
 
 def _parameters(tools: list[dict[str, Any]]) -> dict[str, Any]:
     """By tool: its parameters and which of them are needed, without prose."""
-    found = {tool["function"]["name"]: compact(tool)["function"]["parameters"] for tool in tools}
-    return {
-        name: (set(schema.get("properties", ())), set(schema.get("required", ()))) for name, schema in found.items()
-    }
+    schemas = {tool["function"]["name"]: compact(tool)["function"]["parameters"] for tool in tools}
+    keys = ("properties", "required")
+    return {name: [set(schema.get(key, ())) for key in keys] for name, schema in schemas.items()}
 
 
 def _tokens(chat: Chat | Estimate, system: str, tools: list[dict[str, Any]]) -> int:

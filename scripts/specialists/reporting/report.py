@@ -14,12 +14,12 @@ from specialists import adapters
 from specialists.chat import Chat, Estimate, token_counter
 from specialists.config import Config, Language, Problem
 from specialists.evaluation.gate import CONFIDENCE
-from specialists.records import Record, read_json, write_if_changed, write_json
+from specialists.records import SOURCES, Record, read_json, write_if_changed, write_json
 from specialists.reporting import figures
 from specialists.reporting.checks import skipped
 from specialists.reporting.mask_view import segments
 from specialists.reporting.parity import newest_row
-from specialists.reporting.status import SHOWN, age, cost, status
+from specialists.reporting.status import age, cost, status
 from specialists.serving import alive
 
 UNIT = "nats per token"
@@ -70,7 +70,7 @@ def page(config: Config, state: dict[str, Any]) -> dict[str, Any]:
         "base": Path(state["base"]).name if Path(state["base"]).is_absolute() else state["base"],
         "problems": list(dict.fromkeys([*state["findings"], *problems])),
         "languages": languages,
-        "sources": SHOWN,
+        "sources": SOURCES,
         "as_of": max((language["newest"] for language in languages if language["newest"]), default=None),
         "unit": UNIT,
         "confidence": f"{CONFIDENCE * 100:g} %",
@@ -133,10 +133,9 @@ def _version(folder: adapters.AdapterFolder, version: Path) -> dict[str, Any]:
 
 def _intervals(compared: list[dict[str, Any]], label: str) -> Any:
     """The differences of languages or versions to the base, of those that were evaluated."""
-    rows = [(row[label], row["loss"], row["verdict"]) for row in compared if row["loss"]]
-    drawn = [
-        (name, loss["interval"][0], loss["difference"], loss["interval"][1], verdict) for name, loss, verdict in rows
-    ]
+    rows = [row for row in compared if row["loss"]]
+    losses = [(row["loss"]["interval"][0], row["loss"]["difference"], row["loss"]["interval"][1]) for row in rows]
+    drawn = [(row[label], *loss, row["verdict"]) for row, loss in zip(rows, losses, strict=True)]
     return figures.intervals(drawn, UNIT)
 
 

@@ -15,8 +15,6 @@ from specialists.config import Config, Language, Problem
 from specialists.records import SOURCES
 from specialists.server import base_url, served_models
 
-SHOWN = SOURCES
-
 
 def server_state(config: Config, timeout: float = 0.5) -> dict[str, Any]:
     """What answers at the configured address: {"url", "models": {name: folder} or None, "problem"}."""
@@ -86,12 +84,11 @@ def _training_change(config: Config, language: Language, manifest: dict[str, Any
     inputs, known = adapters.training_inputs(config, language), manifest.get("inputs", {})
     reasons = []
     if known.get("rows") != inputs["rows"]:
-        reasons.append(f"rows changed ({manifest.get('rows')} -> {adapters.training_rows(config, language)})")
+        count = sum((adapters.train_summary(config, language).get("train") or {}).values())
+        reasons.append(f"rows changed ({manifest.get('rows')} -> {count})")
     if known.get("config") != inputs["config"]:
         trained, now = manifest.get("training", {}), json.loads(json.dumps(vars(language.training)))
-        changed = [
-            name for name in now if name in trained and trained[name] != now[name] and name != "checkpoint_steps"
-        ]
+        changed = [name for name in now if name in trained and trained[name] != now[name]]
         reasons += [f"training.{name} {trained[name]} -> {now[name]}" for name in changed]
         reasons += [] if changed else ["the base model, base.dtype or the training code changed"]
     took = cost(manifest)
@@ -116,7 +113,7 @@ def age(version: str) -> str:
 
 def as_text(state: dict[str, Any]) -> str:
     """The table that `doit status` prints, and below it what the next `doit` does and what runs."""
-    header = ["language", *SHOWN.values(), "wanted", "held out", "newest version", "verdict", "promoted", "served"]
+    header = ["language", *SOURCES.values(), "wanted", "held out", "newest version", "verdict", "promoted", "served"]
     languages = state["languages"].values()
     lines = [table([_row(language) for language in languages], header), ""]
     todo = [f"{language['title']}: {language['next']}" for language in languages if language["next"]]
@@ -145,4 +142,4 @@ def _row(state: dict[str, Any]) -> list[Any]:
 
 
 def _by_source(counts: dict[str, int] | None) -> dict[str, int]:
-    return {kind: (counts or {}).get(kind, 0) for kind in SHOWN}
+    return {kind: (counts or {}).get(kind, 0) for kind in SOURCES}

@@ -75,7 +75,8 @@ def rollback(config: Config, language: Language, reason: str) -> Decision:
         left = folder.current
         if left is None and folder.previous is None:
             raise Problem(f"{language.adapter}: nothing was promoted yet, so there is nothing to go back to")
-        adapters.swap_back(folder)
+        folder.point("current", folder.previous)
+        folder.point("previous", left)
         _load_current(config, language, folder)
         return _record(folder, left, ROLLBACK, reason)
 

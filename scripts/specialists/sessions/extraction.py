@@ -14,7 +14,7 @@ from specialists.agent import system_prompt
 from specialists.chat import token_counter
 from specialists.config import Config
 from specialists.exclusion import Exclusion
-from specialists.records import Record, iso, line_of, make_record, read_records, replace_file, write_json, written
+from specialists.records import Record, iso, make_record, read_records, replace_file, write_json, written
 from specialists.secrets import SECRET, Rules, clean
 from specialists.sessions.chat import Step, Turn, turns
 from specialists.sessions.database import Session, Unreadable, read_sessions
@@ -181,7 +181,7 @@ class Spool:
         """Of equal ids the last counts."""
         with written(self.path):
             self.places[record["id"]] = record["source"]["time"], record["id"], self._lines.tell()
-            self._lines.write(line_of(record))
+            self._lines.write(f"{canonical(record)}\n".encode())
 
     def finish(self) -> None:
         """Put the file in place, whole, if it differs from the one that is there."""
