@@ -14,7 +14,7 @@ from specialists.agent import system_prompt
 from specialists.chat import token_counter
 from specialists.config import Config
 from specialists.exclusion import Exclusion
-from specialists.records import Record, iso, make_record, read_records, replace_file, write_json, written
+from specialists.records import Record, canonical, iso, make_record, read_records, replace_file, write_json, written
 from specialists.secrets import SECRET, Rules, clean
 from specialists.sessions.chat import Step, Turn, turns
 from specialists.sessions.database import Session, Unreadable, read_sessions
