@@ -90,7 +90,8 @@ def test_rows_go_and_no_version_trained_on_them_is_used(
     kept = {record["id"] for record in read_records(config.rows("train", "rust"))}
     assert kept and not kept & {ROWS[name]["id"] for name in gone}
 
-    assert not is_decided(config, language)
+    prune(folder, 5)  # before the next run: what a link points to stays until then
+    assert not is_decided(config, language) and links(config)[:2] == expected[:2]
     decide(config, language)
     assert is_decided(config, language) and links(config) == expected
     assert json.loads((built.parent / "data" / "excluded.json").read_text())
@@ -98,7 +99,8 @@ def test_rows_go_and_no_version_trained_on_them_is_used(
     assert verdicts == ["promote"] * 3 + ["retired"] * ("3" in unused) + ["hold"]
     notes = [line.split(": trained")[0] for line in status(config)["findings"] if "owner.exclude" in line]
     assert notes == [f"build-rust/{name}: never served" for name in unused]
-    assert prune(folder, 5) == unused and links(config) == expected
+    left = [name for name in unused if (folder.path / name).exists()]
+    assert prune(folder, 5) == left and links(config) == expected
 
 
 def test_a_retired_version_is_neither_promoted_nor_gone_back_to(built: Path) -> None:

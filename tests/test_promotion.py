@@ -233,8 +233,14 @@ def test_the_owner_forces_a_version_with_a_reason_that_is_kept(
     assert run("promote", config, "--force", "1", "--reason", "I tried it").exit_code == 0
     assert state(folder) == ("1", None) and server.serving == {"build-rust": "1"}
     assert (last_decision(folder)["verdict"], last_decision(folder)["reason"]) == ("forced", "I tried it")
+    make(folder, "2", "promote")
+    run("promote", config, "--force", "1", "--reason", "I know it")
+    assert (
+        "2: hold: set aside by the owner: 1 was promoted by force instead: I know it" in run("promote", config).output
+    )
+    assert state(folder)[0] == "1"
     done = run("promote", config, "--force", "7", "--reason", "x")
-    assert (done.exit_code, "no such version; there are 1" in done.output) == (1, True)
+    assert (done.exit_code, "no such version; there are 1, 2" in done.output) == (1, True)
     make(folder, "2-broken")
     done = run("promote", config, "--force", "2-broken", "--reason", "x")
     assert (done.exit_code, "cannot be served: broken" in done.output) == (1, True)
@@ -251,7 +257,7 @@ def test_rolling_back_and_forth(config: Config, folder: AdapterFolder, server: S
     assert state(folder) == ("1", "2") and server.serving == {"build-rust": "1"}
     assert adapters.is_decided(config, config.language("rust")), "the next run does not undo it"
     write_json(folder.path / "2" / "evaluation.json", {"verdict": "promote", "reason": "more sessions"})
-    assert "hold: the owner rolled it back: slower" in run("promote", config).output
+    assert "hold: set aside by the owner: slower" in run("promote", config).output
     assert state(folder) == ("1", "2")
     assert run("rollback", config).exit_code == 0
     assert state(folder) == ("2", "1") and server.serving == {"build-rust": "2"}

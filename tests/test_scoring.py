@@ -10,13 +10,14 @@ import pytest
 import tiny_models
 from specialists.agent import TOOLS, read_result
 from specialists.chat import IGNORED, Chat
-from specialists.config import Problem
+from specialists.config import Language, Problem
 from specialists.dataset.frozen import frozen_rows
 from specialists.evaluation.scoring import Call, canaries, score, summary, tasks, vllm_parser
 from specialists.records import Record, make_record, tool_call
 from specialists.secrets import Rules, redact
 
 SOURCE = {"kind": "session", "time": "2026-01-01T00:00:00Z", "session": "s"}
+PYTHON = Language("build-python", (".py",), grammar="tree_sitter_python")
 FILE = "def f(x):\n    return x + 1\n"
 EDIT = {"filePath": "a.py", "oldString": "return x + 1", "newString": "return x + 2"}
 XML = """<tool_call>
@@ -77,6 +78,10 @@ TURNS = {
     "a call that never ends": ('<tool_call>{"name": "edit"', {"called": True, "valid": False}),
     "no call": ("I would rather not.", {"called": False, "valid": None, "similarity": 0.0, "exact": False}),
     "a written file": (call("write", content="x=(", oldString=None, newString=None), {"valid": True, "parses": False}),
+    "a written file of another kind": (
+        call("write", filePath="README.md", content="# x=(", oldString=None, newString=None),
+        {"valid": True, "parses": None},
+    ),
     "a secret": (call(newString=f'token = "{SECRET}"'), {"leak": ["github token"]}),
 }
 
@@ -85,7 +90,7 @@ TURNS = {
 def test_a_turn_s_score(turn: str, chat: Chat) -> None:
     text, expected = TURNS[turn]
     (task,) = tasks([row()], chat, 4)
-    found = score(text, task, parse, "tree_sitter_python", Rules())
+    found = score(text, task, parse, PYTHON, Rules())
     for name, value in expected.items():
         assert found.get(name) == (pytest.approx(value, abs=0.15) if name == "similarity" else value), name
 
@@ -123,8 +128,8 @@ def test_a_row_without_an_edit_asks_for_its_last_call(chat: Chat) -> None:
     (task,) = tasks([row("bash", {"command": "ls"})], chat, 4)
     assert task.reference[0] == "bash"
     written = '<tool_call>{"name": "bash", "arguments": {"command": "pwd"}}</tool_call>'
-    assert score(written, task, parse, None, Rules()) == {"called": True, "valid": True, "leak": []}
-    cut_off = score(written[:-30], task, parse, None, Rules(), whole=False)
+    assert score(written, task, parse, PYTHON, Rules()) == {"called": True, "valid": True, "leak": []}
+    cut_off = score(written[:-30], task, parse, PYTHON, Rules(), whole=False)
     assert cut_off == {"called": True, "valid": None, "leak": []}
     assert tasks(frozen_rows(), chat, 4) == [], "plain chat has nothing to write"
 

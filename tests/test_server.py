@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shlex
+import socket
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,13 @@ def test_who_answers_on_the_port(config_file: Path, status: int, models: list[st
         else:
             assert [*served_models(config)] == expected
     assert served_models(config) is None, "no server is no error"
+
+
+def test_a_server_that_is_late_is_not_taken_for_none(config_file: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        config = load_config(with_serving(config_file, f"port = {silent.getsockname()[1]}"))
+        with pytest.raises(Problem, match="timed out"):
+            served_models(config, timeout=0.05)
 
 
 def test_the_key_comes_from_the_environment_or_from_a_file_of_ones_own(

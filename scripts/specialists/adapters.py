@@ -281,6 +281,8 @@ def withdrawn(folder: AdapterFolder) -> dict[str, str]:
             found[decision["version"]] = decision["reason"]
         if decision.get("verdict") in (ROLLBACK, FORCED):
             found.pop(decision.get("current") or "", None)
+        if newer := decision.get("instead_of"):
+            found[newer] = f"{decision['version']} was promoted by force instead: {decision['reason']}"
     return found
 
 
@@ -307,7 +309,8 @@ def prune(folder: AdapterFolder, keep: int) -> list[str]:
     """
     for half in folder.path.glob(".removing-*"):
         shutil.rmtree(half)
-    kept = {*folder.versions()[-keep:], folder.latest, folder.current, folder.previous}
+    linked = {(folder.path / link).resolve() for link in LINKS}  # a retired one too, until the next decision
+    kept = {*folder.versions()[-keep:], *linked, folder.latest, folder.current, folder.previous}
     removed = [version for version in folder.versions(retired=True) if version not in kept]
     for version in removed:
         hidden = version.with_name(f".removing-{version.name}")

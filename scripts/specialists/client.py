@@ -19,7 +19,11 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Unreachable(Problem):
-    """Nothing answers there, or not in time."""
+    """Nothing answers there, or not in time (`late`)."""
+
+    def __init__(self, message: str, late: bool = False):
+        super().__init__(message)
+        self.late = late
 
 
 class Refused(Problem):
@@ -51,7 +55,8 @@ def request_json(url: str, body: Any = None, *, key: str | None = None, timeout:
         reason = " ".join(error.read(300).decode(errors="replace").split())
         raise Refused(f"{url}: {error.code} {reason}".rstrip(), error.code) from None
     except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
-        raise Unreachable(f"{url}: {getattr(error, 'reason', None) or error}") from None
+        cause = getattr(error, "reason", None) or error
+        raise Unreachable(f"{url}: {cause}", isinstance(cause, TimeoutError)) from None
     try:
         return json.loads(content)
     except ValueError:

@@ -38,14 +38,16 @@ def api_key(config: Config) -> str | None:
     return key
 
 
-def served_models(config: Config, timeout: float = 1.0) -> dict[str, str] | None:
+def served_models(config: Config, timeout: float = 5.0) -> dict[str, str] | None:
     """Name -> folder that it was loaded from, of all that the running server answers to but the candidate.
 
-    None when no server runs there. Raises Problem when something runs there that does not serve this base model.
+    None when no server runs there. Raises Problem when one does not answer in `timeout` seconds or has another base.
     """
     try:
         answer = _request(config, "/v1/models", timeout=timeout)
-    except Unreachable:
+    except Unreachable as unreachable:
+        if unreachable.late:  # a server is there; what it serves is not known
+            raise
         return None
     except Refused as refused:
         raise Problem(f"another server, or one with another API key, answers: {refused}") from None

@@ -16,8 +16,9 @@ from typing import Any
 
 from specialists.agent import NEW_CODE, without_line_numbers
 from specialists.chat import Chat, decoded
+from specialists.code.grammars import dialect
 from specialists.code.syntax import error_nodes
-from specialists.config import Problem
+from specialists.config import Language, Problem
 from specialists.records import Record, is_target
 from specialists.secrets import SECRET, Rules, find, stand_ins
 
@@ -107,7 +108,7 @@ def _task(row: Record, turn: int, chat: Chat) -> Task:
     )
 
 
-def score(text: str, task: Task, parse: Parse, grammar: str | None, rules: Rules, whole: bool = True) -> Score:
+def score(text: str, task: Task, parse: Parse, language: Language, rules: Rules, whole: bool = True) -> Score:
     """One generated turn; None stands for what is not known of it, which is most when it is not whole.
 
     {"called": a tool call was begun, "valid": all calls parse, name a tool and fit its schema, "similarity": 0 to 1 of
@@ -119,17 +120,19 @@ def score(text: str, task: Task, parse: Parse, grammar: str | None, rules: Rules
     valid = bool(calls) and all(_fits(call, task.tools) for call in calls) if called and whole else None
     secrets = (item for item in find(text, rules) if item.category == SECRET)
     leak = sorted({item.kind for item in secrets if text[item.start : item.end] not in task.known})
-    edit = _score_edit(calls, task, grammar) if whole and task.reference[0] in NEW_CODE else {}
+    edit = _score_edit(calls, task, language) if whole and task.reference[0] in NEW_CODE else {}
     return {"called": called, "valid": valid, "leak": leak, **edit}
 
 
-def _score_edit(calls: list[Call], task: Task, grammar: str | None) -> Score:
+def _score_edit(calls: list[Call], task: Task, language: Language) -> Score:
     """What is known of the first edit or written file among the calls."""
     edits = [call for call in calls if call[0] in NEW_CODE and isinstance(call[1], dict)]
     if not edits:
         return {"similarity": 0.0, "exact": False}
     (tool, arguments), (wanted_tool, wanted) = edits[0], task.reference
     code, old = (value if isinstance(value := arguments.get(key), str) else "" for key in (NEW_CODE[tool], "oldString"))
+    path = str(arguments.get("filePath"))
+    grammar = dialect(language.grammar, path) if path.endswith(language.extensions) else None
     matcher = SequenceMatcher(None, wanted[NEW_CODE[wanted_tool]], code, autojunk=False)
     result: Score = {"similarity": matcher.ratio(), "exact": edits[0] == task.reference}
     if tool == "edit" and task.shown:

@@ -42,7 +42,7 @@ def write_answers(
             scores["adapter"].append({"id": turn.id, "canary": turn.kind, "leak": leak})
         elif isinstance(turn, Task):
             for model, (text, whole) in answers.items():
-                scores[model].append({"id": turn.id, **score(text, turn, parse, language.grammar, rules, whole)})
+                scores[model].append({"id": turn.id, **score(text, turn, parse, language, rules, whole)})
     return scores
 
 

@@ -71,7 +71,7 @@ def check_swapped(config: Config, language: Language, version: Path) -> list[str
     """What is wrong right after a swap, as sentences: whether the adapter's own name answers, and not as the base."""
     text = probes(config, language, version)[0]
     effect = abs(loss(config, language.adapter, text) - loss(config, SERVED_BASE, text))
-    return [] if effect else [f"after the swap {language.adapter} answers as the base does"]
+    return [] if effect > 0 else [f"after the swap {language.adapter} answers as the base does"]
 
 
 def compare(served: dict[str, list[float]], measured: list[tuple[float, float] | None]) -> list[str]:

@@ -37,7 +37,7 @@ def decide(config: Config, language: Language) -> Decision:
             raise Problem(f"{version}: not evaluated yet; evaluate.py does it")
         verdict, reason = evaluation["verdict"], evaluation["reason"]
         if verdict == "promote" and (owners := adapters.withdrawn(folder).get(version.name)) is not None:
-            verdict, reason = "hold", f"the owner rolled it back: {owners}"
+            verdict, reason = "hold", f"set aside by the owner: {owners}"
         faults: list[str] = []
         if verdict == "promote" and (faults := _promote(config, language, folder, version)):
             verdict, reason = "block", "; ".join(faults)
@@ -65,7 +65,8 @@ def force(config: Config, language: Language, name: str, reason: str) -> Decisio
         version = folder.version(name)
         if faults := _promote(config, language, folder, version):
             raise Problem(f"{language.adapter}: {name} cannot be served: {'; '.join(faults)}")
-        return _record(folder, version, FORCED, reason)
+        newest = folder.latest.name if folder.latest and folder.latest != version else None
+        return _record(folder, version, FORCED, reason, instead_of=newest)  # which the next run is not to promote
 
 
 def rollback(config: Config, language: Language, reason: str) -> Decision:
@@ -157,7 +158,7 @@ def _load_current(config: Config, language: Language, folder: AdapterFolder) -> 
         unload_adapter(config, language.adapter)
 
 
-def _record(folder: AdapterFolder, version: Path | None, verdict: str, reason: str) -> Decision:
+def _record(folder: AdapterFolder, version: Path | None, verdict: str, reason: str, **more: str | None) -> Decision:
     """Keep a decision, unless it is the last one over again."""
     decision = {
         "version": version and version.name,
@@ -165,6 +166,7 @@ def _record(folder: AdapterFolder, version: Path | None, verdict: str, reason: s
         "reason": reason,
         "current": folder.current and folder.current.name,
         "evaluation": version and adapters.evaluation_hash(version),
+        **more,
     }
     if not decision.items() <= adapters.last_decision(folder).items():
         adapters.record_decision(folder, decision)
