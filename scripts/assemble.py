@@ -54,9 +54,8 @@ def main(config: Config, as_json: bool, language: str, explain: str | None, **na
     summary = _summary(config, chosen, dataset, records) | {"sha256": sha256_file(train)}
     write_json(train.with_suffix(".summary.json"), summary)
     write_if_changed(train.with_suffix(".card.md"), _card(chosen, summary))
-    left = ", ".join(f"{number} {reason}" for reason, number in summary["funnel"].items()) or "none"
     counts = f"{_counts(summary['train'])} to train on, {sum(summary['heldout'].values())} held out"
-    say(f"{language}: {counts}; left out: {left}")
+    say(f"{language}: {counts}; left out: {_counts(summary['funnel'])}")
     finish(summary, as_json)
 
 
@@ -116,22 +115,20 @@ def _card(language: Language, summary: dict[str, Any]) -> str:
         "rows to train on": _counts(summary["train"]),
         "rows held out": _counts(summary["heldout"]),
         "sessions and commits": f"{clusters['train']} trained on, {clusters['heldout']} held out",
-        "kinds of work": _counts(summary["work"]) or "-",
+        "kinds of work": _counts(summary["work"]),
         "min_examples, max_examples": f"{summary['min_examples']}, {summary['max_examples']}",
-        "time": " to ".join(summary["span"]) or "-",
+        "time": " to ".join(summary["span"]),
         "tokens": f"{tokens['train']:,}; median {median:,}, longest {tokens['longest']:,}",
         "supervised": f"{tokens['supervised'] / tokens['train']:.0%}" if tokens["supervised"] else "not counted",
         "SHA-256": f"`{summary['sha256']}`",
     }
-    lines = [f"# {language.title}: the rows of {language.adapter}", "", "| | |", "|---|---|"]
-    lines += [f"| {name} | {value} |" for name, value in facts.items()]
-    lines += ["", "| left out because | rows |", "|---|---:|"]
-    lines += [f"| {reason} | {number} |" for reason, number in summary["funnel"].items()]
-    return "\n".join(lines) + "\n"
+    facts |= {f"left out: {reason}": number for reason, number in summary["funnel"].items()}
+    lines = [f"# {language.title}: the rows of {language.adapter}\n\n| | |\n|---|---|"]
+    return "\n".join([*lines, *(f"| {name} | {value} |" for name, value in facts.items())]) + "\n"
 
 
 def _counts(numbers: dict[str, int]) -> str:
-    return ", ".join(f"{number} {name}" for name, number in numbers.items())
+    return ", ".join(f"{number} {name}" for name, number in numbers.items()) or "none"
 
 
 if __name__ == "__main__":

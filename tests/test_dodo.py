@@ -214,20 +214,11 @@ def test_two_at_once_train_an_adapter_once(pipeline: Path, tmp_path: Path) -> No
     assert len(versions(folder, "build-rust")) == 1
 
 
-MISTAKES = {
-    "an unknown key": ("[serving]", "[serving]\nprot = 8000", ["serving.prot: unknown key", "did you mean 'port'?"]),
-    "two at once": ('emails = ["me@example.org"]', "emails = 5\nmail = 1", ["owner.emails: expected", "owner.mail"]),
-    "a broken TOML": ("[owner]", "[owner", ["cannot be read as TOML"]),
-}
-
-
-@pytest.mark.parametrize(("old", "new", "messages"), MISTAKES.values(), ids=MISTAKES)
-def test_mistakes_of_the_configuration_are_one_message(tmp_path: Path, old: str, new: str, messages: list[str]) -> None:
-    (tmp_path / "specialists.toml").write_text(CONFIG.replace(old, new))
+def test_mistakes_of_the_configuration_are_one_message(tmp_path: Path) -> None:
+    (tmp_path / "specialists.toml").write_text(CONFIG.replace('emails = ["me@example.org"]', "emails = 5\nmail = 1"))
     done = doit(tmp_path, "list")
     assert done.returncode != 0 and "Traceback" not in done.stderr
-    for message in messages:
-        assert message in done.stderr
+    assert "owner.emails: expected" in done.stderr and "owner.mail: unknown key" in done.stderr
 
 
 def test_what_is_missing_ends_the_run_and_the_rest_goes_on(pipeline: Path, tmp_path: Path) -> None:

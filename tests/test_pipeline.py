@@ -42,8 +42,8 @@ def task_report():
     return {{"actions": [lambda: print("reported")]}}
 
 def task_slow():
-    step = "import signal, sys, time; signal.signal(15, lambda *_: (open('saved', 'w'), sys.exit(1)));"
-    return {{"actions": pipeline.python("-c", step + "open('started', 'w'); time.sleep(60)")}}
+    step = "import os, signal, sys, time; signal.signal(15, lambda *_: (os.mkdir('saved'), sys.exit(1)));"
+    return {{"actions": pipeline.python("-c", step + "os.mkdir('started'); time.sleep(60)")}}
 """
 
 

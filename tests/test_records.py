@@ -71,7 +71,7 @@ def test_a_call_carries_its_arguments_as_exact_json() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no such file; the step before makes it"),
+        (None, "No such file or directory; the step before makes it"),
         (b'{"id": "x"}\n', r"rows\.jsonl:1: not a record: KeyError"),
         (b"{\n", r"rows\.jsonl:1: not a record: InvalidLineError: line contains invalid json"),
         (b"[]\n", r"rows\.jsonl:1: not a record: InvalidLineError: line does not match"),

@@ -80,7 +80,7 @@ def test_everything_is_there(config_file: Path) -> None:
         "as of 2026-11-23 09:20 UTC",
     ):
         assert words in page.words, words
-    assert page.tags.count("svg") == 1 + 3 + 2  # intervals, curves, spreads
+    assert page.tags.count("svg") == 1 + 3  # intervals, curves
 
 
 def test_what_else_was_measured_stands_beside_the_loss(config_file: Path) -> None:
@@ -89,15 +89,8 @@ def test_what_else_was_measured_stands_beside_the_loss(config_file: Path) -> Non
     latest = adapter_folder(config, config.language("rust")).latest
     nll, parts = {"base": 20.0, "adapter": 10.0, "prompt": 15.0}, {"tokens": 4, "nll": {"base": 8.0, "adapter": 5.0}}
     rows = [{"id": n, "cluster": str(n), "tokens": 10, "nll": nll, "parts": {"code": parts}} for n in range(6)]
-    rates = {
-        "called": 1.0,
-        "valid": 0.98,
-        "similarity": 0.5,
-        "exact": None,
-        "applies": 0.75,
-        "parses": 1.0,
-        "leaks": [],
-    }
+    rates = {"called": 1.0, "valid": 0.98, "similarity": 0.5, "exact": None, "applies": 0.75, "parses": 1.0}
+    rates["leaks"] = []
     result = gate.verdict(rows, config.evaluation, rows, {"base": rates, "adapter": {**rates, "applies": 1.0}})
     write(latest / "evaluation.json", {**result, "measurements": rows})
     write(latest / alive.ALIVE, {"server": "x", "faults": []})
@@ -109,7 +102,7 @@ def test_what_else_was_measured_stands_beside_the_loss(config_file: Path) -> Non
         "edits that apply 75% 100%",
         "tool calls that hold 98% 98%",
         "likeness to your own edit 50% 50%",
-        "Better in 6 sessions and commits, worse in 0.",
+        "Of 6 held-out sessions and commits better in 6, worse in 0.",
         "The server applies it as it was evaluated.",
         "Not tried in a server yet.",
     ):

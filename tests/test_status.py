@@ -51,13 +51,6 @@ def test_each_state_of_the_pipeline_has_its_reason(config_file: Path) -> None:
     assert reason(config) == "train: rows changed (36 -> 42) (the last one took 13 min, 3.0 GiB)"
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_too_few_rows_are_not_trained(config_file: Path, count: int) -> None:
-    config = load_config(config_file)
-    examples(config, "rust", {"session": count, "commit": 0, "synthetic": 0})
-    assert f"not trained: {count} examples are fewer than languages.rust.min_examples = 3" in str(reason(config))
-
-
 BASE, OTHER = 'model = "./base"', ["the base model, base.dtype or the training code changed"]
 
 

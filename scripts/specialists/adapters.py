@@ -245,10 +245,8 @@ def is_evaluated(config: Config, language: Language) -> bool:
 def is_decided(config: Config, language: Language) -> bool:
     """Whether the verdict on the newest version, if there is one, was acted on, and no link is to be retired."""
     folder = adapter_folder(config, language)
-    if folder.retired():
-        return False
-    if (latest := folder.latest) is None:
-        return True
+    if (latest := folder.latest) is None or folder.retired():
+        return not folder.retired()
     decision = last_decision(folder)
     return (decision.get("version"), decision.get("evaluation")) == (latest.name, evaluation_hash(latest))
 
@@ -303,17 +301,12 @@ def make_current(folder: AdapterFolder, version: Path) -> None:
 
 
 def prune(folder: AdapterFolder, keep: int) -> list[str]:
-    """Remove all but the newest `keep` usable versions and those that a link points to; returns the removed names.
-
-    A version is renamed before it is deleted, so that a kill leaves no half of one.
-    """
-    for half in folder.path.glob(".removing-*"):
-        shutil.rmtree(half)
+    """Remove all but the newest `keep` usable versions and those that a link points to; returns the removed names."""
     linked = {(folder.path / link).resolve() for link in LINKS}  # a retired one too, until the next decision
     kept = {*folder.versions()[-keep:], *linked, folder.latest, folder.current, folder.previous}
     removed = [version for version in folder.versions(retired=True) if version not in kept]
-    for version in removed:
-        hidden = version.with_name(f".removing-{version.name}")
-        os.rename(version, hidden)
+    for version in removed:  # renamed before it is deleted, so that a kill leaves no half of one
+        os.rename(version, version.with_name(f".removing-{version.name}"))
+    for hidden in folder.path.glob(".removing-*"):
         shutil.rmtree(hidden)
     return [version.name for version in removed]

@@ -78,7 +78,7 @@ class Reporter(ExecutedOnlyReporter):
         by_language: dict[str, list[tuple[str, BaseFail]]] = {}
         for name, fail in self.failures:
             self.write("".join(fail.traceback))  # of a defect of ours; a script's own message stands above
-            by_language.setdefault(name.partition(":")[2] or name, []).append((name, fail))
+            by_language.setdefault(name.rpartition(":")[2], []).append((name, fail))
         for language, failed in by_language.items():
             what = ", ".join(f"{name.partition(':')[0]} {fail.message}" for name, fail in failed)
             again = " ".join(name for name, fail in failed if not fail.report)
@@ -135,8 +135,6 @@ def repository_state(path: Path) -> list[str]:
         common = folder / "commondir"
         shared = folder / common.read_text().strip() if common.is_file() else folder
         reference = shared / head.removeprefix("ref:").strip()
-        if not head.startswith("ref:"):
-            return [head]
         if reference.is_file():
             return [head, reference.read_text().strip()]
         return [head, str(file_state(shared / "packed-refs")), str(file_state(shared / "reftable" / "tables.list"))]

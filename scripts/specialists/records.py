@@ -105,10 +105,8 @@ def located_records(path: Path) -> Iterator[tuple[int, Record]]:
                 except (jsonlines.InvalidLineError, KeyError, TypeError) as error:
                     raise Problem(f"{path}:{number}: not a record: {type(error).__name__}: {error}") from None
                 yield offset, record
-    except FileNotFoundError:
-        raise Problem(f"{path}: no such file; the step before makes it") from None
     except OSError as error:
-        raise Problem(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise Problem(f"{path}: {error.strerror or error}; the step before makes it") from None
 
 
 def read_records(path: Path) -> Iterator[Record]:

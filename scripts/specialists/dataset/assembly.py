@@ -6,8 +6,8 @@ memory; the text of a row is read again when it is compared or written. The orde
     exact duplicates go -> a commit that a session already shows goes -> clusters are split by time
     -> near neighbours of held-out rows leave training -> near duplicates go -> shares, caps and max_examples
 
-Nothing depends on the order of the inputs. Which cluster was ever held out or trained on stands in the ledger beside
-the held-out rows, so that no example moves from one to the other as new work comes in.
+Nothing depends on the order of the inputs. The ledger beside the held-out rows has every cluster that was ever held out
+or trained on, so that no example moves from one to the other as new work comes in.
 """
 
 from __future__ import annotations
@@ -249,8 +249,7 @@ def _capped(rows: list[Row], most: int, lost: Lost, prefix: str = "") -> list[Ro
         taken.update((row.cluster, repository, "all"))
         return None
 
-    newest_first = sorted(rows, key=lambda row: row.order, reverse=True)
-    return _sifted(sorted(newest_first, key=lambda row: -row.score), reason, lost)
+    return _sifted(sorted(rows, key=lambda row: (row.score, row.order), reverse=True), reason, lost)
 
 
 def known_ledger(path: Path) -> Ledger:
@@ -261,7 +260,7 @@ def known_ledger(path: Path) -> Ledger:
         ledger = json.loads(path.read_text(encoding="utf-8"))
         return {name: [str(cluster) for cluster in ledger[name]] for name in ("heldout", "train")}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Problem(
-            f"{path}: cannot be read ({error}); it says which work was ever held out. Restore it, or delete it to "
-            "split anew: examples that adapters were trained on may then be used to judge them"
-        ) from None
+        fix = (
+            "Restore it, or delete it to split anew: work that adapters were trained on may then be used to judge them"
+        )
+        raise Problem(f"{path}: cannot be read ({error}); it says which work was ever held out. {fix}") from None

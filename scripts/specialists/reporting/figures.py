@@ -80,40 +80,6 @@ def intervals(rows: Sequence[tuple[str, float, float, float, str]], unit: str) -
     return _figure(bottom + 34, f"Difference to the base, {unit}", parts)
 
 
-def spread(values: Sequence[tuple[str, float]], unit: str) -> Markup | None:
-    """One bar per (name, difference), sorted from best to worst, up and down from a zero line."""
-    values = sorted((value for value in values if math.isfinite(value[1])), key=lambda value: (value[1], value[0]))
-    if not values:
-        return None
-    left, right, top, bottom = 40, WIDTH - 8, 8, 104
-    levels = ticks(min(0.0, values[0][1]), max(0.0, values[-1][1]), 4)
-    low, high = levels[0], levels[-1]
-
-    def height(value: float) -> float:
-        return bottom - (value - low) / (high - low) * (bottom - top)
-
-    parts = []
-    for level in levels:
-        parts.append(_line(left, height(level), right, height(level), "zero" if level == 0 else "grid"))
-        parts.append(_text(left - 5, height(level) + 4, _signed(level), "end"))
-    step = (right - left) / len(values)
-    width = min(14.0, step * 0.8)
-    for number, (name, value) in enumerate(values):
-        parts.append(
-            Markup(
-                '<rect class="{}" x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}"><title>{}</title></rect>'
-            ).format(
-                "good" if value < 0 else "bad",
-                left + step * (number + 0.5) - width / 2,
-                min(height(0), height(value)),
-                width,
-                abs(height(value) - height(0)),
-                f"{name}: {value:+.3f}",
-            )
-        )
-    return _figure(112, f"Difference to the base per session or commit, {unit}", parts)
-
-
 def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
     """About `wanted` + 1 round values from at most `low` to at least `high`, at least two."""
     if high - low < 1e-9 * max(1.0, abs(low), abs(high)):  # one value: put it in the middle

@@ -98,7 +98,6 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
         "tokens": summary.get("tokens"),
         "limit": language.training.max_length,
         "curve": figures.loss_curve(manifest.get("losses") or []),
-        "spread": figures.spread(_clusters(evaluation.get("measurements") or []), UNIT),
         "history": _intervals(versions[:_COMPARED], "age") if len(versions) > 1 else None,
         "training": _facts(manifest),
         "funnels": _funnels(config, language.name),
@@ -187,16 +186,6 @@ def _shortened(text: str) -> str:
     """The beginning and the end of a long text, and between them how much was left out."""
     left_out = len(text) - 2 * _EXCERPT
     return text if left_out <= 0 else f"{text[:_EXCERPT]} … {left_out:,} more characters … {text[-_EXCERPT:]}"
-
-
-def _clusters(measurements: list[dict[str, Any]]) -> list[tuple[str, float]]:
-    """Adapter minus base per token, for each held-out session or commit."""
-    sums: dict[str, list[float]] = {}
-    for row in measurements:
-        total = sums.setdefault(row["cluster"], [0.0, 0.0])
-        total[0] += row["nll"]["adapter"] - row["nll"]["base"]
-        total[1] += row["tokens"]
-    return [(cluster, difference / tokens) for cluster, (difference, tokens) in sums.items() if tokens]
 
 
 def _funnels(config: Config, language: str) -> list[dict[str, Any]]:
