@@ -15,11 +15,12 @@ from conftest import LANGUAGES, ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opencode_rows import V1, V2, History, bash, edit, text, tool
+from specialists.agent import TOOLS
 from specialists.chat import Chat
 from specialists.config import load_config
 from specialists.records import read_records, write_records
 from specialists.secrets import Rules, clean, scrub
-from specialists.sessions.extraction import Extractor, Spool, read_histories
+from specialists.sessions.extraction import Extractor, read_histories
 from tiny_models import save_tokenizer
 
 PASSWORD = "gK7#vRq2!xWm9"
@@ -63,8 +64,9 @@ def test_the_sample_of_the_real_program_gives_examples_in_every_language(config_
     assert report["examples"] == {"rust": 5, "ts": 3, "python": 9, "ruby": 1, "swift": 1}
     assert report["problems"] == [] and summary(config_file) == report
     assert report["funnel"]["sessions"] == 22 and report["funnel"]["lost"]["failed"] == 9
-    folder = config_file.parent / "data" / "sessions"
-    everything = "".join(path.read_text() for path in folder.glob("*.jsonl"))
+    files = list((config_file.parent / "data" / "sessions").glob("*.jsonl"))
+    assert not any(write_records(path, read_records(path)) for path in files), "in order, each row once"
+    everything = "".join(path.read_text() for path in files)
     assert "/home" not in everything and "/tmp" not in everything and "/root" not in everything
 
 
@@ -132,14 +134,11 @@ def test_a_mixed_session_is_split_at_its_turns(config_file: Path, history: Histo
     assert summary(config_file)["funnel"]["lost"] == {"no language": 2}
 
 
-def test_tools_of_the_installed_opencode_are_used_where_they_were_captured(config_file: Path, history: History) -> None:
-    parameters = {"type": "object", "properties": {key: {} for key in ("filePath", "oldString", "newString")}}
-    captured = {"tools": [{"type": "function", "function": {"name": "edit", "parameters": parameters}}]}
-    (config_file.parent / "data").mkdir()
-    (config_file.parent / "data" / "opencode-tools.json").write_text(json.dumps(captured))
+def test_a_plugins_tool_is_among_those_of_the_row(config_file: Path, history: History) -> None:
     history.assistant("ses_1", history.user("ses_1"), tool("db_query", {"sql": "x"}), edit("/home/kim/src/demo/a.rs"))
     extract(config_file)
-    assert [tool["function"]["name"] for tool in records(config_file, "rust")[0]["tools"]] == ["edit", "db_query"]
+    names = [tool["function"]["name"] for tool in records(config_file, "rust")[0]["tools"]]
+    assert names == [*(tool["function"]["name"] for tool in TOOLS), "db_query"]
 
 
 def test_no_example_is_over_the_limit_by_the_base_models_own_count(config_file: Path) -> None:
@@ -158,13 +157,13 @@ def test_a_secret_that_one_window_gives_away_is_a_fake_in_all_of_them(config_fil
         work(history, "ses_1", f"Part {number}")
         log = bash("./log", f"{number} connected with {PASSWORD}\n" + "x " * 1500)
         history.assistant("ses_1", history.user("ses_1", "And the log?"), log)
-    last = history.user("ses_1", "Last one")
-    history.assistant("ses_1", last, text(f"I see {PASSWORD}."), edit("/home/kim/src/demo/a.rs"))
+    last = text(f"I see {PASSWORD}.")
+    history.assistant("ses_1", history.user("ses_1", "Last"), last, edit("/home/kim/src/demo/a.rs"))
     work(history, "ses_1", "The end")
     run = extract(config_file, "--json")
     found = records(config_file, "rust")
-    written = [path for path in (config_file.parent / "data").rglob("*") if path.is_file()]
-    assert len(found) > 3 and not any(PASSWORD.encode() in path.read_bytes() for path in written)
+    written = [path.read_bytes() for path in (config_file.parent / "data").rglob("*") if path.is_file()]
+    assert len(found) > 3 and PASSWORD.encode() not in b"".join(written)
     assert all(scrub(record, Rules()) == (record, []) for record in found)
     funnel = json.loads(run.stdout)["funnel"]
     assert funnel["lost"]["secret in target"] == 1 and funnel["secrets"] == 1
@@ -187,18 +186,6 @@ def test_a_second_run_touches_no_file(config_file: Path, history: History) -> No
         files = sorted((config_file.parent / "data" / "sessions").iterdir())
         states.append([(path, path.stat().st_mtime_ns) for path in files])
     assert states[0] == states[1] and len(states[0]) == len(LANGUAGES) + 1
-
-
-def test_a_spool_writes_what_write_records_writes(tmp_path: Path) -> None:
-    ids = [("2026-01-02", "a"), ("2026-01-01", "b"), ("2026-01-02", "0"), ("2026-01-01", "a"), ("2026-01-03", "0")]
-    made = [{"id": id_, "text": f"ä\ud83d{n}", "source": {"time": time}} for n, (time, id_) in enumerate(ids)]
-    write_records(tmp_path / "a", made)
-    spool = Spool(tmp_path / "b")
-    for record in made:
-        spool.add(record)
-    spool.finish()
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    assert not list(tmp_path.glob(".*")), "nothing is left aside"
 
 
 def test_a_history_that_cannot_be_read_today_keeps_its_rows(config_file: Path, history: History) -> None:
@@ -225,9 +212,7 @@ def test_a_history_that_cannot_be_read_today_keeps_its_rows(config_file: Path, h
         ("UPDATE part SET data = replace(hex(zeroblob(5000)), '00', '[') WHERE session_id = 'ses_1'", "part prt"),
     ],
 )
-def test_bad_rows_are_named_and_the_other_session_comes_through(
-    config_file: Path, history: History, break_it: str, problem: str
-) -> None:
+def test_bad_rows_are_named(config_file: Path, history: History, break_it: str, problem: str) -> None:
     work(history, history.session("ses_2"), "Still there")
     history.connection.execute(break_it)
     run = extract(config_file)
@@ -302,6 +287,5 @@ def test_one_language_only(config_file: Path, history: History) -> None:
 
 def test_the_script_runs(config_file: Path, history: History) -> None:
     command = [sys.executable, ROOT / "scripts" / "extract-training-data.py", "--config", config_file]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
     assert run.stdout == "" and run.stderr.splitlines()[0].split() == ["language", "turns", "steps", "lost", "examples"]

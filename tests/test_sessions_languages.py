@@ -71,7 +71,5 @@ READ_AND_EDIT = [read("src/lib.rs"), edit("src/lib.rs"), grep("x", "*.ts")]
         (turn("", bash("make", "x" * 5_000_000)), []),  # a pattern such as \S+\.rb would try every start in it
     ],
 )
-def test_evidence_is_explained_heaviest_first(
-    classifier: LanguageClassifier, found: Turn, expected: list[tuple[float, str, str]]
-) -> None:
+def test_evidence_is_explained_heaviest_first(classifier: LanguageClassifier, found: Turn, expected: list) -> None:
     assert [(item.weight, item.language, item.kind) for item in classifier.evidence(found)] == expected

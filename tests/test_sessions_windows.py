@@ -14,8 +14,6 @@ from specialists.config import Problem
 from specialists.sessions.windows import Packer, Unit, Window, clipped, step_unit
 from specialists.tools import Call
 
-SYSTEM = "You are a test."
-
 
 @dataclass
 class Words:
@@ -31,11 +29,11 @@ class Words:
 
 def pack(units: list[Unit], limit: int, counter: Words | None = None) -> tuple[list[Window], Counter[str]]:
     packer, lost = Packer(counter or Words()), Counter()
-    return packer.windows(packer.counted(units), limit, SYSTEM, [], lost), lost
+    return packer.windows(packer.counted(units), limit, "You are a test.", [], lost), lost
 
 
 def step(turn: int, target: bool = True, words: int = 1, output: int | None = None, name: str = "") -> Unit:
-    calls = [] if output is None else [Call("bash", {"command": "x"}, "out " * output)]
+    calls = [] if output is None else [Call("bash", {"command": "x"}, "out " * part) for part in (output, 1)]
     return replace(step_unit(f"{name} " * bool(name) + "word " * words, calls, turn, 10_000), target=target)
 
 
@@ -68,6 +66,8 @@ def test_invariants(drawn: list, limit: int, counter: Words) -> None:
         assert counter.count(messages) <= limit
         assert [message["role"] for message in messages[:2]] == ["system", "user"]
         assert messages[-1]["role"] == "assistant" and messages[-1]["weight"] == 1
+        ids = [call["id"] for message in messages for call in message.get("tool_calls", ())]
+        assert ids == [f"call_{number}" for number in range(len(ids))]
         waiting: list[str] = []
         for message in messages[1:]:
             if message["role"] == "tool":
@@ -80,9 +80,7 @@ def test_invariants(drawn: list, limit: int, counter: Words) -> None:
         assert all(order[a] < order[b] for a, b in pairwise(marks)), "order kept, nothing twice"
         starts = [order[mark] for mark in marks]
         assert not any(units[index].resets for index in range(starts[0] + 1, starts[-1] + 1)), "nothing from before"
-        for message in messages:
-            if message.get("weight") == 1:
-                supervised[message["content"].split()[0]] += 1
+        supervised.update(message["content"].split()[0] for message in messages if message.get("weight") == 1)
     targets = [unit.messages[0]["content"].split()[0] for unit in units if unit.target]
     assert all(supervised[target] <= 1 for target in targets) and set(supervised) <= set(targets)
     assert len(targets) - len(supervised) == lost["too long"]
@@ -148,10 +146,3 @@ def test_a_template_that_refuses_a_piece_or_the_whole() -> None:
 )
 def test_long_outputs_lose_their_middle(text: str, characters: int, expected: str) -> None:
     assert clipped(text, characters) == expected
-
-
-def test_calls_are_numbered_within_the_window() -> None:
-    unit = step_unit("s", [Call("read", {"filePath": name}, name) for name in "ab"], 0, 1000)
-    (window,), _ = pack([user_unit("ask", 0), *[replace(unit, target=True)] * 2], 1000)
-    ids = [call["id"] for message in window.messages for call in message.get("tool_calls", ())]
-    assert ids == [f"call_{number}" for number in range(4)]
