@@ -60,9 +60,11 @@ def _write(miner: Miner, output: Path, missing: list[str]) -> dict[str, Any]:
     from specialists.records import read_records, write_json, write_records
 
     unread = [*map(glob.escape, miner.unread), *(Path(pattern).name for pattern in missing)]
+    read = {repository["name"] for repository in miner.repositories} - {*miner.unread}
     rows = {record["source"]["commit"]: record for record in miner.records}
     for record in read_records(output) if unread and output.exists() else ():
-        if any(fnmatch.fnmatchcase(record["source"]["repository"], name) for name in unread):
+        name = record["source"]["repository"]
+        if name not in read and any(fnmatch.fnmatchcase(name, pattern) for pattern in unread):
             rows.setdefault(record["source"]["commit"], record)
     write_records(output, rows.values())
     summary = {

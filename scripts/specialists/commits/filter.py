@@ -18,7 +18,10 @@ MAX_FILES = 5  # of a commit; one that changes more is left out
 
 _BOT = re.compile(r"(?i)\[bot\]|\bbot@|[ -]bot$|\b(?:dependabot|renovate|snyk|pre-commit-ci|github-actions|weblate)\b")
 _UNFINISHED = re.compile(r"(?i)(?:fixup|squash|amend)! |\W*(?:wip|work in progress)\b")
-_REVERT = re.compile(r"(?i)(?:\w+(?:\([^)]*\))?!?:\s*)?(?:revert|reapply|reland|re-apply|back ?out)(?:s|ed|ing)?\b[: ]")
+_REVERT = re.compile(  # of a commit; "Revert selection when escape is pressed" is of something else
+    r"(?i)(?:\w+(?:\([^)]*\))?!?:\s*)?(?:revert|reapply|reland|re-apply|back ?out)(?:s|ed|ing)?"
+    r"(?::| +(?:['\"“#]|[0-9a-f]{7,64}\b|\w+(?:\([^)]*\))?!?: |(?:\S+ ){0,3}(?:commits?|changes?|changesets?|patch|prs?|merge)\b))"
+)
 _REVERTED_SHA = re.compile(r"(?i)(?:reverts?|reverting) (?:commit )?([0-9a-f]{7,64})\b")
 _REVERTED_TITLE = re.compile(r"(?i)revert(?:s|ed)?:? ['\"“](.+)['\"”]")
 _NUMBER = re.compile(r"\s*\(#\d+\)")
@@ -98,8 +101,8 @@ class CommitFilter:
         message = commit.message.decode("utf-8", "replace")
         title = message.lstrip().split("\n", 1)[0].strip()
         reverted = self._is_reverted(commit.sha, title)
-        if _REVERT.match(title) or _REVERTED_SHA.search(title):
-            found = [] if reverted else _REVERTED_SHA.findall(message)
+        if _REVERT.match(title) or _REVERTED_SHA.search(title) or "This reverts commit " in message:
+            found = [] if reverted else [sha.lower() for sha in _REVERTED_SHA.findall(message)]
             self._reverted.update(found)
             if not (found or reverted) and (match := _REVERTED_TITLE.search(title)):
                 self._reverted_titles[_NUMBER.sub("", match[1])] += 1
@@ -159,4 +162,4 @@ class CommitFilter:
         if self._reverted_titles[title] > 0:
             self._reverted_titles[title] -= 1
             return True
-        return any(sha[:length] in self._reverted for length in (40, 64, *range(7, 13)))
+        return any(sha[:length] in self._reverted for length in range(7, 65))

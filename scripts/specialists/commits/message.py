@@ -67,9 +67,9 @@ _CUT = re.compile(r"^(?:-{3,}\s*$|# -+ >8|(?:# )?Conflicts:).*", re.M | re.S)  #
 _THING = r"(?:tests?|specs?|builds?|ci|typos?|warnings?|errors?|comments?|docs?|it|this|that|things?|stuff|imports?)"
 _TOOL = r"[\w-]*(?:fmt|format\w*|lint\w*|cop|black|prettier|clippy|isort|ruff|mypy|commit hooks?)"
 _NOISE = re.compile(  # about the commit or the repository's upkeep, nothing of the code
-    r"(?i)(?:o+ps|whoops|doh|ugh|typos?|wip|te?mp|misc\w*|stuff|nits?|forg[oe]t|missed|really|checkpoint|snapshot)\b.*"
+    r"(?i)(?:o+ps|whoops|doh|ugh|typos?|wip|misc\w*|nits?|forgot|missed)\b.*|(?:te?mp|stuff|checkpoint|snapshot)(?: \S+)?"
     r"|(?:more|initial|first|some|another|final) (?:work|commit|version|import|draft|\w*fix\w*|clean\w*|changes?)\b.*"
-    r"|.*\b(?:review(?:er'?s?)?|pr) (?:feedback|comments?|suggestions?|changes|fixes|remarks|nits?)\b.*"
+    r"|.*\b(?:review(?:er'?s?)?|pr) (?:feedback|comments?|suggestions?|changes|fixes|remarks|nits?)(?:[:,(].*)?"
     r"|(?:address|apply|incorporate)\w* .*\b(?:review|feedback|comments?|suggestions?|nits?)\b.*"
     r"|.*\b(?:this|previous|last|prior|earlier) (?:\w+ )?(?:commit|merge|pull|pull request|pr|push|rebase)"
     r"|(?:update|create|delete|rename) \S+\.\w{1,5}"  # what GitHub's editor writes
@@ -82,7 +82,8 @@ _UPDATE = r"(?:bump|upgrade|update|pin|set|change|increment|increase|bring in)\w
 _RELEASES = re.compile(
     rf"(?i)(?:[\w@/-]+[-@ ])?{_VERSION}|release(?:s|d)?(?: (?:candidate|notes?)\b.*)?|release: .*"
     rf"|(?:prepare|prep|cut|tag|publish|start|begin|release)\w*(?: \S+){{0,2}} (?:release|version|{_VERSION})\b.*"
-    rf"|{_UPDATE} .*\b(?:to {_VERSION}|from \S*\d\S* to \S*\d\S*)|deps(?:-dev)?: {_UPDATE} .*"
+    rf"|(?:bump|upgrade|pin)\w* .*\b(?:to {_VERSION}|from \S*\d\S* to \S*\d\S*)|deps(?:-dev)?: {_UPDATE} .*"
+    rf"|(?:update|bring in)\w* \S+ (?:from \S+ )?to {_VERSION}"
     rf"|{_UPDATE}(?: \S+){{0,3}} (?:versions?|deps|dependenc\w+|lock ?files?)(?: (?:number|to|for|from|in)\b.*)?"
 )
 
