@@ -67,7 +67,8 @@ _CUT = re.compile(r"^(?:-{3,}\s*$|# -+ >8|(?:# )?Conflicts:).*", re.M | re.S)  #
 _THING = r"(?:tests?|specs?|builds?|ci|typos?|warnings?|errors?|comments?|docs?|it|this|that|things?|stuff|imports?)"
 _TOOL = r"[\w-]*(?:fmt|format\w*|lint\w*|cop|black|prettier|clippy|isort|ruff|mypy|commit hooks?)"
 _NOISE = re.compile(  # about the commit or the repository's upkeep, nothing of the code
-    r"(?i)(?:o+ps|whoops|doh|ugh|typos?|wip|misc\w*|nits?|forgot|missed)\b.*|(?:te?mp|stuff|checkpoint|snapshot)(?: \S+)?"
+    r"(?i)(?:o+ps|whoops|doh|ugh|typos?|wip|misc\w*|nits?|forgot|missed)\b.*"
+    r"|(?:te?mp|stuff|checkpoint|snapshot)(?: \S+)?"
     r"|(?:more|initial|first|some|another|final) (?:work|commit|version|import|draft|\w*fix\w*|clean\w*|changes?)\b.*"
     r"|.*\b(?:review(?:er'?s?)?|pr) (?:feedback|comments?|suggestions?|changes|fixes|remarks|nits?)(?:[:,(].*)?"
     r"|(?:address|apply|incorporate)\w* .*\b(?:review|feedback|comments?|suggestions?|nits?)\b.*"
