@@ -113,3 +113,44 @@ def test_kinds_of_files() -> None:
     code, docs = ["src/testing.rs", "src/contest.py"], ["docs/guide.md", "README.rst"]
     assert [path for path in tests + code + docs if is_test(path)] == tests
     assert [path for path in tests + code + docs if is_docs(path)] == docs
+
+
+@pytest.mark.parametrize(
+    ("attributes", "path", "generated"),
+    [
+        ("*.py linguist-generated", "a/b.py", True),
+        ("/*.py linguist-generated", "a/b.py", False),
+        ("a/*.py linguist-generated=true", "a/b.py", True),
+        ("a/*.py linguist-generated=false", "a/b.py", False),
+        ("*.py linguist-generated\na/** -linguist-generated", "a/b.py", False),
+        ("**/b.py linguist-generated text", "a/b.py", True),
+        ("# *.py linguist-generated", "a/b.py", False),
+        ("[a linguist-generated\n( linguist-generated\n", "a/b.py", False),
+    ],
+)
+def test_attributes(attributes: str, path: str, generated: bool, tmp_path: Path) -> None:
+    folder = repositories.make(tmp_path / "repository", [Made(WORDS, {path: "x = 1\n", ".gitattributes": attributes})])
+    with open_repository(folder) as source:
+        reason = CommitFilter(source, [ME], (".py",)).path_reason(path)
+    assert reason == ("generated" if generated else None)
+
+
+@pytest.mark.parametrize(
+    ("title", "is_revert"),
+    [
+        ('Revert "Add sums"', True),
+        ("revert: feat: add sums", True),
+        ("Revert the last commit", True),
+        ("Revert 3f2a1b9c5d2e7f", True),
+        ("Back out changeset 12", True),
+        ("Revert selection when escape is pressed", False),
+        ("Revert to the default when the flag is absent", False),
+    ],
+)
+def test_a_revert_is_of_a_commit(title: str, is_revert: bool, tmp_path: Path) -> None:
+    folder = repositories.make(tmp_path / "repository", [Made(title, CODE)])
+    with open_repository(folder) as source:
+        rules = CommitFilter(source, [ME], (".py",))
+        for commit in source.commits():
+            rules.candidate(commit)
+    assert rules.lost["revert"] == is_revert

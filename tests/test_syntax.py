@@ -85,7 +85,9 @@ TOKENS = [
     (TS, "f({a: 1})", "f({ a: 1 }) /* c */", True),
     (PYTHON, "if a:\n    b()\n    c()\n", "if a:\n  b()  # now\n  c()\n", True),
     (PYTHON, "if a:\n    b()\n    c()\n", "if a:\n    b()\nc()\n", False),
-    (RUBY, "x = [1,2]\n", "x = [ 1, 2 ] # two\n", True),
+    (RUBY, "x = ['a',2]\n", 'x = [ "a", 2 ] # two\n', True),
+    (RUBY, "x = 'a\\n'\n", 'x = "a\\n"\n', False),
+    (RUST, "fn f() { a('a') }", 'fn f() { a("a") }', False),
     (RUBY, "a -b\n", "a\n-b\n", False),
     (SWIFT, "let x = f(1,2)\n", "let x = f(1, 2) // two\n", True),
 ]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 from specialists.agent import EDIT_DONE, WRITE_DONE, read_result
 from specialists.records import tool_call
@@ -40,8 +40,7 @@ class FileChange:
     enclosing: Enclosing = lambda _first, _last: None
 
 
-@dataclass(frozen=True)
-class Edit:
+class Edit(NamedTuple):
     """One `edit` call and the lines of the file before, which it stands on."""
 
     old: str
@@ -77,10 +76,7 @@ def plan_edits(change: FileChange) -> list[Edit]:
 
 
 def read_spans(change: FileChange, edits: list[Edit], narrow: bool = False) -> list[Span]:
-    """The lines of `before` to read first: the definitions around the edits, or windows; a short file as a whole.
-
-    `narrow`: windows only, where the definitions are too much.
-    """
+    """The lines of `before` to read first: definitions around the edits, or windows (`narrow`); all of a short file."""
     total = len(_lines(change.before or ""))
     if total <= (WINDOW * 2 if narrow else WHOLE):
         return [(1, total)]

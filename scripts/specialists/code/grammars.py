@@ -50,13 +50,11 @@ class Grammar:
 
     def body_of(self, node: Node) -> Node | None:
         """The node of a function's body; for `name = (…) => body` that of the function in the value."""
-        for field in ("body", "value", "computed_value"):
-            body = node.child_by_field_name(field)
-            if body is not None and field == "value":
-                body = body.child_by_field_name("body") if "function" in body.type else None
-            if body is not None:
-                return body
-        return next((child for child in node.children if child.type == "computed_property"), None)  # Swift's subscripts
+        value = node.child_by_field_name("value")
+        inner = value.child_by_field_name("body") if value is not None and "function" in value.type else None
+        fields = node.child_by_field_name("body"), inner, node.child_by_field_name("computed_value")
+        subscripts = [child for child in node.children if child.type == "computed_property"]  # of Swift
+        return next((body for body in (*fields, *subscripts) if body is not None), None)
 
 
 _VALUES = ("variable_declarator", "public_field_definition", "property_declaration")  # functions only by their value

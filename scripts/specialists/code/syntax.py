@@ -74,7 +74,7 @@ def leaf_tokens(grammar: str, source: bytes) -> list[bytes]:
         elif text := node.text:
             following = node.next_sibling.type if node.next_sibling else ""
             if node.type != ";" and not (node.type == "," and following in (")", "]", "}", ">")):
-                tokens.append(re.sub(rb"(?s)^'(.*)'$", rb'"\1"', text))
+                tokens += [node.type.encode(), re.sub(rb"^'([^\\#\"]*)'$", rb'"\1"', text)]  # 'x' as "x"
     return tokens
 
 
@@ -200,10 +200,7 @@ def _name(node: Node) -> str:
 _MARKERS = re.compile(
     r"""^\s*(///?!?|/\*\*?!?|\*(?!/)|\#+(?!\{)|--)?\s?|\s*\*/\s*$|^\s*[rRuU]?(\"{3}|'{3})|(\"{3}|'{3})\s*$"""
 )
-_DIRECTIVE = re.compile(
-    r"(?i)^\W*(eslint|@?ts-|prettier|rubocop:|:nodoc:|noqa|type: ignore|pylint:|pyright:|mypy:|swiftlint:|swift-format"
-    r"|rustfmt|clippy|MARK:|frozen_string_literal|encoding|-\*-|c8 ignore|istanbul|standard:)"
-)
+_DIRECTIVE = re.compile(r"(?i)^\W*(eslint|@?ts-|prettier|rubocop:|:nodoc:|swiftlint:|MARK:|frozen_string|encoding)")
 
 
 def clean_doc(comments: list[str]) -> str:

@@ -121,8 +121,8 @@ def _formatting_only(before: str, after: str, hunks: tuple[Hunk, ...], grammar: 
     removed, added = changed_lines(FileChange("", before, after, hunks))
     if grammar is None:
         return [line.rstrip() for line in removed] == [line.rstrip() for line in added]
-    # the trees are only looked at where the changed lines suggest it
-    if re.sub(r"[\s,;'\"()]+", "", "".join(removed)) != re.sub(r"[\s,;'\"()]+", "", "".join(added)):
+    plain_removed, plain_added = (re.sub(r"[\s,;'\"()]+", "", "".join(lines)) for lines in (removed, added))
+    if plain_removed != plain_added:  # most differ, and need no look at the trees
         return False
     return syntax.leaf_tokens(grammar, before.encode()) == syntax.leaf_tokens(grammar, after.encode())
 

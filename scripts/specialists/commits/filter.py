@@ -25,6 +25,7 @@ _REVERT = re.compile(  # of a commit; "Revert selection when escape is pressed" 
 )
 _REVERTED_SHA = re.compile(r"(?i)(?:reverts?|reverting) (?:commit )?([0-9a-f]{7,64})\b")
 _REVERTED_TITLE = re.compile(r"(?i)revert(?:s|ed)?:? ['\"“](.+)['\"”]")
+_LINGUIST = re.compile(r"([-!]?)linguist-(generated|vendored)(?:=(\S+))?")
 _NUMBER = re.compile(r"\s*\(#\d+\)")
 
 _LOCK = re.compile(
@@ -85,6 +86,7 @@ class CommitFilter:
         self.lost: Counter[str] = Counter()  # commits by reason
         self.files: Counter[str] = Counter()  # files left out of commits that are candidates, by reason
         self.path_reason = lru_cache(maxsize=1 << 16)(self._path_reason)  # the same paths come again and again
+        self._attributes = _attributes(source)
         self._reverted: set[str] = set()  # ids, whole or the first digits
         self._reverted_titles: Counter[str] = Counter()
 
@@ -152,9 +154,10 @@ class CommitFilter:
             return ENCODING
         if _LOCK.search(path):
             return "lock file"
-        if _VENDORED.search(path):
+        marks = {mark: on for pattern, mark, on in self._attributes if pattern.fullmatch(path)}
+        if _VENDORED.search(path) or marks.get("vendored"):
             return "vendored"
-        if _GENERATED.search(path):
+        if _GENERATED.search(path) or marks.get("generated"):
             return "generated"
         return "changelog" if _CHANGELOG.search(path) and not path.endswith(self.extensions) else None
 
@@ -164,3 +167,27 @@ class CommitFilter:
             self._reverted_titles[title] -= 1
             return True
         return any(sha[:length] in self._reverted for length in range(7, 65))
+
+
+def _attributes(source: GitSource) -> list[tuple[re.Pattern, str, bool]]:
+    """What the .gitattributes files in HEAD mark, read as data: (pattern, mark, on); the last counts."""
+    names = [path for path, (mode, _id) in source.tree.items() if mode in REGULAR]
+    files = sorted((path for path in names if path.split("/")[-1] == ".gitattributes"), key=lambda p: p.count("/"))
+    rules = []
+    for path, content in zip(files, source.blobs(source.tree[path][1] for path in files), strict=True):
+        for line in (content or b"").decode("utf-8", "replace").splitlines():
+            pattern, *attributes = line.split() or ["#"]
+            for sign, mark, value in (m.groups() for one in attributes if (m := _LINGUIST.fullmatch(one))):
+                if pattern[0] not in "#[!":
+                    on = not sign and value not in ("false", "0")
+                    rules.append((_glob(path.removesuffix(".gitattributes"), pattern.strip('"')), mark, on))
+    return rules
+
+
+def _glob(folder: str, pattern: str) -> re.Pattern:
+    """A pattern of a .gitattributes file in `folder` as a regular expression over paths."""
+    text = re.escape(pattern.lstrip("/"))
+    for star, part in ((r"\*\*/", "(?:.*/)?"), (r"\*\*", ".*"), (r"\*", "[^/]*"), (r"\?", "[^/]")):
+        text = text.replace(star, part)
+    anywhere = "" if "/" in pattern.rstrip("/") else "(?:.*/)?"
+    return re.compile(re.escape(folder) + anywhere + text, re.S)

@@ -1,9 +1,8 @@
 """Git repositories read as data: history, trees and blobs, and nothing of the repository acts.
 
-A repository's own configuration can run programs (fsmonitor, textconv, gpg.program, hooks, upload-pack of a partial
-clone…). So git never works in it: a bare repository of our own, the shim, has the source's object folders as
-alternates, and everything is asked by object id. Only where HEAD points is asked of git in the source, by `rev-parse`,
-which runs nothing. Nothing is written into a source.
+A repository's own configuration can run programs (fsmonitor, textconv, gpg.program, hooks, upload-pack…). So git never
+works in it: a bare repository of our own, the shim, has the source's object folders as alternates, and all is asked by
+object id. Only where HEAD points is asked in the source, by `rev-parse`, which runs nothing and writes nothing.
 
 `commits` gives the metadata of all of them (a tenth of the cost of `git log -p`), `blobs` the contents of what the
 caller chose. Both are streams: no history is held in memory.

@@ -67,13 +67,13 @@ _CUT = re.compile(r"^(?:-{3,}\s*$|# -+ >8|(?:# )?Conflicts:).*", re.M | re.S)  #
 _THING = r"(?:tests?|specs?|builds?|ci|typos?|warnings?|errors?|comments?|docs?|it|this|that|things?|stuff|imports?)"
 _TOOL = r"[\w-]*(?:fmt|format\w*|lint\w*|cop|black|prettier|clippy|isort|ruff|mypy|commit hooks?)"
 _NOISE = re.compile(  # about the commit or the repository's upkeep, nothing of the code
-    r"(?i)(?:o+ps|whoops|doh|ugh|typos?|wip|misc\w*|nits?|forgot|missed)\b.*"
+    r"(?i)(?:o+ps|whoops|doh|ugh|typos?|wip|misc\w*|nits?|forgot|missed|really)\b.*"
     r"|(?:te?mp|stuff|checkpoint|snapshot)(?: \S+)?"
     r"|(?:more|initial|first|some|another|final) (?:work|commit|version|import|draft|\w*fix\w*|clean\w*|changes?)\b.*"
     r"|.*\b(?:review(?:er'?s?)?|pr) (?:feedback|comments?|suggestions?|changes|fixes|remarks|nits?)(?:[:,(].*)?"
     r"|(?:address|apply|incorporate)\w* .*\b(?:review|feedback|comments?|suggestions?|nits?)\b.*"
     r"|.*\b(?:this|previous|last|prior|earlier) (?:\w+ )?(?:commit|merge|pull|pull request|pr|push|rebase)"
-    r"|(?:update|create|delete|rename) \S+\.\w{1,5}"  # what GitHub's editor writes
+    r"|(?:update|create|delete|rename) \S+\.\w{1,5}|(?:start|begin|set up)(?: the| a)?(?: new)? (?:project|repo\w*)"
     r"|(?:fix|correct|update|improve|add|remove|make|run|apply|use|satisfy|appease|tidy|tweak|clean ?up|clean)\w*"
     rf"(?: (?:the|a|some|all|more|failing|broken|minor|small|up|new|few|of|updated|cargo))* (?:{_THING}|{_TOOL})"
     rf"(?: (?:again|pass|work|green|happy|{_THING}|failures?|fixes))*"

@@ -149,9 +149,8 @@ class Miner:
 def choose(examples: list[Example], most: int) -> list[Example]:
     """The best of some examples, which come oldest first.
 
-    One scores by its rank in time among all (newest 1, oldest 0), plus the share of its lines that survive, plus 0.5
-    for code that comes with tests, plus up to 0.25 for a request of 20 words or more. To spread over repositories, the
-    n-th best of a repository loses n / most.
+    Scores: rank in time (newest 1, oldest 0), the share of lines that survive, 0.5 for code with tests, up to 0.25 for
+    a request of 20 words. To spread over repositories, the n-th best of a repository loses n / most.
     """
     if len(examples) <= most:
         return examples
