@@ -4,8 +4,7 @@
     doit train:rust     one adapter, with what it needs
     doit serve          one vLLM with every promoted adapter
 
-Every step is a script of its own under scripts/. What was built from what stands in the manifests that the steps
-write; doit's own state only saves work.
+Every step is a script under scripts/. The manifests say what was built from what; doit's own state only saves work.
 """
 
 import sys
@@ -125,7 +124,6 @@ def task_evaluate():
 
 def task_promote():
     """Act on the verdict: a promoted adapter is served from now on, otherwise nothing changes."""
-
     for name, language in LANGUAGES.items():
 
         def decided(task, language=language):

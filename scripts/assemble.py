@@ -34,8 +34,7 @@ def main(config: Config, as_json: bool, language: str, explain: str | None, **na
         python scripts/assemble.py --language rust --explain 1a2b3c4d
 
     Beside the held-out rows stands NAME.split.json, the ledger of which sessions and commits were ever held out: keep
-    it, or work that adapters were trained on may be used to judge them. Beside the training rows stand a summary and a
-    card.
+    it, or work that adapters were trained on may be used to judge them. A summary and a card stand beside the others.
     """
     chosen, exclusion = config.language(language), Exclusion(config)
     train, heldout = (named.pop(part) or config.rows(part, language) for part in ("train", "heldout"))
@@ -89,8 +88,6 @@ def _summary(config: Config, language: Language, dataset: Dataset, records: list
         "span": [days[0], days[-1]] if days else [],
         "tokens": _tokens(config, records),
         "funnel": dict(sorted(dataset.funnel.items())),
-        "min_examples": language.min_examples,
-        "max_examples": language.max_examples,
     }
 
 
@@ -116,7 +113,7 @@ def _card(language: Language, summary: dict[str, Any]) -> str:
         "rows held out": _counts(summary["heldout"]),
         "sessions and commits": f"{clusters['train']} trained on, {clusters['heldout']} held out",
         "kinds of work": _counts(summary["work"]),
-        "min_examples, max_examples": f"{summary['min_examples']}, {summary['max_examples']}",
+        "min_examples, max_examples": f"{language.min_examples}, {language.max_examples}",
         "time": " to ".join(summary["span"]),
         "tokens": f"{tokens['train']:,}; median {median:,}, longest {tokens['longest']:,}",
         "supervised": f"{tokens['supervised'] / tokens['train']:.0%}" if tokens["supervised"] else "not counted",

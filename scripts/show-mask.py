@@ -8,27 +8,24 @@ import click
 from specialists.chat import Chat
 from specialists.cli import command, finish, say
 from specialists.config import Config
-from specialists.reporting.mask_view import as_html, find_row, segments, terminal
+from specialists.reporting.mask_view import find_row, segments, terminal
 
 
 @command
 @click.argument("row_id")
-@click.option("--html", "page", is_flag=True, help="Print HTML instead, as in the report.")
-def main(config: Config, as_json: bool, row_id: str, page: bool) -> None:
-    """Show a row as the model is trained on it, supervised text coloured.
+def main(config: Config, as_json: bool, row_id: str) -> None:
+    """Show a row as the model is trained on it, supervised text coloured; the report shows the newest one so.
 
     The beginning of an id is enough. Rendered with the base model's own chat template, which has to be on this machine.
 
     \b
         python scripts/show-mask.py 1a2b3c4d
-        python scripts/show-mask.py 1a2b3c4d --html
     """
     row, place = find_row(config, row_id)
     chat = Chat.load(config.base.model, config.base.revision)
     pieces, encoded = segments(chat, row), chat.encode(row)
     if not as_json:
-        shown = as_html(pieces) if page else terminal(pieces, colour=sys.stdout.isatty())
-        click.echo(shown, color=True)
+        click.echo(terminal(pieces, colour=sys.stdout.isatty()), color=True)
     say(f"{row['id']} in {place}: {len(encoded.input_ids)} tokens, {encoded.supervised} with loss")
     finish({"id": row["id"], "tokens": len(encoded.input_ids), "supervised": encoded.supervised}, as_json)
 

@@ -44,8 +44,6 @@ def examples(config: Config, language: str, train: dict[str, int], longest: int 
         "span": ["2026-05-01T10:00:00Z", "2026-11-20T10:00:00Z"],
         "tokens": {"train": sum(lengths), "supervised": 90 * total, "longest": longest, "lengths": lengths},
         "funnel": {"duplicate": 4, "over the most that is wanted": 1},
-        "min_examples": 3,
-        "max_examples": 50,
         "sha256": adapters.sha256_file(config.paths.data / "train" / f"{language}.jsonl"),
     }
     write(config.paths.data / "train" / f"{language}.summary.json", summary)
@@ -104,15 +102,9 @@ def decided(config: Config, path: Path, language: str) -> None:
     evaluation = json.loads((path / "evaluation.json").read_text())
     if evaluation["verdict"] == "promote":
         adapters.make_current(folder, path)
-    decision = {
-        "time": "2026-11-23T09:20:00Z",
-        "version": path.name,
-        "verdict": evaluation["verdict"],
-        "reason": evaluation["reason"],
-        "current": folder.current and folder.current.name,
-        "evaluation": adapters.evaluation_hash(path),
-    }
-    adapters.record_decision(folder, decision)
+    decision = {name: evaluation[name] for name in ("verdict", "reason")}
+    decision |= {"time": "2026-11-23T09:20:00Z", "version": path.name, "evaluation": adapters.evaluation_hash(path)}
+    adapters.record_decision(folder, {**decision, "current": folder.current and folder.current.name})
 
 
 def built(config_file: Path) -> Config:

@@ -20,7 +20,6 @@ from conftest import ROOT
 from developer import NOT_FOUND
 from hypothesis import given
 from hypothesis import strategies as st
-from specialists.config import load_config
 from specialists.sessions.database import Session, read_sessions
 from stamps import make_once
 from tree_sitter import Language, Parser
@@ -178,15 +177,3 @@ def test_repositories_are_as_projects_are_whatever_the_owner_configured(tmp_path
         emails = {head.split()[1] for head, _bar, _subject in commits}
         assert {"ada@demo.example", "ben@demo.example"} < emails and any("[bot]" in email for email in emails)
         assert git(repository, "status", "--porcelain") == "" and (repository / project.lock).is_file()
-
-
-def test_the_configuration_names_what_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # wherever it is started
-    config = load_config(ROOT / "demo" / "specialists.toml")
-    assert not [finding for finding in config.findings if finding.fatal]
-    assert list(config.languages) == list(stories.LANGUAGES)
-    out = ROOT / "demo" / "out"
-    for name, language in config.languages.items():
-        assert language.repositories == (str(out / "repositories" / stories.project(name).name),)
-    assert config.databases() == [out / "opencode.db"] and config.base.model == str(out / "base")
-    assert config.paths.data.parent == config.paths.adapters.parent == config.paths.reports.parent == out

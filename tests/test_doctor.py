@@ -262,15 +262,11 @@ def test_a_full_disk_libraries_that_are_missing_or_others_no_git(
 ) -> None:
     monkeypatch.setattr(checks, "DISK", 1 << 60)
     assert checks.disk(healthy).state == "fail"
-    requirements = tmp_path / "requirements.txt"
-    monkeypatch.setattr(checks, "REQUIREMENTS", requirements)
-    for text, state, words in (
-        ("click==0.1\n", "note", "(tested with 0.1)"),
-        ("no-such-library==1\n", "fail", "not installed: no-such-library"),
-    ):
-        requirements.write_text(text)
-        check = checks.versions(healthy)
-        assert check.state == state and words in check.says
+    monkeypatch.setattr(checks, "REQUIREMENTS", tmp_path / "requirements.txt")
+    checks.REQUIREMENTS.write_text("click==0.1\n")
+    assert "(tested with 0.1)" in checks.versions(healthy).says and checks.versions(healthy).state == "note"
+    checks.REQUIREMENTS.write_text("no-such-library==1\n")
+    assert checks.versions(healthy).says == "not installed: no-such-library"
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     assert "no git" in checks.tools(healthy).says
 

@@ -1,4 +1,4 @@
-"""Showing a row: what is coloured is what is supervised, and nothing in a row steers the terminal or the page."""
+"""Showing a row: what is coloured is what is supervised, and nothing in a row steers the terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tiny_models
 from click.testing import CliRunner
 from specialists.chat import Chat
 from specialists.records import make_record, write_records
-from specialists.reporting.mask_view import as_html, segments, terminal
+from specialists.reporting.mask_view import segments, terminal
 
 
 @pytest.fixture
@@ -32,19 +32,16 @@ def test_what_is_marked_is_what_is_supervised(project: Path) -> None:
     assert '"return x"' in marked[0] and marked[1] == "the quick brown fox<|im_end|>"
     encoded = Chat.load(str(project.parent / "base")).encode(row)
     assert f"train/rust.jsonl: {len(encoded.input_ids)} tokens, {encoded.supervised} with loss" in done.stderr
-    page = show(project, row["id"], "--html").stdout
-    assert page.count("<mark>") == 2 and "<mark>the quick brown fox&lt;|im_end|&gt;</mark>" in page
 
 
 def test_rows_cannot_steer_what_shows_them(project: Path) -> None:
-    nasty = "\x1b]0;title\x07<script>alert(1)</script>"
+    nasty = "\x1b]0;title\x07"
     messages = [{"role": "user", "content": nasty}, {"role": "assistant", "content": nasty + "\nsecond", "weight": 1}]
     pieces = segments(Chat.load(str(project.parent / "base")), make_record("rust", messages, [], {}))
     assert "".join(text for text, _supervised in pieces).count(nasty) == 2
     shown = terminal(pieces)
     assert "\x07" not in shown and shown.count("\x1b") == shown.count("\x1b[")
     assert shown.count("\x1b[30;42m") == shown.count("\x1b[0m") == 2
-    assert "<script>" not in as_html(pieces)
 
 
 @pytest.mark.parametrize(("asked", "message"), [("ffff", "no such row under"), ("", "3 rows begin so")])

@@ -185,9 +185,9 @@ def too_few(config: Config, language: Language) -> str | None:
 def not_served(config: Config, language: Language) -> list[str]:
     """Which versions are never served, and why; a line each."""
     folder = adapter_folder(config, language)
-    unused = {version: folder.trained_on(version) for version in folder.versions(retired=True)}
-    shown = {f"{language.adapter}/{version.name}": ", ".join(work) for version, work in unused.items() if work}
-    return [f"{version}: never served: trained on {work} (owner.exclude)" for version, work in shown.items()]
+    unused = {version.name: ", ".join(folder.trained_on(version)) for version in folder.versions(retired=True)}
+    why = "never served: trained on"
+    return [f"{language.adapter}/{name}: {why} {work} (owner.exclude)" for name, work in unused.items() if work]
 
 
 def training_inputs(config: Config, language: Language, rows: str | None = None) -> dict[str, str | None]:

@@ -1,8 +1,8 @@
 """specialists.toml, read into typed frozen dataclasses.
 
 Every mistake in the file is found in one reading and reported with file, key and what was expected. A mistake in the
-table of one language takes that language out and leaves the others; a mistake anywhere else stops everything, because
-it would touch every adapter. dodo.py imports this module at each start: it stays light (no click, no torch).
+table of one language takes that language out; one anywhere else stops everything, as it would touch every adapter.
+dodo.py imports this module at each start: it stays light (no click, no torch).
 """
 
 from __future__ import annotations

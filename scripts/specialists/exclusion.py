@@ -12,6 +12,8 @@ from specialists.adapters import MANIFEST, manifest_of
 from specialists.config import Config, Problem, expand_repositories, named_by
 from specialists.records import names_of, read_json, source_of, write_json
 
+NOTHING = "nothing of that name in histories, repositories and versions"
+
 
 class Exclusion:
     """The entries of a configuration, and the names that they covered while this process ran."""
@@ -35,16 +37,15 @@ class Exclusion:
     def check(self) -> None:
         """Raises Problem naming each entry that means nothing that is known, or more than one thing."""
         known = self._noted() | self.covered | self._elsewhere() if self.config.owner.exclude else set()
-        wrong = []
+        wrong: list[str] = []
         for entry in self.config.owner.exclude:
             means = sorted(name for name in known if named_by([entry], name))
-            if not means:
-                wrong.append(f"owner.exclude: {entry!r}: nothing of that name in histories, repositories and versions")
-            elif len(means) > 1:
-                wrong.append(f"owner.exclude: {entry!r}: means {', '.join(means)}; write more of the one that you mean")
+            if len(means) != 1:
+                why = f"means {', '.join(means)}; write more of the one that you mean" if means else NOTHING
+                wrong.append(f"{self.config.path}: owner.exclude: {entry!r}: {why}")
             self.covered |= set(means)
         if wrong:
-            raise Problem("\n".join(f"{self.config.path}: {line}" for line in wrong))
+            raise Problem("\n".join(wrong))
         self.note()
 
     def _elsewhere(self) -> set[str]:

@@ -62,8 +62,6 @@ def become(arguments: list[str]) -> None:
 class Reporter(ExecutedOnlyReporter):
     """Prints each task that runs, and at the end a line for each language that failed; silent when nothing is to do."""
 
-    desc = "each task that runs, a line for each language that failed"
-
     def initialize(self, tasks: dict[str, Any], selected_tasks: list[str]) -> None:
         """On SIGTERM doit ends as after Ctrl-C: it saves the state of what it finished."""
         signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))

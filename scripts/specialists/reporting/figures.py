@@ -63,7 +63,7 @@ def intervals(rows: Sequence[tuple[str, float, float, float, str]], unit: str) -
     parts = []
     for mark in marks:
         parts.append(_line(across(mark), 8, across(mark), bottom, "zero" if mark == 0 else "grid"))
-        parts.append(_text(across(mark), bottom + 14, _signed(mark), "middle"))
+        parts.append(_text(across(mark), bottom + 14, f"{mark:+.3g}" if mark else "0", "middle"))
     for number, (label, least, middle, most, verdict) in enumerate(rows):
         y = 8 + step * (number + 0.5)
         title = f"{label}: {middle:+.4f}, {least:+.4f} to {most:+.4f}: {verdict}"
@@ -104,7 +104,3 @@ def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
 
 def _text(x: float, y: float, text: str, anchor: str = "start", kind: str = "") -> Markup:
     return Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(kind, x, y, anchor, text)
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3g}" if value else "0"

@@ -1,8 +1,7 @@
-"""A row as the trainer sees it, for a person: supervised text coloured, for a terminal or as HTML."""
+"""A row as the trainer sees it, for a person, in a terminal: supervised text coloured."""
 
 from __future__ import annotations
 
-import html
 import re
 
 from specialists.chat import Chat
@@ -51,9 +50,3 @@ def terminal(pieces: list[tuple[str, bool]], colour: bool = True) -> str:
             text = text.replace("\n", f"{_RESET}\n{_GREEN}")
         shown.append(f"{opening}{text}{closing}" if supervised else text)
     return "".join(shown)
-
-
-def as_html(pieces: list[tuple[str, bool]]) -> str:
-    """For a page: `<pre>` with supervised text in `<mark>`; everything is escaped."""
-    shown = (f"<mark>{html.escape(text)}</mark>" if supervised else html.escape(text) for text, supervised in pieces)
-    return f'<pre class="mask">{"".join(shown)}</pre>'
