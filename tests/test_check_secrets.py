@@ -49,10 +49,10 @@ def test_what_was_built_is_looked_through(built, tmp_path: Path, name: str, cont
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content, encoding="utf-8")
-    code, told, summary = built()
+    code, output, summary = built()
     assert code == 1
     assert summary["secrets"] == [{"file": str(path), "line": line, "kind": kind}]
-    assert f"{path}:{line}: {kind}" in told and TOKEN not in told and PASSWORD not in told
+    assert f"{path}:{line}: {kind}" in output and TOKEN not in output and PASSWORD not in output
 
 
 def test_another_encoding_hides_nothing(built, tmp_path: Path) -> None:
@@ -71,8 +71,8 @@ def test_clean_files_and_their_fakes_pass(built, tmp_path: Path) -> None:
 
 def test_what_cannot_be_read_is_not_clean(built, tmp_path: Path) -> None:
     (tmp_path / "data" / "gone.json").symlink_to(tmp_path / "nowhere")
-    code, told, summary = built()
-    assert code == 1 and "gone.json: cannot be read" in told and len(summary["unread"]) == 1
+    code, output, summary = built()
+    assert code == 1 and "gone.json: cannot be read" in output and len(summary["unread"]) == 1
 
 
 def test_a_json_text_is_decoded_however_deep() -> None:

@@ -220,8 +220,8 @@ def test_the_script_writes_rows_ledger_and_summary_once(config_file: Path) -> No
     card = (data / "train/rust.card.md").read_text()
     assert "| supervised | not counted |" in card and "| kinds of work | 5 refactor |" in card
     assert "| rows to train on | 4 session, 5 commit, 0 synthetic |" in card and f"`{summary['sha256']}`" in card
-    told = _script(config_file, "--language", "rust", "--explain", first["id"][:8])
-    assert told.exit_code == 0 and f"{first['id']}: trained on" in told.stdout and "2026-01-" in told.stdout
+    done = _script(config_file, "--language", "rust", "--explain", first["id"][:8])
+    assert done.exit_code == 0 and f"{first['id']}: trained on" in done.stdout and "2026-01-" in done.stdout
     assert _script(config_file, "--language", "rust").exit_code == 0
     assert {path: path.stat().st_mtime_ns for path in written} == written
 

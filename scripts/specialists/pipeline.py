@@ -134,7 +134,7 @@ def repository_state(path: Path) -> list[str]:
         shared = folder / common.read_text().strip() if common.is_file() else folder
         reference = shared / head.removeprefix("ref:").strip()
         if reference.is_file():
-            return [head, reference.read_text().strip()]
+            return [head, str(file_state(shared / "shallow")), reference.read_text().strip()]
         return [head, str(file_state(shared / "packed-refs")), str(file_state(shared / "reftable" / "tables.list"))]
     except (OSError, UnicodeDecodeError) as error:
         return [f"unreadable: {error}"]

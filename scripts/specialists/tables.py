@@ -30,7 +30,7 @@ class Paths:
 
 @dataclass(frozen=True)
 class Owner:
-    emails: tuple[str, ...] = key((), "Author e-mails whose commits are mined; empty: `git config user.email`.")
+    emails: tuple[str, ...] = key((), "Whose commits are mined, by e-mail; empty: `git config --global user.email`.")
     exclude: tuple[str, ...] = key(
         (),
         'Work never to learn from: "ses_…", "commit 1a2b3c4…", "repository NAME"; ids may be cut short.',
@@ -90,7 +90,7 @@ class Training:
     )
     max_length: int = key(8192, "Tokens per example; a longer row is an error, never cut.", least=64)
     learning_rate: float = key(1e-4, "Peak learning rate.", least=0)
-    epochs: float = key(3.0, "Passes over the examples.", least=0)
+    epochs: float = key(3.0, "Passes over the examples.", least=0.01)
     max_steps: int = key(-1, "Stop after this many optimizer steps; -1: by epochs.", least=-1)
     batch_size: int = key(1, "Examples per step and device.", least=1)
     gradient_accumulation: int = key(8, "Steps per optimizer step.", least=1)
