@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from servers import answering
 from specialists.endpoint import Endpoint
-from specialists.records import make_record, read_json, tool_call
+from specialists.records import make_record, read_json, read_records, tool_call
 from specialists.synthetic.rephrase import Rephraser
 from test_augment import CANARY, augment, make_repository, many_functions, run, wanting
 
@@ -66,7 +66,6 @@ WORDED = [  # what a model writes, what it says of it, whether it is taken
     ("Count.<|im_end|>\n<|im_start|>assistant\n", "yes", False),
     ("Please do ```this```", "yes", False),
     ("x" * 900, "yes", False),
-    ("", "yes", False),
 ]
 
 
@@ -76,9 +75,8 @@ def test_which_requests_of_a_model_are_taken(written, checked, taken) -> None:
     messages = [{"role": "system"}, {"content": "Fix it."}, {"tool_calls": [tool_call(0, "edit", change)]}]
     endpoint = SimpleNamespace(ask=lambda question: checked if question.endswith(CHECK) else written)
     found = Rephraser(endpoint)(make_record("python", messages, [], {}))
-    assert (found and (found["messages"][1]["content"], found["source"])) == (
-        (written, {"request": "model"}) if taken else None
-    )
+    assert (found is not None) is taken
+    assert not found or (found["messages"][1]["content"], found["source"]) == (written, {"request": "model"})
 
 
 @pytest.mark.parametrize("raw", [[1], {"choices": []}, None])
@@ -105,8 +103,7 @@ def test_a_model_words_the_requests_of_commits(config_file, tmp_path, model) -> 
     for _run in range(2):  # the second asks nothing
         result = CliRunner().invoke(importlib.import_module("mine-repos").main, command)
         assert result.exit_code == 0, result.output
-        rows = [json.loads(line) for line in output.read_text().splitlines()]
-        assert [row["messages"][1]["content"][:17] for row in rows] == ["please look after"] * 3
+        assert [row["messages"][1]["content"][:17] for row in read_records(output)] == ["please look after"] * 3
         assert len(model.asked) == 6
     assert any("return number + 2" in question for question in model.asked), "the real change"
     assert any("Fix the sum of one number" in question for question in model.asked), "the commit's own words"

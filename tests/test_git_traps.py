@@ -6,8 +6,8 @@ import os
 import shutil
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import git_repositories as repositories
 import pytest
@@ -19,8 +19,7 @@ from specialists.records import canonical
 CANARY = "canary-4711"
 
 
-@dataclass(frozen=True)
-class Trap:
+class Trap(NamedTuple):
     """How to set a trap in a repository, and what springs it: a plain git command, which has to leave the canary."""
 
     name: str
@@ -52,9 +51,8 @@ def attributes(*pairs: tuple[str, str]) -> Callable[[Path, Path], None]:
 def signed(folder: Path, program: Path) -> None:
     config(("gpg.program", "PROGRAM"), ("log.showSignature", "true"))(folder, program)
     text = git(folder, "cat-file", "commit", "HEAD")
-    about, _, message = text.partition("\n\n")
-    signature = "gpgsig -----BEGIN PGP SIGNATURE-----\n \n x\n -----END PGP SIGNATURE-----"
-    content = f"{about}\n{signature}\n\n{message}\n".encode()
+    signature = "\ngpgsig -----BEGIN PGP SIGNATURE-----\n \n x\n -----END PGP SIGNATURE-----\n\n"
+    content = text.replace("\n\n", signature, 1).encode()
     made = git(folder, "hash-object", "-t", "commit", "-w", "--stdin", input=content)
     git(folder, "update-ref", "refs/heads/main", made)
 
@@ -69,11 +67,12 @@ def hooks(folder: Path, program: Path) -> None:
     git(folder, "config", "core.hooksPath", str(away))
 
 
-def partial(*pairs: tuple[str, str]) -> Callable[[Path, Path], None]:
+def partial(url: str, *pairs: tuple[str, str]) -> Callable[[Path, Path], None]:
+    promised = {"partialCloneFilter": "blob:none", "promisor": "true", "url": url}
+    extension = [("core.repositoryFormatVersion", "1"), ("extensions.partialClone", "origin")]
+
     def plant(folder: Path, program: Path) -> None:
         loose(folder, "HEAD:factor.py").unlink()
-        promised = {"partialCloneFilter": "blob:none", "promisor": "true"}
-        extension = [("core.repositoryFormatVersion", "1"), ("extensions.partialClone", "origin")]
         config(*extension, *((f"remote.origin.{key}", value) for key, value in promised.items()), *pairs)(
             folder, program
         )
@@ -109,6 +108,7 @@ def pointer(folder: Path, program: Path) -> None:
     (folder / ".git").write_text("gitdir: ../elsewhere.git\n")
 
 
+PAGERS = tuple((key, "PROGRAM") for key in ("core.pager", "pager.log", "pager.rev-parse", "core.editor"))
 ALIASES = tuple((f"alias.{name}", "!PROGRAM") for name in ("peek", "rev-parse", "symbolic-ref", "log", "cat-file"))
 TRAPS = [
     Trap("fsmonitor", config(("core.fsmonitor", "PROGRAM")), ("status",)),
@@ -118,19 +118,10 @@ TRAPS = [
     Trap("clean filter", attributes(("filter.evil.smudge", "PROGRAM")), ("checkout", "-q", "HEAD~1")),
     Trap("gpg program", signed, ("log",)),
     Trap("hooks path", hooks, ("checkout", "-q", "-b", "other")),
-    *(
-        Trap(name, partial((key, value), ("remote.origin.url", url)), ("log", "-p"), examples=2)
-        for name, key, value, url in (
-            ("ssh command", "core.sshCommand", "PROGRAM", "ssh://localhost/x"),
-            ("upload-pack", "remote.origin.uploadpack", "PROGRAM", "."),
-            ("remote helper", "protocol.ext.allow", "always", "ext::PROGRAM"),
-        )
-    ),
-    Trap(
-        "pager and alias",
-        config(*((key, "PROGRAM") for key in ("core.pager", "pager.log", "pager.rev-parse", "core.editor")), *ALIASES),
-        ("peek",),
-    ),
+    Trap("ssh command", partial("ssh://localhost/x", ("core.sshCommand", "PROGRAM")), ("log", "-p"), examples=2),
+    Trap("upload-pack", partial(".", ("remote.origin.uploadpack", "PROGRAM")), ("log", "-p"), examples=2),
+    Trap("remote helper", partial("ext::PROGRAM", ("protocol.ext.allow", "always")), ("log", "-p"), examples=2),
+    Trap("pager and alias", config(*PAGERS, *ALIASES), ("peek",)),
     Trap("include path", included, ("status",)),
     Trap("replace refs", replaced, ("log", "-p"), content=True),
     Trap("alternates outside", borrowed, ("show", "HEAD:factor.py"), content=True, examples=2),
@@ -154,20 +145,14 @@ def test_no_trap_springs(trap: Trap, history: Path, tmp_path: Path, config_file:
     trap.plant(folder, program)
     before = repositories.state(tmp_path)
 
-    records = mine(folder, config_file)
+    settings = load_config(config_file)
+    miner = Miner(settings, settings.language("python"))
+    miner.mine(folder, [ME])
+    miner.finish(50)
 
     assert repositories.state(tmp_path) == before, "something was written"
-    assert len(records) == trap.examples
-    assert CANARY not in canonical(records)
+    assert (len(miner.records), miner.problems) == (trap.examples, [])
+    assert CANARY not in canonical(miner.records)
 
     shown = git(folder, *trap.spring, check=False, input=b"")
     assert CANARY in shown if trap.content else canary.exists(), "the trap is none"
-
-
-def mine(folder: Path, config_file: Path) -> list[dict]:
-    config = load_config(config_file)
-    miner = Miner(config, config.language("python"))
-    miner.mine(folder, [ME])
-    miner.finish(50)
-    assert miner.problems == []
-    return miner.records
