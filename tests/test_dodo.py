@@ -185,13 +185,13 @@ def test_canaries_of_the_history_and_of_commits_reach_nothing(pipeline: Path, tm
 def test_a_kill_during_training_changes_no_byte(pipeline: Path, tmp_path: Path) -> None:
     undisturbed, killed = copy_of(pipeline, tmp_path / "whole"), copy_of(pipeline, tmp_path / "killed")
     for folder in (undisturbed, killed):
-        change(folder, "max_steps = 2", "max_steps = 8")
+        change(folder, "max_steps = 2", "max_steps = 28")
     assert doit(undisturbed, "train:rust").returncode == 0
 
     command = [sys.executable, "-m", "doit", "train:rust"]
     process = subprocess.Popen(command, env=environment(killed), cwd=ROOT, start_new_session=True)
     deadline = time.monotonic() + 300
-    while not list(killed.glob("adapters/build-rust/.building-*/checkpoint-4/complete")):
+    while not list(killed.glob("adapters/build-rust/.building-*/checkpoint-25/complete")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGKILL)

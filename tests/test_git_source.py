@@ -224,7 +224,7 @@ BROKEN: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("what", BROKEN)
 def test_broken_repository_is_named(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("specialists.commits.git.SECONDS", 2)
+    monkeypatch.setattr("specialists.commits.git.LIMIT", 2)
     folder = tmp_path / "broken"
     BROKEN[what](folder)
     with pytest.raises(Unreadable, match="broken"), open_repository(folder):

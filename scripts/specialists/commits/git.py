@@ -1,11 +1,8 @@
 """Git repositories read as data: history, trees and blobs, and nothing of the repository acts.
 
-A repository's own configuration can run programs (fsmonitor, textconv, gpg.program, hooks, upload-pack…). So git never
-works in it: a bare repository of our own, the shim, has the source's object folders as alternates, and all is asked by
-object id. Only where HEAD points is asked in the source, by `rev-parse`, which runs nothing and writes nothing.
-
-`commits` gives the metadata of all of them (a tenth of the cost of `git log -p`), `blobs` the contents of what the
-caller chose. Both are streams: no history is held in memory.
+A repository's configuration can run programs (fsmonitor, textconv, hooks…). So git works in a bare repository of ours,
+the shim, which has the source's object folders as alternates; only where HEAD points is asked in the source. `commits`
+gives all metadata (a tenth of the cost of `git log -p`), `blobs` the contents that the caller chose; both are streams.
 """
 
 from __future__ import annotations
@@ -30,7 +27,7 @@ from specialists.config import Problem
 REGULAR = ("100644", "100755")
 MAX_BLOB = 1 << 19  # bytes; larger files are never held in memory, their content counts as not there
 CHUNK = 1 << 17  # bytes asked of a pipe at once
-SECONDS = 60  # for a command that takes milliseconds
+LIMIT = 60  # seconds for a command that takes milliseconds
 
 _SMALL = (  # git maps whole packs into memory, 210 MB for one of 120 MB; so it takes 90, in no more time
     "-c core.packedGitWindowSize=512k -c core.packedGitLimit=16m -c core.deltaBaseCacheLimit=40m "
@@ -208,17 +205,15 @@ def _resolved(path: Path, home: Path) -> tuple[Path, str | None]:
 
 def _object_folders(common_dir: Path) -> list[Path]:
     """The object folder and all that it borrows from: git would not follow relative paths from another repository."""
-    found: list[Path] = []
-    waiting = [common_dir / "objects"]
+    found, waiting = list[Path](), [common_dir / "objects"]
     while waiting:
         folder = Path(os.path.realpath(waiting.pop(0)))
-        if folder in found or not folder.is_dir():
-            continue
-        _check_files(folder, "*/*")
-        found.append(folder)
-        listed = folder / "info" / "alternates"
-        lines = os.fsdecode(listed.read_bytes()).split("\n") if listed.exists() else []
-        waiting += [folder / line.strip('"') for line in lines if line and not line.startswith("#")]
+        if folder not in found and folder.is_dir():
+            _check_files(folder, "*/*")
+            found.append(folder)
+            listed = folder / "info" / "alternates"
+            lines = os.fsdecode(listed.read_bytes()).split("\n") if listed.exists() else []
+            waiting += [folder / line.strip('"') for line in lines if line and not line.startswith("#")]
     return found
 
 
@@ -239,9 +234,8 @@ def _git(path: Path, home: Path, *arguments: str, allowed: int = 0) -> subproces
     """One short git command. Raises Unreadable when it fails with a higher exit code than is allowed, or hangs."""
     if not path.exists():
         raise Unreadable(f"{path}: not there")
-    command = ["git", *arguments]
     try:
-        done = subprocess.run(command, cwd=home, env=environment(home), capture_output=True, timeout=SECONDS)
+        done = subprocess.run(["git", *arguments], cwd=home, env=environment(home), capture_output=True, timeout=LIMIT)
     except FileNotFoundError:
         raise Problem("git: not installed, or not on the PATH") from None
     except subprocess.TimeoutExpired:

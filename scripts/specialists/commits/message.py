@@ -1,7 +1,6 @@
 """What a commit message asks for, in the commit's own words.
 
-The subject and the paragraphs that tell about the change stay as they were written. What only a tracker, a reviewer or
-a tool reads goes: trailers, footers, labelled sections but the summary, issue numbers, conventional prefixes.
+What only a tracker, a reviewer or a tool reads goes: trailers, footers, sections but the summary, issue numbers.
 """
 
 from __future__ import annotations
@@ -14,8 +13,7 @@ LEAST_WORDS = 3  # of a request (CommitPackFT asks for four)
 BODY_WORDS = 5  # of a body that is worth keeping
 BODY = 1000  # characters of a body that are kept, whole paragraphs
 
-VAGUE = "message says too little"
-RELEASE = "release or version bump"
+VAGUE, RELEASE = "message says too little", "release or version bump"
 
 _CONVENTIONAL = re.compile(  # `fix(parser)!: …`
     r"(?i)(feat(?:ure)?|(?:bug|hot)?fix|docs?|style|refactor|perf|tests?|build|ci|chore|deps|revert|release|\w+(?=[(!]))"
