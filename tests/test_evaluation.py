@@ -101,6 +101,7 @@ def test_an_incumbent_a_prompt_and_the_frozen_set_are_measured_on_the_same_rows(
 ) -> None:
     (tmp_path / "AGENTS.md").write_text("Use tabs.")
     config.path.write_text(config.path.read_text() + 'instructions = "./AGENTS.md"\n')
+    config = load_config(config.path)
     folder = adapter_folder(config, config.language("python"))
     folder.point("current", version(config, trained, "1", 1.0))
     version(config, trained, "2", 0.9)
