@@ -32,7 +32,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^ *```(?:sh|bash)\n(.*?)^ *```", re.S | re.M)
 GO = re.search(r"```toml\n(.*?)```", (ROOT / "docs" / "adding-a-language.md").read_text(encoding="utf-8"), re.S)[1]
 # programs of others: installing, and what needs a GPU or a person; files that are named in them must be there
-OTHERS = set("pip hf python3 pytest mypy ruff opencode systemctl crontab nvidia-smi accelerate source export".split())
+OTHERS = set("pip hf rsync python3 pytest mypy ruff opencode systemctl crontab nvidia-smi accelerate source export".split())
 
 
 def commands() -> set[str]:
@@ -65,7 +65,8 @@ def test_every_command_exists_with_its_options(command: str, tasks: dict[str, se
     elif name == "python":
         assert (ROOT / arguments[0]).is_file()
     elif name == "doit":
-        known = set(tasks[arguments[0].replace(":go", ":rust")]) if arguments[0] not in ("list", "info") else set()
+        task = next((word for word in arguments if not word.startswith("-")), "list")
+        known = set(tasks[task.replace(":go", ":rust")]) if task not in ("list", "info") else set()
         assert {word.removeprefix("--") for word in arguments if word.startswith("--")} <= known
     else:
         assert name in OTHERS, command

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -203,6 +204,22 @@ def test_a_kill_during_training_changes_no_byte(pipeline: Path, tmp_path: Path) 
     (one,), (other,) = versions(undisturbed, "build-rust"), versions(killed, "build-rust")
     assert weights(one) == weights(other)
     assert not list(killed.glob("adapters/build-rust/.building-*"))
+
+
+def test_an_adapter_trained_on_a_rented_machine_is_taken_for_what_it_is(pipeline: Path, tmp_path: Path) -> None:
+    home, rented = copy_of(pipeline, tmp_path / "home"), tmp_path / "rented"
+    assert doit(home, "assemble").returncode == 0
+    rented.mkdir()
+    shutil.copytree(pipeline / "base", rented / "base")
+    shutil.copytree(home / "data" / "train", rented / "data" / "train")
+    shutil.copy(home / "specialists.toml", rented)
+    done = doit(rented, "-s", "train")
+    assert done.returncode == 0 and len(versions(rented, "build-rust")) == 1, done.stdout + done.stderr
+    assert not (rented / "data" / "heldout").exists()
+    shutil.copytree(rented / "adapters", home / "adapters", symlinks=True, dirs_exist_ok=True)
+    again = doit(home, "train")
+    assert again.returncode == 0 and "is up to date" in again.stderr and "loss" not in again.stderr, again.stderr
+    assert len(versions(home, "build-rust")) == 1
 
 
 def test_two_at_once_train_an_adapter_once(pipeline: Path, tmp_path: Path) -> None:
