@@ -32,7 +32,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^ *```(?:sh|bash)\n(.*?)^ *```", re.S | re.M)
 GO = re.search(r"```toml\n(.*?)```", (ROOT / "docs" / "adding-a-language.md").read_text(encoding="utf-8"), re.S)[1]
 # programs of others: installing, and what needs a GPU or a person; files that are named in them must be there
-OTHERS = set("pip hf rsync python3 pytest mypy ruff opencode systemctl crontab nvidia-smi accelerate source export".split())
+OTHERS = set("pip hf rsync python3 pytest mypy ruff opencode systemctl accelerate source export".split())
 
 
 def commands() -> set[str]:
