@@ -46,9 +46,9 @@ def main(config: Config, as_json: bool, dry_run: bool, process: int | None) -> N
         if warning:
             say(f"warning: {warning}")
     if fit := serving_fit(config):
-        if fit[1]:
-            raise Problem("; ".join(fit))
         say(fit[0])
+        if fit[1]:
+            raise Problem(fit[1])
     if dry_run:
         return click.echo(shlex.join([*(f"{name}={value}" for name, value in environment.items()), *arguments]))
     finish({"adapters": {name: str(path) for name, path in adapters.items()}, "command": arguments}, as_json)

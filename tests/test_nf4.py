@@ -123,8 +123,9 @@ def test_weights_that_cannot_fit_are_refused(base: Base, monkeypatch: pytest.Mon
     check_memory(base, settings, 200)
     assert "warning: that is more than is free" in capsys.readouterr().err
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
-    with pytest.raises(Problem, match=r"its weights need \d+ MiB and 0 MiB are free"):
-        check_memory(base, settings, 200)
+    for quantization, way in (("none", 'use training.quantization = "nf4", stop'), ("nf4", "stop what else")):
+        with pytest.raises(Problem, match=rf"its weights need \d+ MiB and 0 MiB are free; {way}"):
+            check_memory(base, Training(quantization=quantization), 200)
 
 
 PEAK = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import os
 import signal
 import subprocess
@@ -14,10 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from conftest import ROOT
 from servers import free_port
 from specialists.config import Config, Problem, load_config
 from specialists.server import served_models
+from specialists.serving import sharing
 from specialists.serving.sharing import gpu
 
 
@@ -80,7 +83,7 @@ def service(config_file: Path, tmp_path: Path) -> Iterator[Service]:
     subprocess.run(service.config.serving.stop, check=False)
 
 
-def test_it_is_stopped_and_started_again(service: Service) -> None:
+def test_it_is_stopped_and_started_again(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     with service.gpu():
         pass
     assert not service.runs, "none is started where none was"
@@ -93,6 +96,22 @@ def test_it_is_stopped_and_started_again(service: Service) -> None:
     assert service.runs_soon()
     with service.gpu(while_training="keep"):
         assert service.runs
+    monkeypatch.setattr(sharing, "training_bytes", lambda *_: 10 << 30)
+    for free, stays in (([], True), ([10 << 30], True), ([9 << 30], False)):
+        monkeypatch.setattr(sharing, "visible_gpus", lambda free=free: [("H100", each, 80 << 30) for each in free])
+        with service.gpu(while_training="auto"):
+            assert service.runs == stays
+
+
+def test_a_training_that_fails_leaves_it_running(service: Service, tmp_path: Path) -> None:
+    service.start()
+    (tmp_path / "broken.jsonl").write_text("{")
+    train = importlib.import_module("train").main
+    arguments = ["--config", str(service.config.path), "--train", str(tmp_path / "broken.jsonl"), "--language"]
+    for language in ("rust", "ts"):
+        done = CliRunner().invoke(train, [*arguments, language])
+        assert done.exit_code == 1 and "the server is stopped until this is done" in done.stderr, done.stderr
+        assert "broken.jsonl" in done.stderr and service.runs_soon()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])

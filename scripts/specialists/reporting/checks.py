@@ -87,14 +87,13 @@ def disk(config: Config) -> list[Check]:
     for path, what, count in wanted:
         place = next(each for each in (path, *path.parents) if each.exists())
         places.setdefault(place.stat().st_dev, (place, {}))[1][what] = count
-    return [_room(place, needs) for place, needs in places.values()]
-
-
-def _room(place: Path, needs: dict[str, int]) -> Check:
-    free = shutil.disk_usage(place).free
-    terms = ", ".join(f"{what} {size(count)}" for what, count in needs.items())
-    says = f"{place}: {size(free)} free, still to be written: {terms}"
-    return ok(says) if free >= sum(needs.values()) else fail(says, "make room; old versions go with `doit prune`")
+    found = []
+    for place, needs in places.values():
+        free, terms = shutil.disk_usage(place).free, ", ".join(f"{what} {size(needs[what])}" for what in needs)
+        says = f"{place}: {size(free)} free, still to be written: {terms}"
+        room = free >= sum(needs.values())
+        found.append(ok(says) if room else fail(says, "make room; old versions go with `doit prune`"))
+    return found
 
 
 def models(config: Config) -> list[tuple[str, str | None]]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from itertools import pairwise
+import re
 from pathlib import Path
 
 from specialists.chat import model_folder
 from specialists.cli import size
-from specialists.config import Config, Language, Problem
+from specialists.config import Config, Language
 from specialists.gpus import visible_gpus
 from specialists.records import read_json
 from specialists.serving.command import vllm_command
@@ -43,18 +43,17 @@ def serving_fit(config: Config) -> tuple[str, str] | None:
     Raises Problem for a model that transformers does not know.
     """
     folder, gpus = model_folder(*served_model(config)), visible_gpus({**os.environ, **config.serving.env})
-    options = _options(config)
-    if not gpus or not folder or "--quantization" in options:
+    if not gpus or not folder or any(word.startswith("--quantization") for word in config.serving.extra):
         return None
-    tokens, rank, slots = (_number(options, f"--max-{name}") for name in ("model-len", "lora-rank", "loras"))
+    tokens, rank, slots = (_option(config, f"--max-{name}", 1) for name in ("model-len", "lora-rank", "loras"))
     cache, slot = _cache_and_slot_bytes(config, tokens, rank)
     parts = {"weights": weight_files(folder)[1], f"{slots:g} LoRA slots": slots * slot}
     parts[f"KV cache of {tokens:,.0f} tokens"] = cache
-    spread = _number(options, "--tensor-parallel-size", 1) * _number(options, "--pipeline-parallel-size", 1)
-    share = _number(options, "--gpu-memory-utilization", UTILIZATION)
+    spread = _option(config, "--tensor-parallel-size", 1) * _option(config, "--pipeline-parallel-size", 1)
+    share = _option(config, "--gpu-memory-utilization", UTILIZATION)
     needed, may = sum(parts.values()) / spread + VLLM_ITSELF, share * min(total for *_, total in gpus)
     terms = ", ".join(f"{what} {size(count)}" for what, count in parts.items())
-    says = f"{options['--model']} takes {size(needed)} of a GPU ({terms}, over {spread:g}; vLLM itself about "
+    says = f"{served_model(config)[0]} takes {size(needed)} of a GPU ({terms}, over {spread:g}; vLLM itself about "
     says += f"{size(VLLM_ITSELF)}) and may take {size(may)} (--gpu-memory-utilization {share:g})"
     return says, "" if needed <= may else f"{size(needed - may)} too much: {WAYS}"
 
@@ -67,7 +66,7 @@ def training_fit(config: Config) -> tuple[str, str] | None:
     if needed > total:
         return f"training takes {size(needed)} (estimate)", "lower training.max_length, or take a smaller base"
     share = math.floor(100 * (1 - needed / total)) / 100
-    both = _number(_options(config), "--gpu-memory-utilization", UTILIZATION) <= share
+    both = _option(config, "--gpu-memory-utilization", UTILIZATION) <= share
     says = f"training takes {size(needed)} (estimate), {'beside the server' if both else 'while the server is stopped'}"
     says += f"; both fit up to --gpu-memory-utilization {share:g}"
     return says, "" if both or config.serving.while_training != "keep" else 'while_training = "auto"'
@@ -100,13 +99,7 @@ def _cache_and_slot_bytes(config: Config, tokens: float, rank: float) -> tuple[f
     return cache * base.dtype.itemsize, slot * base.dtype.itemsize
 
 
-def _options(config: Config) -> dict[str, str]:
-    """Each word of vLLM's command line with the one after it, `--name=value` as two; the last of a name counts."""
-    return dict(pairwise(" ".join(vllm_command(config, {})).replace("=", " ").split()))
-
-
-def _number(options: dict[str, str], name: str, default: float = 0) -> float:
-    try:
-        return float(options.get(name, default))
-    except ValueError as error:
-        raise Problem(f"serving.extra: {name}: {error}") from None
+def _option(config: Config, name: str, default: float) -> float:
+    """A number on vLLM's command line; the last one counts. What is no number vLLM itself refuses."""
+    given = re.findall(rf"{name}[ =](\d*\.?\d+)(?!\S)", " ".join(vllm_command(config, {})))
+    return float(given[-1]) if given else default
