@@ -93,12 +93,18 @@ def test_what_fits_is_said_and_what_does_not_is_not_started(
 
 
 @pytest.mark.parametrize(
-    ("name", "serving"),  # the computer's own memory; a GPU that vLLM is not to use; weights made smaller as they load
-    [("GB10", ""), ("H100", 'env = {CUDA_VISIBLE_DEVICES = ""}'), ("H100", 'extra = ["--quantization", "fp8"]')],
+    ("name", "serving", "trains"),  # a GPU with the computer's own memory; one not for vLLM; weights made smaller; FSDP
+    [
+        ("GB10", "", False),
+        ("H100", 'env = {CUDA_VISIBLE_DEVICES = ""}', True),
+        ("H100", 'extra = ["--quantization", "fp8"]\n[training]\nlauncher = ["accelerate"]', False),
+    ],
 )
-def test_what_cannot_be_known_is_not_refused(machine: Callable[..., Config], name: str, serving: str) -> None:
+def test_what_cannot_be_known_is_not_refused(
+    machine: Callable[..., Config], name: str, serving: str, trains: bool
+) -> None:
     config = machine(name, "bf16", serving)
-    assert serving_fit(config) is None and bool(training_fit(config)) == (name != "GB10")
+    assert (serving_fit(config), bool(training_fit(config))) == (None, trains)
 
 
 @pytest.mark.parametrize(("free", "before", "after"), [(310, "ok", "ok"), (300, "fail", "ok"), (149, "fail", "fail")])

@@ -59,10 +59,14 @@ def serving_fit(config: Config) -> tuple[str, str] | None:
 
 
 def training_fit(config: Config) -> tuple[str, str] | None:
-    """Likewise whether training fits, and what becomes of the server meanwhile; None without a GPU."""
-    if not (gpus := visible_gpus()):
+    """Likewise whether training fits, and what becomes of the server meanwhile.
+
+    None without a GPU, without the base, or where a launcher may spread it over several GPUs.
+    """
+    gpus, alone = visible_gpus(), [each for each in config.languages.values() if not each.training.launcher]
+    if not gpus or not alone or not model_folder(config.base.model, config.base.revision):
         return None
-    needed, total = max(training_bytes(config, each) for each in config.languages.values()), gpus[0][2]
+    needed, total = max(training_bytes(config, each) for each in alone), gpus[0][2]
     if needed > total:
         return f"training takes {size(needed)} (estimate)", "lower training.max_length, or take a smaller base"
     share = math.floor(100 * (1 - needed / total)) / 100
