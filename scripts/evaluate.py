@@ -48,7 +48,7 @@ def main(config: Config, as_json: bool, language: str, version: str | None, held
             versions["incumbent"] = incumbent
         evidence: dict[str, Any] = {"measurements": [], "frozen": [], "answers": {}}
         if rows := list(read_records(heldout)):
-            with gpu(config):
+            with gpu(config, chosen):
                 evidence = measure(config, chosen, rows, versions)
         generated = {model: summary(scores) for model, scores in evidence["answers"].items()}
         decided = verdict(evidence["measurements"], config.evaluation, evidence["frozen"], generated)
@@ -69,7 +69,7 @@ def measure(config: Config, language: Language, rows: list[Record], versions: di
     except (OSError, UnicodeDecodeError) as error:
         raise Problem(f"evaluation.instructions {path}: cannot be read: {error}") from None
     models = EvaluatedModels(config.base, language.training, versions)
-    running = config.serving.while_training == "keep" and served_models(config) is not None
+    running = served_models(config) is not None
     served = running and not check_adapter(versions["adapter"], config)
     return {
         "measurements": models.measure(rows, instructions),

@@ -16,6 +16,7 @@ import click
 from specialists.cli import command, finish, say
 from specialists.config import Config, Problem
 from specialists.server import api_key, base_url, served_models
+from specialists.serving.card import serving_fit
 from specialists.serving.command import exposure, served_adapters, vllm_command
 from specialists.serving.lora import served_chat
 from specialists.serving.promotion import verify
@@ -28,6 +29,7 @@ from specialists.tables import SERVED_BASE
 def main(config: Config, as_json: bool, dry_run: bool, process: int | None) -> None:
     """Serve the base model and every promoted adapter from one vLLM.
 
+    Where there is a GPU, what it has to hold is added up first; what cannot fit is not started.
     An adapter that vLLM could not load is left out with a warning; the others are served. An API key is taken from
     $VLLM_API_KEY, or from the file that `serving.api_key_file` names.
 
@@ -43,6 +45,10 @@ def main(config: Config, as_json: bool, dry_run: bool, process: int | None) -> N
     for warning in [exposure(config), *faults]:
         if warning:
             say(f"warning: {warning}")
+    if fit := serving_fit(config):
+        say(fit[0])
+        if fit[1]:
+            raise Problem(fit[1])
     if dry_run:
         return click.echo(shlex.join([*(f"{name}={value}" for name, value in environment.items()), *arguments]))
     finish({"adapters": {name: str(path) for name, path in adapters.items()}, "command": arguments}, as_json)

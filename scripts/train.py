@@ -51,7 +51,7 @@ def main(
         say(f"{language}: {reason}")
     else:
         folder = AdapterFolder(output, config.owner.exclude) if output else adapter_folder(config, chosen)
-        with gpu(config), folder.lock():  # two runs at once: the second waits, then finds the work done
+        with gpu(config, chosen), folder.lock():  # two runs at once: the second waits, then finds the work done
             version, trained = train(config, chosen, rows, folder)
     finish({"adapter": chosen.adapter, "version": version and version.name, "trained": trained}, as_json)
 

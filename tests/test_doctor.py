@@ -45,6 +45,7 @@ def healthy(config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     set_template(config, Chat.load(config.base.model).fingerprint)
     configure(config)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # whatever GPU is here, the base is none that would fit one
     write(tmp_path / "bin" / "opencode", "#!/bin/sh\n")
     (tmp_path / "bin" / "opencode").chmod(0o755)
     return load_config(config_file)
@@ -156,7 +157,7 @@ BROKEN: list[tuple[Callable[[Config], object], str, str]] = [  # what is done, t
         "agent mine: nothing answers to build-cobol: no language of specialists.toml has it",
     ),
     (text(PORT, f"{PORT}max_model_len = 4096\n"), "context", "rows may have 8,192 tokens"),
-    (text(PORT, f"{PORT}output_tokens = 32768\n"), "context", "take 32,768 tokens of 32,768"),
+    (text(PORT, f"{PORT}output_tokens = 131072\n"), "context", "take 131,072 tokens of 131,072"),
     (
         lambda c: (captured(c, system="word " * 4000), edit(c, PORT, f"{PORT}max_model_len = 8192\n")),
         "context",
@@ -261,7 +262,7 @@ def test_a_full_disk_libraries_that_are_missing_or_others_no_git(
     healthy: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "DISK", 1 << 60)
-    assert checks.disk(healthy).state == "fail"
+    assert checks.disk(healthy)[0].state == "fail"
     monkeypatch.setattr(checks, "REQUIREMENTS", tmp_path / "requirements.txt")
     checks.REQUIREMENTS.write_text("click==0.1\n")
     assert "(tested with 0.1)" in checks.versions(healthy).says and checks.versions(healthy).state == "note"

@@ -187,7 +187,7 @@ def test_promoted_adapters_are_models_and_the_base_stands_in_for_the_others(conf
     assert provider["npm"] == "@ai-sdk/openai-compatible"
     assert provider["options"] == {"baseURL": "http://127.0.0.1:8000/v1", "apiKey": "{env:VLLM_API_KEY}"}
     assert set(provider["models"]) == {"mine", "base", "build-rust"}
-    assert provider["models"]["build-rust"]["limit"] == {"context": 32768, "output": 4096}
+    assert provider["models"]["build-rust"]["limit"] == {"context": 131072, "output": 16384}
     for name, language in config.languages.items():
         agent = agents[f"build-{name}"]
         assert agent["model"] == ("vllm/build-rust" if name == "rust" else "vllm/base")

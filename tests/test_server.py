@@ -27,7 +27,7 @@ def test_the_flags(config_file: Path) -> None:
     line = shlex.join(command)
     assert (
         "specialists/serving/vllm_server.py --model x-AWQ --served-model-name base --host 127.0.0.1 --port 8000 "
-        "--max-model-len 32768 --tool-call-parser qwen3_coder --max-lora-rank 16 --max-loras 7 --max-cpu-loras 7 "
+        "--max-model-len 131072 --tool-call-parser qwen3_coder --max-lora-rank 16 --max-loras 7 --max-cpu-loras 7 "
         "--enable-auto-tool-choice --enable-lora --lora-target-modules"
     ) in line
     assert command[1] == "-P" and line.endswith("--lora-modules build-rust=/a/build-rust/1 --tensor-parallel-size 2")

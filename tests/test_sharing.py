@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import os
 import signal
 import subprocess
@@ -14,10 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from conftest import ROOT
 from servers import free_port
 from specialists.config import Config, Problem, load_config
 from specialists.server import served_models
+from specialists.serving import sharing
 from specialists.serving.sharing import gpu
 
 
@@ -27,7 +30,8 @@ def killed(config: Config, how: int) -> Iterator[None]:
     program = (
         f"import sys, time; sys.path.insert(0, {str(ROOT / 'scripts')!r})\n"
         "from specialists.config import load_config\nfrom specialists.serving.sharing import gpu\n"
-        f"with gpu(load_config({str(config.path)!r})):\n    print('has it', flush=True); time.sleep(60)\n"
+        f"config = load_config({str(config.path)!r})\nwith gpu(config, config.language('rust')):\n"
+        "    print('has it', flush=True); time.sleep(60)\n"
     )
     run = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     with run:
@@ -57,8 +61,10 @@ class Service:
             time.sleep(0.02)
         return self.runs
 
-    def changed(self, **serving: object) -> Config:
-        return dataclasses.replace(self.config, serving=dataclasses.replace(self.config.serving, **serving))
+    def gpu(self, **changes: object) -> contextlib.AbstractContextManager[None]:
+        """The GPU for a run on Rust, under a configuration with these keys of [serving]."""
+        serving = dataclasses.replace(self.config.serving, **changes)
+        return gpu(dataclasses.replace(self.config, serving=serving), self.config.language("rust"))
 
 
 @pytest.fixture
@@ -77,19 +83,35 @@ def service(config_file: Path, tmp_path: Path) -> Iterator[Service]:
     subprocess.run(service.config.serving.stop, check=False)
 
 
-def test_it_is_stopped_and_started_again(service: Service) -> None:
-    with gpu(service.config):
+def test_it_is_stopped_and_started_again(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    with service.gpu():
         pass
     assert not service.runs, "none is started where none was"
     service.start()
-    with gpu(service.config):
+    with service.gpu():
         assert not service.runs
     assert service.runs
-    with pytest.raises(ZeroDivisionError), gpu(service.config):
+    with pytest.raises(ZeroDivisionError), service.gpu():
         raise ZeroDivisionError
     assert service.runs_soon()
-    with gpu(service.changed(while_training="keep")):
+    with service.gpu(while_training="keep"):
         assert service.runs
+    monkeypatch.setattr(sharing, "training_bytes", lambda *_: 10 << 30)
+    for free, stays in (([], True), ([10 << 30], True), ([9 << 30], False)):
+        monkeypatch.setattr(sharing, "visible_gpus", lambda free=free: [("H100", each, 80 << 30) for each in free])
+        with service.gpu(while_training="auto"):
+            assert service.runs == stays
+
+
+def test_a_training_that_fails_leaves_it_running(service: Service, tmp_path: Path) -> None:
+    service.start()
+    (tmp_path / "broken.jsonl").write_text("{")
+    train = importlib.import_module("train").main
+    arguments = ["--config", str(service.config.path), "--train", str(tmp_path / "broken.jsonl"), "--language"]
+    for language in ("rust", "ts"):
+        done = CliRunner().invoke(train, [*arguments, language])
+        assert done.exit_code == 1 and "the server is stopped until this is done" in done.stderr, done.stderr
+        assert "broken.jsonl" in done.stderr and service.runs_soon()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -109,7 +131,7 @@ def test_it_is_started_again_when_the_run_is_killed(service: Service, how: int) 
 )
 def test_commands_that_fail_are_named(service: Service, changes: dict, message: str, runs: bool) -> None:
     service.start()
-    with pytest.raises(Problem, match=message), gpu(service.changed(**changes)):
+    with pytest.raises(Problem, match=message), service.gpu(**changes):
         pass
     assert service.runs == runs
 
@@ -119,10 +141,10 @@ def test_a_second_run_waits_for_the_first(service: Service) -> None:
     seen: list[str] = []
 
     def second() -> None:
-        with gpu(service.config):
+        with service.gpu():
             seen.append("second")
 
-    with gpu(service.config):
+    with service.gpu():
         thread = threading.Thread(target=second)
         thread.start()
         time.sleep(0.1)

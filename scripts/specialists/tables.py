@@ -113,11 +113,13 @@ class Serving:
     host: str = key("127.0.0.1", "Address to listen on; anything wider is reachable by others.")
     port: int = key(8000, "Port.", least=1)
     model: str | None = key(None, "The base as served, where it is another (quantised) copy than the one trained on.")
-    max_model_len: int = key(32768, "Context served, in tokens.", least=256)
+    max_model_len: int = key(131072, "Context served, in tokens.", least=256)
     max_lora_rank: int = key(16, "Largest rank served.", choices=LORA_RANKS)
     tool_call_parser: str = key("qwen3_coder", "vLLM's tool-call parser for the base model's template.")
     while_training: str = key(
-        "keep", "What the server does during training and evaluation; stop frees the GPU.", choices=("keep", "stop")
+        "auto",
+        "What the server does during training and evaluation: keep on, stop; auto stops it where both do not fit.",
+        choices=("auto", "keep", "stop"),
     )
     stop: tuple[str, ...] = key(
         ("systemctl", "--user", "stop", "specialists-serve.service"),
@@ -128,7 +130,7 @@ class Serving:
         "The command that starts it again, and does not wait for its end.",
     )
     api_key_file: Path | None = key(None, "File with the API key, readable by you alone; $VLLM_API_KEY goes before it.")
-    output_tokens: int = key(4096, "Tokens per answer that opencode asks for at most.", least=1)
+    output_tokens: int = key(16384, "Tokens per answer that opencode asks for at most.", least=1)
     extra: tuple[str, ...] = key((), 'More vLLM arguments, e.g. ["--tensor-parallel-size", "2"].')
     env: dict[str, str] = field(default_factory=dict, metadata={"help": "Environment of the vLLM process."})
 

@@ -16,11 +16,15 @@ from typing import Literal
 
 from specialists.adapters import not_served, too_few
 from specialists.chat import Chat, model_folder
+from specialists.cli import size
 from specialists.config import ROOT_CONFIG, Config, Problem, owner_emails
 from specialists.records import read_json
+from specialists.serving.card import weight_files
+from specialists.serving.lora import served_model
 from specialists.sessions.database import overview
 
 REQUIREMENTS = ROOT_CONFIG.with_name("requirements.txt")
+NF4 = 0.27  # of the base in 16 bits: Qwen3-Coder-Next takes 40 of 148 GiB
 DISK = 2 << 30  # bytes that a nightly run wants free: checkpoints of one training and the rows of all languages
 
 
@@ -69,15 +73,32 @@ def tools(config: Config) -> Check:
     return ok("git, opencode, grammars")
 
 
-def disk(config: Config) -> Check:
-    """Room where rows and adapters are written."""
-    folders = (config.paths.data, config.paths.adapters)
-    existing = [next(path for path in (folder, *folder.parents) if path.exists()) for folder in folders]
-    free = min(shutil.disk_usage(path).free for path in existing)
-    says = f"{free / 2**30:.0f} GiB free for data and adapters"
-    if free < DISK:
-        return fail(says, f"make room: {DISK >> 30} GiB at least; old versions go with `doit prune`")
-    return ok(says)
+def disk(config: Config) -> list[Check]:
+    """Each file system: room for rows and adapters, and for what is not there yet of the base in its copies."""
+    wanted = [(config.paths.data, "rows and adapters", DISK), (config.paths.adapters, "rows and adapters", DISK)]
+    prepared = config.base.prepared
+    for model, revision in models(config):
+        files, whole = weight_files(folder) if (folder := model_folder(model, revision)) else ([], 0)
+        if folder and (missing := whole - sum(file.stat().st_size for file in files if file.is_file())):
+            wanted.append((folder, model, missing))
+        if prepared and model == config.base.model and not list(prepared.glob("nf4-*")):
+            wanted.append((prepared, "the base in 4 bits, kept where twice its size is free", round(2 * NF4 * whole)))
+    places: dict[int, tuple[Path, dict[str, int]]] = {}
+    for path, what, count in wanted:
+        place = next(each for each in (path, *path.parents) if each.exists())
+        places.setdefault(place.stat().st_dev, (place, {}))[1][what] = count
+    found = []
+    for place, needs in places.values():
+        free, terms = shutil.disk_usage(place).free, ", ".join(f"{what} {size(needs[what])}" for what in needs)
+        says = f"{place}: {size(free)} free, still to be written: {terms}"
+        room = free >= sum(needs.values())
+        found.append(ok(says) if room else fail(says, "make room; old versions go with `doit prune`"))
+    return found
+
+
+def models(config: Config) -> list[tuple[str, str | None]]:
+    """Name and revision of the base, and of its served copy where that is another."""
+    return list(dict.fromkeys([(config.base.model, config.base.revision), served_model(config)]))
 
 
 def configuration(config: Config) -> Check:
@@ -158,9 +179,7 @@ def skipped(config: Config) -> list[str]:
 def base_model(config: Config) -> Check:
     """Tokenizer, template and every weight shard of the base, and of the copy that is served."""
     shown = []
-    for model, revision in ((config.base.model, config.base.revision), (config.serving.model, None)):
-        if model is None:
-            continue
+    for model, revision in models(config):
         fix = f"hf download {model}, or name its folder in specialists.toml"
         folder = model_folder(model, revision)
         if folder is None:
@@ -169,9 +188,8 @@ def base_model(config: Config) -> Check:
             Chat.load(model, revision)
         except Problem as problem:
             return fail(str(problem), fix)
-        index = read_json(folder / "model.safetensors.index.json") or {}
-        shards = set(index.get("weight_map", {}).values()) or {path.name for path in folder.glob("*.safetensors")}
-        absent = [shard for shard in shards if not (folder / shard).is_file()]
+        shards, _bytes = weight_files(folder)
+        absent = [shard for shard in shards if not shard.is_file()]
         if absent or not shards:
             what = f"{len(absent)} of {len(shards)} weight files are missing" if absent else "no weights"
             return fail(f"{model}: {what}", fix)

@@ -5,19 +5,22 @@ Only looks: nothing is written, loaded or started. A check that cannot be made s
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from specialists.adapters import adapter_folder, evaluation_of, manifest_of
-from specialists.chat import Chat, token_counter
+from specialists.chat import token_counter
+from specialists.cli import size
 from specialists.config import Config
+from specialists.gpus import visible_gpus
 from specialists.records import read_json
 from specialists.reporting.checks import OFFLINE, Check, fail, note, ok
 from specialists.reporting.parity import newest_row, parity
 from specialists.reporting.status import server_state
+from specialists.serving.card import serving_fit, training_fit
+from specialists.serving.lora import served_chat
 from specialists.serving.opencode_config import PROVIDER, ConfigFile, settings
 from specialists.sessions.database import overview
 from specialists.tables import SERVED_BASE
@@ -40,14 +43,13 @@ def diagnose(config: Config, offline: bool = False) -> list[Check]:
     return found
 
 
-def gpu(_config: Config) -> Check:
-    """The GPUs and their free memory."""
-    query = ["nvidia-smi", "--query-gpu=name,memory.free,memory.total", "--format=csv,noheader"]
-    try:
-        shown = subprocess.run(query, capture_output=True, text=True, timeout=1, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return note("none seen (nvidia-smi)", "trains and serves on the CPU, which is for small models")
-    return ok("\n".join(f"{line} (name, free, total)" for line in shown.splitlines()))
+def gpu(config: Config) -> list[Check]:
+    """The GPUs, and whether they hold what is served and what is trained."""
+    if not (gpus := visible_gpus()):
+        return [note("none seen (nvidia-smi)", "trains and serves on the CPU, which is for small models")]
+    fits = filter(None, (serving_fit(config), training_fit(config)))
+    found = [ok("\n".join(f"{name}: {size(free)} of {size(total)} free" for name, free, total in gpus))]
+    return [*found, *(fail(says, fix) if fix else ok(says) for says, fix in fits)]
 
 
 def chat_template(config: Config) -> Check:
@@ -56,8 +58,7 @@ def chat_template(config: Config) -> Check:
     trained = {name: manifest_of(path).get("base", {}).get("template") for name, path in current.items() if path}
     if not trained:
         return ok("no adapter is promoted yet")
-    model = config.serving.model
-    served = Chat.load(model or config.base.model, None if model else config.base.revision).fingerprint
+    served = served_chat(config).fingerprint
     if other := [f"{adapter} ({known})" for adapter, known in trained.items() if known and known != served]:
         says = f"{', '.join(other)} trained with another template or tokenizer than is served ({served})"
         return fail(says, "put the base's files back, or train anew: `doit`")

@@ -25,7 +25,7 @@ def check_adapter(version: Path, config: Config) -> list[str]:
     rank, highest = settings["r"], config.serving.max_lora_rank
     faults = [f"rank {rank} is above serving.max_lora_rank {highest}"] if rank > highest else []
     try:
-        faults += _misfits(shapes_of(weights), rank, base_shapes(*_served_model(config)))
+        faults += _misfits(shapes_of(weights), rank, base_shapes(*served_model(config)))
         faults += [] if faults else _bad_numbers(weights)
     except Problem as problem:
         faults.append(str(problem))
@@ -89,15 +89,15 @@ def _other_template(version: Path, config: Config) -> list[str]:
     return (
         []
         if same
-        else [f"trained with chat template or tokenizer {trained_with}, {_served_model(config)[0]} has {served_with}"]
+        else [f"trained with chat template or tokenizer {trained_with}, {served_model(config)[0]} has {served_with}"]
     )
 
 
 def served_chat(config: Config) -> Chat:
     """Template and tokenizer of the model that vLLM serves. Raises Problem when it is not on this machine."""
-    return Chat.load(*_served_model(config))
+    return Chat.load(*served_model(config))
 
 
-def _served_model(config: Config) -> tuple[str, str | None]:
+def served_model(config: Config) -> tuple[str, str | None]:
     """Name and revision of the base as it is served."""
     return (config.serving.model, None) if config.serving.model else (config.base.model, config.base.revision)

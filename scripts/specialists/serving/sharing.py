@@ -16,8 +16,10 @@ from collections.abc import Iterator
 
 from specialists.adapters import AdapterFolder
 from specialists.cli import say
-from specialists.config import Config, Problem
+from specialists.config import Config, Language, Problem
+from specialists.gpus import visible_gpus
 from specialists.server import served_models
+from specialists.serving.card import training_bytes
 
 STOP_SECONDS = 120  # for a stopped server to let go of its port
 START_SECONDS = 3600  # for a started one to answer; the real base is read from disk first
@@ -25,18 +27,22 @@ _AT_THE_END = ["sh", "-c", 'trap : TERM; cat; exec "$@" </dev/null', "sh"]  # wh
 
 
 @contextlib.contextmanager
-def gpu(config: Config) -> Iterator[None]:
-    """The GPU's memory for the length of the body, unless `serving.while_training` is "keep"; one run at a time.
+def gpu(config: Config, language: Language) -> Iterator[None]:
+    """The GPU's memory for the length of the body, as `serving.while_training` says; one run at a time.
+
+    With "auto" the server stays where its GPU has room for training this language, or there is no GPU.
 
     The body must not leave a model behind in a variable that lives on: the server needs the memory again.
     Raises Problem when the server does not stop, and when it does not start again.
     """
-    if config.serving.while_training == "keep":
+    auto, gpus = config.serving.while_training == "auto", visible_gpus()
+    if config.serving.while_training == "keep" or (auto and not gpus):
         yield
         return
     start, quiet = config.serving.start, subprocess.DEVNULL
     with AdapterFolder(config.paths.adapters / ".gpu").lock():
-        if served_models(config) is None:
+        room = auto and training_bytes(config, language) <= gpus[0][1]
+        if room or served_models(config) is None:
             yield
             return
         with subprocess.Popen(

@@ -67,9 +67,9 @@ def base_config(base: Base) -> Any:
     """The base model's transformers configuration. Raises Problem when the model is not on this machine."""
     try:
         return AutoConfig.from_pretrained(base.model, revision=base.revision, local_files_only=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # not here; no model that transformers knows
         reason = str(error).splitlines()[0]
-        raise Problem(f"base.model {base.model}: not on this machine ({reason}); fetch it with `hf download`") from None
+        raise Problem(f"base.model {base.model}: cannot be read ({reason}); fetch it with `hf download`") from None
 
 
 def _stored_quantization(config: Any) -> str | None:

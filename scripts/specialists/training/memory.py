@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from functools import lru_cache
 from typing import Any
 
 import psutil
@@ -12,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from specialists.cli import say, size
 from specialists.config import Base, Problem, Training
+from specialists.gpus import visible_gpus
 from specialists.training.base_model import base_config, sharded
 from specialists.training.targets import UNPACKED, wanted_modules
 
@@ -24,28 +26,41 @@ def check_memory(base: Base, settings: Training, longest: int) -> int:
 
     Raises Problem when the base is not here, and when its weights cannot fit, unless a launcher spreads them.
     """
-    with torch.device("meta"):  # shapes without weights
-        model = AutoModelForCausalLM.from_config(base_config(base), dtype=getattr(torch, base.dtype))
-    adapted = (model.get_submodule(name) for name in wanted_modules(model, settings.targets))
-    parameters = settings.r * sum(module.in_features + module.out_features for module in adapted)
-    state = parameters * (4 + 4 + OPTIMIZER_BYTES.get(settings.optimizer, 8.0))  # adapter, gradient, optimizer
-    weights, widened = weight_bytes(model, settings.quantization)
-    activations = longest * settings.batch_size * _activation_bytes(model, settings) + widened
+    weights, state, activations = expected_bytes(base, settings, longest)
     total = round(weights + state + activations)
-    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else psutil.virtual_memory().available
+    gpus = visible_gpus()
+    free = gpus[0][1] if gpus else psutil.virtual_memory().available
     if weights > free and not sharded():
+        smaller = 'use training.quantization = "nf4", ' if settings.quantization != "nf4" else ""
         raise Problem(
-            f"base.model: its weights need {size(weights)} and {size(free)} are free; "
-            'use training.quantization = "nf4", a smaller base, or a launcher over more devices'
+            f"base.model: its weights need {size(weights)} and {size(free)} are free; {smaller}stop what else uses the "
+            "memory (serving.while_training), or take a smaller base or a launcher over more devices"
         )
     if int(os.environ.get("RANK", 0)) == 0:  # one of a launcher's processes reports it
         say(
             f"expected: {size(total)} (weights {size(weights)}, adapter and optimizer {size(state)}, activations about "
-            f"{size(activations)}), {size(free)} free; {parameters:,} parameters"
+            f"{size(activations)}), {size(free)} free"
         )
         if total > free:
             say("warning: that is more than is free; lower training.max_length, or stop what else uses the device")
     return total
+
+
+@lru_cache(maxsize=4)  # five languages have one base
+def empty_model(base: Base) -> Any:
+    """The base's modules and shapes without weights. Raises Problem when the base is not here."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(base_config(base), dtype=getattr(torch, base.dtype))
+
+
+def expected_bytes(base: Base, settings: Training, longest: int) -> tuple[float, float, float]:
+    """Of weights, of adapter and optimizer, and of activations (an estimate) for rows of at most `longest` tokens."""
+    model = empty_model(base)
+    adapted = (model.get_submodule(name) for name in wanted_modules(model, settings.targets))
+    parameters = settings.r * sum(module.in_features + module.out_features for module in adapted)
+    state = parameters * (4 + 4 + OPTIMIZER_BYTES.get(settings.optimizer, 8.0))  # adapter, gradient, optimizer
+    weights, widened = weight_bytes(model, settings.quantization)
+    return weights, state, longest * settings.batch_size * _activation_bytes(model, settings) + widened
 
 
 def weight_bytes(model: Any, quantization: str) -> tuple[float, int]:
