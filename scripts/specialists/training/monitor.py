@@ -20,10 +20,9 @@ COMPLETE = "complete"  # written into a checkpoint after everything else
 class Monitor(TrainerCallback):
     """Marks complete checkpoints, stops at a loss that is not finite, shows how far the run is.
 
-    That is a bar on a terminal and a line a minute otherwise, with the time left by the steps after the first, in which
+    That is a bar on a terminal and a line a minute otherwise; the time left goes by the steps after the first, in which
     kernels are compiled. On SIGTERM the step under way is finished, a checkpoint written and the run ended;
-    transformers' own `enable_jit_checkpoint` stops in the middle of a step, from where a run does not resume to the
-    same bytes.
+    transformers' own `enable_jit_checkpoint` stops in the middle of a step: a run resumed there ends with other bytes.
     """
 
     def __init__(self, terminal: bool):
@@ -59,15 +58,12 @@ class Monitor(TrainerCallback):
         now = time.monotonic()
         if self.first is None:
             self.first = step, now
-            self.bar = tqdm(
-                total=last, initial=step, desc="training", unit="step", leave=False, disable=not self.terminal
-            )
+            self.bar = tqdm(total=last, initial=step, desc="training", leave=False, disable=not self.terminal)
         self.bar.n = step  # and not update(), whose time left is that of the last steps
         self.bar.set_postfix(loss=f"{loss:.4f}")
-        first, began = self.first
-        if not self.terminal and step > first and now - self.reported > 60:  # seconds
+        if not self.terminal and step > self.first[0] and now - self.reported > 60:  # seconds
             self.reported = now
-            left = duration((now - began) / (step - first) * (last - step))
+            left = duration((now - self.first[1]) / (step - self.first[0]) * (last - step))
             say(f"step {step} of {last}, loss {loss:.4f}, {left} left")
 
 

@@ -20,12 +20,11 @@ ROLES: dict[str, tuple[str, tuple[str, ...]]] = {  # role -> where in a decoder 
     "linear_attention": (r"linear_attn", (*_QWEN3_NEXT, *_QWEN3_5, "out_proj")),
     "mlp": (r"mlp(?:\.shared_expert)?", ("gate_proj", "up_proj", "gate_up_proj", "down_proj")),
 }
-_INSPECTED = {  # for a model with other Linear layers than these: role -> words in such a layer's path
+_GUESSED = {  # for any other Linear layer: role -> words in its path
     "linear_attention": r"linear_attn|delta_net|mamba|ssm",
     "attention": r"attn|attention",
     "mlp": r"mlp|ffn|feed_forward|shared_expert",
 }
-_GATE = re.compile(r"router|\bgate$|expert_gate$")  # chooses among experts: never trained
 _LAYER = re.compile(r"(.*(?:layers|h|blocks)\.\d+)\.(.+)")
 UNPACKED = ("lm_head", "shared_expert_gate")  # Linear layers never in 4 bits: the output, and a gate of one row
 EXPERTS = ("gate_up_proj", "down_proj")  # the fused parameters of `mlp.experts`
@@ -34,16 +33,14 @@ EXPERTS = ("gate_up_proj", "down_proj")  # the fused parameters of `mlp.experts`
 def wrap(model: Any, settings: Training) -> tuple[Any, dict[str, int]]:
     """The model with its adapter, and the adapted modules: full name in the base -> rank.
 
-    Warns of an architecture with layers that ROLES does not have. Raises Problem when peft adapted anything else.
+    Warns when layers are not among ROLES and their role is a guess. Raises Problem when peft adapted anything else.
     """
     from peft import get_peft_model
 
-    if unknown := _unknown(_linear_layers(model)):
-        say(
-            f"warning: training.targets: {model.config.model_type} is an unknown architecture ({unknown[0]}); "
-            "its layers are recognised by words in their names"
-        )
     wanted = wanted_modules(model, settings.targets)
+    if guessed := [name for name in wanted if not _known_role(_LAYER.sub(r"\2", name))]:
+        kind = model.config.model_type
+        say(f"warning: training.targets: {kind} is an unknown architecture; the role of {guessed[0]} is a guess")
     wrapped = get_peft_model(model, lora_config(model, settings, wanted))
     adapted = adapted_modules(wrapped)
     extra, lacking = sorted(adapted.keys() - wanted), sorted(wanted.keys() - adapted)
@@ -62,43 +59,38 @@ def wanted_modules(model: Any, roles: tuple[str, ...]) -> dict[str, str]:
 
     Raises Problem when a decoder layer would be left without an adapter.
     """
-    layers = {match[1] for name, _module in model.named_modules() if (match := _LAYER.fullmatch(name))}
-    linear = _linear_layers(model)
-    role_of = _inspected_role if _unknown(linear) else _role
-    found = {name: role for name, path in linear.items() if (role := role_of(path)) in roles}
+    import torch
+
+    kind = model.config.model_type
+    found: dict[str, str] = {}
+    layers: set[str] = set()
+    for name, module in model.named_modules():
+        if not (match := _LAYER.fullmatch(name)):
+            continue
+        layers.add(match[1])
+        if isinstance(module, torch.nn.Linear):
+            role = _known_role(match[2]) or _guessed_role(match[2])
+            if role in roles:
+                found[name] = role
     bare = {layer for layer in layers if not any(name.startswith(f"{layer}.") for name in found)}
     if bare or not found:
         raise Problem(
-            f"training.targets: {', '.join(roles)} leave {len(bare)} of {len(layers)} layers of a "
-            f"{model.config.model_type} model without an adapter (first: {min(bare, default='no decoder layer')}); "
-            "name more roles"
+            f"training.targets: {', '.join(roles)} leave {len(bare)} of {len(layers)} layers of a {kind} model without "
+            f"an adapter (first: {min(bare, default='no decoder layer')}); name more roles"
         )
     return found
 
 
-def _linear_layers(model: Any) -> dict[str, str]:
-    """The Linear layers of all decoder layers: full name -> path in the decoder layer."""
-    import torch
-
-    linear = (name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear))
-    return {name: match[2] for name in linear if (match := _LAYER.fullmatch(name))}
-
-
-def _unknown(linear: dict[str, str]) -> list[str]:
-    """The paths for which ROLES has no role and which are no gates: there are none in an architecture that it knows."""
-    return [path for path in linear.values() if not (_role(path) or _GATE.search(path))]
-
-
-def _role(path: str) -> str | None:
+def _known_role(path: str) -> str | None:
     place, _, leaf = path.rpartition(".")
     known = (role for role, (where, names) in ROLES.items() if leaf in names and re.fullmatch(where, place))
     return next(known, None)
 
 
-def _inspected_role(path: str) -> str | None:
-    if _GATE.search(path) or re.search(r"(?<!shared_)(?<!shared_expert)experts?\.", path):
+def _guessed_role(path: str) -> str | None:
+    if re.search(r"router|\bgate$|expert_gate$|(?<!shared_)(?<!shared_expert)experts?\.", path):
         return None
-    return next((role for role, words in _INSPECTED.items() if re.search(words, path)), None)
+    return next((role for role, words in _GUESSED.items() if re.search(words, path)), None)
 
 
 def lora_config(model: Any, settings: Training, wanted: dict[str, str]) -> Any:
