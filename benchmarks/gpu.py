@@ -2,16 +2,18 @@
 
     python benchmarks/gpu.py                      # on a GPU: full width and depth; without one: small, and it says so
     python benchmarks/gpu.py --tokens 4096 --layers 12
+    python benchmarks/gpu.py --tokens 2048 --no-kernels
 
 Weights are made parameter by parameter on the device and go through the same loading as a real base (training/nf4.py);
-then the same trainer takes a few steps (r = 16, gradient checkpointing, 8-bit AdamW). Reports the time to load, peak
-memory, tokens per second, whether flash-linear-attention was used (run it in an environment with and in one without),
-and what 300 examples of that length in 3 epochs would take. The aim: a peak of at most 80 GiB at 8,192 tokens.
+then the same trainer takes a few steps of 8 rows (r = 16, gradient checkpointing, 8-bit AdamW), one row at a time and
+two. Reports the time to load and, for both, seconds a step, peak memory, tokens per second, whose gated delta rule was
+used, and what 400 examples of that length in 3 epochs would take. The aim: a peak of at most 80 GiB at 8,192 tokens.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import dataclasses
+import os
 import resource
 import sys
 import tempfile
@@ -24,6 +26,7 @@ import click
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:1] = [str(ROOT / "scripts"), str(ROOT / "tests")]  # and not this folder, whose names shadow others
 
+ROWS = 8  # examples of an optimizer step
 SMALL = {  # the same kinds of layer, for a machine without a GPU
     "hidden_size": 256,
     "num_hidden_layers": 4,
@@ -75,43 +78,47 @@ def load(config: Any, device: str, dtype: Any) -> Any:
     return model
 
 
-def steps(model: Any, tokens: int, count: int, gpu: bool) -> tuple[float, int]:
-    """Seconds per step after the first, and how many parameters were trained."""
+def seconds_a_step(wrapped: Any, tokens: int, count: int, settings: Any) -> float:
+    """The mean over `count` optimizer steps, without the first, in which kernels are compiled."""
     import tiny_models
     import torch
-    from specialists.config import Base, Training
-    from specialists.training.targets import wrap
+    from specialists.config import Base
     from specialists.training.trainer import make_trainer, training_arguments
     from transformers import TrainerCallback
 
+    times: list[float] = []
+
     class Clock(TrainerCallback):
-        times: list[float] = []  # noqa: RUF012
-
         def on_step_end(self, *_arguments: Any, **_named: Any) -> None:
-            if gpu:
+            if torch.cuda.is_available():
                 torch.cuda.synchronize()
-            self.times.append(time.perf_counter())
+            times.append(time.perf_counter())
 
-    settings = Training(max_steps=count, gradient_accumulation=1, optimizer="adamw_8bit" if gpu else "adamw_torch")
-    wrapped, _modules = wrap(model, settings)
     row = torch.randint(3, 300, (tokens,)).tolist()
     with tempfile.TemporaryDirectory() as folder:
         tiny_models.save_tokenizer(Path(folder))
-        rows = [{"input_ids": row, "labels": row}] * count
-        arguments = training_arguments(model, settings, Path(folder), checkpoint_steps=count)
+        rows = [{"input_ids": row, "labels": row}] * ROWS * count
+        arguments = training_arguments(wrapped, settings, Path(folder), checkpoint_steps=2 * count)
         trainer = make_trainer(wrapped, Base(model=folder), rows, arguments)
         trainer.add_callback(Clock)
         trainer.train()
-    return (Clock.times[-1] - Clock.times[0]) / (len(Clock.times) - 1), wrapped.get_nb_trainable_parameters()[0]
+    return (times[-1] - times[0]) / (len(times) - 1)
 
 
 @click.command()
 @click.option("--tokens", default=8192, show_default=True, help="Tokens of each example.")
 @click.option("--layers", type=int, help="Fewer layers than the real 48.")
-@click.option("--steps", "count", default=4, show_default=True)
-def main(tokens: int, layers: int | None, count: int) -> None:
+@click.option("--steps", "count", default=4, show_default=True, help="Optimizer steps of 8 examples.")
+@click.option("--no-kernels", is_flag=True, help="As if flash-linear-attention were not installed.")
+def main(tokens: int, layers: int | None, count: int, no_kernels: bool) -> None:
     """Load, train a few steps, report."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+    if no_kernels:
+        sys.modules["fla"] = None  # type: ignore[assignment]  # importing it fails
     import torch
+    from specialists.config import Training
+    from specialists.training.base_model import gated_delta_rule
+    from specialists.training.targets import wrap
     from transformers import Qwen3NextConfig
 
     gpu = torch.cuda.is_available()
@@ -120,22 +127,28 @@ def main(tokens: int, layers: int | None, count: int) -> None:
         print(
             "NO GPU HERE: a small model on the CPU shows that the script runs; its figures say nothing of the real one"
         )
-    settings = {} if gpu else SMALL  # the class's defaults are Qwen3-Next-80B-A3B's shape, which Qwen3-Coder-Next has
-    config = Qwen3NextConfig(**{**settings, **({"num_hidden_layers": layers} if layers else {})})
+    shape = {} if gpu else SMALL  # the class's defaults are Qwen3-Next-80B-A3B's shape, which Qwen3-Coder-Next has
+    config = Qwen3NextConfig(**{**shape, **({"num_hidden_layers": layers} if layers else {})})
     started = time.perf_counter()
     model = load(config, "cuda" if gpu else "cpu", torch.bfloat16 if gpu else torch.float32)
     print(
         f"{torch.cuda.get_device_name() if gpu else 'CPU'}: {config.num_hidden_layers} layers loaded in "
         f"{time.perf_counter() - started:.0f} s, {_held() / 2**30:.1f} GiB held"
     )
-    seconds, parameters = steps(model, tokens, count, gpu)
-    peak = torch.cuda.max_memory_allocated() if gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    fla = "with" if importlib.util.find_spec("fla") else "without"
-    print(
-        f"{tokens} tokens, {parameters:,} parameters, {fla} flash-linear-attention: {seconds:.2f} s a step, "
-        f"{tokens / seconds:.0f} tokens/s, peak {peak / 2**30:.1f} GiB"
-    )
-    print(f"300 examples of {tokens} tokens, 3 epochs: {900 * seconds / 3600:.1f} h")
+    settings = Training(max_steps=count, optimizer="adamw_8bit" if gpu else "adamw_torch")
+    wrapped, _modules = wrap(model, settings)
+    print(f"{tokens} tokens, {wrapped.get_nb_trainable_parameters()[0]:,} parameters, {gated_delta_rule(model)}")
+    for size in (1, 2):
+        if gpu:
+            torch.cuda.reset_peak_memory_stats()
+        each = dataclasses.replace(settings, batch_size=size, gradient_accumulation=ROWS // size)
+        seconds = seconds_a_step(wrapped, tokens, count, each)
+        peak = torch.cuda.max_memory_allocated() if gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(
+            f"batch_size {size}, gradient_accumulation {ROWS // size}: {seconds:.2f} s a step, "
+            f"{ROWS * tokens / seconds:.0f} tokens/s, peak {peak / 2**30:.1f} GiB; "
+            f"400 such examples, 3 epochs: {1200 / ROWS * seconds / 3600:.2f} h"
+        )
 
 
 def _held() -> int:

@@ -95,6 +95,7 @@ def train(config: Config, language: Language, rows_file: Path, folder: AdapterFo
 
 def train_here(config: Config, language: Language, rows: list[Record], building: Path) -> dict[str, Any]:
     """Train in this process. Whatever fails on a full disk becomes a Problem: each library reports it differently."""
+    use_one_gpu()
     from specialists.training.trainer import train_adapter
 
     try:
@@ -103,6 +104,15 @@ def train_here(config: Config, language: Language, rows: list[Record], building:
         if shutil.disk_usage(building).free > _FULL:
             raise
         raise Problem(f"{building}: the disk is full ({error}); make room and run again, it is resumed") from None
+
+
+def use_one_gpu() -> None:
+    """Show this process the first of its GPUs alone, unless it is one of several that a launcher started.
+
+    TRL's trainer refuses more. To be called before anything asks CUDA, as bitsandbytes does while it is imported.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
 
 
 def launch(config: Config, language: Language, rows_file: Path, building: Path) -> dict[str, Any]:

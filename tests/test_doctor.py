@@ -272,6 +272,28 @@ def test_a_full_disk_libraries_that_are_missing_or_others_no_git(
     assert "no git" in checks.tools(healthy).says
 
 
+@pytest.mark.parametrize(
+    ("base", "gpu", "state"),
+    [
+        ({"text_config": {"linear_num_value_heads": 32}}, True, "fail"),  # Qwen3.5
+        ({"linear_num_value_heads": 32}, True, "fail"),  # Qwen3-Next
+        ({"linear_num_value_heads": 32}, False, "ok"),
+        ({"num_attention_heads": 32}, True, "ok"),
+    ],
+)
+def test_kernels_are_needed_for_linear_attention_on_a_gpu(
+    healthy: Config, base: dict, gpu: bool, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "base" / "config.json", base)
+    monkeypatch.setattr(checks, "visible_gpus", lambda: [("H100", 1, 1)] * gpu)
+    monkeypatch.setattr(checks, "REQUIREMENTS", tmp_path / "requirements.txt")
+    monkeypatch.setattr(checks, "installed", {"click": "1"}.get)
+    checks.REQUIREMENTS.write_text("click==1\nfla-core==1\n")
+    check = checks.versions(healthy)
+    assert check.state == state
+    assert (check.says == "not installed: fla-core") == (state == "fail")
+
+
 def test_languages_with_few_examples_and_versions_of_excluded_work_are_notes(healthy: Config) -> None:
     assert [of(healthy, name)[0].state for name in ("examples", "excluded")] == ["ok", "ok"]
     path = adapter_folder(healthy, healthy.language("rust")).current / "manifest.json"

@@ -16,8 +16,12 @@ from test_nf4 import NF4, loss
 
 @pytest.fixture
 def base(tmp_path: Path) -> Base:
-    folder = tiny_models.save_base(tmp_path / "base", "qwen3_next", linear_num_value_heads=16)
-    return Base(model=str(folder), dtype="float32", prepared=tmp_path / "kept")
+    return small_base(tmp_path, "qwen3_next", linear_num_value_heads=16)
+
+
+def small_base(folder: Path, architecture: str, **changes: int) -> Base:
+    model = tiny_models.save_base(folder / "base", architecture, **changes)
+    return Base(model=str(model), dtype="float32", prepared=folder / "kept")
 
 
 def load(base: Base) -> object:
@@ -35,11 +39,17 @@ def forbid_quantising(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(functional, "quantize_4bit", refuse)
 
 
+@pytest.mark.parametrize(
+    ("architecture", "changes", "packed"),  # packed: experts and Linear layers
+    [("qwen3_next", {"linear_num_value_heads": 16}, 2 * 4 + 25), ("gpt_oss", {}, 2 * 2 + 8)],
+)
 def test_what_was_kept_is_read_bit_for_bit_without_quantising(
-    base: Base, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+    architecture: str, changes: dict, packed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
 ) -> None:
     import torch
 
+    base = small_base(tmp_path, architecture, **changes)
+    capfd.readouterr()
     fresh = load(base)
     assert "Writing model shards" not in capfd.readouterr().err
     with monkeypatch.context() as patch:
@@ -48,7 +58,7 @@ def test_what_was_kept_is_read_bit_for_bit_without_quantising(
         with pytest.raises(RuntimeError):
             load(dataclasses.replace(base, prepared=None))
     ours, theirs = fresh.state_dict(), kept.state_dict()
-    assert sum(".absmax" in name for name in ours) == 2 * 4 + 25  # experts and Linear layers
+    assert sum(".absmax" in name for name in ours) == packed
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) and ours[name].dtype == theirs[name].dtype for name in ours)
     assert loss(fresh) == loss(kept)

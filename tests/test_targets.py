@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import tiny_models
 from specialists.config import Problem, Training
-from specialists.training.targets import KNOWN, wanted_modules, wrap
+from specialists.training.targets import wanted_modules, wrap
 
 ROLES = ("attention", "linear_attention", "mlp")
 ATTENTION = [f"self_attn.{name}_proj" for name in "qkvo"]
@@ -19,6 +19,7 @@ MLP = [f"mlp.{name}_proj" for name in ("gate", "up", "down")]
 SHARED = [f"mlp.shared_expert.{name}_proj" for name in ("gate", "up", "down")]
 NEXT = [f"linear_attn.{name}" for name in ("in_proj_qkvz", "in_proj_ba", "out_proj")]
 LATER = [f"linear_attn.{name}" for name in ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a", "out_proj")]
+FUSED = ["self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj"]
 NEOX = ["attention.query_key_value", "attention.dense", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"]
 LAYERS = {  # architecture -> what is adapted in its first and in its last layer, modules, parameters at r = 2 (by hand)
     "qwen2": (ATTENTION + MLP, ATTENTION + MLP, 14, 4096),
@@ -28,6 +29,9 @@ LAYERS = {  # architecture -> what is adapted in its first and in its last layer
     "qwen3_5_text": (LATER + MLP, ATTENTION + MLP, 31, 9136),
     "qwen3_5_moe_text": (LATER + SHARED, ATTENTION + SHARED, 31, 6832),
     "llama": (ATTENTION + MLP, ATTENTION + MLP, 14, 4096),
+    "mistral": (ATTENTION + MLP, ATTENTION + MLP, 14, 4096),
+    "phi3": (FUSED, FUSED, 8, 3328),
+    "gpt_oss": (ATTENTION, ATTENTION, 8, 1792),
     "gpt_neox": (NEOX, NEOX, 8, 3072),
 }
 
@@ -57,10 +61,10 @@ def test_roles_in_every_architecture(architecture: str, capsys: pytest.CaptureFi
     assert sorted(kinds[max(kinds)]) == sorted(last)
     assert set(adapted.values()) == {2}
     assert (len(adapted), wrapped.get_nb_trainable_parameters()[0]) == (modules, parameters)
-    assert ("unknown architecture" in capsys.readouterr().err) == (architecture in ("llama", "gpt_neox"))
+    assert ("unknown architecture" in capsys.readouterr().err) == (architecture == "gpt_neox")
 
 
-@pytest.mark.parametrize("architecture", KNOWN)
+@pytest.mark.parametrize("architecture", [name for name in LAYERS if name not in ("gpt_neox", "mistral")])
 def test_vllm_knows_every_module_by_its_name(architecture: str) -> None:
     if not (vllm := importlib.util.find_spec("vllm")):
         pytest.skip("vLLM is not here")

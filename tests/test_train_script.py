@@ -83,6 +83,26 @@ def test_a_version_says_what_it_was_made_from_and_is_not_made_twice(project: Pat
     assert train(project) == {"adapter": "build-rust", "version": version.name, "trained": False, "problems": []}
 
 
+@pytest.mark.parametrize(
+    ("environment", "visible"),
+    [
+        ({}, "0"),
+        ({"CUDA_VISIBLE_DEVICES": "2,3"}, "2"),
+        ({"CUDA_VISIBLE_DEVICES": ""}, ""),
+        ({"WORLD_SIZE": "1"}, "0"),
+        ({"WORLD_SIZE": "2"}, None),
+    ],
+)
+def test_one_of_several_gpus_is_used_without_a_launcher(environment: dict, visible: str | None, monkeypatch) -> None:
+    for name in ("CUDA_VISIBLE_DEVICES", "WORLD_SIZE"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    importlib.import_module("train").use_one_gpu()
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == visible
+
+
 def test_no_rows_are_no_problem(project: Path) -> None:
     (project.parent / "data" / "train" / "rust.jsonl").write_text("")
     assert train(project)["version"] is None and latest(project) is None

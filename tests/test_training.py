@@ -44,15 +44,21 @@ def test_what_was_trained_is_what_is_loaded(
     from specialists.training import trainer
     from specialists.training.base_model import load_base
 
-    ids, trained, save = torch.arange(3, 67).reshape(2, 32), [], trainer.save_adapter
+    ids, trained, rates, save = torch.arange(3, 67).reshape(2, 32), [], [], trainer.save_adapter
 
     def remember(of: SimpleNamespace, folder: Path) -> None:
         save(of, folder)
+        rates.extend(entry["learning_rate"] for entry in of.state.log_history if "learning_rate" in entry)
         with torch.no_grad():
             trained.append(of.model.eval()(input_ids=ids).logits)
 
     monkeypatch.setattr(trainer, "save_adapter", remember)
-    losses = [loss for _step, loss in train(bases[architecture], tmp_path)["losses"]]
+    run = train(bases[architecture], tmp_path)
+    assert rates[0] == 0 and rates[1] == SETTINGS.learning_rate > rates[2] > rates[3] > 0, "warm-up, then the cosine"
+    assert run["schedule"] == {"kind": "cosine", "warmup_steps": 1}
+    source = "transformers.models.qwen3_next.modeling_qwen3_next" if architecture == "qwen3_next" else None
+    assert run["gated_delta_rule"] == source, "there are no kernels for a CPU"
+    losses = [loss for _step, loss in run["losses"]]
     assert losses[-1] < losses[0] - 0.1, "it learns"
     assert {path.name for path in tmp_path.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
     models = EvaluatedModels(bases[architecture], SETTINGS, {"adapter": tmp_path})
@@ -149,12 +155,17 @@ def test_rows_of_like_length_share_a_batch_and_padding_is_not_learned(
     assert len(apart) == 8 and sum(apart) / 8 < 6  # of 32 lengths; two at random are 11 apart
 
 
-@pytest.mark.parametrize(("quiet", "ago", "lines"), [(True, 61, 1), (True, 59, 0), (False, 61, 0)])
-def test_a_line_a_minute_without_a_terminal(quiet: bool, ago: int, lines: int, capsys: pytest.CaptureFixture) -> None:
-    from specialists.training.monitor import Monitor
+@pytest.mark.parametrize("terminal", [True, False])
+def test_how_far_it_is_and_the_time_left(terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    from specialists.training import monitor as module
 
-    monitor = Monitor(quiet)
-    monitor.reported -= ago
-    for step in (1, 2):
-        monitor.on_log(None, SimpleNamespace(global_step=step, max_steps=4), None, logs={"loss": 1.25})
-    assert capsys.readouterr().err.count("step 1 of 4, loss 1.25") == lines
+    clock = iter([0, 500, 521, 542, 563, 584])  # made; five steps, the first of which compiles kernels
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monitor = module.Monitor(terminal)
+    for step in range(11, 16):  # of a run that goes on from step 10
+        state = SimpleNamespace(global_step=step, max_steps=40, is_world_process_zero=True)
+        monitor.on_log(None, state, None, logs={"loss": 1.25, "learning_rate": 1e-4})
+    monitor.bar.close()
+    shown = capsys.readouterr().err
+    lines = ["step 12 of 40, loss 1.2500, 10 min left", "step 15 of 40, loss 1.2500, 9 min left"]
+    assert shown.splitlines() == lines if not terminal else "15/40" in shown and "loss=1.2500" in shown

@@ -58,8 +58,11 @@ ARCHITECTURES = {  # name -> configuration class, what is its own, layers
     "qwen3_next": ("Qwen3NextConfig", {**DELTA_NET, **EXPERTS, **SHARED}, 4),
     "qwen3_5_text": ("Qwen3_5TextConfig", DELTA_NET, 4),
     "qwen3_5_moe_text": ("Qwen3_5MoeTextConfig", {**DELTA_NET, **EXPERTS, **SHARED}, 4),
-    "llama": ("LlamaConfig", {}, 2),  # stands for one that nobody thought of
-    "gpt_neox": ("GPTNeoXConfig", {}, 2),
+    "llama": ("LlamaConfig", {}, 2),
+    "mistral": ("MistralConfig", {}, 2),
+    "phi3": ("Phi3Config", {}, 2),
+    "gpt_oss": ("GptOssConfig", {"num_local_experts": 4, "num_experts_per_tok": 2}, 2),
+    "gpt_neox": ("GPTNeoXConfig", {}, 2),  # stands for one that nobody thought of
 }
 
 

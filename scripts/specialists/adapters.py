@@ -27,7 +27,7 @@ from typing import Any
 from specialists.config import Config, Language, Problem, fingerprint, named_by
 from specialists.records import iso, names_of, read_json, sha256_file, source_of, write_json
 
-TRAINING_FORMAT = 1  # raise it when a change of the training code must retrain every adapter
+TRAINING_FORMAT = 2  # raise it when a change of the training code must retrain every adapter
 EVALUATION_FORMAT = 1  # raise it when a change of what is measured, or of the gate, must judge every adapter anew
 MANIFEST = "manifest.json"
 EVALUATION = "evaluation.json"

@@ -18,6 +18,7 @@ from specialists.adapters import not_served, too_few
 from specialists.chat import Chat, model_folder
 from specialists.cli import size
 from specialists.config import ROOT_CONFIG, Config, Problem, owner_emails
+from specialists.gpus import visible_gpus
 from specialists.records import read_json
 from specialists.serving.card import weight_files
 from specialists.serving.lora import served_model
@@ -25,6 +26,7 @@ from specialists.sessions.database import overview
 
 REQUIREMENTS = ROOT_CONFIG.with_name("requirements.txt")
 NF4 = 0.27  # of the base in 16 bits: Qwen3-Coder-Next takes 40 of 148 GiB
+KERNELS = ("fla-core", "flash-linear-attention")  # without them the base trains several times slower
 DISK = 2 << 30  # bytes that a nightly run wants free: checkpoints of one training and the rows of all languages
 
 
@@ -41,16 +43,25 @@ class Check:
 ok, note, fail = (partial(Check, state) for state in ("ok", "note", "fail"))
 
 
-def versions(_config: Config) -> Check:
-    """The libraries against requirements.txt."""
+def versions(config: Config) -> Check:
+    """The libraries against requirements.txt; those that a GPU alone can use, where there is one."""
     pip = f"pip install -r {REQUIREMENTS} (requirements-cpu.txt where there is no GPU)"
     pinned = re.findall(r"^([\w-]+)==(\S+)$", REQUIREMENTS.read_text(), re.M)
     found = [(name, installed(name) or installed(f"{name}-cpu"), wanted) for name, wanted in pinned]
+    if not trains_with_kernels(config):
+        found = [each for each in found if each[0] not in KERNELS]
     if missing := [name for name, version, _wanted in found if version is None]:
         return fail(f"not installed: {', '.join(missing)}", pip)
     if other := [f"{name} {version} (tested with {wanted})" for name, version, wanted in found if version != wanted]:
         return note(", ".join(other), pip)
-    return ok(f"{len(pinned)} libraries as pinned")
+    return ok(f"{len(found)} libraries as pinned")
+
+
+def trains_with_kernels(config: Config) -> bool:
+    """Whether there is a GPU and the base has Gated DeltaNet (Qwen3-Next, Qwen3.5), by its own configuration."""
+    folder = model_folder(config.base.model, config.base.revision)
+    settings = (read_json(folder / "config.json") if folder else None) or {}
+    return "linear_num_value_heads" in settings.get("text_config", settings) and bool(visible_gpus())
 
 
 def installed(library: str) -> str | None:

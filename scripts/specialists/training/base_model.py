@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from typing import Any
 
@@ -56,6 +57,17 @@ def _in_4_bits(base: Base, options: dict[str, Any]) -> Any:
             # adapters trained on the kept base and on a fresh one would differ in their last bits
             parameter.data = parameter.data.clone()
     return model
+
+
+def gated_delta_rule(model: Any) -> str | None:
+    """Where the function comes from that trains this model's linear attention, e.g. "fla.ops.gated_delta_rule.chunk".
+
+    transformers decides it when it is imported: flash-linear-attention's kernel where that is installed, else its own,
+    slow one. It is read from the closure that holds it: None where there is none such, or it is kept otherwise by now.
+    """
+    function = getattr(inspect.getmodule(type(model)), "torch_chunk_gated_delta_rule", None)
+    held = inspect.getclosurevars(function).nonlocals if inspect.isfunction(function) else {}
+    return getattr(held.get("implementation"), "__module__", None)
 
 
 def sharded() -> bool:

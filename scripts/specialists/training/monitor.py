@@ -1,4 +1,4 @@
-"""Watches over a training run: complete checkpoints, a finite loss, SIGTERM, a line a minute."""
+"""Watches over a training run: complete checkpoints, a finite loss, SIGTERM, how far it is and the time left."""
 
 from __future__ import annotations
 
@@ -8,23 +8,27 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
 from transformers import TrainerCallback
 
-from specialists.cli import say
+from specialists.cli import duration, say
 from specialists.config import Problem
 
 COMPLETE = "complete"  # written into a checkpoint after everything else
 
 
 class Monitor(TrainerCallback):
-    """Marks complete checkpoints, stops at a loss that is not finite, reports progress without a terminal.
+    """Marks complete checkpoints, stops at a loss that is not finite, shows how far the run is.
 
-    On SIGTERM the step under way is finished, a checkpoint written and the run ended; transformers' own
-    `enable_jit_checkpoint` stops in the middle of a step, from where a run does not resume to the same bytes.
+    That is a bar on a terminal and a line a minute otherwise; the time left goes by the steps after the first, in which
+    kernels are compiled. On SIGTERM the step under way is finished, a checkpoint written and the run ended;
+    transformers' own `enable_jit_checkpoint` stops in the middle of a step: a run resumed there ends with other bytes.
     """
 
-    def __init__(self, quiet: bool):
-        self.quiet, self.reported, self.terminating = quiet, time.monotonic(), False
+    def __init__(self, terminal: bool):
+        self.terminal, self.reported, self.terminating = terminal, time.monotonic(), False
+        self.first: tuple[int, float] | None = None  # the first step of this process, and when it was done
+        self.bar = tqdm(disable=True)
 
     def terminate(self, *_signal: Any) -> None:
         """The handler of SIGTERM while the run lasts."""
@@ -39,15 +43,28 @@ class Monitor(TrainerCallback):
             (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **_kwargs: Any) -> None:
-        loss = float((logs or {}).get("loss", 0.0))
+        if not logs or "loss" not in logs:
+            return
+        loss = float(logs["loss"])
         if not math.isfinite(loss):
             last = last_checkpoint(Path(args.output_dir))
             kept = f"the last good checkpoint is kept: {last}" if last else "no checkpoint was written yet"
             what = f"step {state.global_step}: the loss is {loss}"
             raise Problem(f"{what}; lower training.learning_rate or look at the rows ({kept})")
-        if self.quiet and "loss" in (logs or {}) and time.monotonic() - self.reported > 60:  # seconds
-            self.reported = time.monotonic()
-            say(f"step {state.global_step} of {state.max_steps}, loss {loss:.4f}")
+        if state.is_world_process_zero:
+            self._show(state.global_step, state.max_steps, loss)
+
+    def _show(self, step: int, last: int, loss: float) -> None:
+        now = time.monotonic()
+        if self.first is None:
+            self.first = step, now
+            self.bar = tqdm(total=last, initial=step, desc="training", leave=False, disable=not self.terminal)
+        self.bar.n = step  # and not update(), whose time left is that of the last steps
+        self.bar.set_postfix(loss=f"{loss:.4f}")
+        if not self.terminal and step > self.first[0] and now - self.reported > 60:  # seconds
+            self.reported = now
+            left = duration((now - self.first[1]) / (step - self.first[0]) * (last - step))
+            say(f"step {step} of {last}, loss {loss:.4f}, {left} left")
 
 
 def last_checkpoint(folder: Path) -> str | None:

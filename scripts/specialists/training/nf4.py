@@ -53,8 +53,9 @@ class Nf4Quantizer(Bnb4BitHfQuantizer):
         if not self.pre_quantized:
             return []
         state = ("absmax", "quant_map", "nested_absmax", "nested_quant_map", "quant_state.bitsandbytes__nf4")
-        fused = [
-            WeightConverter([*(f"{name}.{part}" for part in state), name], name, [_Deserialize()]) for name in _FUSED
+        fused = [  # "$": gpt-oss has gate_up_proj_bias beside gate_up_proj
+            WeightConverter([*(f"{name}.{part}" for part in state), f"{name}$"], name, [_Deserialize()])
+            for name in _FUSED
         ]
         return fused + super().get_weight_conversions()
 
@@ -85,7 +86,7 @@ class _Deserialize(ConversionOps):
         parts = {name: value[0] if isinstance(value, list) else value for name, value in input_dict.items()}
         name = min(parts, key=len)
         packed = parts.pop(name)
-        return {name: _packed(packed, functional.QuantState.from_dict(parts, device=packed.device))}
+        return {name.removesuffix("$"): _packed(packed, functional.QuantState.from_dict(parts, device=packed.device))}
 
 
 def _packed(codes: torch.Tensor, state: functional.QuantState) -> torch.nn.Parameter:

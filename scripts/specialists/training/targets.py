@@ -16,12 +16,11 @@ from specialists.config import Problem, Training
 _QWEN3_NEXT = ("in_proj_qkvz", "in_proj_ba")
 _QWEN3_5 = ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a")
 ROLES: dict[str, tuple[str, tuple[str, ...]]] = {  # role -> where in a decoder layer, which Linear layers there
-    "attention": (r"self_attn", ("q_proj", "k_proj", "v_proj", "o_proj")),
+    "attention": (r"self_attn", ("q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj")),
     "linear_attention": (r"linear_attn", (*_QWEN3_NEXT, *_QWEN3_5, "out_proj")),
-    "mlp": (r"mlp(?:\.shared_expert)?", ("gate_proj", "up_proj", "down_proj")),
+    "mlp": (r"mlp(?:\.shared_expert)?", ("gate_proj", "up_proj", "gate_up_proj", "down_proj")),
 }
-KNOWN = ("qwen2", "qwen3", "qwen3_moe", "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text")  # what ROLES was tried on
-_INSPECTED = {  # for any other model: role -> words in a Linear layer's path
+_GUESSED = {  # for any other Linear layer: role -> words in its path
     "linear_attention": r"linear_attn|delta_net|mamba|ssm",
     "attention": r"attn|attention",
     "mlp": r"mlp|ffn|feed_forward|shared_expert",
@@ -34,13 +33,14 @@ EXPERTS = ("gate_up_proj", "down_proj")  # the fused parameters of `mlp.experts`
 def wrap(model: Any, settings: Training) -> tuple[Any, dict[str, int]]:
     """The model with its adapter, and the adapted modules: full name in the base -> rank.
 
-    Warns of an architecture that ROLES does not know. Raises Problem when peft adapted anything else.
+    Warns when layers are not among ROLES and their role is a guess. Raises Problem when peft adapted anything else.
     """
     from peft import get_peft_model
 
-    if (kind := model.config.model_type) not in KNOWN:
-        say(f"warning: training.targets: {kind} is an unknown architecture; its layers are recognised by their names")
     wanted = wanted_modules(model, settings.targets)
+    if guessed := [name for name in wanted if not _known_role(_LAYER.sub(r"\2", name))]:
+        kind = model.config.model_type
+        say(f"warning: training.targets: {kind} is an unknown architecture; the role of {guessed[0]} is a guess")
     wrapped = get_peft_model(model, lora_config(model, settings, wanted))
     adapted = adapted_modules(wrapped)
     extra, lacking = sorted(adapted.keys() - wanted), sorted(wanted.keys() - adapted)
@@ -69,7 +69,7 @@ def wanted_modules(model: Any, roles: tuple[str, ...]) -> dict[str, str]:
             continue
         layers.add(match[1])
         if isinstance(module, torch.nn.Linear):
-            role = _role(match[2], kind)
+            role = _known_role(match[2]) or _guessed_role(match[2])
             if role in roles:
                 found[name] = role
     bare = {layer for layer in layers if not any(name.startswith(f"{layer}.") for name in found)}
@@ -81,14 +81,16 @@ def wanted_modules(model: Any, roles: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def _role(path: str, kind: str) -> str | None:
+def _known_role(path: str) -> str | None:
     place, _, leaf = path.rpartition(".")
-    if kind in KNOWN:
-        known = (role for role, (where, names) in ROLES.items() if leaf in names and re.fullmatch(where, place))
-        return next(known, None)
+    known = (role for role, (where, names) in ROLES.items() if leaf in names and re.fullmatch(where, place))
+    return next(known, None)
+
+
+def _guessed_role(path: str) -> str | None:
     if re.search(r"router|\bgate$|expert_gate$|(?<!shared_)(?<!shared_expert)experts?\.", path):
         return None
-    return next((role for role, words in _INSPECTED.items() if re.search(words, path)), None)
+    return next((role for role, words in _GUESSED.items() if re.search(words, path)), None)
 
 
 def lora_config(model: Any, settings: Training, wanted: dict[str, str]) -> Any:

@@ -23,12 +23,13 @@ from trl import SFTConfig, SFTTrainer
 from specialists.chat import IGNORED, Chat
 from specialists.config import Base, Problem, Training, fingerprint
 from specialists.records import Record, canonical, read_json, write_json
-from specialists.training.base_model import load_base
+from specialists.training.base_model import gated_delta_rule, load_base
 from specialists.training.memory import check_memory
 from specialists.training.monitor import Monitor, last_checkpoint
 from specialists.training.targets import wrap
 
 SEED = 17  # of the adapter's first weights, of dropout, of the order of the rows
+SCHEDULE, WARMUP = "cosine", 0.05  # of the learning rate: up over that share of the steps, then down to 0
 CHECKPOINT_STEPS = 25  # optimizer steps between two checkpoints: what a killed run loses at most
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
 
@@ -50,7 +51,7 @@ def train_adapter(
     model = load_base(base, settings.quantization)
     set_seed(SEED)
     wrapped, modules = wrap(model, settings)
-    monitor = Monitor(quiet=not sys.stderr.isatty())
+    monitor = Monitor(terminal=sys.stderr.isatty())
     trainer = make_trainer(wrapped, base, encoded, training_arguments(model, settings, folder, checkpoint_steps))
     trainer.add_callback(monitor)
     run_from_last_checkpoint(trainer, monitor, folder)
@@ -68,6 +69,8 @@ def train_adapter(
         "parameters": wrapped.get_nb_trainable_parameters()[0],
         "losses": [[entry["step"], entry["loss"]] for entry in trainer.state.log_history if "loss" in entry],
         "steps": trainer.state.global_step,
+        "schedule": {"kind": SCHEDULE, "warmup_steps": trainer.args.get_warmup_steps(trainer.state.max_steps)},
+        "gated_delta_rule": gated_delta_rule(model),
         "seconds": round(time.monotonic() - started, 1),
         "predicted_memory_bytes": expected,
         "peak_memory_bytes": peak,
@@ -100,6 +103,8 @@ def training_arguments(model: Any, settings: Training, folder: Path, checkpoint_
         output_dir=str(folder),
         max_length=None,  # nothing is truncated: rows over the limit were refused
         learning_rate=settings.learning_rate,
+        lr_scheduler_type=SCHEDULE,
+        warmup_steps=WARMUP,
         num_train_epochs=settings.epochs,
         max_steps=settings.max_steps,
         per_device_train_batch_size=settings.batch_size,
@@ -115,7 +120,7 @@ def training_arguments(model: Any, settings: Training, folder: Path, checkpoint_
         save_total_limit=2,
         seed=SEED,
         report_to="none",
-        disable_tqdm=not sys.stderr.isatty(),
+        disable_tqdm=True,  # its bar prints dictionaries; Monitor has one
         use_cpu=not gpu,
         dataloader_pin_memory=gpu,
     )
@@ -142,6 +147,7 @@ def run_from_last_checkpoint(trainer: Any, monitor: Any, folder: Path) -> None:
     try:
         trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     finally:
+        monitor.bar.close()
         signal.signal(signal.SIGTERM, before)
     if monitor.terminating and trainer.state.global_step < trainer.state.max_steps:
         raise Problem(f"stopped by SIGTERM at step {trainer.state.global_step}; the next run goes on from there")
