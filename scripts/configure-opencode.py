@@ -33,7 +33,7 @@ def main(config: Config, as_json: bool, output: Path | None, check: bool, remove
     *beside, file = config_files(named)
     if remove and file.read() is None:
         raise Problem(f"{file.path}: no such file")
-    if not remove:
+    if not (remove and file.backup.exists()):
         refuse_other_provider(config, named)
     texts = {each: each.unmerged(wanted) for each in beside if each.backup.exists()}
     texts[file] = file.unmerged(wanted) if remove else file.merged(wanted)

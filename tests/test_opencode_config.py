@@ -292,9 +292,10 @@ def test_a_provider_of_the_owners_own_is_never_overwritten(
     file = tmp_path / name
     file.write_text(json.dumps({"provider": {"vllm": provider}}))
     before = file.read_bytes()
-    result = run(config_file, tmp_path / "opencode.json")
-    assert (result.exit_code, refused in result.stderr) == (int(bool(refused)), True), result.stderr
-    assert (file.read_bytes() == before) == bool(refused)
+    for options in ((), ("--remove",)) if refused else ((),):
+        result = run(config_file, file, *options)
+        assert (result.exit_code, refused in result.stderr) == (int(bool(refused)), True), result.stderr
+        assert (file.read_bytes() == before) == bool(refused)
 
 
 def test_a_copy_of_the_configuration_changes_nothing_that_the_first_one_wrote(config_file: Path) -> None:

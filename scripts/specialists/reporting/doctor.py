@@ -1,6 +1,6 @@
 """`doit doctor`: everything that has to work between the history and an answer in opencode, a line each.
 
-Only looks: nothing is written, loaded or started. A check that cannot be made says so and fails.
+Only looks: nothing is written, loaded or, but for `--ask`, started. A check that cannot be made says so and fails.
 """
 
 from __future__ import annotations
@@ -27,12 +27,11 @@ LATE = 8  # days without a run after which it is mentioned
 
 
 def diagnose(config: Config, offline: bool = False, ask: bool = False) -> list[Check]:
-    """Every check, in the order in which things depend on each other; `offline`: those that need no server; `ask`: also
-    what the server answers through the installed opencode."""
+    """Every check, in the order in which things depend on each other; `offline`: those that need no server, `ask`: also
+    the one that asks through opencode."""
     online = (gpu, chat_template, server, adapters_served, opencode, agents, sent_prompt, context, last_run)
-    looks: tuple[Callable[[Config], Check | list[Check]], ...] = (
-        OFFLINE if offline else (*OFFLINE, *online, *([asked] if ask else []))
-    )
+    asking = (asked,) if ask else ()
+    looks: tuple[Callable[[Config], Check | list[Check]], ...] = (*OFFLINE, *(() if offline else online), *asking)
     found: list[Check] = []
     for look in looks:
         try:

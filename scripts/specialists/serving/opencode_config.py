@@ -141,14 +141,13 @@ def layers(config: Config, project: Path | None = None) -> Layers:
     Raises Problem naming a file that cannot be read.
     """
     own, projects = config.opencode.config.expanduser().parent, [project, project / ".opencode"] if project else []
-    files = [own / name for name in NAMES]
+    files = [own / name for name in dict.fromkeys((*NAMES, config.opencode.config.name))]
     files += [Path(named)] if (named := os.environ.get("OPENCODE_CONFIG")) else []
     files += [place / name for place in projects for name in NAMES[1:]]
     folders = [place / kind for place in (own, *projects[1:]) for kind in ("agent", "agents")]
     found: Layers = [(file.path, file.document()) for file in map(ConfigFile, files) if file.path.is_file()]
-    return found + [
-        (path, _written_agent(folder, path)) for folder in folders for path in sorted(folder.glob("**/*.md"))
-    ]
+    agents = [(folder, path) for folder in folders for path in sorted(folder.glob("**/*.md"))]
+    return found + [(path, _written_agent(folder, path)) for folder, path in agents]
 
 
 def look(found: Layers, path: tuple[str, ...]) -> tuple[Any, Path | None]:
@@ -174,15 +173,16 @@ def not_used(config: Config, project: Path | None = None) -> list[str]:
     """What opencode will not use of what we put into its configuration: the file that has its way, its key, and why."""
     found, written = layers(config, project), config_files(config.opencode.config)[-1].path
     agents = [language.adapter for language in config.languages.values()]
-    enabled, disabled = ("enabled_providers",), ("disabled_providers",)
     differing = [each for each in settings(config) if not each.default and look(found, each.path)[0] != each.value]
     wrong = [(each.path, "differs") for each in differing if look(found, each.path)[1] not in (None, written)]
     natives = [("providers", PROVIDER), *(("agents", name) for name in agents)]
     wrong += [(path, "is what opencode 2 takes instead of ours") for path in natives if look(found, path)[1]]
     switches = [("agent", name, key) for name in agents for key in ("disable", "disabled")]
     wrong += [(path, "turns the agent off") for path in switches if look(found, path)[0]]
-    wrong += [(enabled, f"leaves {PROVIDER} out")] if PROVIDER not in (look(found, enabled)[0] or [PROVIDER]) else []
-    wrong += [(disabled, f"names {PROVIDER}")] if PROVIDER in (look(found, disabled)[0] or []) else []
+    for key, loads in (("enabled_providers", True), ("disabled_providers", False)):
+        names = look(found, (key,))[0]
+        if isinstance(names, list) and (PROVIDER in names) != loads:
+            wrong.append(((key,), f"keeps opencode from loading {PROVIDER}"))
     return [f"{look(found, path)[1]}: {'.'.join(path)} {why}" for path, why in wrong]
 
 
@@ -196,10 +196,9 @@ def refuse_other_provider(config: Config, named: Path) -> None:
         same = url.replace("localhost", "127.0.0.1") == ours and provider.get("npm", NPM) == NPM
         if not same and (not is_ours(config, other) or jsonc.get(other.original(), OURS)[0]):
             says = (
-                f"provider.{PROVIDER} is another server's ({url}, ours is {ours}): nothing is written; give it another "
+                f"{other.path}: provider.{PROVIDER} is another server's ({url}, ours is {ours}): nothing is changed; "
             )
-            says += "name there, and in the models that use it; one that was put there goes with --remove"
-            raise Problem(f"{other.path}: {says}")
+            raise Problem(says + "give it another name there, or take out what another specialists.toml put: --remove")
 
 
 def model_asked(config: Config, *arguments: str) -> str:
@@ -224,9 +223,8 @@ def model_asked(config: Config, *arguments: str) -> str:
 
 def is_ours(config: Config, file: ConfigFile) -> bool:
     """Whether `doit opencode` put us into this file with this very specialists.toml; a copy of it did not."""
-    return file.backup.exists() and (read_json(config.paths.data / RECORD) or {}).get(str(file.path)) == str(
-        config.path
-    )
+    written = read_json(config.paths.data / RECORD) or {}
+    return file.backup.exists() and written.get(str(file.path)) == str(config.path)
 
 
 def remember(config: Config, file: ConfigFile) -> None:
