@@ -100,13 +100,14 @@ def opencode(config: Config) -> Check:
     if file.read() is None:
         return note(f"{file.path}: no such file", "doit opencode")
     wiring.refuse_other_provider(config, named)
-    wrong = wiring.not_used(config)
-    if file.merged(wiring.settings(config)) != file.read():
+    wanted = wiring.settings(config)
+    wrong = wiring.not_used(config, wanted)
+    if file.merged(wanted) != file.read():
         wrong.append(f"{file.path}: provider, models or agents are not up to date")
     if wrong:
         return fail("\n".join(wrong), "take the keys named out of those files; then doit opencode")
     projects = {path for name in config.languages for path in config.repositories(name)}
-    wrong = [line for path in sorted(projects) for line in wiring.not_used(config, path)]
+    wrong = [line for path in sorted(projects) for line in wiring.not_used(config, wanted, path)]
     if not wiring.is_ours(config, file):
         wrong.append(f"{file.path}: promotions do not change it, as this configuration did not put it there")
     if wrong:

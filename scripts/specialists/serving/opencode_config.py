@@ -169,11 +169,11 @@ def _written_agent(folder: Path, path: Path) -> dict[str, Any]:
     return {"agent": {name: {**keys, "prompt": body.strip()}}}
 
 
-def not_used(config: Config, project: Path | None = None) -> list[str]:
+def not_used(config: Config, wanted: list[Setting], project: Path | None = None) -> list[str]:
     """What opencode will not use of what we put into its configuration: the file that has its way, its key, and why."""
     found, written = layers(config, project), config_files(config.opencode.config)[-1].path
     agents = [language.adapter for language in config.languages.values()]
-    differing = [each for each in settings(config) if not each.default and look(found, each.path)[0] != each.value]
+    differing = [each for each in wanted if not each.default and look(found, each.path)[0] != each.value]
     wrong = [(each.path, "differs") for each in differing if look(found, each.path)[1] not in (None, written)]
     natives = [("providers", PROVIDER), *(("agents", name) for name in agents)]
     wrong += [(path, "is what opencode 2 takes instead of ours") for path in natives if look(found, path)[1]]
