@@ -322,7 +322,7 @@ def test_limits_make_opencode_compact_before_the_server_is_full(
     config_file: Path, version: str, served: int, context: int, start: int
 ) -> None:
     """1.18.33: from context - output on; 2.0.26: from context less the greater of 16,000 and a tenth."""
-    config = built(with_serving(config_file, f"max_model_len = {served}"))
+    config = built(with_serving(config_file, f"max_model_len = {served}\noutput_tokens = 4096"))
     (config.paths.data / "opencode-tools.json").write_text(json.dumps({"version": version}))
     model = jsonc.loads(merge("", settings(config)))["provider"]["vllm"]["models"]["build-rust"]
     assert model["limit"] == {"context": context, "output": 4096}
