@@ -159,7 +159,7 @@ def task_report():
 
 
 def task_doctor():
-    """Check everything that has to work, with what to do where it does not; --offline: what needs no server."""
+    """Check everything that has to work, and what to do; --offline: what needs no server; --ask: also opencode."""
 
     def well(task):
         from specialists.reporting.doctor import diagnose
@@ -167,7 +167,7 @@ def task_doctor():
         offline = (task.options or {}).get("offline", False)
         return offline and all(check.state != "fail" for check in diagnose(CONFIG, offline))
 
-    return {"actions": script("doctor"), "params": [option("offline", bool)], "uptodate": [well]}
+    return {"actions": script("doctor"), "params": [option("offline", bool), option("ask", bool)], "uptodate": [well]}
 
 
 COMMANDS = {  # what runs only when it is asked for

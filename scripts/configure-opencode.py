@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from specialists.cli import command, finish, say
 from specialists.config import Config, Problem
-from specialists.serving.opencode_config import ConfigFile, settings
+from specialists.serving.opencode_config import config_files, refuse_other_provider, remember, settings
 
 
 @command
@@ -20,7 +20,8 @@ def main(config: Config, as_json: bool, output: Path | None, check: bool, remove
     """Put provider, models and agents into the owner's opencode configuration.
 
     Shows the change as a diff, then makes it; everything that is not ours keeps its bytes, comments included. The file
-    as it was before lies beside it (.bak); --remove gives it back, with what you changed since.
+    as it was before lies beside it (.bak); --remove gives it back, with what you changed since. Of files that opencode
+    reads together the one that wins is written, and others into which we were put are given back.
 
     \b
         python scripts/configure-opencode.py
@@ -28,19 +29,26 @@ def main(config: Config, as_json: bool, output: Path | None, check: bool, remove
         python scripts/configure-opencode.py --check
         python scripts/configure-opencode.py --remove
     """
-    file = ConfigFile((output or config.opencode.config).expanduser())
-    before = file.read()
-    if remove and before is None:
+    named, wanted = (output or config.opencode.config).expanduser(), settings(config)
+    *beside, file = config_files(named)
+    if remove and file.read() is None:
         raise Problem(f"{file.path}: no such file")
-    after = file.unmerged(settings(config)) if remove else file.merged(settings(config))
-    changed = after != before
-    outcome = "up to date" if not changed else "would change" if check else "changed"
-    if changed:
-        now, new = ((text or "").replace("\r\n", "\n").splitlines() for text in (before, after))
-        say("\n".join(difflib.unified_diff(now, new, f"{file.path} (now)", f"{file.path} (new)", lineterm="")))
-    if changed and not check:
-        file.write(after, ours=not remove)
-    say(f"{file.path}: {outcome}")
+    if not (remove and file.backup.exists()):
+        refuse_other_provider(config, named)
+    texts = {each: each.unmerged(wanted) for each in beside if each.backup.exists()}
+    texts[file] = file.unmerged(wanted) if remove else file.merged(wanted)
+    changed = any(after != each.read() for each, after in texts.items())
+    for each, after in texts.items():
+        before = each.read()
+        outcome = "up to date" if after == before else "would change" if check else "changed"
+        if after != before:
+            now, new = ((text or "").replace("\r\n", "\n").splitlines() for text in (before, after))
+            say("\n".join(difflib.unified_diff(now, new, f"{each.path} (now)", f"{each.path} (new)", lineterm="")))
+        if after != before and not check:
+            each.write(after, ours=each is file and not remove)
+        say(f"{each.path}: {outcome}")
+    if not (remove or check):
+        remember(config, file)
     finish({"file": str(file.path), "changed": changed and not check, "would_change": changed}, as_json)
     if check and changed:
         sys.exit(1)

@@ -119,6 +119,12 @@ def text(old: str, new: str) -> Callable[[Config], object]:
     return lambda config: edit(config, old, new)
 
 
+def beside(path: str, content: str) -> Callable[[Config], object]:
+    return lambda config: write(config.path.parent / path, content)
+
+
+RUST_AGENT = "---\ndescription: a: b\nmodel: anthropic/x # mine\n---\nBe brief.\n"
+TWO = '{"agents": {"build-rust": {"system": "x"}}, "providers": {"vllm": {}}}'
 PORT = "port = 9\n"
 INDEX = {"weight_map": {"a": "model.safetensors", "b": "gone.safetensors"}}
 BROKEN: list[tuple[Callable[[Config], object], str, str]] = [  # what is done, the check that fails, its words
@@ -146,6 +152,19 @@ BROKEN: list[tuple[Callable[[Config], object], str, str]] = [  # what is done, t
     (lambda c: None, "server", "none at http://127.0.0.1:9"),
     (text(PORT, "port = 10\n"), "opencode", "not up to date"),
     (lambda c: c.opencode.config.write_text("{,}"), "opencode", "line 1 column 2"),
+    (beside("opencode.jsonc", "{}"), "opencode", "opencode.jsonc: provider, models or agents are not up to date"),
+    (beside("config.json", '{"enabled_providers": ["x"]}'), "opencode", "config.json: enabled_providers keeps"),
+    (
+        beside("config.json", '{"disabled_providers": ["vllm"]}'),
+        "opencode",
+        "disabled_providers keeps opencode from loading vllm",
+    ),
+    (beside("config.json", '{"provider": {"vllm": {"api": "http://x"}}}'), "opencode", "is another server's (http://x"),
+    (beside("agent/build-rust.md", RUST_AGENT), "opencode", "build-rust.md: agent.build-rust.model differs"),
+    (beside("agents/build-rust.md", "Be brief."), "opencode", "build-rust.md: agent.build-rust.prompt differs"),
+    (beside("agents/build-ts.md", "---\ndisable: true\n---\n"), "opencode", "build-ts.disable turns the agent off"),
+    (beside("config.json", TWO), "opencode", "config.json: agents.build-rust is what opencode 2 takes"),
+    (beside("config.json", TWO), "opencode", "config.json: providers.vllm is what opencode 2 takes"),
     (
         lambda c: opencode_model(c, "build-ts", "vllm/build-ts"),
         "agents",
@@ -178,6 +197,40 @@ def test_each_fault_is_reported_with_what_to_do(healthy: Config, spoil: Callable
     nightly = CliRunner().invoke(script.main, ["--config", str(healthy.path), "--offline"])
     assert nightly.exit_code == (name in LOCAL) and (words in nightly.output) == (name in LOCAL), nightly.output
     assert "ok  " not in nightly.output and "note" not in nightly.output
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "words"),
+    [
+        (
+            "opencode.jsonc",
+            '{"agent": {"build-rust": {"model": "a/b"}}}',
+            "opencode.jsonc: agent.build-rust.model differs",
+        ),
+        (".opencode/agent/build-rust.md", "Be brief.", "build-rust.md: agent.build-rust.prompt differs"),
+        ("agents/build-rust.md", "Be brief.", ""),
+        ("config.json", '{"agent": {"build-rust": {"disable": true}}}', ""),
+    ],
+)
+def test_what_a_mined_project_overrides_is_named(healthy: Config, path: str, content: str, words: str) -> None:
+    project = healthy.path.parent / "tengu"
+    (project / ".git").mkdir(parents=True)
+    write(project / path, content)
+    edit(healthy, 'title = "Ruby"', 'title = "Ruby"\nrepositories = ["./tengu"]')
+    (check,) = of(load_config(healthy.path), "opencode")
+    assert (check.state, words in check.says) == ("note" if words else "ok", True), check
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "state"),
+    [("build-rust", 0, "ok"), ("${5:-base}", 0, "note"), ("base", 0, "fail"), ("", 1, "fail")],
+)
+def test_the_installed_opencode_is_asked_who_answers(healthy: Config, model: str, code: int, state: str) -> None:
+    program = f'#!/bin/sh\nmodel="{model}"\necho "> build-rust · ${{model#vllm/}}" >&2\nexit {code}\n'
+    write(healthy.path.parent / "bin" / "opencode", program)
+    assert CliRunner().invoke(script.main, ["--config", str(healthy.path), "--ask"]).exit_code == 1, "no server runs"
+    (check,) = (check for check in diagnose(healthy, ask=True) if check.name == "asked")
+    assert check.state == state and "opencode run --agent build-rust" in check.says, check
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from built_pipeline import built
+from built_pipeline import built, write
 from click.testing import CliRunner
 from opencode_model import ScriptedModel
 from specialists.agent import TOOLS, system_prompt
 from specialists.config import Config, load_config
+from specialists.serving.opencode_config import layers, look
 from specialists.sessions.capture import SECONDS, prepare
 from test_opencode_real import opencode  # noqa: F401  (a fixture)
 from test_server import with_serving
@@ -71,6 +73,49 @@ def test_an_agent_is_answered_by_its_adapter_or_the_base(
     assert system.startswith(system_prompt(config.language(agent.removeprefix("build-"))))
     assert {tool["function"]["name"] for tool in request["tools"]} == {tool["function"]["name"] for tool in TOOLS}
     assert request.get("temperature") == (0.3 if agent == "build-rust" else None), "the owner's own key counts"
+
+
+def test_the_form_that_names_the_model_too_is_answered_by_it(ask: Callable, model: ScriptedModel) -> None:
+    ask("--agent", "build-ts", "--model", "vllm/build-rust", "hello")
+    assert [request["model"] for request in model.requests] == ["build-rust"]
+
+
+def agents(names: str, model: str) -> dict:
+    return {"agent": {name: {"model": model} for name in names}}
+
+
+FILES = {  # later files win over earlier ones
+    "config/opencode/config.json": {**agents("abcdefgh", "p/1"), "enabled_providers": ["x"]},
+    "config/opencode/opencode.json": {**agents("bcdefgh", "p/2"), "enabled_providers": ["y"]},
+    "config/opencode/opencode.jsonc": '{"agent": {"c": {"model": "p/3"}}, "username": {env:NUMBER}} // mine',
+    "opencode.json": agents("defgh", "p/4"),  # what OPENCODE_CONFIG names
+    "project/opencode.json": agents("efgh", "p/5"),
+    "project/.opencode/opencode.jsonc": {"agent": {"h": {"model": "p/6"}}},
+    "config/opencode/agent/f.md": "---\ndescription: a: b\nmodel: p/7 # mine\n---\nBody\n",
+    "config/opencode/agents/deep/i.md": "Body\n",
+    "project/.opencode/agents/g.md": "---\nmodel: p/8\ndisable: true\n---\n",
+}
+
+
+def test_files_win_over_each_other_as_in_the_program(
+    request: pytest.FixtureRequest, config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, home = request.getfixturevalue("opencode"), tmp_path / "home"
+    variables = {**prepare(home, "http://127.0.0.1:9"), "PWD": str(home / "project"), "NUMBER": '"7"'}
+    for name, content in FILES.items():
+        write(home / name, content)
+    done = subprocess.run([program, "debug", "config"], cwd=home / "project", env=variables, capture_output=True)
+    seen = json.loads(done.stdout)
+    config_file.write_text(
+        config_file.read_text().replace("[opencode]", f'[opencode]\nconfig = "{home}/config/opencode/opencode.json"')
+    )
+    monkeypatch.setenv("OPENCODE_CONFIG", variables["OPENCODE_CONFIG"])
+    found = layers(load_config(config_file), home / "project")
+    keys = {(name, key) for name in (*"abcdefgh", "deep/i") for key in ("model", "prompt", "disable")}
+    assert {key: look(found, ("agent", *key))[0] for key in keys} == {
+        key: seen["agent"][key[0]].get(key[1]) for key in keys
+    }
+    assert look(found, ("enabled_providers",))[0] == seen["enabled_providers"] and seen["username"] == "7"
 
 
 def test_the_primary_agent_delegates_to_a_specialist(ask: Callable, model: ScriptedModel) -> None:

@@ -14,8 +14,10 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 from specialists.agent import system_prompt
+from specialists.config import load_config
 from specialists.serving import jsonc
-from specialists.serving.opencode_config import Setting, merge, settings, without
+from specialists.serving.opencode_config import Setting, follow, merge, settings, without
+from test_server import with_serving
 
 PATHS = [
     ("$schema",),
@@ -40,6 +42,7 @@ OWNERS = {
     "our agent with keys of its own": '{"agent": {"a": {"model": "m", "temperature": 0.1, "description": "mine"}}}',
     "ours already": '{"agent": {"a": {"model": "our model"}}, "$schema": "our $schema"}',
     "empty parents": '{"provider": {"vllm": {}}, "agent": {"a": { }}}',
+    "placeholders that are no JSON": '{"provider": {"x": {"timeout": {env:MY_TIMEOUT}, "n": {file:~/n}}}} // {env:X}',
     "the same key twice": '{"agent": {"a": {}}, "agent": {"b": {"model": 1}}}',
 }
 
@@ -187,7 +190,7 @@ def test_promoted_adapters_are_models_and_the_base_stands_in_for_the_others(conf
     assert provider["npm"] == "@ai-sdk/openai-compatible"
     assert provider["options"] == {"baseURL": "http://127.0.0.1:8000/v1", "apiKey": "{env:VLLM_API_KEY}"}
     assert set(provider["models"]) == {"mine", "base", "build-rust"}
-    assert provider["models"]["build-rust"]["limit"] == {"context": 131072, "output": 16384}
+    assert provider["models"]["build-rust"]["limit"] == {"context": 114688, "output": 16384}
     for name, language in config.languages.items():
         agent = agents[f"build-{name}"]
         assert agent["model"] == ("vllm/build-rust" if name == "rust" else "vllm/base")
@@ -251,12 +254,81 @@ def test_checking_changes_nothing(config_file: Path, tmp_path: Path) -> None:
 
 
 def test_a_link_is_followed_and_a_jsonc_beside_is_taken(config_file: Path, tmp_path: Path) -> None:
-    real, link = tmp_path / "dotfiles.jsonc", tmp_path / "opencode.jsonc"
+    real, link, lower = (tmp_path / name for name in ("dotfiles.jsonc", "opencode.jsonc", "opencode.json"))
+    lower.write_text('{"theme": "dark"}')
+    assert run(config_file, lower).exit_code == 0
     real.write_text("{}")
     link.symlink_to(real)
-    assert run(config_file, tmp_path / "opencode.json").exit_code == 0
-    assert link.is_symlink() and "vllm" in real.read_text() and not (tmp_path / "opencode.json").exists()
-    assert Path(f"{real}.bak").read_text() == "{}"
+    assert run(config_file, lower).exit_code == 0
+    assert link.is_symlink() and "vllm" in real.read_text() and Path(f"{real}.bak").read_text() == "{}"
+    assert lower.read_text() == '{"theme": "dark"}', "ours goes out of the file that no longer wins"
+
+
+SERVER = "http://127.0.0.1:8000/v1"
+
+
+@pytest.mark.parametrize(
+    ("name", "provider", "refused"),
+    [
+        (
+            "opencode.json",
+            {"options": {"baseURL": "https://gpu.office.example/v1"}},
+            "https://gpu.office.example/v1, ours",
+        ),
+        (
+            "opencode.jsonc",
+            {"options": {"baseURL": "http://10.0.0.5:9000/v1"}},
+            "opencode.jsonc: provider.vllm is another",
+        ),
+        ("config.json", {"api": "https://gpu.office.example/v1"}, "config.json: provider.vllm is another"),
+        ("opencode.json", {"npm": "@ai-sdk/openai", "options": {"baseURL": SERVER}}, "another server's"),
+        ("opencode.json", {"options": {"baseURL": "http://localhost:8000/v1/"}}, ""),
+        ("opencode.json", {"models": {"base": {"name": "Mine"}}}, ""),
+    ],
+)
+def test_a_provider_of_the_owners_own_is_never_overwritten(
+    config_file: Path, tmp_path: Path, name: str, provider: dict, refused: str
+) -> None:
+    file = tmp_path / name
+    file.write_text(json.dumps({"provider": {"vllm": provider}}))
+    before = file.read_bytes()
+    for options in ((), ("--remove",)) if refused else ((),):
+        result = run(config_file, file, *options)
+        assert (result.exit_code, refused in result.stderr) == (int(bool(refused)), True), result.stderr
+        assert (file.read_bytes() == before) == bool(refused)
+
+
+def test_a_copy_of_the_configuration_changes_nothing_that_the_first_one_wrote(config_file: Path) -> None:
+    file = built(config_file).opencode.config.expanduser()
+    assert run(config_file, file).exit_code == 0
+    before, copy = file.read_bytes(), config_file.parent / "copy" / "specialists.toml"
+    copy.parent.mkdir()
+    copy.write_text(config_file.read_text())
+    copied = load_config(with_serving(copy, "port = 8001"))
+    assert follow(copied) == [] and "another server's" in run(copy, file).stderr and file.read_bytes() == before
+    assert run(copy, file, "--check", "--remove").exit_code == 1, "it may when it is asked"
+
+
+@pytest.mark.parametrize(
+    ("version", "served", "context", "start"),
+    [
+        ("1.18.33", 32768, 28672, 24576),
+        ("2.3.2", 32768, 40576, 24576),
+        ("2.3.2", 262144, 250311, 225280),
+        ("", 8192, 7168, 3072),
+    ],
+)
+def test_limits_make_opencode_compact_before_the_server_is_full(
+    config_file: Path, version: str, served: int, context: int, start: int
+) -> None:
+    """1.18.33: from context - output on; 2.0.26: from context less the greater of 16,000 and a tenth."""
+    config = built(with_serving(config_file, f"max_model_len = {served}\noutput_tokens = 4096"))
+    (config.paths.data / "opencode-tools.json").write_text(json.dumps({"version": version}))
+    model = jsonc.loads(merge("", settings(config)))["provider"]["vllm"]["models"]["build-rust"]
+    assert model["limit"] == {"context": context, "output": 4096}
+    compacted = context - (max(16_000, context // 10) if version[:1] == "2" else 4096)
+    assert compacted == start and start + 4096 < served
+    assert ("temperature" in model) == (version[:1] != "2")
 
 
 @pytest.mark.parametrize(
@@ -296,10 +368,10 @@ def test_agents_follow_a_rollback_where_they_are_wired(
 ) -> None:
     file = built(config_file).opencode.config.expanduser()
     file.parent.mkdir(parents=True)
-    if before == "wired":
+    if before in ("wired", "{"):
         assert run(config_file, file).exit_code == 0
         assert jsonc.loads(file.read_text())["agent"]["build-rust"]["model"] == "vllm/build-rust"
-    elif before is not None:
+    if before not in (None, "wired"):
         file.write_text(before)
     rollback = importlib.import_module("rollback").main
     done = CliRunner().invoke(rollback, ["--config", str(config_file), "--language", "rust"])

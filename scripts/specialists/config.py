@@ -127,9 +127,10 @@ def default_database() -> Path:
 def expand_repositories(pattern: str) -> list[Path]:
     """The repositories that a path or shell pattern of the configuration means, sorted; found without running git.
 
-    A work tree, a worktree with a `.git` file, or a bare repository.
+    A work tree, a worktree with a `.git` file, or a bare repository. What exists as it is written is no pattern.
     """
-    paths = sorted(Path(match) for match in glob.glob(os.path.expanduser(pattern)))
+    named = Path(pattern).expanduser()
+    paths = [named] if named.exists() else sorted(map(Path, glob.glob(str(named))))
     bare = {path for path in paths if (path / "HEAD").is_file() and (path / "objects").is_dir()}
     return [path.absolute() for path in paths if path in bare or (path / ".git").exists()]
 

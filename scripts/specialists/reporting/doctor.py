@@ -1,6 +1,6 @@
 """`doit doctor`: everything that has to work between the history and an answer in opencode, a line each.
 
-Only looks: nothing is written, loaded or started. A check that cannot be made says so and fails.
+Only looks: nothing is written, loaded or, but for `--ask`, started. A check that cannot be made says so and fails.
 """
 
 from __future__ import annotations
@@ -13,31 +13,35 @@ from pathlib import Path
 from specialists.adapters import adapter_folder, evaluation_of, manifest_of
 from specialists.chat import token_counter
 from specialists.cli import size
-from specialists.config import Config
+from specialists.config import Config, Problem
 from specialists.gpus import visible_gpus
 from specialists.records import read_json
 from specialists.reporting.checks import OFFLINE, Check, fail, note, ok
 from specialists.reporting.parity import newest_row, parity
 from specialists.reporting.status import server_state
+from specialists.serving import jsonc
+from specialists.serving import opencode_config as wiring
 from specialists.serving.card import serving_fit, training_fit
 from specialists.serving.lora import served_chat
-from specialists.serving.opencode_config import PROVIDER, ConfigFile, settings
 from specialists.sessions.database import overview
 from specialists.tables import SERVED_BASE
 
 LATE = 8  # days without a run after which it is mentioned
 
 
-def diagnose(config: Config, offline: bool = False) -> list[Check]:
-    """Every check, in the order in which things depend on each other; `offline`: those that need no server."""
+def diagnose(config: Config, offline: bool = False, ask: bool = False) -> list[Check]:
+    """Every check, in the order in which things depend on each other; `offline`: those that need no server, `ask`: also
+    the one that asks through opencode."""
     online = (gpu, chat_template, server, adapters_served, opencode, agents, sent_prompt, context, last_run)
-    looks: tuple[Callable[[Config], Check | list[Check]], ...] = OFFLINE if offline else (*OFFLINE, *online)
+    asking = (asked,) if ask else ()
+    looks: tuple[Callable[[Config], Check | list[Check]], ...] = (*OFFLINE, *(() if offline else online), *asking)
     found: list[Check] = []
     for look in looks:
         try:
             seen = look(config)
         except Exception as error:  # a doctor that falls over helps nobody
-            seen = fail(f"cannot be looked at: {type(error).__name__}: {error}", "fix what it names")
+            problem = error if isinstance(error, Problem) else f"cannot be looked at: {type(error).__name__}: {error}"
+            seen = fail(str(problem), "fix what it names")
         name = look.__name__.replace("_", " ")
         found += [replace(check, name=name) for check in (seen if isinstance(seen, list) else [seen])]
     return found
@@ -91,20 +95,33 @@ def adapters_served(config: Config) -> list[Check]:
 
 
 def opencode(config: Config) -> Check:
-    """Whether the owner's opencode configuration holds what `doit opencode` would put there."""
-    file = ConfigFile(config.opencode.config.expanduser())
+    """Whether opencode will use what `doit opencode` puts into its configuration, and do so in the mined projects."""
+    named = config.opencode.config.expanduser()
+    file = wiring.config_files(named)[-1]
     if file.read() is None:
         return note(f"{file.path}: no such file", "doit opencode")
-    if file.merged(settings(config)) != file.read():
-        return fail(f"{file.path}: provider, models or agents are not up to date", "doit opencode")
+    wiring.refuse_other_provider(config, named)
+    wanted = wiring.settings(config)
+    wrong = wiring.not_used(config, wanted)
+    if file.merged(wanted) != file.read():
+        wrong.append(f"{file.path}: provider, models or agents are not up to date")
+    if wrong:
+        return fail("\n".join(wrong), "take the keys named out of those files; then doit opencode")
+    projects = {path for name in config.languages for path in config.repositories(name)}
+    wrong = [line for path in sorted(projects) for line in wiring.not_used(config, wanted, path)]
+    if not wiring.is_ours(config, file):
+        wrong.append(f"{file.path}: promotions do not change it, as this configuration did not put it there")
+    if wrong:
+        return note("\n".join(wrong), "take the keys named out of those files; doit opencode makes agents follow")
     return ok(f"{file.path}: up to date")
 
 
 def agents(config: Config) -> Check:
     """Agents in opencode whose model nothing answers, with the reason."""
-    tables = ConfigFile(config.opencode.config.expanduser()).document().get("agent") or {}
-    models = {agent: str(table.get("model", "")) for agent, table in tables.items() if isinstance(table, dict)}
-    ours = {agent: model.partition("/")[2] for agent, model in models.items() if model.startswith(f"{PROVIDER}/")}
+    found = wiring.layers(config)
+    names = sorted({name for _file, says in found for name in jsonc.get(says, ("agent",))[1] or {}})
+    models = {name: str(wiring.look(found, ("agent", name, "model"))[0]).partition("/") for name in names}
+    ours = {agent: model for agent, (provider, _slash, model) in models.items() if provider == wiring.PROVIDER}
     folders = {each.adapter: adapter_folder(config, each) for each in config.languages.values()}
     promoted = {adapter for adapter, folder in folders.items() if folder.current}
     answered = server_state(config)["models"] or {SERVED_BASE, *promoted}
@@ -117,10 +134,23 @@ def agents(config: Config) -> Check:
         reasons += [] if model in answered else [f"agent {agent}: nothing answers to {model}: {why}"]
     if reasons:
         return fail("\n".join(reasons), "doit opencode, then doit serve; or take the agent out")
-    if without := folders.keys() - tables.keys():
+    if without := folders.keys() - set(names):
         says = f"{', '.join(sorted(without))}: no such agent in opencode; it would silently take its default agent"
         return note(says, "doit opencode")
     return ok(", ".join(f"{agent} by {model}" for agent, model in ours.items()))
+
+
+def asked(config: Config) -> list[Check]:
+    """Which model answers each promoted language's agent in the installed opencode, by real requests."""
+    found = []
+    for name in (each.adapter for each in config.languages.values() if adapter_folder(config, each).current):
+        agent = ("--agent", name)
+        forms = (agent, (*agent, "--model", f"{wiring.PROVIDER}/{name}"))
+        models = [wiring.model_asked(config, *form) for form in forms]
+        says = "\n".join(f"opencode run {' '.join(form)}: {model}" for form, model in zip(forms, models, strict=True))
+        state = ok if models == [name, name] else note if models[1] == name else fail
+        found.append(state(says, "" if state is ok else "use the form that is answered by the agent's own model"))
+    return found or [note("no adapter is promoted yet", "doit")]
 
 
 def sent_prompt(config: Config) -> list[Check]:
@@ -155,8 +185,12 @@ def context(config: Config) -> Check:
     if isinstance(captured, dict) and captured.get("described"):
         system = [{"role": "system", "content": captured.get("system", "")}, {"role": "user", "content": ""}]
         needs += token_counter(config.base.model, config.base.revision).count(system, captured["described"])
-    says = f"opencode's prompt and an answer take {needs:,} tokens of {served:,}; rows up to {longest:,}"
-    return ok(says) if needs < served else fail(says, "raise serving.max_model_len, or lower serving.output_tokens")
+    start = wiring.compaction_start(config)
+    says = f"opencode's prompt and an answer take {needs:,} tokens of {served:,}; rows up to {longest:,}; "
+    says += f"a session is compacted from {start:,} on"
+    if needs - config.serving.output_tokens >= start:
+        return fail(says, "raise serving.max_model_len, or lower serving.output_tokens")
+    return ok(says)
 
 
 def last_run(config: Config) -> Check:

@@ -1,7 +1,8 @@
 """JSON with comments and trailing commas, changed in place: what is not touched keeps its bytes.
 
-Comments and trailing commas are overwritten with spaces, which leaves every offset as it is; Python's own reader then
-finds where values end, and the original text is cut and pasted. Where a key stands twice the last one counts. Text that
+Comments and trailing commas are overwritten with spaces, and a bare `{env:NAME}` or `{file:PATH}`, which opencode puts
+in before it parses, with a string of its length. That leaves every offset as it is; Python's own reader then finds
+where values end, and the original text is cut and pasted. Where a key stands twice the last one counts. Text that
 cannot be read raises json.JSONDecodeError, which names line and column.
 """
 
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 _STRING = r'"(?:[^"\\]|\\.)*"'
-_COMMENT = re.compile(rf"({_STRING})|\ufeff|//[^\r\n]*|/\*.*?\*/", re.S)
+_PLACEHOLDER = r'\{(?:env|file):[^}"\\\r\n]+\}'
+_COMMENT = re.compile(rf"({_STRING})|{_PLACEHOLDER}|\ufeff|//[^\r\n]*|/\*.*?\*/", re.S)
 _TRAILING_COMMA = re.compile(rf"({_STRING}|[\[{{,:]\s*,)|,(?=\s*[}}\]])", re.S)
 _KEY = re.compile(rf"\s*({_STRING})\s*:\s*", re.S)
 _COMMA = re.compile(r"\s*,")
@@ -74,8 +76,14 @@ def delete(text: str, path: tuple[str, ...]) -> str:
 def _plain(text: str, trailing_commas: bool = False) -> str:
     """The text with spaces in place of comments, and of trailing commas unless they are to stay."""
     for pattern in [_COMMENT] if trailing_commas else [_COMMENT, _TRAILING_COMMA]:
-        text = pattern.sub(lambda match: match[1] or re.sub(r"[^\r\n]", " ", match[0]), text)
+        text = pattern.sub(_replaced, text)
     return text
+
+
+def _replaced(match: re.Match[str]) -> str:
+    if match[1] or match[0].startswith("{"):
+        return match[1] or f'"{match[0][1:-1]}"'
+    return re.sub(r"[^\r\n]", " ", match[0])
 
 
 def _deepest(text: str, path: tuple[str, ...]) -> tuple[int, int, list[_Member]]:
