@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -24,7 +23,6 @@ from click.testing import CliRunner, Result
 from safetensors.numpy import load_file, save_file
 from servers import SERVE, free_port, started
 from specialists.adapters import AdapterFolder, adapter_folder, last_decision, make_current
-from specialists.chat import Chat
 from specialists.client import Refused, request_json
 from specialists.config import Config, Evaluation, load_config
 from specialists.dataset.frozen import frozen_rows
@@ -262,16 +260,29 @@ def test_an_adapter_that_answers_otherwise_than_through_peft_is_refused(served: 
     assert "applies it wrongly" in alive.check_alive(served.config, language, other)[0]
 
 
-def test_turns_are_written_by_the_server_while_it_serves(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_server_measures_is_what_peft_measures(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Base, candidate and incumbent, through prompt_logprobs and through PEFT; then turns that the server writes."""
     from specialists.evaluation import writing
+    from specialists.evaluation.losses import EvaluatedModels, ServedModels
 
+    config = dataclasses.replace(served.config, evaluation=Evaluation(generate=3))
+    language, rows = config.language("ts"), tiny_models.rows(6)
+    versions = {"adapter": served.version("ts", "measured", 8), "incumbent": served.folder("ts").current}
+    models = ServedModels(config, language, versions)
+    found = models.measure(rows, "Use tabs.")
+    settings = dataclasses.replace(language.training, quantization="none")
+    expected = EvaluatedModels(config.base, settings, versions).measure(rows, "Use tabs.")
+    for row, wanted in zip(found, expected, strict=True):
+        losses, through_peft = (
+            {name: nll / one["tokens"] for name, nll in one["nll"].items()} for one in (row, wanted)
+        )
+        assert losses == pytest.approx(through_peft, abs=1e-3)
+        assert {*losses} == {"base", "adapter", "incumbent", "prompt"} and row["parts"].keys() == wanted["parts"].keys()
+        assert abs(losses["adapter"] - losses["base"]) > 0.01 < abs(losses["adapter"] - losses["incumbent"])
     monkeypatch.setattr(writing, "vllm_parser", lambda *_: lambda _text: [])
     monkeypatch.setattr(writing, "TURN_TOKENS", 5)
-    config = dataclasses.replace(served.config, evaluation=Evaluation(generate=3))
-    version = served.version("ruby", "written", 8)
-    models = SimpleNamespace(chat=Chat.load(config.base.model))  # cannot write itself
-    scores = writing.write_answers(config, config.language("ruby"), models, tiny_models.rows(9), version, served=True)
-    assert {model: len(found) for model, found in scores.items()} == {"adapter": 3, "base": 3}
+    scores = writing.write_answers(config, language, models, rows)
+    assert {model: len(answers) for model, answers in scores.items()} == {"adapter": 3, "base": 3}
 
 
 def test_the_server_ends_on_sigterm(served: Served) -> None:
