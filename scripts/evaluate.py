@@ -19,7 +19,6 @@ from specialists.serving.lora import check_adapter
 from specialists.serving.sharing import gpu
 
 EVIDENCE = ("measurements", "frozen", "served", "answers")  # of evaluation.json: of each row, not for a summary
-TRAINED, SERVED = "training base", "served"  # the copy of the base on which a version was measured
 
 
 @command
@@ -54,7 +53,7 @@ def main(config: Config, as_json: bool, language: str, version: str | None, held
         write_json(candidate / EVALUATION, known | trained(config, chosen, rows, versions))
     with AdapterFolder(config.paths.adapters / CANDIDATE).lock():  # whoever comes second finds it measured
         result = evaluation_of(candidate)
-        undecided = result["measured_on"] == TRAINED and result["verdict"] != "block"
+        undecided = result["measured_on"] != "served" and result["verdict"] != "block"
         if rows and undecided and served_models(config) is not None:
             result |= served(config, chosen, rows, versions)
             write_json(candidate / EVALUATION, result)
@@ -77,7 +76,7 @@ def trained(config: Config, language: Language, rows: list[Record], versions: di
     if rows and decided["verdict"] != "block" and (other or config.evaluation.generate):
         reason = f"to be measured in the server; on the base that was trained on, {decided['verdict']}"
         decided |= {"verdict": adapters.WAIT, "reason": f"{reason}: {decided['reason']}"}
-    return {"measured_on": TRAINED, **decided, **evidence}
+    return {"measured_on": "training base", **decided, **evidence}
 
 
 def served(config: Config, language: Language, rows: list[Record], versions: dict[str, Path]) -> dict[str, Any]:
@@ -95,7 +94,7 @@ def served(config: Config, language: Language, rows: list[Record], versions: dic
     answers = write_answers(config, language, models, rows) if config.evaluation.generate else {}
     generated = {model: summary(scores) for model, scores in answers.items()}
     decided = verdict(evidence["measurements"], config.evaluation, evidence["frozen"], generated)
-    return {"measured_on": SERVED, **decided, "served": evidence, "answers": answers}
+    return {"measured_on": "served", **decided, "served": evidence, "answers": answers}
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def evaluate(config: Config, *options: str) -> dict:
         evaluation.main, ["--config", str(config.path), "--language", "python", "--json", *options]
     )
     assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
+    return {**json.loads(done.stdout), "said": done.stderr}
 
 
 @pytest.mark.parametrize(
@@ -143,9 +143,7 @@ def serving(config: Config, port: int, more: str = "") -> Config:
     return load_config(config.path)
 
 
-def test_a_version_waits_for_the_server_and_is_measured_there_once(
-    config: Config, trained: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_a_version_waits_for_the_server_and_is_measured_there_once(config: Config, trained: Path) -> None:
     rows = tiny_models.rows(24)[12:]
     rows[0]["messages"][1]["content"] = "long " * 45
     write_records(config.rows("heldout", "python"), rows)
@@ -165,10 +163,10 @@ def test_a_version_waits_for_the_server_and_is_measured_there_once(
         assert result["loss"]["base"] == 1.0 and result["loss"]["adapter"] == result["incumbent"]["incumbent"] == 0.5
         asked = len(server.asked)
         assert asked == (11 + 24) * 3 and {ask["model"] for ask in server.asked} == {*server.served, ".candidate"}
-        assert evaluate(config) == result and len(server.asked) == asked
+        assert f"left out, over serving.max_model_len 400: {rows[0]['id']}" in result["said"]
+        assert evaluate(config)["reason"] == result["reason"] and len(server.asked) == asked
     kept = read_json(made / "evaluation.json")
     assert len(kept["measurements"]) == 12 and len(kept["served"]["measurements"]) == 11
-    assert f"left out, over serving.max_model_len 400: {rows[0]['id']}" in capsys.readouterr().err
 
 
 FAKE = redact("ghp_" + "aB3dE5fG7hJ9kL1mN2pQ4rS6tU8vW0xY1zA2", Rules())[0]  # had it been a secret, it would be out

@@ -31,16 +31,11 @@ def measurements(gain: float, noise: float = 0.05, clusters: int = 20, seed: int
     return rows
 
 
-def wrote(base: dict | None = None, **adapter: object) -> dict:
-    """What base and adapter wrote, as scoring.summary() reports it."""
+def wrote(base: dict | None = None, turns: int = 50, **adapter: object) -> dict:
+    """What base and adapter wrote, as scoring.summary() reports it; `turns` is of how many the adapter's calls are."""
     usual = {"answers": 50, "called": 1.0, "valid": 1.0, "similarity": 0.6, "exact": 0.1, "applies": 0.9, "parses": 0.9}
     usual |= {"leaks": [], "of": dict.fromkeys(usual, 50)}
-    return {"base": {**usual, **(base or {})}, "adapter": {**usual, **adapter}}
-
-
-def of(turns: int) -> dict[str, int]:
-    """How many turns each rate rests on."""
-    return {"valid": turns, "called": 50, "parses": 50}
+    return {"base": {**usual, **(base or {})}, "adapter": {**usual, "of": {**usual["of"], "valid": turns}, **adapter}}
 
 
 GOOD = measurements(0.2)
@@ -67,14 +62,18 @@ TABLE = {  # name: (rows, frozen, generated, verdict, reason)
         "block",
         "90.0% -> 95.0% of 50 turns, under 98%",
     ),
-    "two of three": (GOOD, None, wrote(valid=0.667, of=of(3)), "hold", "-> 66.7% of 3 turns, under 99%; 12 such turns"),
-    "of eleven": (GOOD, None, wrote(valid=0.9, of=of(11)), "hold", "of 11 turns"),
-    "of twelve": (GOOD, None, wrote(valid=0.9, of=of(12)), "block", "of 12 turns"),
-    "the base's are few": (GOOD, None, wrote({"of": of(2)}, valid=0.9), "hold", "of 2 turns"),
-    "few, and none is wrong": (GOOD, None, wrote(of=of(3)), "promote", "held-out loss"),
-    "few, and a secret": (GOOD, None, wrote(leaks=["GitHub token"], of=of(1)), "block", "secrets"),
-    "few, and another is wrong": (GOOD, None, wrote(valid=0.5, of=of(3), parses=0.5), "block", "edits that parse"),
-    "a base without calls": (GOOD, None, wrote({"valid": None, "of": of(0)}, valid=0.5), "block", "0.0% -> 50.0%"),
+    "two of three": (GOOD, None, wrote(valid=0.667, turns=3), "hold", "-> 66.7% of 3 turns, under 99%; 12 such turns"),
+    "of eleven": (GOOD, None, wrote(valid=0.9, turns=11), "hold", "of 11 turns"),
+    "of twelve": (GOOD, None, wrote(valid=0.9, turns=12), "block", "of 12 turns"),
+    "few, and none is wrong": (GOOD, None, wrote(turns=3), "promote", "held-out loss"),
+    "few, and another is wrong": (GOOD, None, wrote(valid=0.5, turns=3, parses=0.5), "block", "edits that parse"),
+    "a base without calls": (
+        GOOD,
+        None,
+        wrote({"valid": None, "of": {"valid": 0}}, valid=0.5),
+        "block",
+        "0.0% -> 50.0%",
+    ),
     "one point less": (GOOD, None, wrote(valid=0.99), "promote", "held-out loss"),
     "no calls any more": (GOOD, None, wrote(called=0.5), "block", "with a tool call"),
     "no call to look at": (GOOD, None, wrote({"valid": None}, valid=None), "promote", "held-out loss"),

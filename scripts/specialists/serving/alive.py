@@ -81,7 +81,7 @@ def compare(served: dict[str, list[float]], measured: list[tuple[float, float] |
     """What is wrong, as sentences, by losses of the same texts.
 
     `served` are the server's: "base", the base "again", the base "beside" the adapter, "adapter". `measured` are
-    (base, adapter) through PEFT, or None for a text that was not measured.
+    (base, adapter) through PEFT, or None for each text where no row was measured.
     """
     import numpy
 
@@ -94,11 +94,9 @@ def compare(served: dict[str, list[float]], measured: list[tuple[float, float] |
     if effect <= max(noise, spilled):
         return [f"the server answers as the base does: effects up to {effect:.2g}, noise {max(noise, spilled):.2g}"]
     if any(measured):
-        known = [pair is not None for pair in measured]
-        peft_base, peft_adapter = numpy.array([pair for pair in measured if pair]).T
+        peft_base, peft_adapter = numpy.array(measured).T
         expected = peft_adapter - peft_base
-        size, error = abs(expected).mean(), abs((adapter - base)[known] - expected).mean()
-        off = abs(base[known] - peft_base).mean()
+        size, error, off = (abs(by).mean() for by in (expected, adapter - base - expected, base - peft_base))
         if error > min(max(2 * off, noise, AGREEMENT * size), size / 2):
             return [f"the server applies it wrongly: {error:.3f} off an effect of {size:.3f} (the base: {off:.3f})"]
     return []
