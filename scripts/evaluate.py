@@ -66,11 +66,10 @@ def trained(config: Config, language: Language, rows: list[Record], versions: di
     from specialists.evaluation.losses import EvaluatedModels
 
     evidence: dict[str, Any] = {"measurements": [], "frozen": []}
+    path = config.evaluation.instructions
     if rows:
         with gpu(config):
-            models = EvaluatedModels(config.base, language.training, versions)
-            evidence = models.evidence(rows, config.evaluation.instructions)
-            del models  # the server needs the memory again
+            evidence = EvaluatedModels(config.base, language.training, versions).evidence(rows, path)
     decided = verdict(evidence["measurements"], config.evaluation, evidence["frozen"])
     other = config.serving.model is not None or language.training.quantization != "none"
     if rows and decided["verdict"] != "block" and (other or config.evaluation.generate):
