@@ -6,18 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import click
-from specialists.adapters import EVALUATION, adapter_folder, evaluation_inputs, evaluation_of, manifest_of
+from specialists import adapters
+from specialists.adapters import EVALUATION, AdapterFolder, evaluation_of, manifest_of
 from specialists.cli import command, finish, language_option, say
-from specialists.config import Config, Language, Problem
-from specialists.dataset.frozen import frozen_rows
+from specialists.client import Refused
+from specialists.config import Config, Language
 from specialists.evaluation.gate import verdict
 from specialists.evaluation.scoring import summary
 from specialists.records import Record, read_records, write_json
-from specialists.server import served_models
+from specialists.server import CANDIDATE, served_models
 from specialists.serving.lora import check_adapter
 from specialists.serving.sharing import gpu
 
-EVIDENCE = ("measurements", "frozen", "answers")  # of evaluation.json: a line for each row, not for a summary
+EVIDENCE = ("measurements", "frozen", "served", "answers")  # of evaluation.json: of each row, not for a summary
 
 
 @command
@@ -27,6 +28,8 @@ EVIDENCE = ("measurements", "frozen", "answers")  # of evaluation.json: a line f
 def main(config: Config, as_json: bool, language: str, version: str | None, heldout: Path | None) -> None:
     """Measure an adapter against the base on held-out examples, and decide: promote, hold or block.
 
+    First on the base that was trained on; then, as soon as a server runs, on the one that is served, which decides.
+
     \b
         python scripts/evaluate.py --language rust
         python scripts/evaluate.py --language rust --version 20261123-091500-1a2b3c4d
@@ -34,48 +37,63 @@ def main(config: Config, as_json: bool, language: str, version: str | None, held
     Writes evaluation.json into the version's folder, with every row's measurement as evidence.
     """
     chosen = config.language(language)
-    folder = adapter_folder(config, chosen)
+    folder = adapters.adapter_folder(config, chosen)
     candidate = folder.version(version) if version else folder.latest
     if candidate is None:
         say(f"{chosen.adapter}: nothing trained, nothing to evaluate")
         return finish({"adapter": chosen.adapter, "version": None, "verdict": None}, as_json)
     incumbent, heldout = folder.incumbent(candidate), heldout or config.rows("heldout", language)
-    inputs = evaluation_inputs(config, incumbent, heldout)
-    result = evaluation_of(candidate)
-    if result.get("inputs") != inputs:
-        versions = {"adapter": candidate}
-        if incumbent and manifest_of(incumbent)["base"] == manifest_of(candidate)["base"]:
-            versions["incumbent"] = incumbent
-        evidence: dict[str, Any] = {"measurements": [], "frozen": [], "answers": {}}
-        if rows := list(read_records(heldout)):
-            with gpu(config, chosen):
-                evidence = measure(config, chosen, rows, versions)
-        generated = {model: summary(scores) for model, scores in evidence["answers"].items()}
-        decided = verdict(evidence["measurements"], config.evaluation, evidence["frozen"], generated)
-        result = {"adapter": chosen.adapter, "version": candidate.name, "inputs": inputs, **decided}
-        write_json(candidate / EVALUATION, {**result, **evidence})
+    inputs = adapters.evaluation_inputs(config, incumbent, heldout)
+    versions = {"adapter": candidate}
+    if incumbent and manifest_of(incumbent)["base"] == manifest_of(candidate)["base"]:
+        versions["incumbent"] = incumbent
+    rows = list(read_records(heldout))
+    if evaluation_of(candidate).get("inputs") != inputs:
+        known = {"adapter": chosen.adapter, "version": candidate.name, "inputs": inputs}
+        write_json(candidate / EVALUATION, known | trained(config, chosen, rows, versions))
+    with AdapterFolder(config.paths.adapters / CANDIDATE).lock():  # whoever comes second finds it measured
+        result = evaluation_of(candidate)
+        undecided = result["measured_on"] != "served" and result["verdict"] != "block"
+        if rows and undecided and served_models(config) is not None:
+            result |= served(config, chosen, rows, versions)
+            write_json(candidate / EVALUATION, result)
     say(f"{chosen.adapter}: {candidate.name}: {result['verdict']}: {result['reason']}")
     finish({key: value for key, value in result.items() if key not in EVIDENCE}, as_json)
 
 
-def measure(config: Config, language: Language, rows: list[Record], versions: dict[str, Path]) -> dict[str, Any]:
-    """The evidence: losses on the rows and on the frozen set, and turns that the models wrote."""
+def trained(config: Config, language: Language, rows: list[Record], versions: dict[str, Path]) -> dict[str, Any]:
+    """Verdict and evidence on the base that was trained on; WAIT where the server may have more to say."""
     from specialists.evaluation.losses import EvaluatedModels
+
+    evidence: dict[str, Any] = {"measurements": [], "frozen": []}
+    path = config.evaluation.instructions
+    if rows:
+        with gpu(config, language):
+            evidence = EvaluatedModels(config.base, language.training, versions).evidence(rows, path)
+    decided = verdict(evidence["measurements"], config.evaluation, evidence["frozen"])
+    other = config.serving.model is not None or language.training.quantization != "none"
+    if rows and decided["verdict"] != "block" and (other or config.evaluation.generate):
+        reason = f"to be measured in the server; on the base that was trained on, {decided['verdict']}"
+        decided |= {"verdict": adapters.WAIT, "reason": f"{reason}: {decided['reason']}"}
+    return {"measured_on": "training base", **decided, **evidence}
+
+
+def served(config: Config, language: Language, rows: list[Record], versions: dict[str, Path]) -> dict[str, Any]:
+    """Verdict and evidence from the running server: losses, and turns that base and adapter write."""
+    from specialists.evaluation.losses import ServedModels
     from specialists.evaluation.writing import write_answers
 
-    path, turns = config.evaluation.instructions, config.evaluation.generate
     try:
-        instructions = path.read_text(encoding="utf-8") if path else None
-    except (OSError, UnicodeDecodeError) as error:
-        raise Problem(f"evaluation.instructions {path}: cannot be read: {error}") from None
-    models = EvaluatedModels(config.base, language.training, versions)
-    running = served_models(config) is not None
-    served = running and not check_adapter(versions["adapter"], config)
-    return {
-        "measurements": models.measure(rows, instructions),
-        "frozen": models.measure(frozen_rows()),
-        "answers": write_answers(config, language, models, rows, versions["adapter"], served) if turns else {},
-    }
+        if faults := check_adapter(versions["adapter"], config):
+            return {"verdict": "block", "reason": "; ".join(faults)}
+        models = ServedModels(config, language, versions)
+    except Refused as refused:
+        return {"verdict": "block", "reason": str(refused)}
+    evidence = models.evidence(rows, config.evaluation.instructions)
+    answers = write_answers(config, language, models, rows) if config.evaluation.generate else {}
+    generated = {model: summary(scores) for model, scores in answers.items()}
+    decided = verdict(evidence["measurements"], config.evaluation, evidence["frozen"], generated)
+    return {"measured_on": "served", **decided, "served": evidence, "answers": answers}
 
 
 if __name__ == "__main__":

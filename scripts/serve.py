@@ -1,7 +1,7 @@
 """Serve the base model and every promoted adapter from one vLLM.
 
 This process becomes vLLM, so signals and exit codes are vLLM's. Beside it the same script is started once more: it
-waits until vLLM answers, and tries the adapters that were promoted while no server ran.
+waits until vLLM answers, tries the adapters that were promoted while no server ran, and has those measured that wait.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import sys
 import time
 
 import click
+from specialists import pipeline
+from specialists.adapters import WAIT, present_verdict, promoted_versions
 from specialists.cli import command, finish, say
 from specialists.config import Config, Problem
 from specialists.server import api_key, base_url, served_models
@@ -57,14 +59,14 @@ def main(config: Config, as_json: bool, dry_run: bool, process: int | None) -> N
     served_chat(config)  # a Problem where vLLM would ask the Hub, and end in a traceback
     say(f"serving {', '.join([SERVED_BASE, *adapters])} at {base_url(config)}/v1")
     key = {"VLLM_API_KEY": key} if (key := api_key(config)) else {}  # never an argument: those can be seen by all
-    if adapters:  # in the background of a shell, and so no child of ours, which vLLM would have to reap
-        again = [sys.executable, __file__, "--config", str(config.path), "--verify-beside", str(os.getpid())]
-        subprocess.run(["sh", "-c", '"$@" &', "sh", *again], env={**os.environ, **key}, check=True)
+    # in the background of a shell, and so no child of ours, which vLLM would have to reap
+    again = [sys.executable, __file__, "--config", str(config.path), "--verify-beside", str(os.getpid())]
+    subprocess.run(["sh", "-c", '"$@" &', "sh", *again], env={**os.environ, **key}, check=True)
     os.execve(arguments[0], arguments, {**os.environ, **environment, **key})
 
 
 def verify_beside(config: Config, as_json: bool, process: int) -> None:
-    """Try every promoted adapter in the server that a process becomes."""
+    """Try every promoted adapter in the server that a process becomes, and measure and decide on those that wait."""
     while served_models(config) is None:
         try:
             os.kill(process, 0)
@@ -72,8 +74,12 @@ def verify_beside(config: Config, as_json: bool, process: int) -> None:
             raise Problem("the server ended before it answered") from None
         time.sleep(0.5)
     decisions, problems = verify(config)
-    if not problems:
+    if promoted_versions(config) and not problems:
         say("every promoted adapter answers as it did in its evaluation")
+    for name in (name for name, each in config.languages.items() if present_verdict(config, each) == WAIT):
+        steps = (pipeline.command(config, step, "--language", name) for step in ("evaluate", "promote"))
+        if not all(pipeline.run(step) is True for step in steps):
+            problems.append(f"{name}: not decided")
     finish({"rolled back": decisions}, as_json, problems)
 
 

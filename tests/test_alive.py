@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny_models
@@ -23,14 +25,16 @@ WRONG = "applies it wrongly"
 TABLE = {  # name: (adapter, base again, base beside the adapter, through PEFT, what is reported)
     "applied": (APPLIED, BASE, BASE, through_peft(), None),
     "not measured before": (APPLIED, BASE, BASE, [None, None], None),
-    "one not measured": (APPLIED, BASE, BASE, [None, through_peft()[1]], None),
     "a module left out": (APPLIED, BASE, BASE, through_peft(share=2.0), f"{WRONG}: 0.300 off an effect of 0.600"),
     "the other way round": (APPLIED, BASE, BASE, through_peft(share=-1.0), WRONG),
     "a quantised base": (APPLIED, BASE, BASE, through_peft(shift=0.1, share=1.3), None),
     "a quantised base, wrong": (APPLIED, BASE, BASE, through_peft(shift=0.02, share=2.0), WRONG),
+    "a base far off": (APPLIED, BASE, BASE, through_peft(shift=0.3, share=1.9), None),
+    "a base far off, over half of the effect lost": (APPLIED, BASE, BASE, through_peft(shift=0.3, share=2.2), WRONG),
     "no effect": (BASE, BASE, BASE, through_peft(), "answers as the base does"),
     "no more than noise": ([2.05, 3.05], [2.04, 3.0], BASE, through_peft(), "as the base does"),
-    "no number": ([float("nan")] * 2, BASE, BASE, through_peft(), "as the base does"),
+    "no number": ([float("nan")] * 2, BASE, BASE, through_peft(), "not finite"),
+    "no number through PEFT": (APPLIED, BASE, BASE, [(2.0, 1.6), (3.0, float("nan"))], "not finite"),
     "the base gets the adapter": (APPLIED, BASE, APPLIED, through_peft(), "otherwise beside it: off by 0.400"),
     "the base a little off": (APPLIED, BASE, [2.01, 3.0], through_peft(), None),
 }
@@ -41,6 +45,21 @@ def test_losses_show_whether_an_adapter_is_applied(case: str) -> None:
     adapter, again, beside, measured, fault = TABLE[case]
     found = alive.compare({"base": BASE, "again": again, "beside": beside, "adapter": adapter}, measured)
     assert len(found) == (fault is not None) and (fault or "") in "".join(found)
+
+
+@pytest.mark.parametrize(("answer", "fine"), [(1.6, True), (1.65, True), (2.0, False), (1.8, False), (math.nan, False)])
+def test_after_a_swap_the_name_answers_as_the_candidate_did(
+    answer: float, fine: bool, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_json(tmp_path / alive.ALIVE, {"served": {"base": BASE, "again": BASE, "adapter": APPLIED}})
+    monkeypatch.setattr(alive, "loss", lambda *_: answer)
+    assert (alive.check_swapped(config, config.language("rust"), tmp_path) == []) == fine
+
+
+def test_another_vllm_tries_again(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = alive.served_as(config)
+    monkeypatch.setattr(alive, "distributions", lambda name: [SimpleNamespace(version="9.9.9")])
+    assert alive.served_as(config) != before
 
 
 @pytest.fixture

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
+import evaluate as evaluation
 import pytest
 import tiny_models
 from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
+from servers import answering, models_answer
 from specialists.adapters import adapter_folder, is_evaluated
 from specialists.config import Base, Config, load_config
-from specialists.records import read_json, write_json, write_records
+from specialists.evaluation import writing
+from specialists.records import read_json, write_records
 from specialists.secrets import Rules, redact
+from specialists.server import served_models
 from test_training import SETTINGS
 
 pytestmark = pytest.mark.slow
@@ -67,10 +72,11 @@ def version(config: Config, trained: Path, name: str, factor: float) -> Path:
 
 
 def evaluate(config: Config, *options: str) -> dict:
-    script = importlib.import_module("evaluate").main
-    done = CliRunner().invoke(script, ["--config", str(config.path), "--language", "python", "--json", *options])
+    done = CliRunner().invoke(
+        evaluation.main, ["--config", str(config.path), "--language", "python", "--json", *options]
+    )
     assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
+    return {**json.loads(done.stdout), "said": done.stderr}
 
 
 @pytest.mark.parametrize(
@@ -114,44 +120,79 @@ def test_an_incumbent_a_prompt_and_the_frozen_set_are_measured_on_the_same_rows(
     assert not is_evaluated(config, config.language("python"))
 
 
-@pytest.fixture
-def no_parser(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short turns that hold no tool call, without vLLM."""
-    from specialists.evaluation import writing
+def vllm(served: dict[str, str], asked: list[dict], text: str = "") -> Callable:
+    """A stand-in: a loss of 1 nat per token for the base, 0.5 for adapters, which also write a text."""
 
+    def answer(path: str, body: bytes) -> tuple[int, object]:
+        if path == "/v1/models":
+            return models_answer(served)
+        asked.append(json.loads(body))
+        if path == "/v1/load_lora_adapter":
+            return (500, "no") if "refused" in asked.pop()["lora_path"] else (200, "Success")
+        loss, written = (1.0, "") if asked[-1]["model"] == "base" else (0.5, text)
+        logprobs = [None, *({str(token): {"logprob": -loss}} for token in asked[-1]["prompt"][1:])]
+        return 200, {"choices": [{"prompt_logprobs": logprobs, "text": written, "finish_reason": "stop"}]}
+
+    return answer
+
+
+def serving(config: Config, port: int, more: str = "") -> Config:
+    """The configuration with a server at that port."""
+    config.path.write_text(f"{config.path.read_text()}\n[serving]\nport = {port}\n{more}")
+    return load_config(config.path)
+
+
+def test_all_rows_that_fit_are_measured_in_the_server_once(config: Config, trained: Path) -> None:
+    rows = tiny_models.rows(24)[12:]
+    rows[0]["messages"][1]["content"] = "long " * 45
+    write_records(config.rows("heldout", "python"), rows)
+    folder = adapter_folder(config, config.language("python"))
+    folder.point("current", version(config, trained, "1", 0.9))
+    made, asked = version(config, trained, "2", 1.0), []
+    with answering(vllm({"base": "", "build-python": str(folder.path / "1")}, asked)) as port:
+        config = serving(config, port, f'max_model_len = 400\nmodel = "{config.base.model}"\n')
+        result = evaluate(config)
+        assert (result["verdict"], result["measured_on"], result["rows"]) == ("promote", "served", 11), result["reason"]
+        assert result["loss"]["base"] == 1.0 and result["loss"]["adapter"] == result["incumbent"]["incumbent"] == 0.5
+        models = [ask["model"] for ask in asked if "model" in ask]
+        assert Counter(models) == dict.fromkeys(("base", "build-python", ".candidate"), 11 + 24)
+        assert f"left out, over serving.max_model_len 400: {rows[0]['id']}" in result["said"]
+        count = len(asked)
+        assert evaluate(config)["reason"] == result["reason"] and len(asked) == count
+    assert len(read_json(made / "evaluation.json")["measurements"]) == 12, "as PEFT has it"
+
+
+FAKE = redact("ghp_" + "aB3dE5fG7hJ9kL1mN2pQ4rS6tU8vW0xY1zA2", Rules())[0]  # had it been a secret, it would be out
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "verdict", "reason"),
+    [
+        ("1", "ghp_other", "promote", "held-out loss"),
+        ("1", FAKE.removeprefix("ghp_"), "block", "it writes secrets: github token of a training row"),
+        ("refused", "", "block", ".candidate: the running server refuses refused"),
+    ],
+)
+def test_turns_are_written_by_the_server_alone(
+    name: str, text: str, verdict: str, reason: str, config: Config, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(writing, "vllm_parser", lambda *_: lambda _text: [])
-    monkeypatch.setattr(writing, "TURN_TOKENS", 6)
-
-
-@pytest.mark.usefixtures("no_parser")
-def test_base_and_adapter_write_the_same_turns_and_are_scored(config: Config, trained: Path) -> None:
-    config.path.write_text(config.path.read_text().replace("generate = 0", "generate = 3"))
-    made = version(config, trained, "1", 1.0)
-    result = evaluate(config)
-    assert {model: scores["answers"] for model, scores in result["generated"].items()} == {"base": 3, "adapter": 3}
-    answers = read_json(made / "evaluation.json")["answers"]
-    assert [row["id"] for row in answers["base"]] == [row["id"] for row in answers["adapter"]]
-    assert {"called", "valid", "leak"} <= answers["base"][0].keys()
-
-
-@pytest.mark.usefixtures("no_parser")
-def test_an_adapter_that_learned_a_secret_by_heart_is_blocked(config: Config) -> None:
-    """Its fake stands in a training row; had it been the secret, the adapter would give it away."""
-    from specialists.training.trainer import train_adapter
-
-    fake = redact("ghp_" + "aB3dE5fG7hJ9kL1mN2pQ4rS6tU8vW0xY1zA2", Rules())[0]
     rows = tiny_models.rows(24)[:12]
-    for row in rows:
-        row["messages"][-1]["content"] = f"token {fake}"
-    write_records(config.paths.data / "train" / "python.jsonl", rows)
-    base = Base(model=config.base.model, dtype="float32")
-    for name, steps in (("by-heart", 60), ("hardly", 2)):
-        path = adapter_folder(config, config.language("python")).path / name
-        path.mkdir(parents=True)
-        train_adapter(rows, base, dataclasses.replace(SETTINGS, max_steps=steps), path)
-        write_json(path / "manifest.json", {"version": name, "base": {"model": config.base.model}})
-    config.path.write_text(config.path.read_text().replace("generate = 0", "generate = 1"))
-    result = evaluate(config, "--version", "by-heart")
-    assert result["reason"] == "it writes secrets: github token of a training row" and result["verdict"] == "block"
-    assert result["generated"]["adapter"]["answers"] == 1, "a canary is no answer"
-    assert evaluate(config, "--version", "hardly")["generated"]["adapter"]["leaks"] == []
+    rows[0]["messages"][-1]["content"] = f"token {FAKE}"
+    write_records(config.rows("train", "python"), rows)
+    made = version(config, trained, name, 1.0)
+    config.path.write_text(config.path.read_text().replace("generate = 0", "generate = 3"))
+    with answering(vllm({"base": ""}, [], text)) as port:
+        config = serving(config, port)
+        monkeypatch.setattr(evaluation, "served_models", lambda _config: None)
+        result = evaluate(config)
+        assert (result["verdict"], result["measured_on"], "generated" in result) == ("wait", "training base", False)
+        assert "in the server; on the base that was trained on, promote: held-out loss" in result["reason"]
+        assert not is_evaluated(config, config.language("python"))
+        monkeypatch.setattr(evaluation, "served_models", served_models)
+        result = evaluate(config)
+    assert (result["verdict"], reason in result["reason"]) == (verdict, True), result["reason"]
+    if name == "1":
+        assert {model: found["answers"] for model, found in result["generated"].items()} == {"base": 3, "adapter": 3}
+        answers = read_json(made / "evaluation.json")["answers"]
+        assert [row["id"] for row in answers["base"]] == [row["id"] for row in answers["adapter"][1:]]

@@ -31,10 +31,11 @@ def measurements(gain: float, noise: float = 0.05, clusters: int = 20, seed: int
     return rows
 
 
-def wrote(base: dict | None = None, **adapter: object) -> dict:
-    """What base and adapter wrote, as scoring.summary() reports it."""
+def wrote(base: dict | None = None, turns: int = 50, **adapter: object) -> dict:
+    """What base and adapter wrote, as scoring.summary() reports it; `turns` is of how many the adapter's calls are."""
     usual = {"answers": 50, "called": 1.0, "valid": 1.0, "similarity": 0.6, "exact": 0.1, "applies": 0.9, "parses": 0.9}
-    return {"base": {**usual, "leaks": [], **(base or {})}, "adapter": {**usual, "leaks": [], **adapter}}
+    usual |= {"leaks": [], "of": dict.fromkeys(usual, 50)}
+    return {"base": {**usual, **(base or {})}, "adapter": {**usual, "of": {**usual["of"], "valid": turns}, **adapter}}
 
 
 GOOD = measurements(0.2)
@@ -53,12 +54,17 @@ TABLE = {  # name: (rows, frozen, generated, verdict, reason)
     "forgets": (GOOD, measurements(-0.05), None, "block", "it forgets: loss on the frozen set 1.003 -> 1.052 (+5.0%)"),
     "forgets a little": (GOOD, measurements(-0.015), None, "promote", "held-out loss"),
     "forgets, perhaps": (GOOD, measurements(-0.03, noise=0.5), None, "promote", "held-out loss"),
-    "invalid calls": (GOOD, None, wrote(valid=0.985), "block", "calls: 100.0% -> 98.5%"),
-    "a base no better": (GOOD, None, wrote({"valid": 0.9}, valid=0.95), "block", "95.0% valid tool"),
+    "invalid calls": (GOOD, None, wrote(valid=0.985), "block", "calls: 100.0% -> 98.5% of 50 turns, under 99%"),
+    "a base no better": (GOOD, None, wrote({"valid": 0.9}, valid=0.95), "block", "-> 95.0% of 50 turns, under 98%"),
+    "two of three": (GOOD, None, wrote(valid=0.667, turns=3), "hold", "-> 66.7% of 3 turns, under 99%; 12 such turns"),
+    "of eleven": (GOOD, None, wrote(valid=0.9, turns=11), "hold", "of 11 turns"),
+    "of twelve": (GOOD, None, wrote(valid=0.9, turns=12), "block", "of 12 turns"),
+    "few, and none is wrong": (GOOD, None, wrote(turns=3), "promote", "held-out loss"),
+    "a base without calls": (GOOD, None, wrote({"valid": None, "of": {"valid": 0}}, valid=0.5), "block", "-> 50.0%"),
     "one point less": (GOOD, None, wrote(valid=0.99), "promote", "held-out loss"),
     "no calls any more": (GOOD, None, wrote(called=0.5), "block", "with a tool call"),
     "no call to look at": (GOOD, None, wrote({"valid": None}, valid=None), "promote", "held-out loss"),
-    "does not parse": (GOOD, None, wrote(parses=0.85), "block", "parse: 90.0% -> 85.0%"),
+    "does not parse": (GOOD, None, wrote(parses=0.85), "block", "parse: 90.0% -> 85.0% of 50"),
     "a secret": (GOOD, None, wrote(leaks=["GitHub token"]), "block", "secrets: GitHub token"),
     "edits unlike": (GOOD, None, wrote(similarity=0.5), "hold", "60.0% -> 50.0%"),
     "as the base's prompt": (measurements(0.2, prompt=0.3), None, None, "promote", "held-out loss"),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from specialists import adapters
+from specialists import adapters, pipeline
 from specialists.adapters import AdapterFolder, adapter_folder, last_decision, make_current
 from specialists.client import Refused
 from specialists.config import Config, Language, Problem, load_config
@@ -106,6 +106,7 @@ CASES = {  # name: (version 2, its verdict, the server, what is decided, why, wh
     "promoted": ("2", "promote", {}, "promote", "as measured", "2"),
     "held": ("2", "hold", {}, "hold", "as measured", "1"),
     "blocked": ("2", "block", {}, "block", "as measured", "1"),
+    "to be measured in the server": ("2", "wait", {"running": False}, "wait", "as measured", "1"),
     "no server": ("2", "promote", {"running": False}, "promote", "as measured", "2"),
     "broken file": ("2-broken", "promote", {}, "block", "broken", "1"),
     "mis-served": ("2", "promote", {"faults": ["applies it wrongly"]}, "block", "applies it wrongly", "1"),
@@ -206,6 +207,20 @@ def test_what_was_promoted_without_a_server_is_tried_in_the_first_one(
     server.running = False
     assert run("promote", config).exit_code == 0
     assert state(folder)[0] == served, "what was seen once is known without a server"
+
+
+def test_a_version_that_waits_is_taken_up_by_the_server_that_starts(
+    config: Config, folder: AdapterFolder, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version, heldout = make(folder, "1", "wait"), config.rows("heldout", "rust")
+    steps: list[str] = []
+    monkeypatch.setattr(pipeline, "run", lambda command: steps.append(Path(command[1]).stem) or len(steps) < 3)
+    assert verified(config).exit_code == 0 and steps == [], "not measured on the present rows yet"
+    inputs = adapters.evaluation_inputs(config, None, heldout)
+    write_json(version / "evaluation.json", {"verdict": "wait", "reason": "x", "inputs": inputs})
+    assert verified(config).exit_code == 0 and steps == ["evaluate", "promote"]
+    failed = verified(config)
+    assert (failed.exit_code, "rust: not decided" in failed.output) == (3, True)
 
 
 def test_a_server_of_other_settings_tries_again(config: Config, folder: AdapterFolder, server: Server) -> None:

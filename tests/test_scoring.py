@@ -146,7 +146,8 @@ def test_a_summary_counts_only_what_could_be_said() -> None:
         {"canary": "x", "leak": ["a"]},
     ]
     unknown = dict.fromkeys(("similarity", "exact", "applies", "parses"))
-    assert summary(scores) == {"answers": 2, "called": 0.5, "valid": 1.0, "leaks": ["a", "b"], **unknown}
+    of = {"called": 2, "valid": 1, **dict.fromkeys(unknown, 0)}
+    assert summary(scores) == {"answers": 2, "called": 0.5, "valid": 1.0, "leaks": ["a", "b"], "of": of, **unknown}
 
 
 def test_every_supervised_token_is_code_syntax_or_prose(chat: Chat) -> None:

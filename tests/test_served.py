@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -23,8 +22,8 @@ import tiny_models
 from click.testing import CliRunner, Result
 from safetensors.numpy import load_file, save_file
 from servers import SERVE, free_port, started
+from specialists import adapters
 from specialists.adapters import AdapterFolder, adapter_folder, last_decision, make_current
-from specialists.chat import Chat
 from specialists.client import Refused, request_json
 from specialists.config import Config, Evaluation, load_config
 from specialists.dataset.frozen import frozen_rows
@@ -43,6 +42,9 @@ dtype = "float32"
 port = {port}
 max_model_len = 1024
 extra = ["--enforce-eager", "--dtype", "float32", "--max-num-seqs", "24"]
+
+[evaluation]
+generate = 0
 
 [serving.env]
 VLLM_CPU_KVCACHE_SPACE = "1"
@@ -90,7 +92,7 @@ def differ(first: list, second: list) -> float:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """serve.py with Rust and TypeScript promoted, Python promoted and broken, Ruby never trained."""
+    """serve.py with Rust and TypeScript promoted, Python promoted and broken, Ruby waiting for it."""
     root = tmp_path_factory.mktemp("served")
     base = tiny_models.save_base(root / "base", head_dim=32)  # vLLM's CPU attention takes no smaller one
     languages = "\n".join(LANGUAGE.format(name=name) for name in ("rust", "ts", "python", "ruby"))
@@ -103,6 +105,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     for seed, name in enumerate(("rust", "ts", "python")):
         make_current(server.folder(name), server.version(name, "v1", seed))
     (server.folder("python").path / "v1" / "adapter_model.safetensors").write_bytes(b"")
+    write_records(heldout := config.rows("heldout", "ruby"), tiny_models.rows(6))
+    inputs = adapters.evaluation_inputs(config, None, heldout)
+    waits = {"verdict": "wait", "measured_on": "training base", "inputs": inputs}
+    write_json(server.version("ruby", "waits", 4) / "evaluation.json", waits)
     with started(
         [*SERVE, str(config.path)], config, server.log, env={**os.environ, "HOME": str(root)}
     ) as server.process:
@@ -113,7 +119,7 @@ def test_what_is_promoted_is_served_and_tried_and_a_broken_one_is_left_out(serve
     assert [*served_models(served.config)] == ["base", "build-rust", "build-ts"]
     assert "build-python: left out" in served.log.read_text()
     deadline = time.monotonic() + 120
-    while "build-python: rolled back" not in served.log.read_text():  # by the second process that serve.py starts
+    while "build-python: rolled back" not in served.log.read_text():  # said at the end by the process beside it
         assert time.monotonic() < deadline, served.log.read_text()[-2000:]
         time.sleep(0.2)
     for name in ("rust", "ts"):
@@ -121,6 +127,9 @@ def test_what_is_promoted_is_served_and_tried_and_a_broken_one_is_left_out(serve
         assert found["faults"] == [] and differ(found["served"]["adapter"], found["served"]["base"]) > 0.03
         assert differ(found["served"]["beside"], found["served"]["base"]) < 1e-3
     assert served.folder("python").current is None
+    found = json.loads((served.folder("ruby").latest / "evaluation.json").read_text())
+    assert (found["measured_on"], found["rows"], len(found["served"]["frozen"])) == ("served", 6, 24)
+    assert last_decision(served.folder("ruby"))["verdict"] == found["verdict"] != "wait"
 
 
 def test_each_adapter_answers_otherwise_than_the_base_and_than_another(served: Served) -> None:
@@ -262,16 +271,27 @@ def test_an_adapter_that_answers_otherwise_than_through_peft_is_refused(served: 
     assert "applies it wrongly" in alive.check_alive(served.config, language, other)[0]
 
 
-def test_turns_are_written_by_the_server_while_it_serves(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_server_measures_is_what_peft_measures(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Base, candidate and incumbent, through prompt_logprobs and through PEFT; then turns that the server writes."""
     from specialists.evaluation import writing
+    from specialists.evaluation.losses import EvaluatedModels, ServedModels
 
+    config = dataclasses.replace(served.config, evaluation=Evaluation(generate=3))
+    language, rows = config.language("ts"), tiny_models.rows(6)
+    versions = {"adapter": served.version("ts", "measured", 8), "incumbent": served.folder("ts").current}
+    models = ServedModels(config, language, versions)
+    found = models.measure(rows, "Use tabs.")
+    settings = dataclasses.replace(language.training, quantization="none")
+    expected = EvaluatedModels(config.base, settings, versions).measure(rows, "Use tabs.")
+    for row, wanted in zip(found, expected, strict=True):
+        assert {*row["nll"]} == {"base", "adapter", "incumbent", "prompt"} and {*row["parts"]} == {*wanted["parts"]}
+        assert row["nll"] == pytest.approx(wanted["nll"], abs=1e-3 * row["tokens"])
+        effect = abs(row["nll"]["adapter"] - row["nll"]["base"]) / row["tokens"]
+        assert effect > 0.01, "else any adapter would pass"
     monkeypatch.setattr(writing, "vllm_parser", lambda *_: lambda _text: [])
     monkeypatch.setattr(writing, "TURN_TOKENS", 5)
-    config = dataclasses.replace(served.config, evaluation=Evaluation(generate=3))
-    version = served.version("ruby", "written", 8)
-    models = SimpleNamespace(chat=Chat.load(config.base.model))  # cannot write itself
-    scores = writing.write_answers(config, config.language("ruby"), models, tiny_models.rows(9), version, served=True)
-    assert {model: len(found) for model, found in scores.items()} == {"adapter": 3, "base": 3}
+    scores = writing.write_answers(config, language, models, rows)
+    assert {model: len(answers) for model, answers in scores.items()} == {"adapter": 3, "base": 3}
 
 
 def test_the_server_ends_on_sigterm(served: Served) -> None:

@@ -43,6 +43,8 @@ def test_each_state_of_the_pipeline_has_its_reason(config_file: Path) -> None:
     assert reason(config) == "train: never trained"
     path = version(config, NAME, "rust")
     assert reason(config) == "evaluate: not evaluated yet"
+    evaluated(config, path, "rust", verdict="wait")
+    assert reason(config).startswith("evaluate: waits for the server to be measured in; `doit serve`")
     evaluated(config, path, "rust")
     assert reason(config) == "promote: the verdict was not acted on yet"
     decided(config, path, "rust")
@@ -62,7 +64,12 @@ BASE, OTHER = 'model = "./base"', ["the base model, base.dtype or the training c
         ("", "\n[training]\ntargets = ['mlp']", ["training.targets ['attention', 'linear_attention", "-> ['mlp']"]),
         (BASE, 'model = "Org/Other"', OTHER),
         (BASE, f'{BASE}\ndtype = "float32"', OTHER),
-        ("", "\n[evaluation]\ngain = 0.5", ["evaluate: held-out rows, incumbent or [evaluation] changed"]),
+        (
+            "",
+            "\n[evaluation]\ngain = 0.5",
+            ["evaluate: held-out rows, incumbent, [evaluation] or serving.model changed"],
+        ),
+        ("", "\n[serving]\nmodel = './base-FP8'", ["evaluate: held-out rows, incumbent"]),
         ("", "\n[serving]\nport = 9000", []),
     ],
 )

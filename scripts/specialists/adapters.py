@@ -28,12 +28,13 @@ from specialists.config import Config, Language, Problem, fingerprint, named_by
 from specialists.records import iso, names_of, read_json, sha256_file, source_of, write_json
 
 TRAINING_FORMAT = 2  # raise it when a change of the training code must retrain every adapter
-EVALUATION_FORMAT = 1  # raise it when a change of what is measured, or of the gate, must judge every adapter anew
+EVALUATION_FORMAT = 2  # raise it when a change of what is measured, or of the gate, must judge every adapter anew
 MANIFEST = "manifest.json"
 EVALUATION = "evaluation.json"
 DECISIONS = "promotions.jsonl"
 LINKS = ("latest", "current", "previous")
 ROLLBACK, FORCED = "rollback", "forced"  # what the owner himself decides, beside the gate's promote, hold and block
+WAIT = "wait"  # instead of a verdict, until the server can measure a version
 RETIRED = "retired"  # trained on what `[owner] exclude` names by now
 EMPTY = hashlib.sha256(b"").hexdigest()  # of no rows at all
 _TAIL = 1 << 16  # bytes of each weight shard that count towards a base model's fingerprint
@@ -229,17 +230,23 @@ def evaluation_inputs(config: Config, incumbent: Path | None, heldout: Path) -> 
     """What an evaluation depends on besides the version itself."""
     files = (heldout, config.evaluation.instructions)
     rows, instructions = (sha256_file(path) if path and path.is_file() else None for path in files)
-    settings = fingerprint(EVALUATION_FORMAT, config.evaluation, instructions)
+    settings = fingerprint(EVALUATION_FORMAT, config.evaluation, instructions, config.serving.model)
     return {"heldout": rows, "incumbent": incumbent.name if incumbent else None, "settings": settings}
 
 
 def is_evaluated(config: Config, language: Language) -> bool:
-    """Whether the newest version, if there is one, was measured on the present held-out rows against the incumbent."""
+    """Whether there is a verdict on the newest version, if there is one."""
+    return adapter_folder(config, language).latest is None or present_verdict(config, language) not in (None, WAIT)
+
+
+def present_verdict(config: Config, language: Language) -> str | None:
+    """The verdict on the newest version by the present held-out rows and incumbent; None: not measured on them."""
     folder = adapter_folder(config, language)
     if (latest := folder.latest) is None:
-        return True
-    heldout = config.rows("heldout", language.name)
-    return evaluation_of(latest).get("inputs") == evaluation_inputs(config, folder.incumbent(latest), heldout)
+        return None
+    evaluation, heldout = evaluation_of(latest), config.rows("heldout", language.name)
+    known = evaluation.get("inputs") == evaluation_inputs(config, folder.incumbent(latest), heldout)
+    return evaluation["verdict"] if known else None
 
 
 def is_decided(config: Config, language: Language) -> bool:

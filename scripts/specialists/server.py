@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from specialists.chat import IGNORED
 from specialists.client import Refused, Unreachable, request_json
 from specialists.config import Config, Problem
 from specialists.tables import SERVED_BASE
@@ -85,6 +86,12 @@ def prompt_logprobs(config: Config, model: str, tokens: list[int]) -> list[float
     choice = _ask(config, "completions", model, 1, prompt=tokens, prompt_logprobs=0)["choices"][0]
     entries = zip(tokens[1:], choice["prompt_logprobs"][1:], strict=True)
     return [entry[str(token)]["logprob"] for token, entry in entries]
+
+
+def supervised_losses(config: Config, model: str, tokens: list[int], labels: list[int]) -> list[float]:
+    """Negative log-likelihood (nats) of each token that has a label, as a model of the running server has it."""
+    logprobs = prompt_logprobs(config, model, tokens)
+    return [-logprob for logprob, label in zip(logprobs, labels[1:], strict=True) if label != IGNORED]
 
 
 def complete(config: Config, model: str, tokens: list[int], limit: int) -> tuple[str, bool]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from statistics import NormalDist
 from typing import Any
 
@@ -20,11 +21,11 @@ RESAMPLES = 10_000  # of the clusters; chance moves the ends of an interval by a
 CONFIDENCE = 0.95  # of the interval
 SEED = 17  # of the resamples: the same measurements give the same verdict
 CLUSTERS = 5  # held-out sessions and commits under which nothing is promoted: an interval over fewer is too narrow
-VALID = 0.98  # share of valid tool calls under which an adapter is blocked
-RATES = (  # of the turns that it writes: how far each may fall below the base's
-    ("valid", "valid tool calls", 0.01),
-    ("called", "answers with a tool call", 0.01),
-    ("parses", "edits that parse", 0.02),
+TURNS = 12  # of which a rate has to be, the adapter's and the base's, to block; of fewer it holds
+RATES = (  # of the turns that it writes: how far each may fall below the base's, and which it must reach
+    ("valid", "valid tool calls", 0.01, 0.98),
+    ("called", "answers with a tool call", 0.01, 0.0),
+    ("parses", "edits that parse", 0.02, 0.0),
 )
 SIMILARITY = 0.02  # how much less like the owner's its edits may be than the base's
 
@@ -130,14 +131,11 @@ def _blocked(result: dict[str, Any], settings: Evaluation) -> str | None:
     if result["loss"]["interval"][0] > 0:
         return f"worse than the base: held-out loss {_losses(result['loss'])}"
     if generated := result.get("generated"):
-        adapter, base = generated["adapter"], generated["base"]
-        if adapter["leaks"]:
-            return f"it writes secrets: {', '.join(adapter['leaks'])}"
-        for name, what, tolerance in RATES:
-            if _less(adapter[name], base[name], tolerance):
-                return f"{what}: {base[name]:.1%} -> {adapter[name]:.1%}"
-        if _less(adapter["valid"], VALID, 0):
-            return f"{adapter['valid']:.1%} valid tool calls; {VALID:.0%} are asked for"
+        if leaks := generated["adapter"]["leaks"]:
+            return f"it writes secrets: {', '.join(leaks)}"
+        for reason, turns in _worse_turns(generated):
+            if turns >= TURNS:
+                return reason
     forgetting = result.get("forgetting")
     if forgetting and forgetting["relative"] > settings.forgetting and forgetting["interval"][0] > 0:
         return f"it forgets: loss on the frozen set {_losses(forgetting)}"
@@ -158,10 +156,23 @@ def _held(result: dict[str, Any], settings: Evaluation) -> str | None:
     if (incumbent := result.get("incumbent")) and incumbent["interval"][0] > 0:
         return f"better than the base, worse than the incumbent: {change}"
     generated = result.get("generated", {"adapter": {}, "base": {}})
+    for reason, _turns in _worse_turns(generated):
+        return f"{reason}; {TURNS} such turns would block it"
     adapter, base = (generated[model].get("similarity") for model in ("adapter", "base"))
     if _less(adapter, base, SIMILARITY):
         return f"its edits are less like yours: similarity {base:.1%} -> {adapter:.1%}"
     return None
+
+
+def _worse_turns(generated: dict[str, dict[str, Any]]) -> Iterator[tuple[str, int]]:
+    """Each rate of the turns that the adapter wrote which is too low, in words, and how many turns it rests on."""
+    adapter, base = generated["adapter"], generated["base"]
+    for name, what, tolerance, least in RATES:
+        was, now = base.get(name), adapter.get(name)
+        asked = max(least, (was or 0) - tolerance)
+        if _less(now, asked, 0):
+            turns = min(filter(None, (model["of"][name] for model in (adapter, base))))
+            yield f"{what}: {was or 0:.1%} -> {now:.1%} of {turns} turns, under {asked:.0%}", turns
 
 
 def _less(adapter: float | None, base: float | None, tolerance: float) -> bool:

@@ -153,12 +153,12 @@ def _fits(call: Call, tools: dict[str, dict]) -> bool:
 
 
 def summary(scores: Iterable[Score]) -> dict[str, Any]:
-    """Means of what is known: {"answers", "called", "valid", "similarity", …: 0 to 1 or None, "leaks": kinds}."""
+    """Means of what is known: {"answers", "called", …: 0 to 1 or None, "of": {"called": count, …}, "leaks": kinds}."""
     scores = list(scores)
-    result: dict[str, Any] = {"answers": sum("called" in item for item in scores)}  # the others are canaries
+    result: dict[str, Any] = {"answers": sum("called" in item for item in scores), "of": {}}  # others are canaries
     for name in ("called", "valid", "similarity", "exact", "applies", "parses"):
         known = [float(item[name]) for item in scores if item.get(name) is not None]
-        result[name] = sum(known) / len(known) if known else None
+        result[name], result["of"][name] = sum(known) / len(known) if known else None, len(known)
     return {**result, "leaks": sorted({kind for item in scores for kind in item["leak"]})}
 
 

@@ -69,9 +69,12 @@ def next_step(config: Config, language: Language) -> str | None:
         return few
     if not adapters.is_trained(config, language):
         return f"train: {_training_change(config, language, adapters.manifest_of(folder.latest))}"
+    if adapters.present_verdict(config, language) == adapters.WAIT:
+        return "evaluate: waits for the server to be measured in; `doit serve`, or the next doit while it runs"
     if not adapters.is_evaluated(config, language):
         known = adapters.evaluation_of(folder.latest).get("inputs")
-        return f"evaluate: {'held-out rows, incumbent or [evaluation] changed' if known else 'not evaluated yet'}"
+        changed = "held-out rows, incumbent, [evaluation] or serving.model changed"
+        return f"evaluate: {changed if known else 'not evaluated yet'}"
     if not adapters.is_decided(config, language):
         return "promote: the verdict was not acted on yet"
     return None

