@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import PeftConfig, get_peft_model
 
 from specialists.agent import NEW_CODE
 from specialists.chat import IGNORED, Chat
 from specialists.cli import progress
 from specialists.config import Base, Training
 from specialists.evaluation.gate import Measurement
-from specialists.records import Record, cluster_of, is_target
+from specialists.records import Record, cluster_of
 from specialists.training.base_model import load_base
+from specialists.training.targets import load_adapter
 from specialists.training.trainer import encode_rows
 
 BASE = "base"  # the model without an adapter
@@ -32,10 +33,10 @@ class EvaluatedModels:
     def __init__(self, base: Base, settings: Training, adapters: dict[str, Path]):
         self.chat, self.limit = Chat.load(base.model, base.revision), settings.max_length
         self.names = [*adapters, BASE]
-        (first, folder), *others = adapters.items()
-        self.model = PeftModel.from_pretrained(load_base(base, settings.quantization), folder, first)
-        for name, folder in others:
-            self.model.load_adapter(folder, name)
+        model, first = load_base(base, settings.quantization), next(iter(adapters))
+        self.model = get_peft_model(model, PeftConfig.from_pretrained(adapters[first]), first)
+        for name, folder in adapters.items():
+            load_adapter(self.model, folder, name)
         self.model.eval()
 
     def measure(self, rows: list[Record], instructions: str | None = None) -> list[Measurement]:
@@ -92,11 +93,10 @@ class EvaluatedModels:
 
 def token_parts(record: Record, chat: Chat, labels: list[int]) -> list[str]:
     """What each supervised token is: "code" (of an edit or a written file), "prose", or "syntax" of calls and turns."""
-    text, spans = chat.spans(record)
+    text, spans = chat.targets(record)
     starts, kinds = [0], ["syntax"]  # from starts[i] on, a character is of kinds[i]
-    targets = [message for message in record["messages"] if is_target(message)]
-    for (position, end), message in zip(spans, targets, strict=True):
-        for part, value in _values(message):
+    for index, (position, end) in spans.items():
+        for part, value in _values(record["messages"][index]):
             # as a template writes it: as it is, or as a JSON string
             for form in (value, json.dumps(value, ensure_ascii=False)[1:-1], json.dumps(value)[1:-1]):
                 if (found := text.find(form, position, end)) >= 0:

@@ -12,6 +12,7 @@ from specialists.cli import progress
 from specialists.config import Config, Language
 from specialists.evaluation.losses import EvaluatedModels
 from specialists.evaluation.scoring import Canary, Score, Task, canaries, score, tasks, vllm_parser
+from specialists.families import vllm_options
 from specialists.records import Record, read_records
 from specialists.secrets import Rules
 from specialists.server import CANDIDATE, complete, load_adapter
@@ -34,7 +35,8 @@ def write_answers(
     turns = [turn for turn in turns if len(turn.prompt) <= room]  # canaries first: they are short
     if not turns:
         return {}
-    parse = vllm_parser(config.serving.tool_call_parser, config.base.model, rows[0].get("tools") or TOOLS)
+    parser = vllm_options(models.chat, config.serving.tool_call_parser)["--tool-call-parser"]
+    parse = vllm_parser(parser, config.base.model, rows[0].get("tools") or TOOLS)
     scores: dict[str, list[Score]] = {"adapter": [], "base": []}
     for turn, answers in zip(turns, _written(config, models, turns, version, served), strict=True):
         if isinstance(turn, Canary) and answers:

@@ -10,9 +10,10 @@ import re
 from pathlib import Path
 
 from specialists.adapters import manifest_of
-from specialists.chat import Chat, model_folder
+from specialists.chat import Chat
 from specialists.config import Config, Problem
 from specialists.records import read_json
+from specialists.weights import base_shapes, shapes_of
 
 _NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 
@@ -30,24 +31,6 @@ def check_adapter(version: Path, config: Config) -> list[str]:
     except Problem as problem:
         faults.append(str(problem))
     return faults + _other_template(version, config)
-
-
-def shapes_of(path: Path) -> dict[str, list[int]]:
-    """Tensor name -> shape of a safetensors file. Raises Problem when it is missing, truncated or no such file."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "numpy") as file:
-            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  (no iterator)
-    except (OSError, SafetensorError) as error:
-        raise Problem(f"{path}: missing, or no whole safetensors file: {error}") from None
-
-
-def base_shapes(model: str, revision: str | None = None) -> dict[str, list[int]]:
-    """Weight name -> shape of a base model on this machine; empty when it is not there to compare with."""
-    folder = model_folder(model, revision)
-    shards = folder.glob("*.safetensors") if folder else ()
-    return {name: shape for shard in shards for name, shape in shapes_of(shard).items()}
 
 
 def _misfits(shapes: dict[str, list[int]], rank: int, base: dict[str, list[int]]) -> list[str]:

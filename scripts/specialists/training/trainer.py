@@ -17,16 +17,19 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, PrinterCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
 from specialists.chat import IGNORED, Chat
+from specialists.cli import say
 from specialists.config import Base, Problem, Training, fingerprint
 from specialists.records import Record, canonical, read_json, write_json
 from specialists.training.base_model import load_base
 from specialists.training.memory import check_memory
 from specialists.training.monitor import Monitor, last_checkpoint
-from specialists.training.targets import wrap
+from specialists.training.targets import PREFIX, load_adapter, wrap
+from specialists.weights import saved_names
 
 SEED = 17  # of the adapter's first weights, of dropout, of the order of the rows
 CHECKPOINT_STEPS = 25  # optimizer steps between two checkpoints: what a killed run loses at most
@@ -45,16 +48,24 @@ def train_adapter(
     """
     started = time.monotonic()
     chat = Chat.load(base.model, base.revision)
-    encoded = encode_rows(rows, chat, settings.max_length)
+    parts = [part for row in rows for part in chat.parts(row)]
+    if len(parts) > len(rows):
+        say(
+            f"{len(rows)} rows are trained on as {len(parts)}: the chat template changes a turn when a question follows"
+        )
+    encoded = encode_rows(parts, chat, settings.max_length)
     expected = check_memory(base, settings, max(len(row["input_ids"]) for row in encoded))
     model = load_base(base, settings.quantization)
     set_seed(SEED)
     wrapped, modules = wrap(model, settings)
+    names = saved_names(modules, base)
     monitor = Monitor(quiet=not sys.stderr.isatty())
     trainer = make_trainer(wrapped, base, encoded, training_arguments(model, settings, folder, checkpoint_steps))
     trainer.add_callback(monitor)
     run_from_last_checkpoint(trainer, monitor, folder)
     save_adapter(trainer, folder)
+    if trainer.is_world_process_zero():
+        rename_modules(folder / "adapter_model.safetensors", names)
     gpu = torch.cuda.is_available()
     peak = torch.cuda.max_memory_allocated() if gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
@@ -64,7 +75,7 @@ def train_adapter(
         "template": chat.fingerprint,
         "tools": fingerprint(sorted({canonical(row.get("tools")) for row in rows})),
         "base_commit": getattr(model.config, "_commit_hash", None),
-        "modules": modules,
+        "modules": {names[module]: rank for module, rank in modules.items()},
         "parameters": wrapped.get_nb_trainable_parameters()[0],
         "losses": [[entry["step"], entry["loss"]] for entry in trainer.state.log_history if "loss" in entry],
         "steps": trainer.state.global_step,
@@ -139,8 +150,12 @@ def make_trainer(wrapped: Any, base: Base, encoded: list[Tokens], arguments: Any
 def run_from_last_checkpoint(trainer: Any, monitor: Any, folder: Path) -> None:
     """Train to the end, from the last complete checkpoint in the folder. Raises Problem on SIGTERM."""
     before = signal.signal(signal.SIGTERM, monitor.terminate)
+    if checkpoint := last_checkpoint(folder):
+        load_adapter(
+            trainer.model, checkpoint, trainable=True
+        )  # the trainer does so again, and would go on without its weights
     try:
-        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+        trainer.train(resume_from_checkpoint=checkpoint)
     finally:
         signal.signal(signal.SIGTERM, before)
     if monitor.terminating and trainer.state.global_step < trainer.state.max_steps:
@@ -163,3 +178,14 @@ def save_adapter(trainer: Any, folder: Path) -> None:
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             config[key] = sorted(value)
     write_json(folder / "adapter_config.json", dict(sorted(config.items())))
+
+
+def rename_modules(weights: Path, names: dict[str, str]) -> None:
+    """Rewrite an adapter's file with its modules renamed, name -> new name; untouched where all keep theirs."""
+    if all(name == new for name, new in names.items()):
+        return
+    known, renamed = load_file(weights), {}
+    for name, new in names.items():
+        for side in "AB":
+            renamed[f"{PREFIX}{new}.lora_{side}.weight"] = known[f"{PREFIX}{name}.lora_{side}.weight"]
+    save_file(renamed, weights, {"format": "pt"})
