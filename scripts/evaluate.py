@@ -52,6 +52,9 @@ def main(config: Config, as_json: bool, language: str, version: str | None, held
                 evidence = measure(config, chosen, rows, versions)
         generated = {model: summary(scores) for model, scores in evidence["answers"].items()}
         decided = verdict(evidence["measurements"], config.evaluation, evidence["frozen"], generated)
+        if incumbent and "incumbent" not in versions:
+            other = manifest_of(incumbent)["base"]["model"]
+            decided["reason"] += f"; not compared with {incumbent.name}, which is of another base or template ({other})"
         result = {"adapter": chosen.adapter, "version": candidate.name, "inputs": inputs, **decided}
         write_json(candidate / EVALUATION, {**result, **evidence})
     say(f"{chosen.adapter}: {candidate.name}: {result['verdict']}: {result['reason']}")

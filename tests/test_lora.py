@@ -91,6 +91,10 @@ BROKEN = {
     "routed experts": (rename("self_attn.q_proj", "mlp.experts.base_layer"), "the base has no such module"),
     "not finite": (side(A=numpy.full((4, 8), numpy.nan, FLOAT)), "not finite"),
     "all zero": (side(B=numpy.zeros((12, 4), FLOAT)), "changes nothing"),
+    "another base": (
+        write("manifest.json", b'{"base": {"model": "Org/Other"}}'),
+        "trained on Org/Other, base.model is",
+    ),
     "another template": (write("manifest.json", b'{"base": {"template": "x"}}'), "trained with chat template"),
 }
 
@@ -109,5 +113,5 @@ def test_modules_that_the_base_has_no_weights_for_are_named(tmp_path: Path) -> N
     assert saved_names(["model.layers.0.self_attn.q_proj"], Base(str(tmp_path))) == {
         "model.layers.0.self_attn.q_proj": held
     }
-    with pytest.raises(Problem, match=r"it has no model\.layers\.1\.a, model\.layers\.1\.b, .* and 2 more: an adapter"):
+    with pytest.raises(Problem, match=r"no weights of model\.layers\.1\.a, model\.layers\.1\.b, .* and 2 more: such"):
         saved_names([f"model.layers.1.{letter}" for letter in "abcde"], Base(str(tmp_path)))

@@ -16,7 +16,7 @@ from specialists.config import Problem
 
 @dataclass(frozen=True)
 class Family:
-    """A form of tool calls. Both patterns are regular expressions."""
+    """A form of tool calls; `call` and `begun` are regular expressions."""
 
     parser: str  # vLLM's --tool-call-parser
     call: str  # how the template writes a call of the tool `probe`
@@ -36,31 +36,18 @@ _CALLS = [{"id": "a1b2c3d4e", "type": "function", "function": _CALL}]  # nine le
 _ASKED: list[dict] = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "", "tool_calls": _CALLS}]
 
 
-def family(chat: Chat) -> Family | None:
-    """The family of a base; None where its template writes no calls, or in a form that is not in the table."""
-    try:
-        text = chat.render(_ASKED)
-    except Problem:
-        return None
-    return next((each for each in FAMILIES if re.search(each.call, text)), None)
-
-
-def begun(chat: Chat) -> str:
-    """A regular expression of what begins a call in a text of this base; of every family's, where it is of none."""
-    return known.begun if (known := family(chat)) else "|".join(each.begun for each in FAMILIES)
-
-
 def vllm_options(chat: Chat, parser: str | None) -> dict[str, str]:
     """What vLLM has to be told of calls and thoughts; a parser that the owner names goes before the table's.
 
-    Raises Problem where the form of calls is unknown and no parser is named.
+    Raises Problem where the template's form of calls is not in the table and no parser is named.
     """
-    known = family(chat)
+    try:
+        text = chat.render(_ASKED)
+    except Problem:  # it takes no calls
+        text = ""
+    known = next((family for family in FAMILIES if re.search(family.call, text)), None)
     if not (name := parser or (known.parser if known else None)):
-        raise Problem(
-            "the base's chat template writes no tool calls, or in an unknown form; where vLLM has a parser for them, "
-            "name it in serving.tool_call_parser"
-        )
+        raise Problem("the chat template's form of tool calls is unknown: name vLLM's in serving.tool_call_parser")
     options = {"--tool-call-parser": name}
     if "enable_thinking" in chat.template:
         options |= {"--default-chat-template-kwargs": json.dumps(NO_THINKING)}

@@ -115,9 +115,7 @@ class Serving:
     model: str | None = key(None, "The base as served, where it is another (quantised) copy than the one trained on.")
     max_model_len: int = key(32768, "Context served, in tokens.", least=256)
     max_lora_rank: int = key(16, "Largest rank served.", choices=LORA_RANKS)
-    tool_call_parser: str | None = key(
-        None, "vLLM's tool-call parser; empty: by the form that the base's template writes."
-    )
+    tool_call_parser: str | None = key(None, "vLLM's tool-call parser; empty: by what the base's template writes.")
     while_training: str = key(
         "keep", "What the server does during training and evaluation; stop frees the GPU.", choices=("keep", "stop")
     )

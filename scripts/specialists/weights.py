@@ -1,8 +1,7 @@
 """Names and shapes of weights in safetensors files, read from their headers, and what an adapter's modules are called.
 
-Qwen3.5 and later lie on the Hub as text and vision in one, the text under `model.language_model.`. transformers loads
-the text alone, without that part of the names, and so peft saves them; vLLM serves the whole, knows only names as the
-Hub has them, and ignores any other without a word (vllm issues 48019 and 49354).
+Qwen3.5 and later lie on the Hub with text and vision in one, the text under `model.language_model.`. transformers loads
+the text alone, as `model.`, and so peft names an adapter; vLLM silently ignores such names (issues 48019, 49354).
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ def saved_names(modules: Iterable[str], base: Base) -> dict[str, str]:
     if lost := [name for name, saved in names.items() if saved not in owners]:
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
         raise Problem(
-            f"base.model {base.model}: it has no {', '.join(lost[:3])}{more}: an adapter of that is not served"
+            f"base.model {base.model}: no weights of {', '.join(lost[:3])}{more}: such an adapter is not served"
         )
     return names
 

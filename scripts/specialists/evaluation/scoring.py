@@ -19,7 +19,7 @@ from specialists.chat import Chat, decoded
 from specialists.code.grammars import dialect
 from specialists.code.syntax import error_nodes
 from specialists.config import Language, Problem
-from specialists.families import begun
+from specialists.families import FAMILIES
 from specialists.records import Record, is_target
 from specialists.secrets import SECRET, Rules, find, stand_ins
 
@@ -27,6 +27,7 @@ Call = tuple[str, Any]  # name, arguments as the parser left them
 Parse = Callable[[str], list[Call]]  # of a generated turn
 Score = dict[str, Any]
 
+_ATTEMPT = re.compile("|".join(family.begun for family in FAMILIES))
 _FAKE = 12  # characters of a fake that nobody writes by chance
 
 
@@ -40,7 +41,6 @@ class Task:
     tools: dict[str, dict]  # name -> JSON schema of the arguments
     shown: str  # what `read` gave so far, without line numbers
     known: str  # the whole prompt's text
-    begun: str  # regular expression of what begins a call
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,6 @@ def _task(row: Record, turn: int, chat: Chat) -> Task:
         tools={tool["function"]["name"]: tool["function"]["parameters"] for tool in row.get("tools") or ()},
         shown="\n".join(without_line_numbers(answer) for answer in answers if answer.startswith("<path>")),
         known=text,
-        begun=begun(chat),
     )
 
 
@@ -118,7 +117,7 @@ def score(text: str, task: Task, parse: Parse, language: Language, rules: Rules,
     "parses": it adds no error to what tree-sitter saw before, "leak": kinds of secrets that the prompt did not hold}
     """
     calls = parse(text) if whole else []
-    called = bool(calls or re.search(task.begun, text))  # a call that does not parse was begun too
+    called = bool(calls or _ATTEMPT.search(text))  # a call that does not parse was begun too
     valid = bool(calls) and all(_fits(call, task.tools) for call in calls) if called and whole else None
     secrets = (item for item in find(text, rules) if item.category == SECRET)
     leak = sorted({item.kind for item in secrets if text[item.start : item.end] not in task.known})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from specialists.adapters import manifest_of
+from specialists.adapters import manifest_of, trained_on_another
 from specialists.chat import Chat
 from specialists.config import Config, Problem
 from specialists.records import read_json
@@ -30,7 +30,7 @@ def check_adapter(version: Path, config: Config) -> list[str]:
         faults += [] if faults else _bad_numbers(weights)
     except Problem as problem:
         faults.append(str(problem))
-    return faults + _other_template(version, config)
+    return faults + _other_base(version, config)
 
 
 def _misfits(shapes: dict[str, list[int]], rank: int, base: dict[str, list[int]]) -> list[str]:
@@ -62,18 +62,17 @@ def _bad_numbers(path: Path) -> list[str]:
     return [f"{name}: not finite" for name, whole in finite if not whole][:5]
 
 
-def _other_template(version: Path, config: Config) -> list[str]:
-    trained_with = manifest_of(version).get("base", {}).get("template")
+def _other_base(version: Path, config: Config) -> list[str]:
+    trained = manifest_of(version).get("base", {})
+    if other := trained_on_another(version, config):
+        return [f"trained on {other}, base.model is {config.base.model}"]
     try:
         served_with = served_chat(config).fingerprint
     except Problem:
         return []  # nothing to compare with; serve.py itself says that the base is not there
-    same = trained_with in (None, served_with)
-    return (
-        []
-        if same
-        else [f"trained with chat template or tokenizer {trained_with}, {_served_model(config)[0]} has {served_with}"]
-    )
+    if (known := trained.get("template")) in (None, served_with):
+        return []
+    return [f"trained with chat template or tokenizer {known}, {_served_model(config)[0]} has {served_with}"]
 
 
 def served_chat(config: Config) -> Chat:

@@ -50,9 +50,7 @@ def train_adapter(
     chat = Chat.load(base.model, base.revision)
     parts = [part for row in rows for part in chat.parts(row)]
     if len(parts) > len(rows):
-        say(
-            f"{len(rows)} rows are trained on as {len(parts)}: the chat template changes a turn when a question follows"
-        )
+        say(f"{len(rows)} rows become {len(parts)}: the chat template changes a turn once a question follows it")
     encoded = encode_rows(parts, chat, settings.max_length)
     expected = check_memory(base, settings, max(len(row["input_ids"]) for row in encoded))
     model = load_base(base, settings.quantization)
@@ -151,9 +149,7 @@ def run_from_last_checkpoint(trainer: Any, monitor: Any, folder: Path) -> None:
     """Train to the end, from the last complete checkpoint in the folder. Raises Problem on SIGTERM."""
     before = signal.signal(signal.SIGTERM, monitor.terminate)
     if checkpoint := last_checkpoint(folder):
-        load_adapter(
-            trainer.model, checkpoint, trainable=True
-        )  # the trainer does so again, and would go on without its weights
+        load_adapter(trainer.model, checkpoint, trainable=True)  # the trainer itself overlooks missing weights
     try:
         trainer.train(resume_from_checkpoint=checkpoint)
     finally:
@@ -182,10 +178,7 @@ def save_adapter(trainer: Any, folder: Path) -> None:
 
 def rename_modules(weights: Path, names: dict[str, str]) -> None:
     """Rewrite an adapter's file with its modules renamed, name -> new name; untouched where all keep theirs."""
-    if all(name == new for name, new in names.items()):
-        return
-    known, renamed = load_file(weights), {}
-    for name, new in names.items():
-        for side in "AB":
-            renamed[f"{PREFIX}{new}.lora_{side}.weight"] = known[f"{PREFIX}{name}.lora_{side}.weight"]
-    save_file(renamed, weights, {"format": "pt"})
+    if any(name != new for name, new in names.items()):
+        known = load_file(weights)
+        keys = [(f"{PREFIX}{name}.lora_{side}.weight" for name in pair) for pair in names.items() for side in "AB"]
+        save_file({new: known[old] for old, new in keys}, weights, {"format": "pt"})
