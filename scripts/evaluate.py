@@ -44,18 +44,22 @@ def main(config: Config, as_json: bool, language: str, version: str | None, held
         return finish({"adapter": chosen.adapter, "version": None, "verdict": None}, as_json)
     incumbent, heldout = folder.incumbent(candidate), heldout or config.rows("heldout", language)
     inputs = adapters.evaluation_inputs(config, incumbent, heldout)
-    versions = {"adapter": candidate}
-    if incumbent and manifest_of(incumbent)["base"] == manifest_of(candidate)["base"]:
+    versions, more = {"adapter": candidate}, ""
+    if incumbent and (other := manifest_of(incumbent)["base"]) != manifest_of(candidate)["base"]:
+        more = f"; not compared with {incumbent.name}, which is of another base or template ({other['model']})"
+    elif incumbent:
         versions["incumbent"] = incumbent
     rows = list(read_records(heldout))
     if evaluation_of(candidate).get("inputs") != inputs:
         known = {"adapter": chosen.adapter, "version": candidate.name, "inputs": inputs}
-        write_json(candidate / EVALUATION, known | trained(config, chosen, rows, versions))
+        found = trained(config, chosen, rows, versions)
+        write_json(candidate / EVALUATION, known | found | {"reason": found["reason"] + more})
     with AdapterFolder(config.paths.adapters / CANDIDATE).lock():  # whoever comes second finds it measured
         result = evaluation_of(candidate)
         undecided = result["measured_on"] != "served" and result["verdict"] != "block"
         if rows and undecided and served_models(config) is not None:
-            result |= served(config, chosen, rows, versions)
+            found = served(config, chosen, rows, versions)
+            result |= found | {"reason": found["reason"] + more}
             write_json(candidate / EVALUATION, result)
     say(f"{chosen.adapter}: {candidate.name}: {result['verdict']}: {result['reason']}")
     finish({key: value for key, value in result.items() if key not in EVIDENCE}, as_json)

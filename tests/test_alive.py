@@ -79,6 +79,10 @@ def test_probes_are_the_rows_that_the_adapter_changed_most(config: Config, tmp_p
     texts = alive.probes(config, config.language("rust"), tmp_path / "version")
     assert [text["measured"] for text in texts] == [pytest.approx((2.0, 2.0 - number / 10)) for number in (6, 5, 4, 3)]
     assert all(len(text["tokens"]) == len(text["labels"]) for text in texts)
+    rows[0]["messages"][1]["content"] = "long " * 200
+    write_records(config.paths.data / "heldout" / "rust.jsonl", rows)
+    lengths = [len(text["tokens"]) for text in alive.probes(config, config.language("rust"), tmp_path / "version")]
+    assert len(lengths) == 4 and lengths[0] > alive.LONG >= max(lengths[1:]), "one is long where a row is"
 
 
 def test_without_an_evaluation_the_frozen_set_is_asked(config: Config, tmp_path: Path) -> None:

@@ -365,3 +365,11 @@ def test_a_last_run_of_long_ago(healthy: Config) -> None:
         os.utime(path, times=(time.time() - 12 * 86400,) * 2)
     (check,) = of(healthy, "last run")
     assert check.state == "note" and check.says.endswith("12 days ago")
+
+
+def test_another_base_says_what_it_takes(healthy: Config, tmp_path: Path) -> None:
+    (tmp_path / "base").rename(tmp_path / "newer")
+    edit(healthy, "./base", "./newer")
+    (found,) = of(load_config(healthy.path), "base model")
+    assert f"build-rust is of {tmp_path}/base and is not served on {tmp_path}/newer" in found.says
+    assert (found.state, "trains 3 anew" in found.fix) == ("note", True), found

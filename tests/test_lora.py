@@ -10,8 +10,9 @@ import numpy
 import pytest
 from safetensors.numpy import load_file, save_file
 from specialists.chat import Chat
-from specialists.config import Config, load_config
+from specialists.config import Base, Config, Problem, load_config
 from specialists.serving.lora import check_adapter
+from specialists.weights import saved_names
 from tiny_models import save_tokenizer
 
 Q = "model.layers.0.self_attn.q_proj"
@@ -90,6 +91,10 @@ BROKEN = {
     "routed experts": (rename("self_attn.q_proj", "mlp.experts.base_layer"), "the base has no such module"),
     "not finite": (side(A=numpy.full((4, 8), numpy.nan, FLOAT)), "not finite"),
     "all zero": (side(B=numpy.zeros((12, 4), FLOAT)), "changes nothing"),
+    "another base": (
+        write("manifest.json", b'{"base": {"model": "Org/Other"}}'),
+        "trained on Org/Other, base.model is",
+    ),
     "another template": (write("manifest.json", b'{"base": {"template": "x"}}'), "trained with chat template"),
 }
 
@@ -100,3 +105,13 @@ def test_a_broken_adapter_is_refused(version: Path, config: Config, name: str) -
     act(version)
     faults = check_adapter(version, config)
     assert faults and reason in faults[0], faults
+
+
+def test_modules_that_the_base_has_no_weights_for_are_named(tmp_path: Path) -> None:
+    held = "model.language_model.layers.0.self_attn.q_proj"
+    save_file({f"{held}.weight_packed": numpy.zeros((2, 2), "float32")}, tmp_path / "model.safetensors")
+    assert saved_names(["model.layers.0.self_attn.q_proj"], Base(str(tmp_path))) == {
+        "model.layers.0.self_attn.q_proj": held
+    }
+    with pytest.raises(Problem, match=r"no weights of model\.layers\.1\.a, model\.layers\.1\.b, .* and 2 more: such"):
+        saved_names([f"model.layers.1.{letter}" for letter in "abcde"], Base(str(tmp_path)))

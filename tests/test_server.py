@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from servers import answering, models_answer
 from specialists.config import Problem, load_config
-from specialists.server import api_key, served_models
+from specialists.server import api_key, load_adapter, served_models
 from specialists.serving.command import exposure, vllm_command
 
 
@@ -89,6 +89,13 @@ def test_who_answers_on_the_port(config_file: Path, status: int, models: list[st
         else:
             assert [*served_models(config)] == expected
     assert served_models(config) is None, "no server is no error"
+
+
+def test_nothing_is_tried_in_a_server_of_another_base(config_file: Path) -> None:
+    with answering(lambda _path, _body: models_answer({"base": "Org/Other"})) as port:
+        config = load_config(with_serving(config_file, f"port = {port}"))
+        with pytest.raises(Problem, match=r"serves the base Org/Other, specialists.toml names .*/base: start it again"):
+            load_adapter(config, "build-rust", Path("/1"))
 
 
 def test_a_server_that_is_late_is_not_taken_for_none(config_file: Path) -> None:

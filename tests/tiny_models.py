@@ -110,7 +110,7 @@ def save_adapter(folder: Path, base: Path, seed: int, scale: float = 0.5) -> Pat
     import numpy
     from safetensors.numpy import save_file
     from specialists.chat import Chat
-    from specialists.serving.lora import base_shapes
+    from specialists.weights import base_shapes
 
     rng = numpy.random.default_rng(seed)
     weights, modules = {}, set()

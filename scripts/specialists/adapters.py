@@ -163,6 +163,12 @@ def manifest_of(version: Path | None) -> dict[str, Any]:
     return (read_json(version / MANIFEST) if version else None) or {}
 
 
+def trained_on_another(version: Path | None, config: Config) -> str | None:
+    """The base that a version was trained on where it is not the configured one, by name; a folder may have moved."""
+    model = manifest_of(version).get("base", {}).get("model")
+    return model if model and Path(model).name != Path(config.base.model).name else None
+
+
 def evaluation_of(version: Path | None) -> dict[str, Any]:
     """A version's evaluation; empty when there is none."""
     return (read_json(version / EVALUATION) if version else None) or {}

@@ -2,8 +2,8 @@
 
 Rendered by jinja2 as transformers renders it, and tokenized by `tokenizers`, so that the data steps count tokens
 exactly without importing torch. The mask needs no generation markers in the template: a target's text is what the
-conversation up to and including it adds to the conversation before it plus the generation prompt. For a template that
-does not keep prefixes that is an error that names the row.
+conversation up to and including it adds to the conversation before it plus the generation prompt, which is what the
+served model is asked with. Where thinking can be switched off it is, here and in the server.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from typing import Any
 from specialists.config import Problem
 from specialists.records import Record, is_target
 
+NO_THINKING = {"enable_thinking": False, "preserve_thinking": True}
+"""Given to every template, and to the server. Rows hold no thoughts; the empty block belongs to the prompt then (Qwen3
+and later), and stays on earlier turns where a template knows the second name (Qwen3.6 and later)."""
 IGNORED = -100  # label of a token without loss, as torch's cross entropy and TRL know it
 
 
@@ -93,33 +96,59 @@ class Chat:
 
         given = {"messages": messages, "tools": tools or None, "add_generation_prompt": generation_prompt}
         try:
-            return self._compiled.render(**given, **self.special)
+            return self._compiled.render(**given, **NO_THINKING, **self.special)
         except (TemplateError, TypeError) as error:
             raise Problem(f"the chat template fails on the conversation: {error}") from None
 
-    def spans(self, record: Record) -> tuple[str, list[tuple[int, int]]]:
-        """A record's text, and the character ranges that the loss is taken on: each target with its stop token.
+    def targets(self, record: Record) -> tuple[str, dict[int, tuple[int, int]]]:
+        """A record's text, and message number -> the characters that the loss is taken on, the stop token among them.
 
-        Raises Problem with the record's id when nothing is supervised, or the template does not keep prefixes.
+        A target that the template writes otherwise because of what follows it is left out: `parts` makes a row for it.
+        Raises Problem with the record's id when nothing is supervised, or a turn does not begin as it is asked for.
         """
         messages, tools, stop = decoded(record["messages"]), record.get("tools"), self.special["eos_token"]
+        wanted = [index for index, message in enumerate(messages) if is_target(message)]
         try:
-            text, spans = self.render(messages, tools), []
-            for index in [index for index, message in enumerate(messages) if is_target(message)]:
+            text, spans = self.render(messages, tools), {}
+            for index in wanted:
                 before = self.render(messages[:index], tools, generation_prompt=True)
                 until = self.render(messages[: index + 1], tools)
                 end = until.rfind(stop)
+                if before.rstrip().endswith("<think>"):
+                    raise Problem("the chat template always asks for thoughts, and rows hold none: use another base")
                 if until.startswith(before) and end < len(before):
                     raise Problem(f"the chat template ends an assistant turn without the stop token {stop!r}")
                 end += len(stop)
-                if not until.startswith(before) or not text.startswith(until[:end]):
-                    raise Problem("the chat template does not keep prefixes: a turn changes with what follows it")
-                spans.append((len(before), end))
+                if not until.startswith(before):
+                    raise Problem("the chat template does not keep prefixes: a turn is not what it is asked for")
+                if text.startswith(until[:end]):
+                    spans[index] = (len(before), end)
         except Problem as problem:
             raise Problem(f"row {record['id']}: {problem}") from None
-        if not spans:
+        if not wanted:
             raise Problem(f"row {record['id']}: nothing supervised: no assistant turn of weight 1")
         return text, spans
+
+    def spans(self, record: Record) -> tuple[str, list[tuple[int, int]]]:
+        """What `targets` returns, without the numbers of the messages."""
+        text, spans = self.targets(record)
+        if not spans:
+            raise Problem(f"row {record['id']}: nothing supervised: the chat template changes all turns afterwards")
+        return text, [*spans.values()]
+
+    def parts(self, record: Record) -> list[Record]:
+        """Rows in which every target is supervised just as it is served: the record alone under most templates.
+
+        Qwen3 and Qwen3.5 take the empty block of thoughts out of turns before the last question: a row for each.
+        """
+        try:
+            _text, spans = self.targets(record)
+        except Problem:
+            return [record]  # encode says what is wrong
+        messages = record["messages"]
+        left = [index for index, message in enumerate(messages) if is_target(message) and index not in spans]
+        earlier = self.parts({**record, "messages": messages[: left[-1] + 1]}) if left else []
+        return [*earlier, record] if spans else earlier
 
     def encode(self, record: Record) -> Encoded:
         """Token ids and labels of a record. Raises Problem with its id where there can be no mask."""

@@ -63,8 +63,12 @@ def served_models(config: Config, timeout: float = 5.0) -> dict[str, str] | None
 def load_adapter(config: Config, name: str, version: Path) -> None:
     """Have the running server answer `name` with this version; requests in flight finish with the old one.
 
-    Raises Refused when the server does not take it; it then goes on serving what it had. Unreachable when none runs.
+    Raises Refused when the server does not take it; it then goes on serving what it had. Unreachable when none runs,
+    Problem when it was started with another base, which says nothing about the version.
     """
+    base, wanted = (served_models(config) or {}).get(SERVED_BASE), config.serving.model or config.base.model
+    if base and base != wanted:
+        raise Problem(f"{base_url(config)} serves the base {base}, {config.path.name} names {wanted}: start it again")
     body = {"lora_name": name, "lora_path": str(version), "load_inplace": True}
     try:
         _request(config, "/v1/load_lora_adapter", body, timeout=60)

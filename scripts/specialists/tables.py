@@ -115,7 +115,7 @@ class Serving:
     model: str | None = key(None, "The base as served, where it is another (quantised) copy than the one trained on.")
     max_model_len: int = key(131072, "Context served, in tokens.", least=256)
     max_lora_rank: int = key(16, "Largest rank served.", choices=LORA_RANKS)
-    tool_call_parser: str = key("qwen3_coder", "vLLM's tool-call parser for the base model's template.")
+    tool_call_parser: str | None = key(None, "vLLM's tool-call parser; empty: by what the base's template writes.")
     while_training: str = key(
         "auto",
         "What the server does during training and evaluation: keep on, stop; auto stops it where both do not fit.",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import PeftConfig, get_peft_model
 
 from specialists.agent import NEW_CODE
 from specialists.chat import IGNORED, Chat
@@ -20,9 +20,10 @@ from specialists.cli import progress, say
 from specialists.config import Base, Config, Language, Problem, Training
 from specialists.dataset.frozen import frozen_rows
 from specialists.evaluation.gate import Measurement
-from specialists.records import Record, cluster_of, is_target
+from specialists.records import Record, cluster_of
 from specialists.server import CANDIDATE, load_adapter, served_models, supervised_losses
 from specialists.tables import SERVED_BASE
+from specialists.training import targets
 from specialists.training.base_model import load_base
 from specialists.training.trainer import encode_rows
 
@@ -79,10 +80,10 @@ class EvaluatedModels(Models):
 
     def __init__(self, base: Base, settings: Training, adapters: dict[str, Path]):
         super().__init__(base, [*adapters, BASE], settings.max_length, streams=1)
-        (first, folder), *others = adapters.items()
-        self.model = PeftModel.from_pretrained(load_base(base, settings.quantization), folder, first)
-        for name, folder in others:
-            self.model.load_adapter(folder, name)
+        model, first = load_base(base, settings.quantization), next(iter(adapters))
+        self.model = get_peft_model(model, PeftConfig.from_pretrained(adapters[first]), first)
+        for name, folder in adapters.items():
+            targets.load_adapter(self.model, folder, name)
         self.model.eval()
 
     def _losses(self, input_ids: list[int], labels: list[int], name: str) -> list[float]:
@@ -131,11 +132,10 @@ class ServedModels(Models):
 
 def token_parts(record: Record, chat: Chat, labels: list[int]) -> list[str]:
     """What each supervised token is: "code" (of an edit or a written file), "prose", or "syntax" of calls and turns."""
-    text, spans = chat.spans(record)
+    text, spans = chat.targets(record)
     starts, kinds = [0], ["syntax"]  # from starts[i] on, a character is of kinds[i]
-    targets = [message for message in record["messages"] if is_target(message)]
-    for (position, end), message in zip(spans, targets, strict=True):
-        for part, value in _values(message):
+    for index, (position, end) in spans.items():
+        for part, value in _values(record["messages"][index]):
             # as a template writes it: as it is, or as a JSON string
             for form in (value, json.dumps(value, ensure_ascii=False)[1:-1], json.dumps(value)[1:-1]):
                 if (found := text.find(form, position, end)) >= 0:

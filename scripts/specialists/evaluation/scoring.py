@@ -19,6 +19,7 @@ from specialists.chat import Chat, decoded
 from specialists.code.grammars import dialect
 from specialists.code.syntax import error_nodes
 from specialists.config import Language, Problem
+from specialists.families import FAMILIES
 from specialists.records import Record, is_target
 from specialists.secrets import SECRET, Rules, find, stand_ins
 
@@ -26,7 +27,7 @@ Call = tuple[str, Any]  # name, arguments as the parser left them
 Parse = Callable[[str], list[Call]]  # of a generated turn
 Score = dict[str, Any]
 
-_ATTEMPT = re.compile(r"<tool_call|<function=")
+_ATTEMPT = re.compile("|".join(family.begun for family in FAMILIES))
 _FAKE = 12  # characters of a fake that nobody writes by chance
 
 

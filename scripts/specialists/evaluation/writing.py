@@ -9,6 +9,7 @@ from specialists.cli import progress
 from specialists.config import Config, Language
 from specialists.evaluation.losses import ServedModels
 from specialists.evaluation.scoring import Canary, Score, Task, canaries, score, tasks, vllm_parser
+from specialists.families import vllm_options
 from specialists.records import Record, read_records
 from specialists.secrets import Rules
 from specialists.server import complete
@@ -29,7 +30,8 @@ def write_answers(
     turns = [turn for turn in turns if len(turn.prompt) <= room]  # canaries first: they are short
     if not turns:
         return {}
-    parse = vllm_parser(config.serving.tool_call_parser, config.base.model, rows[0].get("tools") or TOOLS)
+    parser = vllm_options(models.chat, config.serving.tool_call_parser)["--tool-call-parser"]
+    parse = vllm_parser(parser, config.base.model, rows[0].get("tools") or TOOLS)
 
     def write(turn: Canary | Task) -> dict[str, tuple[str, bool]]:
         limit, stop = CANARY_TOKENS if isinstance(turn, Canary) else TURN_TOKENS, models.chat.special["eos_token"]

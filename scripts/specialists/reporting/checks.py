@@ -14,7 +14,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Literal
 
-from specialists.adapters import not_served, too_few
+from specialists.adapters import adapter_folder, manifest_of, not_served, too_few, trained_on_another
 from specialists.chat import Chat, model_folder
 from specialists.cli import size
 from specialists.config import ROOT_CONFIG, Config, Problem, owner_emails
@@ -188,13 +188,15 @@ def skipped(config: Config) -> list[str]:
 
 
 def base_model(config: Config) -> Check:
-    """Tokenizer, template and every weight shard of the base, and of the copy that is served."""
-    shown = []
+    """Tokenizer, template and all weights of the base and of the copy that is served; which adapters are of another."""
+    newest = {each.adapter: adapter_folder(config, each).latest for each in config.languages.values()}
+    stale = {name: other for name, version in newest.items() if (other := trained_on_another(version, config))}
+    shown = [f"{name} is of {other} and is not served on {config.base.model}" for name, other in stale.items()]
     for model, revision in models(config):
         fix = f"hf download {model}, or name its folder in specialists.toml"
         folder = model_folder(model, revision)
         if folder is None:
-            return fail(f"{model}: not on this machine", fix)
+            return fail("\n".join([*shown, f"{model}: not on this machine"]), fix)
         try:
             Chat.load(model, revision)
         except Problem as problem:
@@ -205,7 +207,11 @@ def base_model(config: Config) -> Check:
             what = f"{len(absent)} of {len(shards)} weight files are missing" if absent else "no weights"
             return fail(f"{model}: {what}", fix)
         shown.append(f"{model}: {len(shards)} weight files")
-    return ok("; ".join(shown))
+    if not stale:
+        return ok("; ".join(shown))
+    hours = sum(manifest_of(newest[name]).get("seconds", 0) for name in stale) / 3600
+    again = f"`doit` trains {len(stale)} anew ({hours:.1f} h on the old base); then start the server again"
+    return note("\n".join(shown), again)
 
 
 OFFLINE = (versions, tools, disk, configuration, history, owner, repositories, examples, excluded, left_out, base_model)

@@ -28,6 +28,7 @@ from specialists.tables import SERVED_BASE
 ALIVE = "alive.json"
 PROBES = 4  # texts that are asked for
 LONGEST = 4096  # tokens of one, so that the check takes seconds on the real base too
+LONG = 256  # tokens; one at least is longer where a row is: a kernel fails for those alone (docs/serving.md)
 AGREEMENT = 0.25  # share of the effect that may differ: a module left out or misplaced changes most of it
 
 
@@ -116,11 +117,13 @@ def probes(config: Config, language: Language, version: Path) -> list[dict[str, 
     found: list[dict[str, Any]] = []
     for row in rows or frozen_rows():
         text = chat.encode(row)
-        if len(text.input_ids) < longest and len(found) < PROBES:
+        if len(text.input_ids) < longest:
             found.append({"tokens": text.input_ids, "labels": text.labels, "measured": losses.get(row["id"])})
+    if first := next((index for index, text in enumerate(found) if len(text["tokens"]) > LONG), 0):
+        found.insert(0, found.pop(first))
     if not found:
         raise Problem(f"{language.adapter}: no held-out row fits serving.max_model_len {config.serving.max_model_len}")
-    return found
+    return found[:PROBES]
 
 
 def loss(config: Config, model: str, text: dict[str, Any]) -> float:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from specialists.adapters import adapter_folder
 from specialists.client import LOOPBACK
-from specialists.config import Config
+from specialists.config import Config, Problem
+from specialists.families import FAMILIES, vllm_options
 from specialists.server import api_key
-from specialists.serving.lora import check_adapter
+from specialists.serving.lora import check_adapter, served_chat
 from specialists.tables import SERVED_BASE
 from specialists.training.targets import ROLES
 
@@ -37,7 +38,7 @@ def vllm_command(config: Config, adapters: dict[str, Path]) -> list[str]:
         "--host": serving.host,
         "--port": serving.port,
         "--max-model-len": serving.max_model_len,
-        "--tool-call-parser": serving.tool_call_parser,
+        **parsers(config),
         "--max-lora-rank": serving.max_lora_rank,
         "--max-loras": slots,
         "--max-cpu-loras": slots,
@@ -53,6 +54,16 @@ def vllm_command(config: Config, adapters: dict[str, Path]) -> list[str]:
         *(["--lora-modules", *modules] if modules else []),
         *serving.extra,
     ]
+
+
+def parsers(config: Config) -> dict[str, str]:
+    """What vLLM is told of calls and thoughts; for a base that is not here (a dry run) as for Qwen3-Coder."""
+    named = config.serving.tool_call_parser
+    try:
+        chat = served_chat(config)
+    except Problem:
+        return {"--tool-call-parser": named or FAMILIES[0].parser}
+    return vllm_options(chat, named)
 
 
 def exposure(config: Config) -> str | None:

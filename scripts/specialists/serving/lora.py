@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from specialists.adapters import manifest_of
-from specialists.chat import Chat, model_folder
+from specialists.adapters import manifest_of, trained_on_another
+from specialists.chat import Chat
 from specialists.config import Config, Problem
 from specialists.records import read_json
+from specialists.weights import base_shapes, shapes_of
 
 _NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 
@@ -29,25 +30,7 @@ def check_adapter(version: Path, config: Config) -> list[str]:
         faults += [] if faults else _bad_numbers(weights)
     except Problem as problem:
         faults.append(str(problem))
-    return faults + _other_template(version, config)
-
-
-def shapes_of(path: Path) -> dict[str, list[int]]:
-    """Tensor name -> shape of a safetensors file. Raises Problem when it is missing, truncated or no such file."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "numpy") as file:
-            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  (no iterator)
-    except (OSError, SafetensorError) as error:
-        raise Problem(f"{path}: missing, or no whole safetensors file: {error}") from None
-
-
-def base_shapes(model: str, revision: str | None = None) -> dict[str, list[int]]:
-    """Weight name -> shape of a base model on this machine; empty when it is not there to compare with."""
-    folder = model_folder(model, revision)
-    shards = folder.glob("*.safetensors") if folder else ()
-    return {name: shape for shard in shards for name, shape in shapes_of(shard).items()}
+    return faults + _other_base(version, config)
 
 
 def _misfits(shapes: dict[str, list[int]], rank: int, base: dict[str, list[int]]) -> list[str]:
@@ -79,18 +62,17 @@ def _bad_numbers(path: Path) -> list[str]:
     return [f"{name}: not finite" for name, whole in finite if not whole][:5]
 
 
-def _other_template(version: Path, config: Config) -> list[str]:
-    trained_with = manifest_of(version).get("base", {}).get("template")
+def _other_base(version: Path, config: Config) -> list[str]:
+    trained = manifest_of(version).get("base", {})
+    if other := trained_on_another(version, config):
+        return [f"trained on {other}, base.model is {config.base.model}"]
     try:
         served_with = served_chat(config).fingerprint
     except Problem:
         return []  # nothing to compare with; serve.py itself says that the base is not there
-    same = trained_with in (None, served_with)
-    return (
-        []
-        if same
-        else [f"trained with chat template or tokenizer {trained_with}, {served_model(config)[0]} has {served_with}"]
-    )
+    if (known := trained.get("template")) in (None, served_with):
+        return []
+    return [f"trained with chat template or tokenizer {known}, {served_model(config)[0]} has {served_with}"]
 
 
 def served_chat(config: Config) -> Chat:

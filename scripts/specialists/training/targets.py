@@ -8,10 +8,12 @@ shared expert is wrapped by parameter, and the result is compared with what was 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from specialists.cli import say
 from specialists.config import Problem, Training
+from specialists.weights import key_mapping
 
 _QWEN3_NEXT = ("in_proj_qkvz", "in_proj_ba")
 _QWEN3_5 = ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a")
@@ -27,6 +29,7 @@ _GUESSED = {  # for any other Linear layer: role -> words in its path
 }
 _LAYER = re.compile(r"(.*(?:layers|h|blocks)\.\d+)\.(.+)")
 UNPACKED = ("lm_head", "shared_expert_gate")  # Linear layers never in 4 bits: the output, and a gate of one row
+PREFIX = "base_model.model."  # of every name in a peft model and in an adapter's file
 EXPERTS = ("gate_up_proj", "down_proj")  # the fused parameters of `mlp.experts`
 
 
@@ -120,6 +123,16 @@ def adapted_modules(wrapped: Any) -> dict[str, int]:
     """What is trainable in a peft model: module's name in the base -> rank."""
     trainable = (name for name, parameter in wrapped.named_parameters() if parameter.requires_grad)
     return {
-        owner.removeprefix("base_model.model.").replace(".base_layer", ""): wrapped.get_submodule(owner).r["default"]
+        owner.removeprefix(PREFIX).replace(".base_layer", ""): wrapped.get_submodule(owner).r["default"]
         for owner in dict.fromkeys(name.split(".lora_")[0] for name in trainable)
     }
+
+
+def load_adapter(wrapped: Any, folder: Path | str, name: str = "default", trainable: bool = False) -> None:
+    """Load a saved adapter into a peft model, whatever its file calls the modules.
+
+    Raises Problem when weights are missing in it, which peft trains or measures from their random start.
+    """
+    result = wrapped.load_adapter(folder, name, key_mapping=key_mapping(wrapped), is_trainable=trainable)
+    if missing := result.missing_keys:
+        raise Problem(f"{folder}: {len(missing)} weights of the adapter are missing in it ({missing[0]}, …)")

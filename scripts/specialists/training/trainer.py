@@ -17,16 +17,19 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, PrinterCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
 from specialists.chat import IGNORED, Chat
+from specialists.cli import say
 from specialists.config import Base, Problem, Training, fingerprint
 from specialists.records import Record, canonical, read_json, write_json
 from specialists.training.base_model import gated_delta_rule, load_base
 from specialists.training.memory import check_memory
 from specialists.training.monitor import Monitor, last_checkpoint
-from specialists.training.targets import wrap
+from specialists.training.targets import PREFIX, load_adapter, wrap
+from specialists.weights import saved_names
 
 SEED = 17  # of the adapter's first weights, of dropout, of the order of the rows
 SCHEDULE, WARMUP = "cosine", 0.05  # of the learning rate: up over that share of the steps, then down to 0
@@ -46,16 +49,22 @@ def train_adapter(
     """
     started = time.monotonic()
     chat = Chat.load(base.model, base.revision)
-    encoded = encode_rows(rows, chat, settings.max_length)
+    parts = [part for row in rows for part in chat.parts(row)]
+    if len(parts) > len(rows):
+        say(f"{len(rows)} rows become {len(parts)}: the chat template changes a turn once a question follows it")
+    encoded = encode_rows(parts, chat, settings.max_length)
     expected = check_memory(base, settings, max(len(row["input_ids"]) for row in encoded))
     model = load_base(base, settings.quantization)
     set_seed(SEED)
     wrapped, modules = wrap(model, settings)
+    names = saved_names(modules, base)
     monitor = Monitor(terminal=sys.stderr.isatty())
     trainer = make_trainer(wrapped, base, encoded, training_arguments(model, settings, folder, checkpoint_steps))
     trainer.add_callback(monitor)
     run_from_last_checkpoint(trainer, monitor, folder)
     save_adapter(trainer, folder)
+    if trainer.is_world_process_zero():
+        rename_modules(folder / "adapter_model.safetensors", names)
     gpu = torch.cuda.is_available()
     peak = torch.cuda.max_memory_allocated() if gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
@@ -65,7 +74,7 @@ def train_adapter(
         "template": chat.fingerprint,
         "tools": fingerprint(sorted({canonical(row.get("tools")) for row in rows})),
         "base_commit": getattr(model.config, "_commit_hash", None),
-        "modules": modules,
+        "modules": {names[module]: rank for module, rank in modules.items()},
         "parameters": wrapped.get_nb_trainable_parameters()[0],
         "losses": [[entry["step"], entry["loss"]] for entry in trainer.state.log_history if "loss" in entry],
         "steps": trainer.state.global_step,
@@ -144,8 +153,10 @@ def make_trainer(wrapped: Any, base: Base, encoded: list[Tokens], arguments: Any
 def run_from_last_checkpoint(trainer: Any, monitor: Any, folder: Path) -> None:
     """Train to the end, from the last complete checkpoint in the folder. Raises Problem on SIGTERM."""
     before = signal.signal(signal.SIGTERM, monitor.terminate)
+    if checkpoint := last_checkpoint(folder):
+        load_adapter(trainer.model, checkpoint, trainable=True)  # the trainer itself overlooks missing weights
     try:
-        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+        trainer.train(resume_from_checkpoint=checkpoint)
     finally:
         monitor.bar.close()
         signal.signal(signal.SIGTERM, before)
@@ -169,3 +180,11 @@ def save_adapter(trainer: Any, folder: Path) -> None:
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             config[key] = sorted(value)
     write_json(folder / "adapter_config.json", dict(sorted(config.items())))
+
+
+def rename_modules(weights: Path, names: dict[str, str]) -> None:
+    """Rewrite an adapter's file with its modules renamed, name -> new name; untouched where all keep theirs."""
+    if any(name != new for name, new in names.items()):
+        known = load_file(weights)
+        keys = [(f"{PREFIX}{name}.lora_{side}.weight" for name in pair) for pair in names.items() for side in "AB"]
+        save_file({new: known[old] for old, new in keys}, weights, {"format": "pt"})
