@@ -102,6 +102,17 @@ def test_reasoning_in_the_text_is_left_out(stored: str, expected: str | None) ->
     assert spoken(stored) == (stored if expected is None else expected)
 
 
+def test_each_step_is_in_the_folder_where_it_was_made(history: History) -> None:
+    folders = ["/home/kim/src/demo", "/home/kim/work/demo2", r"C:\Users\Kim Doe\demo"]
+    for folder in folders:
+        path = {"cwd": folder, "root": folder}
+        parts = text(f"From {folder} to {folders[1]}"), edit(f"{folder}/a.py")
+        history.assistant("ses_1", history.user("ses_1", f"In {folder}/a.py"), *parts, path=path)
+    found, _ = turns_of(history)
+    assert {step.calls[0].path for turn in found for step in turn.steps} == {"a.py"}
+    assert "kim" not in repr(found).lower() and "work" not in repr(found)
+
+
 QUOTED = {'"Fix the tests"': "Fix the tests", '"say \\"hi\\" now"': 'say "hi" now'}
 AS_THEY_ARE = ['"word"', '"a b" and "c d"', "plain words", '"']
 

@@ -76,15 +76,24 @@ def turns(session: Session, agents: tuple[str, ...], lost: Counter[str]) -> list
     messages, reverted = live_messages(session)
     if reverted:
         lost["reverted"] += sum(message.role == "assistant" for message in session.messages[-reverted:])
-    root = next((path for m in messages if (path := (m.data.get("path") or {}).get("root"))), "")
-    builder = _TurnBuilder(ProjectPaths(session.directory, "" if root == "/" else root), agents, lost)
+    pairs = {message.id: pair for message in messages if (pair := _folders(message))}
+    known = list(dict.fromkeys([*pairs.values(), (session.directory, "")]))
+    paths = {pair: ProjectPaths(*pair, known) for pair in known}
+    builder = _TurnBuilder(paths[known[0]], agents, lost)
     for message in messages:
+        builder.paths = paths[pairs[message.id]] if message.id in pairs else builder.paths
         if message.role == "user":
             builder.user(message)
         elif message.role == "assistant":
             builder.assistant(message)
     _mark_no_targets(builder.turns)
     return builder.turns
+
+
+def _folders(message: Message) -> tuple[str, str] | None:
+    """Where a step was made, and the top of its project; "/" is none."""
+    path = message.data.get("path") or {}
+    return (path["cwd"], "" if path.get("root") in (None, "/") else path["root"]) if path.get("cwd") else None
 
 
 class _TurnBuilder:
