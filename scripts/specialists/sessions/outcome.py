@@ -20,6 +20,7 @@ from specialists.tools import Call, Files
 _LOOKS = frozenset("read grep glob list skill question todowrite webfetch websearch".split())  # and change nothing
 _VALUE_FOLLOWS = frozenset("-C -c --git-dir --work-tree --namespace --config-env -R --repository".split())
 _COMMITTED = re.compile(r"^\[[^\]\n]* ([0-9a-f]{7,})\]", re.M)  # what `git commit` says
+_TAKE_BACK = frozenset("git jj hg svn rm unlink patch".split())
 _ELSEWHERE = re.compile(r"[/~]|(\.\./)+[^.]")
 _REVISION = re.compile(r"([^~^:]+)((?:[~^]\d*)*)(?::.*)?")
 
@@ -128,6 +129,8 @@ class _Work:
     def _taken_back(self, tool: str, words: list[str], folder: str, output: str) -> list[_Change]:
         """The changes that a command takes back."""
         verb = tool
+        if not self.changes or tool not in _TAKE_BACK:
+            return []
         if tool in ("git", "jj", "hg", "svn"):
             while words and words[0].startswith("-"):  # global options
                 folder = join(folder, *words[1:2]) if words[0] in ("-C", "-R") else folder
@@ -136,6 +139,7 @@ class _Work:
         options = {word.partition("=")[0] for word in words if word.startswith("-")}
         options |= {letter for word in options if word[1:2] != "-" for letter in word[1:]}
         names = [word.removeprefix("--source=") for word in words if not word.startswith("-") or "--source=" in word]
+        names = [name for name in names if tool != "jj" or name[0] != "@"]  # its revisions
         paths = ["." if name == ":/" else normpath(join(folder, name)) for name in names]
         tree = normpath(folder) if _ELSEWHERE.match(normpath(folder)) else "."  # another work tree, or the project's
         live = [one for one in self.changes if not one.lost and _covers(tree, one.path)]
@@ -150,9 +154,9 @@ class _Work:
             case "git" | "patch", "apply" | "patch" if options & {"R", "--reverse"} and not options & {"--check"}:
                 return chosen or self._between("HEAD~1", "HEAD")
             case "git" | "jj", "commit":
-                self._commit(pending, output)
+                self._commit(pending, output, "--amend" in options)
             case "git", "add":
-                for change in chosen:
+                for change in chosen if named or not names else []:
                     change.untracked = False
             case "git", "checkout" | "restore" | "switch" if not options & {"b", "B", "--orphan"}:
                 only_index = verb == "restore" and options & {"S", "--staged"} and not options & {"W", "--worktree"}
@@ -175,7 +179,7 @@ class _Work:
                 self.stashes.append(chosen if options & {"u", "a", "--include-untracked", "--all"} else tracked)
                 return self.stashes[-1]
             case "jj" | "hg" | "svn", "restore" | "abandon" | "undo" | "op" | "revert":
-                return chosen
+                return chosen if named or not names or verb == "op" else []
         return []
 
     def _reset(self, revision: str, hard: bool, tracked: list[_Change]) -> list[_Change]:
@@ -185,9 +189,9 @@ class _Work:
             change.commit = None
         return [*tracked, *after] if hard else []
 
-    def _commit(self, changes: list[_Change], output: str) -> None:
+    def _commit(self, changes: list[_Change], output: str, amend: bool) -> None:
         said = _COMMITTED.search(output)
-        self.commits.append(said[1] if said else "")
+        self.commits = [*(self.commits[:-1] if amend else self.commits), said[1] if said else ""]
         for change in changes:
             change.commit = len(self.commits) - 1
 
@@ -215,12 +219,12 @@ def repeated(steps: list[list[Call]]) -> set[int]:
     `steps`: the calls of each, within one turn. An edit changes things, and so does every other call that does not
     only look, unless it is itself such a repetition.
     """
-    last: dict[str, int] = {}  # calls with results since the last edit -> their last place
+    last: dict[int, int] = {}  # hashes of calls with results since the last edit -> their last place
     found, changed, place = set(), 0, 0
     for step, calls in enumerate(steps):
         new = not calls
         for place, call in enumerate(calls, place + 1):  # noqa: B020 (counts on)
-            key = canonical([call.name, call.arguments, call.output])
+            key = hash((call.name, canonical(call.arguments), call.output))
             if call.name in ("edit", "apply_patch", "patch"):
                 last.clear()
             new = new or last.get(key, -1) < changed
