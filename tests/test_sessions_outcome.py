@@ -65,6 +65,8 @@ CASES: list[tuple[list[Call], set[int]]] = [
     ([seen(TEXT), edit("two", "2"), bash("cargo fmt"), seen("one\n  2\nthree\n")], set()),
     ([seen(TEXT), edit("two", "2"), edit("one", "1"), write("src/a.rs", TEXT)], {1, 2}),
     ([seen(TEXT), write("src/a.rs", "1\n2\n"), edit("2", "3")], set()),
+    ([NEW, write("n.rs", "other\n\nwords\n")], set()),
+    ([NEW, write("n.rs", "")], {0}),
     ([EDIT, bash("git checkout elsewhere src"), seen("b\n")], set()),  # the text knows better
 ]  # fmt: skip
 

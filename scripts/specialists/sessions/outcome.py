@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from fnmatch import fnmatch
-from posixpath import basename, join, normpath
+from posixpath import basename, commonprefix, join, normpath
 
 from specialists.records import canonical
 from specialists.sessions.shell import commands
@@ -68,13 +67,11 @@ def _reads_as_before(before: str, after: str, now: str) -> bool:
     had, made, has = Counter(old), Counter(new), Counter(end)
     if any(has[line] > had[line] for line in made - had) or any(has[line] < had[line] for line in had - made):
         return False
-    kept = [range(block.a, block.a + block.size + 1) for block in SequenceMatcher(None, old, end).get_matching_blocks()]
-    for kind, first, last, *_ in SequenceMatcher(None, old, new).get_opcodes():
-        around = kind == "insert"
-        place = {max(first - around, 0), min(last + around, len(old))}
-        if kind != "equal" and not any(place <= {*block} for block in kept):
-            return False
-    return True
+    first = len(commonprefix([old, new]))
+    tail = len(commonprefix([old[first:][::-1], new[first:][::-1]]))
+    around = first + tail == len(old)
+    place = old[max(first - around, 0) : len(old) - tail + around]
+    return "\n".join(["", *place, ""]) in f"\n{now}\n" if before.strip() else not now.strip()
 
 
 def undone(steps: list[list[Call]]) -> set[int]:
