@@ -58,6 +58,11 @@ def reading(language) -> list:
     return [replace(language, training=limit), base, CONFIG.owner, CONFIG.secrets, file_state(CONFIG.tools_file)]
 
 
+def accepts_no_loss(task) -> bool:
+    """With --accept-loss, which drops the examples of what is gone, a step always runs."""
+    return not (task.options or {}).get("accept-loss")
+
+
 def task_extract():
     """Read the opencode history: examples of every language from its sessions."""
     inputs = [CONFIG.opencode, *map(database_state, CONFIG.databases()), *map(reading, LANGUAGES.values())]
@@ -65,7 +70,8 @@ def task_extract():
         "actions": script("extract-training-data"),
         "file_dep": code("extract-training-data", "sessions", "secrets"),
         "targets": [CONFIG.rows("sessions", name) for name in LANGUAGES],
-        "uptodate": [config_changed(fingerprint(*inputs))],
+        "params": [option("accept-loss", bool)],
+        "uptodate": [config_changed(fingerprint(*inputs)), accepts_no_loss],
     }
 
 
@@ -78,7 +84,8 @@ def from_repositories(name: str, folder: str, language) -> dict:
         language,
         file_dep=code(name, "commits", "synthetic", "code", "secrets"),
         targets=[CONFIG.rows(folder, language.name)],
-        uptodate=[config_changed(fingerprint(*inputs))],
+        params=[option("accept-loss", bool)] if folder == "commits" else [],
+        uptodate=[config_changed(fingerprint(*inputs)), accepts_no_loss],
     )
 
 

@@ -14,6 +14,7 @@ from specialists.config import Config, Problem
 @click.option("--database", "databases", multiple=True, type=click.Path(path_type=Path), help="A history; repeatable.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for <lang>.jsonl. Default: data/sessions.")
 @click.option("--language", "names", multiple=True, metavar="L", help="Only this language; repeatable. Default: all.")
+@click.option("--accept-loss", is_flag=True, help="Drop the examples of sessions that are gone from a history.")
 @click.option("--explain", metavar="SESSION", help="Print the evidence for each turn of a session; write nothing.")
 def main(
     config: Config,
@@ -21,6 +22,7 @@ def main(
     databases: tuple[Path, ...],
     output: Path | None,
     names: tuple[str, ...],
+    accept_loss: bool,
     explain: str | None,
 ) -> None:
     """Examples from your opencode history, per language.
@@ -41,10 +43,12 @@ def main(
         _explain(config, paths, explain)
         return
     extractor = Extractor(config, languages, output or config.paths.data / "sessions")
-    for session in progress(read_histories(paths, extractor.problems), "sessions"):
+    if not databases and not config.opencode.databases and not accept_loss:  # where opencode's folder decides
+        paths += [path for path in map(Path, extractor.known_histories()) if not path.exists() and path not in paths]
+    for session in progress(read_histories(paths, extractor.problems, extractor.histories), "sessions"):
         extractor.add(session)
     extractor.exclusion.note()
-    summary = extractor.finish()
+    summary = extractor.finish(accept_loss)
     funnel, rows = extractor.funnel, []
     for name in languages:
         counts, lost = funnel.languages[name].counts, funnel.languages[name].lost

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-import glob
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,16 @@ if TYPE_CHECKING:
 @click.option(
     "--author", "emails", multiple=True, metavar="EMAIL", help="Repeatable. Default: [owner] emails, or git's."
 )
+@click.option("--accept-loss", is_flag=True, help="Drop the examples of commits that are gone from a repository.")
 @click.option("--output", type=click.Path(path_type=Path), help="Default: data/commits/L.jsonl.")
 def main(
-    config: Config, as_json: bool, language: str, repositories: list[Path], emails: tuple[str, ...], output: Path | None
+    config: Config,
+    as_json: bool,
+    language: str,
+    repositories: list[Path],
+    emails: tuple[str, ...],
+    accept_loss: bool,
+    output: Path | None,
 ) -> None:
     """Examples of a language from your own commits.
 
@@ -48,24 +56,35 @@ def main(
     if endpoint:
         endpoint.save()
         miner.problems += [f"{endpoint.problem}; requests are the commits' own words"] if endpoint.problem else []
-    missing = [] if repositories else [pattern for pattern in chosen.repositories if not expand_repositories(pattern)]
-    miner.problems += config.missing_repositories(language) if missing else []
-    summary = _write(miner, output, missing)
+    patterns = () if repositories else chosen.repositories
+    miner.problems += config.missing_repositories(language) if patterns else []
+    summary = _write(miner, output, patterns, accept_loss)
     say(_table(miner))
     finish(summary, as_json, miner.problems)
 
 
-def _write(miner: Miner, output: Path, missing: list[str]) -> dict[str, Any]:
-    """The examples and the summary beside them. What could not be read today keeps the rows that it gave before."""
-    from specialists.records import read_records, write_json, write_records
+def _write(miner: Miner, output: Path, patterns: Iterable[str], accept_loss: bool) -> dict[str, Any]:
+    """The examples and the summary beside them. What could not be read today keeps the rows that it gave before; so
+    does a repository that is gone, emptied or rewritten, unless the owner accepts that."""
+    from specialists.records import Record, read_records, write_json, write_records
 
-    unread = [*map(glob.escape, miner.unread), *(Path(pattern).name for pattern in missing)]
-    read = {repository["name"] for repository in miner.repositories} - {*miner.unread}
     rows = {record["source"]["commit"]: record for record in miner.records}
-    for record in read_records(output) if unread and output.exists() else ():
-        name = record["source"]["repository"]
-        if name not in read and any(fnmatch.fnmatchcase(name, pattern) for pattern in unread):
-            rows.setdefault(record["source"]["commit"], record)
+    before: dict[str, list[Record]] = defaultdict(list)
+    for record in read_records(output) if output.exists() else ():
+        if not miner.exclusion.covers(record["source"]):
+            before[record["source"]["repository"]].append(record)
+    absent = [pattern for pattern in patterns if not expand_repositories(pattern)]  # which is said already
+    for name, records in before.items():
+        reached = miner.commits.get(name)
+        gone = [record for record in records if record["source"]["commit"] not in (reached or ())]
+        lost = _matches(name, patterns) if reached is None else 2 * len(gone) > len(records)
+        if name in miner.unread or (lost and not accept_loss):
+            kept = records if name in miner.unread else gone
+            rows = {record["source"]["commit"]: record for record in kept} | rows
+            if name not in miner.unread and not _matches(name, absent):
+                what = f"repository {name}: {len(gone)} of {len(records)} commits that gave examples are gone"
+                miner.problems.append(f"{what}; they are kept until: doit mine:{miner.language.name} --accept-loss")
+    miner.exclusion.note()
     write_records(output, rows.values())
     summary = {
         "step": "mine",
@@ -79,6 +98,10 @@ def _write(miner: Miner, output: Path, missing: list[str]) -> dict[str, Any]:
     }
     write_json(output.with_suffix(".summary.json"), {**summary, "problems": miner.problems})
     return summary
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, Path(pattern).name) for pattern in patterns)
 
 
 def _table(miner: Miner) -> str:

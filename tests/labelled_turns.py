@@ -49,6 +49,9 @@ TRACEBACK = 'Traceback (most recent call last):\n  File "tools/gen.py", line 3, 
 RSPEC = "Failures:\n  # ./app/models/user.rb:12:in `save'\n3 examples, 1 failure\n"
 SWIFT_FAIL = "Sources/App/View.swift:10:5: error: cannot find 'x' in scope\n"
 
+NODE_GYP = "npm ERR! gyp ERR!\n" + TRACEBACK
+PYTHON_HEAD, RUBY_HEAD = "#!/usr/bin/env python3\nimport sys\n", "1: #!/usr/bin/env ruby\n2: puts 1"
+
 SESSIONS: dict[str, list[tuple[str, Turn]]] = defaultdict(list)
 
 
@@ -109,4 +112,81 @@ add("stack trace", "ruby", "app/models/user.rb:12:in `save' NoMethodError", "`na
 add("Vue", "ts", "type the props", edit("src/types.ts"), edit("src/api.ts"), edit("src/App.vue"))
 add("npm script", "ts", "build all", bash("npm run build", "> cargo build && vite build"), edit("vite.config.ts"))
 add("bench", "rust", "make it faster", edit("src/scan.rs"), bash("cargo build --release"), bash("python3 bench.py"))
+# tools of one language in the work of another
+add("icons", "swift", "resize the view", *revise("App/View.swift"), bash("swift build"))
+add("icons", "swift", "make the icons again", bash("python3 scripts/icons.py --size 64", "wrote 12 icons"))
+add("icons", "swift", "and lint", bash("pre-commit run -a; pip install -U pre-commit", "swiftlint....Passed"))
+add("icons", "python", "the icon script crashes", read("scripts/icons.py"), edit("scripts/icons.py"))
+add("icons alone", "python", "make the icons again", bash("python3 scripts/icons.py", TRACEBACK, 1))
+add("npm wrapper", "rust", "speed up the scanner", edit("src/scan.rs"), bash("cargo bench"))
+add("npm wrapper", "rust", "publish the npm wrapper", edit("npm/package.json"), bash("cd npm && npm publish"))
+add("npm wrapper", "rust", "bump its version", edit("npm/package.json"), bash("npm version 1.2.0 && npm install"))
+add("npm wrapper", "ts", "type its entry point", edit("npm/index.d.ts"), bash("npx tsc --noEmit -p npm"))
+add("native module", "ts", "install fails", read("src/db.ts"), bash("npm install", NODE_GYP, 1))
+add("native module, first turn", "ts", "npm install fails, why?", bash("npm install", NODE_GYP, 1))
+add("gem with Rust", "ruby", "wrap the parser", edit("lib/fast/parser.rb"), bash("bundle exec rake test", RSPEC, 1))
+add(
+    "gem with Rust",
+    "rust",
+    "the parser leaks",
+    *revise("ext/fast/src/lib.rs"),
+    bash("bundle exec rake compile test", RSPEC),
+)
+add(
+    "gem with Rust",
+    "rust",
+    "no unwrap there",
+    edit("ext/fast/src/lib.rs"),
+    bash("rake compile"),
+    bash("bundle exec rspec"),
+)
+add("gem with Rust", "ruby", "release it", edit("fast.gemspec"), bash("bundle exec rake release"))
+add(
+    "Python with Rust",
+    "rust",
+    "release the GIL",
+    edit("src/lib.rs"),
+    bash("maturin develop && pytest -q", PYTEST_FAIL, 1),
+)
+add("Python with Rust", "python", "test it", write("tests/test_gil.py"), bash("maturin develop && pytest -q"))
+add("fastlane", "swift", "fix the crash", edit("App/Feed.swift"), bash("xcodebuild build", SWIFT_FAIL, 65))
+add("fastlane", "swift", "upload a beta", bash("bundle exec fastlane beta", "fastlane.tools finished"))
+add("Django front end", "python", "add a field", edit("shop/models.py"), bash("python manage.py makemigrations"))
+add("Django front end", "python", "collect the assets", bash("npm run build && python manage.py collectstatic"))
+# plain JavaScript
+add("JavaScript beside", "ts", "type the client", edit("src/client.ts"), bash("npx tsc --noEmit"))
+add("JavaScript beside", "ts", "ignore dist in eslint", *revise("eslint.config.js"), bash("npx eslint ."))
+add("JavaScript beside", "ts", "the build script is slow", *revise("scripts/build.mjs"), bash("node scripts/build.mjs"))
+add("JavaScript beside", "ts", "a Vue view for it", write("src/Client.vue"), bash("npm run build"))
+add("tsconfig", "ts", "check the JavaScript too", edit("tsconfig.json"), edit("lib/old.js"))
+add("plain JavaScript", "", "debounce the search", *revise("public/search.js"), bash("node --test"))
+add("Rust with a page", "rust", "serve the page", edit("src/main.rs"), bash("cargo run"))
+add("Rust with a page", "", "the button does nothing", edit("static/app.js"))
+# files without a telling name
+add("notebook", "python", "plot the losses", edit("notebooks/losses.ipynb"), bash("jupyter nbconvert --execute x"))
+add(
+    "shebang",
+    "python",
+    "a tool that counts words",
+    write("bin/count", PYTHON_HEAD),
+    bash("chmod +x bin/count; bin/count x"),
+)
+add("shebang", "python", "count lines as well", edit("bin/count"), bash("bin/count -l x"))
+add("shebang read", "ruby", "the deploy tool forgets the tag", read("tools/deploy", RUBY_HEAD), edit("tools/deploy"))
+add("shell by shebang", "", "make it quiet", write("bin/backup", "#!/bin/sh\nset -e\n"))
+add("bin of a gem", "ruby", "add a command", edit("lib/tool/cli.rb"), bash("bundle exec rspec"))
+add("bin of a gem", "ruby", "the executable should say its version", edit("exe/tool"))
+add("Rakefile", "ruby", "a task for the docs", edit("Rakefile"), bash("npx typedoc"))
+add("rack", "ruby", "mount it under /api", edit("config.ru"), bash("curl localhost:9292/api"))
+add("Makefile", "", "a target for it", edit("Makefile"), bash("make docs"))
+add("license", "", "add a license", write("LICENSE"), write("bin/README"))
+# turns without evidence of their own
+add("once more", "rust", "split the module", edit("src/a.rs"), bash("cargo test", CARGO_OK))
+add("once more", "", "note it in the changelog", edit("CHANGELOG.md"))
+add("once more", "rust", "once more please", bash("git commit -am x && git push"), "Pushed.")
+add("once more", "rust", "thanks! anything left?", "No.")
+add("starts with words", "python", "what does this project do?", bash("ls -la"), "It sorts mail.")
+add("starts with words", "python", "add a filter", edit("mail/filter.py"), bash("pytest"))
+add("words only", "", "what is a monad?", "A monoid.")
+add("docs in code", "", "explain it in the docs", read("src/a.rs"), edit("docs/a.md"))
 SESSIONS["own agent"].append(("swift", turn("hello", "Hi.", agent="build-swift")))

@@ -147,8 +147,13 @@ def test_where_opencode_keeps_its_history(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert default_database() == Path.home() / ".local/share/opencode/opencode.db"
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert default_database() == tmp_path / "opencode/opencode.db"
+    assert configuration.default_histories() == [default_database()]
+    (tmp_path / "opencode/storage/session").mkdir(parents=True)
+    for name in ("opencode-beta.db", "other.db"):
+        (tmp_path / "opencode" / name).touch()
+    assert [path.name for path in configuration.default_histories()] == ["opencode-beta.db", "storage"]
     monkeypatch.setenv("OPENCODE_DB", "/x/y.db")
-    assert default_database() == Path("/x/y.db")
+    assert configuration.default_histories() == [default_database()] == [Path("/x/y.db")]
 
 
 def test_a_fingerprint_tells_sections_apart_and_nothing_else(config_file: Path) -> None:

@@ -194,6 +194,25 @@ def test_personal_data_is_replaced_in_context_and_target_alike(configured: Path,
     assert len(rows(configured)) == 2 and "private-place" not in text and "WRITER_3" in text
 
 
+@pytest.mark.parametrize("lost", ["rewritten", "emptied", "gone"])
+def test_a_repository_that_collapses_keeps_its_rows_until_the_owner_accepts_it(
+    configured: Path, repository: Path, tmp_path: Path, lost: str
+) -> None:
+    repositories.make(tmp_path / "src" / "other", [Made("Add another module here", {"o.py": module("Other")})])
+    run(configured, "--language", "python")
+    shutil.rmtree(repository)
+    if lost != "gone":
+        made = [Made("Add something else instead", {"e.py": module("Else")})]
+        repositories.make(repository, made if lost == "rewritten" else [])
+    new = lost == "rewritten"
+    for _night in range(2):
+        result = run(configured, "--language", "python", code=3)
+        assert "repository sums: 3 of 3 commits that gave examples are gone" in result.stderr or new
+        assert "doit mine:python --accept-loss" in result.stderr and len(rows(configured)) == 4 + new
+    run(configured, "--language", "python", "--accept-loss")
+    assert len(rows(configured)) == 1 + new
+
+
 def test_same_change_twice_counts_once(configured: Path, repository: Path, tmp_path: Path) -> None:
     shutil.copytree(repository, tmp_path / "src" / "copy")  # the same commits
     picked = [HISTORY[0], dataclasses.replace(HISTORY[1], message="Fix the sum, once more picked", email=ME)]

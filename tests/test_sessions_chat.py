@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from opencode_model import replay
 from opencode_rows import History, bash, edit, text, tool
-from specialists.sessions.chat import Turn, live_messages, turns, unquoted
+from specialists.sessions.chat import Turn, live_messages, spoken, turns, unquoted
 from specialists.sessions.database import Session, read_sessions
 
 AGENTS = ("build", "p*")
@@ -88,6 +88,31 @@ def test_paths_quotes_and_vocabulary_are_the_present_ones(history: History) -> N
     assert step.calls[0].output == "user user ."
 
 
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        ("<think>\nhm, `x`\n</think>\n\nDone.", "Done."),
+        ("Well. <think>hm</think>Done.", "Well. Done."),
+        ("hm, so it is.\n</think>\n\nDone.", "Done."),
+        ("<think>it never ends", ""),
+        ("The tag `<think>` and `</think>`:\n```\n<think>x</think>\n```\nstay.", None),
+    ],
+)
+def test_reasoning_in_the_text_is_left_out(stored: str, expected: str | None) -> None:
+    assert spoken(stored) == (stored if expected is None else expected)
+
+
+def test_each_step_is_in_the_folder_where_it_was_made(history: History) -> None:
+    folders = ["/home/kim/src/demo", "/home/kim/work/demo2", r"C:\Users\Kim Doe\demo"]
+    for folder in folders:
+        path = {"cwd": folder, "root": folder}
+        parts = text(f"From {folder} to {folders[1]}"), edit(f"{folder}/a.py")
+        history.assistant("ses_1", history.user("ses_1", f"In {folder}/a.py"), *parts, path=path)
+    found, _ = turns_of(history)
+    assert {step.calls[0].path for turn in found for step in turn.steps} == {"a.py"}
+    assert "kim" not in repr(found).lower() and "work" not in repr(found)
+
+
 QUOTED = {'"Fix the tests"': "Fix the tests", '"say \\"hi\\" now"': 'say "hi" now'}
 AS_THEY_ARE = ['"word"', '"a b" and "c d"', "plain words", '"']
 
@@ -99,6 +124,20 @@ def test_quotes_of_opencode_run(stored: str, expected: str) -> None:
 
 BAD_ARGUMENTS = "read was called with invalid arguments"
 PATCH = "*** Update File: a\n@@\n-x\n+y"
+CALLS_AS_TEXT = [
+    "I search.\n\n<function=grep>\n<parameter=pattern>\nx\n</parameter>\n</function>\n</tool_call>",
+    'Now: <tool_call>{"name": "write", "arguments": {}}</tool_call>',
+    '<｜DSML｜tool_calls>\n<｜DSML｜invoke name="read">',
+    '<function_calls>\n<invoke name="bash">',
+    'assistant to=functions.read code{"path": "a"}',
+    '{"name": "read", "arguments": {"filePath": "a.py"}}',
+    "Done.<tool_call>",
+]
+ABOUT_CALLS = [
+    "It parses `<tool_call>` and `to=functions.x {`:\n```xml\n<tool_call>\n<function=read>\n```",
+    "The words <tool_call> and <function=…> are the model's, to=functions.x is another's.",
+    'The answer is {"name": "x"}, as DSML has it.',
+]
 REASONS: list[tuple[str, list[Any], dict[str, Any], str | None]] = [
     ("good", [text("hm"), edit("a.rs")], {}, None),
     ("old row without agent and finish time", [text("hm")], {"agent": None, "time": None}, None),
@@ -118,6 +157,8 @@ REASONS: list[tuple[str, list[Any], dict[str, Any], str | None]] = [
     ("bad arguments", [tool("read", {}, status="error", error=BAD_ARGUMENTS)], {}, "invalid call"),
     ("retired tool", [tool("list", {"path": "."})], {}, "tool of another version"),
     ("a patch of unknown text", [tool("apply_patch", {"patchText": PATCH})], {}, "no exact edit for apply_patch"),
+    *(("a call as text", [text(words)], {}, "invalid call") for words in CALLS_AS_TEXT),
+    *(("about calls", [text(words)], {}, None) for words in ABOUT_CALLS),
     ("a plugin's tool", [tool("db_query", {"sql": "select 1"})], {}, None),
 ]
 
@@ -163,23 +204,12 @@ def test_reverted_rows_are_cut_and_counted(history: History) -> None:
     assert [turn.request for turn in found] == ["keep"] and lost["reverted"] == 1
 
 
-UNDOES = "git checkout src/a.rs|git checkout -- .|cd . && git restore src|git reset --hard HEAD|git stash".split("|")
-LEAVES = "git stash pop|git restore --staged src/a.rs|git checkout -b topic|git checkout src/b.rs".split("|")
-COMMANDS: list[tuple[list[str], bool]] = [
-    *(([line], True) for line in UNDOES),
-    *(([line], False) for line in [*LEAVES, "git status # git checkout", "git commit -am x && git checkout ."]),
-    (["git stash", "cargo test", "git stash pop"], False),
-    (["git stash", "git stash pop", "git checkout src/a.rs"], True),
-    (["git stash", "git stash pop", "git stash"], True),
-]
-
-
-@pytest.mark.parametrize(("later", "undone"), COMMANDS)
-def test_edits_that_were_thrown_away_later(history: History, later: list[str], undone: bool) -> None:
+def test_edits_that_were_thrown_away_and_calls_that_repeat(history: History) -> None:
     user = history.user("ses_1")
-    for part in (edit("/home/kim/src/demo/src/a.rs"), *map(bash, later), edit("src/a.rs")):
+    looks = [bash("cat a.rs", "x")] * 3
+    for part in (edit("/home/kim/src/demo/src/a.rs"), *looks, bash("git checkout src/a.rs"), edit("src/a.rs")):
         history.assistant("ses_1", user, part)
-    assert reasons_of(history) == ["undone later" if undone else None, *[None] * (len(later) + 1)]
+    assert reasons_of(history) == ["undone later", None, "repeated", "repeated", None, None]
 
 
 def test_attachments_and_images(history: History) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -200,6 +201,49 @@ def test_a_history_that_cannot_be_read_today_keeps_its_rows(config_file: Path, h
     assert report["examples"]["rust"] == 1 and rust == {"kept from before": 1, "lost": {}}
     history.path.write_bytes(content)
     assert extract(config_file).exit_code == 0 and summary(config_file)["problems"] == []
+
+
+@pytest.mark.parametrize(
+    ("lose", "left"),
+    [("DELETE FROM session", 0), ("DELETE FROM message", 0), ("DELETE FROM session WHERE id IN ('ses_1', 'ses_2')", 2)],
+)
+def test_a_history_that_collapses_keeps_its_rows_until_the_owner_accepts_it(
+    config_file: Path, history: History, lose: str, left: int
+) -> None:
+    for number in (2, 3, 4):
+        work(history, history.session(f"ses_{number}"), f"Part {number}")
+    extract(config_file)
+    history.connection.execute(lose)
+    for _night in range(2):
+        run = extract(config_file)
+        assert run.exit_code == 3 and f"opencode.db: {left} sessions where there were 4" in run.stderr
+        assert len(records(config_file, "rust")) == 4 and "--accept-loss" in summary(config_file)["problems"][0]
+    assert extract(config_file, "--accept-loss").exit_code == 0 and len(records(config_file, "rust")) == left
+    assert extract(config_file).exit_code == 0 and len(records(config_file, "rust")) == left
+
+
+def test_all_histories_in_opencodes_folder_are_read_each_session_once(config_file: Path, history: History) -> None:
+    folder = Path.home() / ".local" / "share" / "opencode"
+    shutil.copytree(SAMPLES / "opencode-1.1.65" / "storage", folder / "storage")
+    history.connection.execute("VACUUM INTO ?", [str(folder / "opencode.db")])
+    stable = History(folder / "opencode-stable.db")
+    work(stable, stable.session())  # as 2.x words it: each step other than in the copy
+    stable.connection.execute("UPDATE part SET data = replace(data, 'Edit applied successfully.', 'Edited a')")
+    work(stable, stable.session("ses_2"), "Only there")
+    config_file.write_text(config_file.read_text().replace('databases = ["./opencode.db"]', ""))
+    assert extract(config_file).exit_code == 0
+    assert sorted(Path(path).name for path in summary(config_file)["histories"]) == [
+        "opencode-stable.db",
+        "opencode.db",
+        "storage",
+    ]
+    assert summary(config_file)["funnel"]["sessions"] == 3
+    assert sorted(record["source"]["session"] for record in records(config_file, "rust")) == ["ses_1", "ses_2"]
+    stable.path.unlink()
+    run = extract(config_file)
+    assert run.exit_code == 3 and "opencode-stable.db: no opencode history there" in run.stderr
+    assert len(records(config_file, "rust")) == 2
+    assert extract(config_file, "--accept-loss").exit_code == 0 and len(records(config_file, "rust")) == 1
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,19 @@ TEXTS = [
         ("/root/app", "", "/root/app/a.py /root/.bashrc", "a.py ~/.bashrc"),
         ("/home/kim", "", "/home/kim/notes.md", "~/notes.md"),
         ("/home/build/x", "", "build build/x /home/build/x/y", "build build/x y"),  # a name that says nothing
+        (r"C:\Users\Kim Doe\app", "", r"C:\Users\Kim Doe\app\a.py c:/users C:/Users/Kim Doe/b", r"a.py c:/users ~/b"),
+        (r"C:\Users\Kim Doe\app", "", r'{"p":"C:\\Users\\Kim Doe\\app\\a"} /c/Users/Kim\ Doe/app', '{"p":"a"} .'),
+        ("/mnt/c/Users/Kim Doe/app", "", r"file:///C:/Users/Kim%20Doe/app/a \\wsl$\U\home\Kim Doe\x", r"file:///a ~\x"),
+        ("//wsl.localhost/Ubuntu/home/kim/app", "", "/home/kim/app/a.py /home/kim/b", "a.py ~/b"),
+        (r"D:\work\app", "", r"D:\work\app\src\a.py /mnt/d/work/app/b d:\work\apple", r"src\a.py b d:\work\apple"),
+        (
+            "/home/kim/app",
+            "",
+            "-I/mnt/data/home/kim/app/inc /private/home/kim /home/kim2/app",
+            "-Iinc ~ /home/kim2/app",
+        ),
+        ("/net/server/home/kim/app", "", "/home/kim/app/a.py /export/home/kim/.rc", "a.py ~/.rc"),
+        ("/home/kim/wt/fix", "/home/kim/src/demo", "/home/kim/wt/fix/a /home/kim/src/demo/b", "a b"),
         ("/srv/app/", "", "/srv/app/a.rb /srv/other", "a.rb /srv/other"),
         ("/", "/", "/etc/passwd", "/etc/passwd"),
         ("", "", "/etc/passwd", "/etc/passwd"),
@@ -41,6 +54,24 @@ TEXTS = [
 )
 def test_folders(directory: str, root: str, text: str, expected: str) -> None:
     assert ProjectPaths(directory, root).text(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("directory", "others", "text", "expected"),
+    [
+        (
+            "/home/kim/new/app",
+            [("/home/kim/old/app", "/home/kim/old")],
+            "/home/kim/old/app/a /home/kim/old/b",
+            "a ../b",
+        ),
+        ("/home/kim/m/web", [("/home/kim/m", "")], "/home/kim/m/core /home/kim/m/web/a", "../core a"),
+        ("/home/kim/m", [("/home/kim/m/web", "")], "/home/kim/m/web/a", "web/a"),
+        ("/srv/app", [("/home/robin/app", ""), ("/Users/kim/app", "")], "/home/robin/app/a kim robin", "a user user"),
+    ],
+)
+def test_a_session_in_several_folders(directory: str, others: list[tuple[str, str]], text: str, expected: str) -> None:
+    assert ProjectPaths(directory, "", others).text(text) == expected
 
 
 def test_a_project_elsewhere_hides_the_home_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,8 @@ def patch(sections: str) -> Call:
         ("Update File: a.py|@@|-x = 1|+x = 2", [("edit", "x = 1", "x = 2")]),
         ("Update File: a.py|@@| x = 1|-y = 1|+y = 2", [("edit", "x = 1\ny = 1", "x = 1\ny = 2")]),
         ("Update File: a.py|@@|-x = 1|+x = 2|@@|-y = 1|+w", [("edit", "x = 1", "x = 2"), ("edit", "y = 1", "w")]),
+        ("Update File: a.py|@@| x = 1|@@|-y = 1|+w", [("edit", "y = 1", "w")]),  # opencode refuses an edit of nothing
+        ("Update File: a.py|@@|-x = 1|+x = 1", None),
         ("Add File: b.py|+z = 1|+|+w = 2", [("write", "z = 1\n\nw = 2\n")]),
         ("Update File: a.py|@@|- = 1|+ = 2", None),  # stands there twice
         ("Update File: a.py|@@|-x  = 1|+x = 2", None),  # stands there otherwise

@@ -99,8 +99,8 @@ class Config:
         return self.paths.data / "opencode-tools.json"
 
     def databases(self) -> list[Path]:
-        """opencode databases to read, whether they exist or not."""
-        return list(self.opencode.databases) or [default_database()]
+        """opencode histories to read, whether they exist or not."""
+        return list(self.opencode.databases) or default_histories()
 
 
 def named_by(entries: Iterable[str], name: str) -> bool:
@@ -122,6 +122,14 @@ def default_database() -> Path:
     if named := os.environ.get("OPENCODE_DB"):
         return Path(named).expanduser()
     return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "opencode" / "opencode.db"
+
+
+def default_histories() -> list[Path]:
+    """$OPENCODE_DB, else every history in opencode's folder: one database per channel, JSON files of before 1.2."""
+    database = default_database()
+    beside = [*sorted(database.parent.glob("opencode*.db")), *database.parent.glob("storage/session")]
+    found = [path.parent if path.name == "session" else path for path in beside if "OPENCODE_DB" not in os.environ]
+    return found or [database]
 
 
 def expand_repositories(pattern: str) -> list[Path]:

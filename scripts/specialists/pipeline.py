@@ -118,8 +118,9 @@ def file_state(path: Path) -> list[int] | None:
 
 
 def database_state(path: Path) -> dict[str, list[int] | None]:
-    """Of a database with its write-ahead log, where most fresh rows are; of a folder: of the databases in it."""
-    files = sorted(path.glob("*.db")) if path.is_dir() else [path]
+    """Of a database with its write-ahead log, where most fresh rows are; of a folder: of what is in it."""
+    inside = (found for pattern in ("*.db", "message/*", "storage/message/*") for found in path.glob(pattern))
+    files = sorted(inside) if path.is_dir() else [path]
     return {str(name): file_state(name) for file in files for name in (file, Path(f"{file}-wal"))}
 
 

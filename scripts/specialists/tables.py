@@ -53,7 +53,7 @@ class Base:
 
 @dataclass(frozen=True)
 class Opencode:
-    databases: tuple[Path, ...] = key((), "opencode databases or folders; empty: where opencode itself keeps them.")
+    databases: tuple[Path, ...] = key((), "opencode databases or folders; empty: all in opencode's own folder.")
     agents: tuple[str, ...] = key(("build", "build-*"), "Agents whose work is learned from (shell patterns).")
     config: Path = key(Path("~/.config/opencode/opencode.json"), "The opencode configuration that agents are put into.")
 

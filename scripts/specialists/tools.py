@@ -131,12 +131,12 @@ def _from_patch(call: Call, files: Files) -> list[Call] | None:
             continue
         if kind != "Update" or path not in texts or not hunks:
             return None
-        for old, new in hunks:
+        for old, new in [(old, new) for old, new in hunks if old != new]:
             if not old or texts[path].count(old) != 1:
                 return None
             texts[path] = texts[path].replace(old, new)
             calls.append(Call("edit", {"filePath": path, "oldString": old, "newString": new}, EDIT_DONE))
-    return calls
+    return calls or None
 
 
 def _sections(patch: str) -> list[tuple[str, str, list[tuple[str, str]]]]:

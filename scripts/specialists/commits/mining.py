@@ -53,6 +53,7 @@ class Miner:
         self.files: Counter[str] = Counter()  # files left out of candidates by reason
         self.repositories: list[dict[str, Any]] = []
         self.unread: list[str] = []  # names of repositories that could not be read
+        self.commits: dict[str, set[str]] = {}  # ids of what HEAD reaches, by name of the repository
         self.problems: list[str] = []
         self._found: list[Example] = []
 
@@ -69,7 +70,11 @@ class Miner:
 
     def _mine(self, source: GitSource, rules: CommitFilter) -> None:
         repository = {"path": str(source.path), "name": source.path.name, "examples": 0}
-        candidates = [*filter(None, map(rules.candidate, source.commits()))]
+        reached, candidates = self.commits.setdefault(source.path.name, set()), []
+        for commit in source.commits():
+            reached.add(commit.sha)
+            if candidate := rules.candidate(commit):
+                candidates.append(candidate)
         head, found = _head_lines(source, candidates), []
         ids = [[sha for c in one.changes for sha in (c.before, c.after) if sha.strip("0")] for one in candidates]
         blobs = source.blobs(sha for some in ids for sha in some)

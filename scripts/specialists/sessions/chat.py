@@ -7,7 +7,7 @@ their present names, and the quotes of `opencode run` are taken off.
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from typing import Any
@@ -15,15 +15,21 @@ from typing import Any
 from specialists.agent import CLEARED
 from specialists.sessions.database import Message, Session
 from specialists.sessions.database_v2 import EXECUTED_BY_USER
+from specialists.sessions.outcome import repeated, undone
 from specialists.sessions.paths import ProjectPaths
-from specialists.sessions.shell import commands
 from specialists.tools import Call, Files, present_calls, present_output
 
 COMPACTION_REQUEST = "What did we do so far?"
 NOT_SENT = ("text/plain", "application/x-directory")  # their content already stands in a synthetic text
 _NEVER_WORK = frozenset({"plan", "title", "summary", "compaction"})  # agents, whatever [opencode] agents says
 _INVALID = re.compile("was called with invalid arguments|^Unknown tool: ")
-_STASH_BACK = re.compile(r"\bgit stash (pop|apply)\b")
+_CODE_OR_THOUGHT = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)|<think(?:ing)?>.*?(?:</think(?:ing)?>\s*|\Z)", re.S)
+_CALL_AS_TEXT = re.compile(  # of Qwen, GLM, DeepSeek, Claude, Mistral, Harmony; a word in a sentence is none
+    r"(?:^[ \t]*|(?<=\S))</?(?:tool_call|function=|function_calls|invoke name=)|</?tool_call[^>\n]*>\s*(?:[{<]|\Z)"
+    r"|[|｜]DSML[|｜]|<[|｜]tool[_▁]call|\[TOOL_CALLS\]|^\W*(?:\w+\s+)?to=functions\.|to=functions\.\w+[^\n{]*\{"
+    r'|^\s*\{\s*"name":\s*"\w+",\s*"(?:arguments|parameters|input)":',
+    re.M,
+)
 _CUT_OFF = {"length": "cut off", "content-filter": "cut off", "error": "provider error"}
 
 
@@ -70,15 +76,24 @@ def turns(session: Session, agents: tuple[str, ...], lost: Counter[str]) -> list
     messages, reverted = live_messages(session)
     if reverted:
         lost["reverted"] += sum(message.role == "assistant" for message in session.messages[-reverted:])
-    root = next((path for m in messages if (path := (m.data.get("path") or {}).get("root"))), "")
-    builder = _TurnBuilder(ProjectPaths(session.directory, "" if root == "/" else root), agents, lost)
+    pairs = {message.id: pair for message in messages if (pair := _folders(message))}
+    known = list(dict.fromkeys([*pairs.values(), (session.directory, "")]))
+    paths = {pair: ProjectPaths(*pair, known) for pair in known}
+    builder = _TurnBuilder(paths[known[0]], agents, lost)
     for message in messages:
+        builder.paths = paths[pairs[message.id]] if message.id in pairs else builder.paths
         if message.role == "user":
             builder.user(message)
         elif message.role == "assistant":
             builder.assistant(message)
-    _mark_undone(builder.turns)
+    _mark_no_targets(builder.turns)
     return builder.turns
+
+
+def _folders(message: Message) -> tuple[str, str] | None:
+    """Where a step was made, and the top of its project; "/" is none."""
+    path = message.data.get("path") or {}
+    return (path["cwd"], "" if path.get("root") in (None, "/") else path["root"]) if path.get("cwd") else None
 
 
 class _TurnBuilder:
@@ -113,7 +128,7 @@ class _TurnBuilder:
             self.lost["provider error" if _error_name(message) != "MessageAbortedError" else "aborted"] += 1
             return
         tools = [part for part in message.parts if part.get("type") == "tool"]
-        text = self.paths.text(joined_text(message, "text"))
+        text = self.paths.text(spoken(joined_text(message, "text")))
         if not text.strip() and not tools:
             self.lost["empty"] += 1
             return
@@ -130,6 +145,8 @@ class _TurnBuilder:
         if not self.turns:  # history that starts with an answer
             self.turns.append(Turn(message.id, message.time, ""))
         reason = self._reason(message, tools, calls) or unknown
+        if reason is None and _CALL_AS_TEXT.search(_CODE_OR_THOUGHT.sub("", text)):
+            reason = "invalid call"
         self.turns[-1].steps.append(Step(text, calls, reason, _agent(message)))
 
     def _call(self, part: dict[str, Any]) -> Call:
@@ -170,6 +187,13 @@ class _TurnBuilder:
         return "failed" if any(call.failed for call in calls) else None
 
 
+def spoken(text: str) -> str:
+    """An answer without the reasoning that some models write into it: `<think>…</think>`, also with its start lost."""
+    text = _CODE_OR_THOUGHT.sub(lambda match: match[1] or "", text)
+    thought, end, answer = text.rpartition("</think>")
+    return answer.lstrip() if end and thought.count("`") % 2 == 0 else text
+
+
 def unquoted(text: str) -> str:
     """A prompt without the quotes that `opencode run "a b"` stores around it."""
     inner = text.strip()
@@ -179,40 +203,14 @@ def unquoted(text: str) -> str:
     return text if '"' in inner.replace('\\"', "") else inner.replace('\\"', '"')
 
 
-def _mark_undone(found: list[Turn]) -> None:
-    """Give a reason to steps whose edits a later `git checkout`, `restore`, `reset --hard` or `stash` threw away."""
-    pending: dict[str, list[Step]] = defaultdict(list)  # path -> steps that changed it since the last commit
-    calls = [(step, call) for turn in found for step in turn.steps for call in step.calls]
-    worked = [(step, call) for step, call in calls if not call.failed and call.exit in (0, None)]
-    last_pop = max((place for place, (_, call) in enumerate(worked) if _STASH_BACK.search(call.command)), default=-1)
-    for place, (step, call) in enumerate(worked):
-        if call.name in ("edit", "write"):
-            pending[call.path].append(step)
-        for path in _thrown_away(call.command, pending, stash_is_lost=place > last_pop):
-            for changed in pending.pop(path):
-                changed.reason = changed.reason or "undone later"
-
-
-def _thrown_away(command: str, pending: dict[str, list[Step]], stash_is_lost: bool) -> list[str]:
-    """Paths among `pending` that a command line restores; a commit settles all of them."""
-    paths: set[str] = set()
-    for words in commands(command):
-        if words[0] != "git" or len(words) < 2:
-            continue
-        verb, rest = words[1], [word for word in words[2:] if not word.startswith("-")]
-        options, stashes = set(words[2:]) - set(rest), verb == "stash" and rest[:1] in ([], ["push"], ["save"])
-        if verb == "commit":
-            pending.clear()
-        elif (verb == "reset" and "--hard" in options) or (stashes and stash_is_lost):
-            paths |= set(pending)
-        elif verb in ("checkout", "restore") and not options & {"-b", "-B", "--staged", "-S"}:
-            paths |= {path for path in pending for target in rest if _covers(target, path)}
-    return sorted(paths)
-
-
-def _covers(target: str, path: str) -> bool:
-    target = target.removeprefix("./").rstrip("/")
-    return target in (".", "") or path == target or path.startswith(f"{target}/") or fnmatch(path, target)
+def _mark_no_targets(found: list[Turn]) -> None:
+    """Give a reason to steps that were taken back later, and to those that only repeat what was just done."""
+    steps = [step for turn in found for step in turn.steps]
+    for index in undone([step.calls for step in steps]):
+        steps[index].reason = steps[index].reason or "undone later"
+    for turn in found:
+        for index in repeated([step.calls for step in turn.steps]):
+            turn.steps[index].reason = turn.steps[index].reason or "repeated"
 
 
 def tool_output(part: dict[str, Any]) -> str:

@@ -14,7 +14,17 @@ from specialists.agent import system_prompt
 from specialists.chat import token_counter
 from specialists.config import Config
 from specialists.exclusion import Exclusion
-from specialists.records import Record, canonical, iso, make_record, read_records, replace_file, write_json, written
+from specialists.records import (
+    Record,
+    canonical,
+    iso,
+    make_record,
+    read_json,
+    read_records,
+    replace_file,
+    write_json,
+    written,
+)
 from specialists.secrets import SECRET, Rules, clean
 from specialists.sessions.chat import Step, Turn, turns
 from specialists.sessions.database import Session, Unreadable, read_sessions
@@ -61,7 +71,8 @@ class Extractor:
     def __init__(self, config: Config, names: list[str], output: Path):
         self.config, self.names, self.output = config, names, output
         self.funnel, self.problems = Funnel(), list[str]()
-        self._read: set[str] = set()  # ids of sessions
+        self.histories: dict[str, int] = {}  # path -> sessions with messages in it; only of those that could be read
+        self._read: dict[str, int] = {}  # ids of sessions -> steps
         self._seen: dict[int, str] = {}  # a step's hash -> the cluster of the session that had it first
         self._classifier = LanguageClassifier(config.languages.values())
         self.exclusion = Exclusion(config)
@@ -76,8 +87,8 @@ class Extractor:
         try:
             found = turns(session, self.config.opencode.agents, funnel.lost)
             hashes = step_hashes(found)
-            copied = sum(known in self._seen for known in hashes)
-            cluster = self._seen[hashes[copied - 1]] if copied else session.id
+            copied = max(sum(known in self._seen for known in hashes), self._read.get(session.id, 0))
+            cluster = self._seen.get(hashes[copied - 1], session.id) if 0 < copied <= len(hashes) else session.id
             excluded = self.exclusion.covers({"session": session.id}) or self.exclusion.covers({"session": cluster})
             for number, step in enumerate(step for turn in found for step in turn.steps):
                 if excluded or number < copied:
@@ -88,7 +99,8 @@ class Extractor:
             return
         for new in hashes:
             self._seen.setdefault(new, cluster)
-        self._read.add(session.id)
+        if session.messages:
+            self._read[session.id] = max(len(hashes), self._read.get(session.id, 0))
         self.funnel.add(funnel)
         for record in records:
             self._spools[record["language"]].add(record)
@@ -140,29 +152,51 @@ class Extractor:
             start = end
         return self._packer.counted(units), cleaned.source
 
-    def finish(self) -> dict[str, Any]:
-        """Write all files and the summary. What could not be read today keeps the rows that it gave before."""
+    def known_histories(self) -> dict[str, int]:
+        """Histories that the last run read, each with how many sessions it had."""
+        return (read_json(self.output / "summary.json") or {}).get("histories", {})
+
+    def finish(self, accept_loss: bool = False) -> dict[str, Any]:
+        """Write all files and the summary. What could not be read today keeps the rows that it gave before, as does a
+        history that lost half of its sessions, unless the owner accepts that."""
+        for path, count in () if accept_loss else self.known_histories().items():
+            if 2 * self.histories.setdefault(path, count) <= count > 0:
+                lost = (
+                    f"{path}: {self.histories[path]} sessions where there were {count}: it keeps its earlier examples"
+                )
+                self.problems.append(f"{lost}; if they are gone for good: doit extract --accept-loss")
+                self.histories[path] = count
         examples = {}
         for name, spool in self._spools.items():
             counts = self.funnel.languages[name].counts  # a language without any is in the funnel too
             if self.problems and spool.path.exists():
                 for record in read_records(spool.path):
-                    if record["source"].get("session") not in self._read:
+                    if record["source"].get("session") not in self._read and not self.exclusion.covers(
+                        record["source"]
+                    ):
                         spool.add(record)
                         counts["kept from before"] += 1
             examples[name] = len(spool.places)
             spool.finish()
         (self.output / ".cache.sqlite").unlink(missing_ok=True)  # of version 1.1; it holds rows that may have to go
-        summary = {"step": "extract", "examples": examples, "funnel": self.funnel.as_json()}
+        made = {"examples": examples, "funnel": self.funnel.as_json(), "histories": self.histories}
+        summary = {"step": "extract", **made}
         write_json(self.output / "summary.json", {**summary, "problems": self.problems})
         return summary
 
 
-def read_histories(databases: list[Path], problems: list[str]) -> Iterator[Session]:
-    """Sessions of several databases; one that cannot be read is named among the problems."""
+def read_histories(
+    databases: list[Path], problems: list[str], counts: dict[str, int] | None = None
+) -> Iterator[Session]:
+    """Sessions of several databases; one that cannot be read is named among the problems. `counts`: as `histories`."""
     for database in databases:
+        found = 0
         try:
-            yield from read_sessions(database, problems)
+            for session in read_sessions(database, problems):
+                found += bool(session.messages)
+                yield session
+            if counts is not None:
+                counts[str(database)] = found
         except Unreadable as problem:
             problems.append(str(problem))
 

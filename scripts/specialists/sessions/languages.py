@@ -2,8 +2,9 @@
 
 Edited files count most, then commands and compiler output, then files that were read; a manifest such as package.json
 counts little and the contents of files not at all, so that a README with Swift in it is no work in Swift. A turn whose
-own evidence is thin leans on the rest of its session. Work in a language that is not in the configuration counts
-against all that are, so that a C++ project with a build script in Python is no work in Python.
+own evidence is thin leans on the rest of its session. Tools are part of the work on the files at hand, whatever
+language they are for: a script in Python that makes a Swift project's icons is no work in Python. Where files of a
+language were edited these decide. Work in a language that is not in the configuration counts against all that are.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import PurePosixPath
 
@@ -48,9 +49,14 @@ _OTHER_COMMANDS = frozenset(
 )
 # a build or a test says much, an installation, a look at the version or code on the command line little
 _WEAK = frozenset("install i add ci -v --version -V version --help config login -c -e - --eval -p".split())
+_TOOLS = frozenset({"command", "output", "argument", "searched", "edit", "read"})
 _RUNNERS = frozenset({"exec", "run"})  # `bundle exec rspec`: what follows is a command too
 _EDIT = ("edit", EDIT, EDIT_MANIFEST)
 _BY_PATH = {"edit": _EDIT, "write": _EDIT, "apply_patch": _EDIT, "read": ("read", READ, READ_MANIFEST)}
+_WRITTEN_AS = {".ipynb": ".py", ".ru": ".rb"}
+_TYPED_AS = dict.fromkeys(".js .jsx .mjs .cjs .vue .svelte".split(), ".ts")  # in a project that has files of that
+_SCRIPT_FOLDERS = frozenset({"bin", "exe", "script", "scripts"})
+_SHEBANG = re.compile(r"\A(?:.*<content>\n)?(?:1: ?)?#!\s*\S*?(?:env\s+(?:-\S+\s+)*)?([\w.-]+)(?:\s|\Z)", re.S)
 _FENCE = re.compile(r"^```(\w+)", re.M)
 _PATCHED = re.compile(r"^\*\*\* (?:Add|Update|Delete) File: (.+)$", re.M)
 _WORD_PATH = re.compile(r"[\w@./+-]*[\w+-]+\.\w{1,8}\b")
@@ -65,6 +71,12 @@ class Evidence:
     kind: str  # edit, read, command, …
     detail: str
     manifest: bool = False
+    project: str | None = None  # the language instead, in a project of it; "": in a project of any
+
+    @property
+    def worked_on(self) -> bool:
+        kinds = ("edit",) if self.language == OTHER else ("edit", "read")
+        return self.kind in kinds and not self.manifest
 
 
 @dataclass(frozen=True)
@@ -91,15 +103,40 @@ class LanguageClassifier:
 
     def classify(self, turns: list[Turn]) -> list[TurnLanguages]:
         """The languages of each turn of a session, in order."""
-        evidence = [self.evidence(turn) for turn in turns]
+        scripts: dict[str, str] = {}
+        evidence = self._in_project([self.evidence(turn, scripts) for turn in turns])
         session = _scores(item for items in evidence for item in items)
         results: list[TurnLanguages] = []
         for turn, items in zip(turns, evidence, strict=True):
-            results.append(_decide(turn, items, session, results[-1].languages if results else ()))
+            before = next((result.languages for result in reversed(results) if result.languages), ())
+            results.append(_decide(turn, items, session, before))
         return results
 
-    def evidence(self, turn: Turn) -> list[Evidence]:
-        """All evidence of a turn, heaviest first: each file, command and pattern once per kind, a manifest once."""
+    def _in_project(self, turns: list[list[Evidence]]) -> list[list[Evidence]]:
+        """The evidence of a session's turns as it counts in the project: whose scripts those are, whose tools."""
+        everything = [item for items in turns for item in items]
+        main = _scores(item for item in everything if item.worked_on)
+        ranked = sorted(main, key=lambda name: (name == OTHER, -main[name]))
+        projects = {"": ranked[0] if ranked else OTHER}
+        for language in self.languages:
+            words = "|".join(re.escape(extension[1:]) for extension in language.extensions)
+            own = [item.detail for item in everything if item.language == language.name]
+            projects[language.name] = language.name if re.search(rf"\b(?:{words})", "\n".join(own)) else OTHER
+        found, worked = [], list[str]()  # heaviest last
+        for items in turns:
+            items = [item if item.project is None else replace(item, language=projects[item.project]) for item in items]
+            worked += [item.language for item in reversed(items) if item.worked_on]
+            known = worked or ranked[::-1]
+            foreign = [known and item.kind in _TOOLS and item.language not in known for item in items]
+            found.append([replace(i, language=known[-1]) if of else i for i, of in zip(items, foreign, strict=True)])
+        return found
+
+    def evidence(self, turn: Turn, scripts: dict[str, str] | None = None) -> list[Evidence]:
+        """All evidence of a turn, heaviest first: each file, command and pattern once per kind, a manifest once.
+
+        `scripts`: languages of files by their first line; what the turn shows is added.
+        """
+        self._scripts = {} if scripts is None else scripts
         heaviest: dict[tuple[str, str, str], Evidence] = {}
         for item in self._found(turn):
             key = (item.language, "" if item.manifest else item.kind, item.detail)
@@ -139,6 +176,8 @@ class LanguageClassifier:
                 yield from self._in_command(words)
             yield from self._in_output(call.output)
         elif call.name in _BY_PATH:
+            if (head := _SHEBANG.match(str(given.get("content") or call.output)[:1000])) and "." not in call.path[1:]:
+                self._scripts[call.path] = self._by_command.get(head[1], OTHER)
             for path in [call.path, *map(str.strip, _PATCHED.findall(str(given.get("patchText"))))]:
                 yield from self._of_path(path, *_BY_PATH[call.name])
         elif call.name in ("grep", "glob"):
@@ -151,6 +190,7 @@ class LanguageClassifier:
         name = words[0] if words[0] in self._by_command else PurePosixPath(words[0]).name
         if language := self._by_command.get(name) or (OTHER if name in _OTHER_COMMANDS else None):
             weak = _WEAK.intersection(words[1:2]) or "<" in words or words == [name]
+            weak = weak or self._by_extension.get(PurePosixPath(" ".join(words[1:2])).suffix) == language
             weak = weak or words[1:3] in (["-m", "pip"], ["-m", "json.tool"])
             yield Evidence(language, WEAK_COMMAND if weak else COMMAND, "command", " ".join(words[:2]))
         inner = next((i for i, word in enumerate(words[1:3], 1) if word in _RUNNERS), None)
@@ -168,20 +208,24 @@ class LanguageClassifier:
         if len(output) > 2 * _OUTPUT_CHARACTERS:
             output = f"{output[:_OUTPUT_CHARACTERS]}\n{output[-_OUTPUT_CHARACTERS:]}"
         text = "\n".join(line for line in output.split("\n") if len(line) <= _LINE_CHARACTERS)
-        for language, pattern in self._outputs:
-            if pattern.search(text):
-                yield Evidence(language, OUTPUT, "output", pattern.pattern)
+        said = {language: pattern.pattern for language, pattern in self._outputs[::-1] if pattern.search(text)}
+        for language, pattern in said.items():
+            yield Evidence(language, OUTPUT, "output", pattern)
 
     def _of_path(self, path: str, kind: str, weight: float, manifest_weight: float) -> Iterable[Evidence]:
         """Evidence of a path, if any: prose, data and configuration are none."""
         name = PurePosixPath(path.rstrip("/")).name
         suffix = PurePosixPath(name).suffix
-        language = self._by_file.get(name) or self._by_extension.get(suffix)
+        suffix, project = _WRITTEN_AS.get(suffix, suffix), self._by_extension.get(_TYPED_AS.get(suffix, ""))
+        language = self._by_file.get(name) or self._by_extension.get(suffix) or self._scripts.get(path)
+        if language is None and not suffix and name.islower() and _SCRIPT_FOLDERS & {PurePosixPath(path).parent.name}:
+            language, project = OTHER, ""
         if language is None and suffix.lower() in _OTHER_EXTENSIONS:
             language = OTHER
-        manifest = name in self._by_file and suffix not in self._by_extension
+        is_code = suffix in self._by_extension or (not suffix and f"{name}.lock" not in self._by_file)  # a Rakefile
+        manifest = name in self._by_file and not is_code
         if language and (weight := manifest_weight if manifest else weight):
-            yield Evidence(language, weight, kind, path, manifest)
+            yield Evidence(language, weight, kind, path, manifest, project if language == OTHER else None)
 
 
 def _scores(evidence: Iterable[Evidence]) -> dict[str, float]:
@@ -195,19 +239,23 @@ def _decide(turn: Turn, evidence: list[Evidence], session: dict[str, float], bef
     """`session`: the scores of the whole session; `before`: the languages of the turn before."""
     own = _scores(evidence)
     edits = _scores(item for item in evidence if item.kind == "edit")
+    sources = {item.language for item in evidence if item.kind == "edit" and not item.manifest}
     edited = any(call.name in ("edit", "write", "apply_patch") for step in turn.steps for call in step.calls)
     if not own:
+        if not before and turn.steps:  # the first turn of a session
+            before = tuple(sorted(session.keys() - {OTHER}, key=lambda name: -session[name])[:1])
         if before and not edited:
             scores = dict.fromkeys(before, FOLLOW_UP_SCORE)
-            return TurnLanguages(before, scores, evidence, "nothing of its own: goes on from the turn before")
+            return TurnLanguages(before, scores, evidence, "nothing of its own: as the turns around it")
         return TurnLanguages((), {}, evidence, "only files of no language were edited" if edited else "no evidence")
     scores, whole = {}, sum(session.values())
     for language, total in session.items():
         mine = own.get(language, 0.0)
         scores[language] = round(mine + FROM_SESSION * (total - mine) / whole, 3)
     ranked = sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
+    ranked = [pair for pair in ranked if pair[0] in (sources or scores)]
     best, score = ranked[0]
-    if score < MIN_SCORE or (edited and best not in own and not edits):
+    if score < MIN_SCORE or (edited and not edits and own.get(best, 0.0) < COMMAND):
         return TurnLanguages((), scores, evidence, f"too little evidence (under {MIN_SCORE:g})")
     if best == OTHER:
         return TurnLanguages((), scores, evidence, "mostly work in a language that is not in the configuration")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
+from pathlib import PurePosixPath
 
 _HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1[^\n]*\n.*?(?:^\s*\2\s*$|\Z)", re.S | re.M)
 _TOKEN = re.compile(
@@ -10,14 +12,16 @@ _TOKEN = re.compile(
       | (?P<word>(?:"(?:\\.|[^"\\])*"|'[^']*'|\\.|[^\s;|&()<>"'\\]|["'])+)""",
     re.X | re.S,
 )
-_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
-_WRAPPERS = frozenset("sudo time nohup exec command nice env xargs then do else ! {".split())
+_WRAPPERS = frozenset("sudo time timeout nohup exec command nice env xargs then do else ! {".split())
+_NO_PROGRAM = re.compile(r"[A-Za-z_]\w*=|-|\d+[smh]?\Z")  # an assignment, an option or a duration of a wrapper
+_SHELLS = frozenset("sh bash zsh dash".split())
 
 
 def commands(line: str) -> list[list[str]]:
     """The simple commands of a command line, each as words without quotes; `> file` stays as two words.
 
-    Here-documents are left out, as are variable assignments and wrappers such as `sudo` in front of a command.
+    Here-documents are left out, as are variable assignments and wrappers such as `sudo` in front of a command; of
+    `sh -c '…'` what it runs is given.
     """
     found: list[list[str]] = [[]]
     for match in _TOKEN.finditer(_HEREDOC.sub(_without_body, line)):
@@ -28,9 +32,15 @@ def commands(line: str) -> list[list[str]]:
             found[-1].append(">" if ">" in operator else "<")
         else:
             word = re.sub(r"\\(.)|[\"']", lambda part: part[1] or "", match["word"])
-            if found[-1] or not (_ASSIGNMENT.match(word) or word in _WRAPPERS):
+            if found[-1] or not (_NO_PROGRAM.match(word) or word in _WRAPPERS):
                 found[-1].append(word)
-    return [words for words in found if words]
+    return [inner for words in found if words for inner in _of_shell(words)]
+
+
+def _of_shell(words: list[str]) -> list[list[str]]:
+    """What a shell runs that is called with a command line, `sh -c '…'`; another command as it is."""
+    given = next((line for option, line in pairwise(words) if re.fullmatch(r"-\w*c", option)), None)
+    return commands(given) if given and PurePosixPath(words[0]).name in _SHELLS else [words]
 
 
 def _without_body(match: re.Match) -> str:

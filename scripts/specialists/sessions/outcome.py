@@ -1,0 +1,231 @@
+"""What came of the calls of a session: which changes were taken back later, and which calls only repeat.
+
+Texts of files decide: a change is taken back when its place reads as before it. Commands (git, jj, rm) do where no
+text tells; one that failed did nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from posixpath import basename, commonprefix, join, normpath
+
+from specialists.records import canonical
+from specialists.sessions.shell import commands
+from specialists.tools import Call, Files
+
+_LOOKS = frozenset("read grep glob list skill question todowrite webfetch websearch".split())  # and change nothing
+_VALUE_FOLLOWS = frozenset("-C -c --git-dir --work-tree --namespace --config-env -R --repository".split())
+_COMMITTED = re.compile(r"^\[[^\]\n]* ([0-9a-f]{7,})\]", re.M)  # what `git commit` says
+_TAKE_BACK = frozenset("git jj hg svn rm unlink patch".split())
+_ELSEWHERE = re.compile(r"[/~]|(\.\./)+[^.]")
+_REVISION = re.compile(r"([^~^:]+)((?:[~^]\d*)*)(?::.*)?")
+
+
+@dataclass(eq=False)
+class _Change:
+    """One change of a file. `before`, `after`, `now`: the whole text where it was known, else of the edit's place."""
+
+    step: int
+    path: str
+    before: str
+    after: str
+    now: str
+    whole: bool
+    untracked: bool  # a new file, which no `git checkout` touches
+    commit: int | None = None  # counts from 0
+    lost: bool = False  # by a command
+
+    def edit(self, old: str, new: str, times: int) -> None:
+        """Take in a later edit of the same file."""
+        if old and old in self.now:
+            self.now = self.now.replace(old, new, times)
+        elif not self.whole and self.now and self.now in old:  # of a larger place
+            self.before, self.after = (old.replace(self.now, text, 1) for text in (self.before, self.after))
+            self.now = new
+
+    def see(self, text: str) -> None:
+        """Take in the whole text of the file."""
+        if self.whole:
+            self.now, self.lost = text, False
+        elif self.now.strip() and self.now in text:
+            self.lost = False
+        elif self.before in text and set(self.before.split("\n")) - set(self.after.split("\n")):
+            self.now = self.before
+
+    @property
+    def taken_back(self) -> bool:
+        return self.lost or (self.now != self.after and _reads_as_before(self.before, self.after, self.now))
+
+
+def _reads_as_before(before: str, after: str, now: str) -> bool:
+    """Whether a text reads as `before` at every place where `after` differs from it; where `after` only adds lines,
+    those around have to stand side by side again."""
+    old, new, end = (text.split("\n") for text in (before, after, now))
+    had, made, has = Counter(old), Counter(new), Counter(end)
+    if any(has[line] > had[line] for line in made - had) or any(has[line] < had[line] for line in had - made):
+        return False
+    first = len(commonprefix([old, new]))
+    tail = len(commonprefix([old[first:][::-1], new[first:][::-1]]))
+    around = first + tail == len(old)
+    place = old[max(first - around, 0) : len(old) - tail + around]
+    return "\n".join(["", *place, ""]) in f"\n{now}\n" if before.strip() else not now.strip()
+
+
+def undone(steps: list[list[Call]]) -> set[int]:
+    """Indexes of steps of which a change was taken back. `steps`: the calls of each."""
+    work = _Work()
+    for step, calls in enumerate(steps):
+        for call in calls:
+            if call.failed or call.exit:
+                continue
+            if call.command:
+                work.command(call)
+            else:
+                work.file(step, call)
+    return {change.step for change in work.changes if change.taken_back}
+
+
+class _Work:
+    """The changes of a session, and where git has them."""
+
+    def __init__(self) -> None:
+        self.changes: list[_Change] = []
+        self.files = Files()  # trusted across commands, which mostly leave files alone; a read tells
+        self.commits: list[str] = []  # ids as far as git said them
+        self.stashes: list[list[_Change]] = []
+
+    def file(self, step: int, call: Call) -> None:
+        """Take in a call that reads, edits or writes a file."""
+        given, known = call.arguments, self.files.texts.get(call.path)
+        self.files.after(call)
+        text, before = self.files.texts.get(call.path), [one for one in self.changes if one.path == call.path]
+        old, new = str(given.get("oldString", "")), str(given.get("newString", ""))
+        for change in before:
+            if call.name != "edit" and text is not None:
+                change.see(text)
+            elif call.name == "edit" and not change.lost:
+                change.edit(old, new, -1 if given.get("replaceAll") else 1)
+        if call.name == "write" or (call.name == "edit" and text is not None and known is not None):
+            new_file = call.name == "write" and known is None and not before
+            self.changes.append(_Change(step, call.path, known or "", text or "", text or "", True, new_file))
+        elif call.name == "edit":
+            self.changes.append(_Change(step, call.path, old, new, new, False, False))
+
+    def command(self, call: Call) -> None:
+        """Take in a command line."""
+        folder = str(call.arguments.get("workdir") or ".")
+        for tool, *words in commands(call.command):
+            folder = join(folder, *words[:1]) if tool == "cd" else folder
+            for change in self._taken_back(basename(tool), words, folder, call.output):
+                change.lost = True
+                self.files.texts.pop(change.path, None)
+
+    def _taken_back(self, tool: str, words: list[str], folder: str, output: str) -> list[_Change]:
+        """The changes that a command takes back."""
+        verb = tool
+        if not self.changes or tool not in _TAKE_BACK:
+            return []
+        if tool in ("git", "jj", "hg", "svn"):
+            while words and words[0].startswith("-"):  # global options
+                folder = join(folder, *words[1:2]) if words[0] in ("-C", "-R") else folder
+                words = words[2 if words[0] in _VALUE_FOLLOWS else 1 :]
+            verb, *words = words or [""]
+        options = {word.partition("=")[0] for word in words if word.startswith("-")}
+        options |= {letter for word in options if word[1:2] != "-" for letter in word[1:]}
+        names = [word.removeprefix("--source=") for word in words if not word.startswith("-") or "--source=" in word]
+        names = [name for name in names if tool != "jj" or name[0] != "@"]  # its revisions
+        paths = ["." if name == ":/" else normpath(join(folder, name)) for name in names]
+        tree = normpath(folder) if _ELSEWHERE.match(normpath(folder)) else "."  # another work tree, or the project's
+        live = [one for one in self.changes if not one.lost and _covers(tree, one.path)]
+        named = [one for one in live if any(_covers(path, one.path) for path in paths)]
+        pending = [one for one in live if one.commit is None]
+        chosen = [one for one in pending if one in named or not named]
+        tracked = [one for one in chosen if not one.untracked]
+        revision = names[0] if names else "HEAD"
+        match tool, verb:
+            case _, "rm" | "unlink" if not options & {"--cached", "n"}:
+                return named
+            case "git" | "patch", "apply" | "patch" if options & {"R", "--reverse"} and not options & {"--check"}:
+                return chosen or self._between("HEAD~1", "HEAD")
+            case "git" | "jj", "commit":
+                self._commit(pending, output, "--amend" in options)
+            case "git", "add":
+                for change in chosen if named or not names else []:
+                    change.untracked = False
+            case "git", "checkout" | "restore" | "switch" if not options & {"b", "B", "--orphan"}:
+                only_index = verb == "restore" and options & {"S", "--staged"} and not options & {"W", "--worktree"}
+                if named and not only_index:
+                    return [*tracked, *(one for one in self._between(revision, "HEAD") if one in named)]
+                return tracked if verb != "restore" and options & {"f", "--force", "--discard-changes"} else []
+            case "git", "show" | "cat-file" if ">" in names and ":" in revision:  # git show HEAD:a.py > a.py
+                return [one for one in named if one in pending or one in self._between(revision, "HEAD")]
+            case "git", "reset":
+                return self._reset(revision, "--hard" in options, tracked)
+            case "git", "revert":
+                ends = (name.partition("..")[::2] if ".." in name else (f"{name}~1", name) for name in names)
+                return [one for end in ends for one in self._between(*end)]
+            case "git", "clean" if options & {"f", "--force"} and not options & {"n", "--dry-run"}:
+                return [one for one in (chosen if named or not names else []) if one.untracked]
+            case "git", "stash" if revision in ("pop", "apply", "branch"):
+                for change in self.stashes.pop() if self.stashes else []:
+                    change.lost = False
+            case "git", "stash" if revision not in ("list", "show", "drop", "clear"):
+                self.stashes.append(chosen if options & {"u", "a", "--include-untracked", "--all"} else tracked)
+                return self.stashes[-1]
+            case "jj" | "hg" | "svn", "restore" | "abandon" | "undo" | "op" | "revert":
+                return chosen if named or not names or verb == "op" else []
+        return []
+
+    def _reset(self, revision: str, hard: bool, tracked: list[_Change]) -> list[_Change]:
+        after = self._between(revision, "HEAD")
+        self.commits = self.commits[: self._place(revision) + 1]
+        for change in after:
+            change.commit = None
+        return [*tracked, *after] if hard else []
+
+    def _commit(self, changes: list[_Change], output: str, amend: bool) -> None:
+        said = _COMMITTED.search(output)
+        self.commits = [*(self.commits[:-1] if amend else self.commits), said[1] if said else ""]
+        for change in changes:
+            change.commit = len(self.commits) - 1
+
+    def _between(self, old: str, new: str) -> list[_Change]:
+        """Changes that were committed in this session after revision `old`, up to `new`."""
+        places = range(self._place(old) + 1, self._place(new) + 1)
+        return [change for change in self.changes if not change.lost and change.commit in places]
+
+    def _place(self, revision: str) -> int:
+        """Which commit of this session a revision is; one that is unknown is taken for the newest."""
+        match = _REVISION.fullmatch(revision)
+        name, back = (match[1], match[2]) if match else ("HEAD", "")
+        known = [place for place, id_ in enumerate(self.commits) if id_ and name[:7] == id_[:7]]
+        newest = known[-1] if known else len(self.commits) - 1
+        return newest - sum(int(number or 1) for number in re.findall(r"[~^](\d*)", back))
+
+
+def _covers(named: str, path: str) -> bool:
+    return named == "." or path == named or path.startswith(f"{named}/") or fnmatch(path, named)
+
+
+def repeated(steps: list[list[Call]]) -> set[int]:
+    """Indexes of steps whose calls all were made before, with equal results, and nothing changed between.
+
+    `steps`: the calls of each, within one turn. An edit changes things, and so does every other call that does not
+    only look, unless it is itself such a repetition.
+    """
+    last: dict[int, int] = {}  # hashes of calls with results since the last edit -> their last place
+    found, changed, place = set(), 0, 0
+    for step, calls in enumerate(steps):
+        new = not calls
+        for place, call in enumerate(calls, place + 1):  # noqa: B020 (counts on)
+            key = hash((call.name, canonical(call.arguments), call.output))
+            if call.name in ("edit", "apply_patch", "patch"):
+                last.clear()
+            new = new or last.get(key, -1) < changed
+            changed = changed if key in last or call.name in _LOOKS else place
+            last[key] = place
+        found |= set() if new else {step}
+    return found

@@ -1,0 +1,96 @@
+"""What was taken back, by whatever spelling, and what only repeats; and what looks like it and stays."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from labelled_turns import bash, grep, read, write
+from specialists.agent import EDIT_DONE, read_result
+from specialists.sessions.outcome import repeated, undone
+from specialists.tools import Call
+
+
+def edit(old: str = "a", new: str = "b", path: str = "src/a.rs") -> Call:
+    return Call("edit", {"filePath": path, "oldString": old, "newString": new}, EDIT_DONE)
+
+
+def seen(text: str, path: str = "src/a.rs") -> Call:
+    return Call("read", {"filePath": path}, read_result(path, text))
+
+
+EDIT, NEW = edit(), write("n.rs", "new\n")
+COMMIT, SECOND = (bash("git commit -am x", "[main 1234abc] x"), bash("git commit -am y", "[main (x) 5678def] y"))
+TEXT = "one\ntwo\nthree\n"
+ALL = """git checkout src/a.rs|git checkout -- .|cd . && git restore src|git reset --hard HEAD|git stash
+git -C . -c core.x=y checkout -- src/a.rs|git --git-dir=.git restore -SW .|cd src && git checkout a.rs|git checkout -f
+git switch --discard-changes main|git restore --source=HEAD src/a.rs|git diff | git apply -R|git diff > p; patch -R < p
+git show HEAD:src/a.rs > src/a.rs|git checkout '*.rs'|rm src/a.rs|git rm -rf src|sh -c 'git checkout -- .'|jj undo
+bash -lc "cd src; git restore a.rs"|timeout 9 git stash push -m x|jj restore --from @- src/a.rs|jj op undo
+hg revert --all|rm -r src|git checkout HEAD .|git reset --hard HEAD~1|git stash -m 'before lunch'
+sudo -E git checkout :/"""
+NONE = """git restore --staged src/a.rs|git checkout -b topic|git checkout src/b.rs|git status # git checkout|ls
+git -C ../other reset --hard|git apply --check -R p|git clean -fd|git rm --cached src/a.rs|git checkout main|cargo test
+git reset HEAD~1|git revert HEAD|git show HEAD:src/a.rs > old.rs
+echo 'git stash'|git stash list|jj new|jj restore b.rs|svn revert b|rm a.rs
+git diff -- src/a.rs > p|git show HEAD -- src/a.rs"""
+CASES: list[tuple[list[Call], set[int]]] = [
+    *(([EDIT, bash(line)], {0}) for line in re.split(r"(?<! )[|]|\n", ALL)),
+    *(([EDIT, bash(line)], set()) for line in re.split(r"(?<! )[|]|\n", NONE)),
+    ([EDIT, bash("git diff -- src | git apply -R")], {0}),
+    ([EDIT, bash("git checkout .", exit=1)], set()),
+    ([EDIT, bash("git commit -am x && git checkout .")], set()),
+    ([EDIT, bash("git stash"), bash("cargo test"), bash("git stash pop")], set()),
+    ([EDIT, bash("git stash; git stash pop; git stash")], {0}),
+    ([NEW, bash("git checkout . && git reset --hard && git stash")], set()),  # not tracked
+    *(([NEW, bash(line)], {0}) for line in ("git clean -fdx", "git stash -u", "git add b; git clean -f")),
+    ([NEW, bash("git add . && git reset --hard")], {0}),
+    ([NEW, bash("git clean -nd; git clean -fd src; git add n.rs; git clean -fd")], set()),
+    ([EDIT, COMMIT, edit("c", "d"), bash("git reset --hard HEAD~1")], {0, 2}),
+    ([EDIT, COMMIT, edit("c", "d"), SECOND, bash("git reset --hard 1234abc")], {2}),
+    ([EDIT, COMMIT, edit("c", "d"), SECOND, bash("git revert --no-edit HEAD~1")], {0}),
+    ([EDIT, COMMIT, edit("c", "d"), SECOND, bash("git revert HEAD~2..HEAD")], {0, 2}),
+    ([EDIT, COMMIT, bash("git reset --soft HEAD~1; git checkout -f")], {0}),
+    ([EDIT, COMMIT, bash("git checkout HEAD^ -- src")], {0}),
+    ([EDIT, COMMIT, bash("git show HEAD | git apply -R")], {0}),
+    ([EDIT, COMMIT, edit("c", "d"), bash("git commit -a --amend"), bash("git reset --hard HEAD^")], {0, 2}),
+    # by the texts of files
+    ([EDIT, edit("b", "a")], {0}),
+    ([EDIT, edit("b", "c")], set()),  # went on from it
+    ([EDIT, edit("b", "a"), EDIT], {1}),
+    ([edit("x = 1", "x = 2"), edit("y\nx = 2\n", "y\nx = 1\n")], {0}),
+    ([seen(TEXT), edit("two\n", "two\nmore\n"), edit("more\nthree", "three")], {1}),
+    ([seen(TEXT), edit("two\n", "two\nmore\n"), edit("more\n", "much more\n")], set()),
+    ([seen(TEXT), edit("two", "2"), bash("./undo"), seen(TEXT)], {1}),
+    ([seen(TEXT), edit("two", "2"), bash("cargo fmt"), seen("one\n  2\nthree\n")], set()),
+    ([seen(TEXT), edit("two", "2"), edit("one", "1"), write("src/a.rs", TEXT)], {1, 2}),
+    ([seen(TEXT), write("src/a.rs", "1\n2\n"), edit("2", "3")], set()),
+    ([NEW, write("n.rs", "other\n\nwords\n")], set()),
+    ([NEW, write("n.rs", "")], {0}),
+    ([EDIT, bash("git checkout elsewhere src"), seen("b\n")], set()),  # the text knows better
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("calls", "expected"), CASES)
+def test_what_was_taken_back(calls: list[Call], expected: set[int]) -> None:
+    assert undone([[call] for call in calls]) == expected
+
+
+LOOK, OTHER, TEST = read("a.rs", "x"), grep("x", output="a.rs"), bash("cargo test", "1 failed", 101)
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([[LOOK]] * 8, {*range(1, 8)}),
+        ([[LOOK], [EDIT], [LOOK]], set()),
+        ([[LOOK], [OTHER], [LOOK, OTHER]], {2}),
+        ([[LOOK], [LOOK, OTHER]], set()),
+        ([[LOOK], [read("a.rs", "y")], [LOOK]], {2}),
+        ([[TEST], [TEST], [EDIT], [TEST]], {1}),
+        ([[TEST], [bash("make")], [TEST], [bash("make")], [TEST]], {3, 4}),  # once each after the other: it may tell
+        ([[EDIT], [EDIT], [], []], set()),
+    ],
+)
+def test_what_only_repeats(steps: list[list[Call]], expected: set[int]) -> None:
+    assert repeated(steps) == expected
