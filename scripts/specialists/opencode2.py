@@ -7,13 +7,14 @@ no words there. The forms were read off requests of both real programs (2: branc
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from specialists.agent import CLEARED
 from specialists.records import canonical
-from specialists.tools import NAMES_2, ONLY_2, PRESENT, REFUSED, RETIRED, Call, is_2
+from specialists.tools import NAMES_2, ONLY_2, PRESENT, REFUSED, RENAMED, RETIRED, Call, is_2
 
 _KEYS = {"filePath": "path", "subagent_type": "agent"}
 _ONLY_1 = (RETIRED | {"todowrite"}) - {"apply_patch"}
@@ -48,7 +49,9 @@ _FORMS = {  # of answers: 1.18's, 2's; the first that fits counts
         ("Wrote file successfully.{after}", "Created file successfully: {path}{after}"),
         ("Wrote file successfully.", "Wrote file successfully: {path}"),
     ],
-    "bash": [("{rest}", "{rest}\nCommand exited with code {exit}.")],
+    "bash": [
+        ("{rest}", f"{{rest}}\n{exited}") for exited in ("Command exited with code {exit}.", "Exited with code {exit}")
+    ],
     "task": [('<task id="{id}" state="completed">\n<task_result>\n{rest}\n</task_result>\n</task>', "{rest}")],
 }
 
@@ -58,12 +61,11 @@ def answer(output: str, name: str, to_2: bool, **known: Any) -> str:
 
     `known`: what forms may name and this answer does not.
     """
-    for forms in _FORMS.get({new: old for old, new in NAMES_2.items()}.get(name, name), ()):
+    for forms in _FORMS.get(RENAMED.get(name, name), ()):
         said, wanted = forms if to_2 else forms[::-1]
         if (match := _pattern(said).fullmatch(output)) and output != CLEARED:
-            fields = known | {key: value for key, value in match.groupdict().items() if key != "path" or value}
-            if all(f"{{{key}}}" not in wanted or key in fields for key in ("id", "exit")):
-                return wanted.format_map(fields)
+            with suppress(KeyError):  # a form that names what is not known
+                return wanted.format_map(known | match.groupdict())
     return output
 
 

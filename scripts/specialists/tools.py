@@ -229,7 +229,7 @@ def infer_schemas(calls: list[Call]) -> list[dict[str, Any]]:
     """Compact schemas of tools that opencode itself does not have, from the calls of them that worked."""
     seen: dict[str, list[dict[str, Any]]] = {}
     for call in calls:
-        if call.name not in PRESENT and call.name not in RETIRED and not call.failed:
+        if RENAMED.get(call.name, call.name) not in PRESENT.keys() | RETIRED and not call.failed:
             seen.setdefault(call.name, []).append(call.arguments)
     schemas = []
     for name, arguments in sorted(seen.items()):

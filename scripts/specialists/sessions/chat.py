@@ -124,7 +124,7 @@ class _TurnBuilder:
         request = "\n".join(texts).strip()
         if "subtask" in kinds or EXECUTED_BY_USER in texts:
             self.by_user.add(message.id)
-        elif texts and all(part.get("synthetic") or part["type"] == "file" for part in message.parts):
+        elif texts and all(part.get("synthetic") for part in message.parts):
             self._step(message, Step(request, [], "context", id=message.id, note=True))
             return
         if texts:

@@ -35,9 +35,9 @@ def from_v2(id_: str, kind: str, data: dict[str, Any]) -> list[Row]:
         parts = [{"type": "text", "text": one.get("text") or "", "synthetic": one is not data} for one in words]
         return [(id_, "user", {"role": "user", **data}, parts + [_file(file) for file in data.get("files") or ()])]
     if kind in _CONTEXT and (kind != "compaction" or data.get("status", "completed") == "completed"):
-        said = {key: data.get(key) or "" for key in ("text", "command", "output", "summary", "recent")}
-        if isinstance(said["output"], dict):  # 2.x
-            said["output"] = said["output"].get("output") or ""
+        output = data.get("output")
+        output = output.get("output") if isinstance(output, dict) else output  # 2.x; 1.18
+        said = {key: data.get(key) or "" for key in ("text", "command", "summary", "recent")} | {"output": output or ""}
         said["text"] = escape(said["text"], quote=False) if kind == "system" else said["text"]
         part = {"type": "compaction" if kind == "compaction" else "text", "text": _CONTEXT[kind].format_map(said)}
         return [(id_, "user", {"role": "user"}, [{**part, "synthetic": kind != "compaction"}])]
@@ -48,9 +48,9 @@ def from_v2(id_: str, kind: str, data: dict[str, Any]) -> list[Row]:
             common["error"] = _ABORTED
         content: list[dict[str, Any]] = data.get("content") or []
         results = (item for part in content for item in (part.get("state") or {}).get("content") or ())
-        images = [_file(item) for item in results if item.get("type") == "file"]  # sent after the results, as a user
+        images = [_file(item) | {"synthetic": True} for item in results if item.get("type") == "file"]
         rows: list[Row] = [(id_, "assistant", {**data, **common}, [_part(part) for part in content])]
-        return rows + [(f"{id_}-files", "user", {"role": "user"}, images)] * bool(images)
+        return rows + [(f"{id_}-files", "user", {"role": "user"}, images)] * bool(images)  # as they are sent
     return []
 
 
