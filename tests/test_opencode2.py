@@ -42,30 +42,17 @@ def test_answers_both_ways(name: str, one: str, two: str) -> None:
     assert answer(one, name, to_2=True, **known) == two and answer(two, name, to_2=False, **known) == one
 
 
+REFUSAL = '{"error":{"type":"tool.execution","message":"no"},"content":[]}'
+X = {"command": "x"}
+LIMITED = {"pattern": "x", "path": "b", "limit": 3}
 CALLS: list[tuple[Call, tuple | None, tuple | None]] = [  # in 1.18's words, in 2's: name, arguments, answer
-    (
-        Call("edit", {"filePath": "a", "oldString": "x"}, "no", failed=True),
-        ("edit", {"filePath": "a", "oldString": "x"}, "no"),
-        ("edit", {"path": "a", "oldString": "x"}, '{"error":{"type":"tool.execution","message":"no"},"content":[]}'),
-    ),
-    (
-        Call("grep", {"pattern": "x", "path": "b", "limit": 3}, "y", sent="y"),
-        ("grep", {"pattern": "x", "path": "b"}, "y"),
-        ("grep", {"pattern": "x", "path": "b", "limit": 3}, "y"),
-    ),
+    (Call("edit", {"filePath": "a"}, "no", True), ("edit", {"filePath": "a"}, "no"), ("edit", {"path": "a"}, REFUSAL)),
+    (Call("grep", LIMITED, "y"), ("grep", {"pattern": "x", "path": "b"}, "y"), ("grep", LIMITED, "y")),
     (Call("skill", {"name": "s"}, "t"), ("skill", {"name": "s"}, "t"), ("skill", {"id": "s"}, "t")),
-    (
-        Call("bash", {"command": "x"}, "no", True, 127),
-        ("bash", {"command": "x"}, "no"),
-        ("shell", {"command": "x"}, "no\nCommand exited with code 127."),
-    ),
-    (
-        Call("bash", {"command": "x", "background": True}, "", sent=""),
-        None,
-        ("shell", {"command": "x", "background": True}, ""),
-    ),
+    (Call("bash", X, "no", True, 127), ("bash", X, "no"), ("shell", X, "no\nCommand exited with code 127.")),
+    (Call("bash", X | {"background": True}, "", sent=""), None, ("shell", X | {"background": True}, "")),
     (Call("todowrite", {"todos": []}, "[]"), ("todowrite", {"todos": []}, "[]"), None),
-    (Call("task", {"prompt": "p", "task_id": "t"}, ""), ("task", {"prompt": "p", "task_id": "t"}, ""), None),
+    (Call("task", {"task_id": "t"}, ""), ("task", {"task_id": "t"}, ""), None),
     (Call("execute", {"code": "x"}, "", sent=""), None, ("execute", {"code": "x"}, "")),
     (Call("bash", {}, "Unknown tool: bash", True, sent="{}"), None, ("shell", {}, "{}")),
     (Call("db_query", {"path": "a"}, "b"), ("db_query", {"path": "a"}, "b"), ("db_query", {"path": "a"}, "b")),

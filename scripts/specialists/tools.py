@@ -216,10 +216,8 @@ def known_tools(config: Config, histories: Iterable[Path] = ()) -> list[dict[str
 def _holds_opencode_2(history: Path) -> bool:
     """Whether there are sessions of opencode 2 in a history; it takes over all older ones."""
     for file in sorted(history.glob("opencode*.db")) if history.is_dir() else [history]:
-        with (
-            suppress(sqlite3.Error),
-            closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as opened,
-        ):
+        uri = f"{file.absolute().as_uri()}?mode=ro"
+        with suppress(sqlite3.Error), closing(sqlite3.connect(uri, uri=True)) as opened:
             if opened.execute("SELECT 1 FROM session_v2 LIMIT 1").fetchone():
                 return True
     return False

@@ -92,12 +92,7 @@ def read_spans(change: FileChange, edits: list[Edit], narrow: bool = False) -> l
 
 
 def conversation(
-    system: str,
-    request: str,
-    changes: list[FileChange],
-    closing: str,
-    narrow: bool = False,
-    tools: list[dict[str, Any]] = TOOLS,
+    system: str, request: str, changes: list[FileChange], closing: str, narrow: bool = False, tools: list = TOOLS
 ) -> list[dict]:
     """A record's messages: request, reads, edits file by file, writes of new files, closing line.
 

@@ -94,24 +94,23 @@ def run_opencode(program: str, home: Path, project: Path, model_url: str, *promp
 
     Raises Problem when it is not there, fails, or takes longer than SECONDS. No process of it is left behind.
     """
-    environment = {**prepare(home, model_url), "PWD": str(project)}
+    options = {"cwd": project, "env": {**prepare(home, model_url), "PWD": str(project)}}
     until = time.monotonic() + SECONDS
-    _code, help_text = _run([program, "run", "--help"], home, project, environment, until)
     # 2.x would wait for the owner's background service where one runs
-    alone = ["--standalone"] if "--standalone" in help_text else []
-    code, output = _run([program, "run", *alone, *prompt], home, project, environment, until)
+    alone = ["--standalone"] * ("--standalone" in _run([program, "run", "--help"], home, until, options)[1])
+    code, output = _run([program, "run", *alone, *prompt], home, until, options)
     if code:
         raise Problem(f"{program} run: exit code {code}: {output.strip()[-500:]}")
     folder = home / "data" / "opencode"
     return max(folder.glob("opencode*.db"), key=lambda path: path.stat().st_mtime, default=folder / "opencode.db")
 
 
-def _run(command: list[str], home: Path, project: Path, environment: dict[str, str], until: float) -> tuple[int, str]:
+def _run(command: list[str], home: Path, until: float, options: dict[str, Any]) -> tuple[int, str]:
     """A command's exit code and what it printed. Raises Problem when it cannot start, or has not ended by `until`."""
-    options: dict[str, Any] = {"cwd": project, "env": environment, "stdin": subprocess.DEVNULL}
     with tempfile.TemporaryFile() as output:  # no pipe, which a process that is left could hold open
+        options |= {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output, "start_new_session": True}
         try:
-            process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True, **options)
+            process = subprocess.Popen(command, **options)
         except OSError as error:
             raise Problem(f"{command[0]}: {error.strerror}; install opencode, or name it with --program") from None
         try:
@@ -119,17 +118,12 @@ def _run(command: list[str], home: Path, project: Path, environment: dict[str, s
         except subprocess.TimeoutExpired:
             raise Problem(f"{command[0]} run: no end within {SECONDS} s") from None
         finally:
-            _end(process, home)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            for folder in Path("/proc").glob("[0-9]*"):  # on Linux also who left the group, known by its HOME
+                with suppress(OSError):
+                    if f"HOME={home}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                        os.kill(int(folder.name), signal.SIGKILL)
         output.seek(0)
         return code, output.read().decode("utf-8", "replace")
-
-
-def _end(process: subprocess.Popen, home: Path) -> None:
-    """Kill what a process started: its group, and what left that (Linux: /proc shows who has `home` as HOME)."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if f"HOME={home}".encode() in (folder / "environ").read_bytes().split(b"\0"):
-                os.kill(int(folder.name), signal.SIGKILL)

@@ -21,10 +21,11 @@ from specialists.sessions.chat import Step, Turn, turns
 from specialists.sessions.database import Session, Unreadable, read_sessions
 from specialists.sessions.languages import LanguageClassifier
 from specialists.sessions.paths import ProjectPaths
-from specialists.sessions.windows import Packer, Unit, step_unit, user_unit
+from specialists.sessions.windows import Packer, Unit, step_unit
 from specialists.tools import infer_schemas, known_tools
 
 COPY = "copy of another session"
+_NOT_OF_SUBAGENTS = ("task", "todowrite", "subagent", "question")  # 1.18's, 2's
 Made = tuple[Unit, Step | None, str]  # what may be a target in it, and the id of its row
 _BAD_ROWS = (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError, RecursionError)
 
@@ -143,20 +144,20 @@ class Extractor:
 
     def _of_turn(self, turn: Turn, number: int, limit: int, before: list[Made]) -> list[Made]:
         """A turn's units in the words of the rows' opencode; those that a compaction kept stand behind its summary."""
-        made: list[Made] = [(user_unit(turn.request, number), None, turn.id)] if turn.request else []
+        said = {"role": "user", "content": turn.request}
+        made: list[Made] = [(Unit((said,), number), None, turn.id)] if turn.request else []
         for step in turn.steps:
             calls = [call for one in step.calls if (call := in_words_of(self._tools, one))]
             if step.calls and not calls:
                 step.reason = step.reason or "tool of another version"
                 continue
-            unit = user_unit(step.text, number) if step.note else step_unit(step.text, calls, number, limit)
-            made.append((unit, step, step.id))
+            note = Unit(({"role": "user", "content": step.text},), number) if step.note else None
+            made.append((note or step_unit(step.text, calls, number, limit), step, step.id))
         if turn.kept is not None:
             made[0] = replace(made[0][0], resets=True), *made[0][1:]
             summary = sum(id_ in (turn.id, *turn.kept) for _unit, _step, id_ in made)
-            made[summary:summary] = [
-                (replace(unit, turn=number), None, "") for unit, _, id_ in before if id_ in turn.kept
-            ]
+            kept = (unit for unit, _step, id_ in before if id_ in turn.kept)
+            made[summary:summary] = [(replace(unit, turn=number), None, "") for unit in kept]
         return made
 
     def finish(self) -> dict[str, Any]:
@@ -226,9 +227,6 @@ def step_hashes(found: list[Turn]) -> list[int]:
             digest.update(f"\0{step.text}\0".encode("utf-8", "replace"))
             hashes.append(int.from_bytes(digest.digest(), "big"))
     return hashes
-
-
-_NOT_OF_SUBAGENTS = ("task", "todowrite", "subagent", "question")  # 1.18's, 2's
 
 
 def tools_for(session: Session, found: list[Turn], tools: list[dict[str, Any]]) -> list[dict[str, Any]]:

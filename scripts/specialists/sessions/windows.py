@@ -66,11 +66,6 @@ def _is_long(message: dict[str, Any]) -> bool:
     return message["role"] == "tool" and len(message["content"]) > 2 * len(CLEARED)
 
 
-def user_unit(text: str, turn: int) -> Unit:
-    """What the user said, or opencode on its own."""
-    return Unit(({"role": "user", "content": text},), turn)
-
-
 def step_unit(text: str, calls: list[Call], turn: int, limit: int) -> Unit:
     """An assistant message and its results, of which those longer than OUTPUT_SHARE are cut in their middle."""
     answer: dict[str, Any] = {"role": "assistant", "content": text, "weight": 0}
