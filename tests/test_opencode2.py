@@ -54,7 +54,7 @@ CALLS: list[tuple[Call, tuple | None, tuple | None]] = [  # in 1.18's words, in 
     (Call("todowrite", {"todos": []}, "[]"), ("todowrite", {"todos": []}, "[]"), None),
     (Call("task", {"task_id": "t"}, ""), ("task", {"task_id": "t"}, ""), None),
     (Call("execute", {"code": "x"}, "", sent=""), None, ("execute", {"code": "x"}, "")),
-    (Call("bash", {}, "Unknown tool: bash", True, sent="{}"), None, ("shell", {}, "{}")),
+    (Call("bash", {}, "Unknown tool: bash", True, sent="{}"), None, ("bash", {}, "{}")),
     (Call("db_query", {"path": "a"}, "b"), ("db_query", {"path": "a"}, "b"), ("db_query", {"path": "a"}, "b")),
 ]
 

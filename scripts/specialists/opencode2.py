@@ -14,7 +14,7 @@ from typing import Any
 
 from specialists.agent import CLEARED
 from specialists.records import canonical
-from specialists.tools import NAMES_2, ONLY_2, PRESENT, REFUSED, RENAMED, RETIRED, Call, is_2
+from specialists.tools import NAMES_2, ONLY_2, PRESENT, RENAMED, RETIRED, Call, is_2
 
 _KEYS = {"filePath": "path", "subagent_type": "agent"}
 _ONLY_1 = (RETIRED | {"todowrite"}) - {"apply_patch"}
@@ -84,12 +84,11 @@ def _pattern(form: str) -> re.Pattern[str]:
 def in_words_of(tools: list[dict[str, Any]], call: Call) -> Call | None:
     """A call in the words of the opencode that has these tools; None: it has no such call.
 
-    What was refused for its form depends on the words, and has none in the other's.
+    What was refused for its form stands as it was, or has no words in the other's.
     """
-    to_2 = is_2(tools)
-    refused = call.failed and bool(REFUSED.search(call.output[:400]))
-    if refused and to_2 == (call.sent is None):
-        return None
+    to_2, of_2 = is_2(tools), call.sent is not None
+    if call.refused:
+        return replace(call, output=call.sent or call.output) if to_2 == of_2 else None
     if not to_2:
         if call.name == "execute" or call.arguments.get("background"):
             return None
@@ -98,10 +97,10 @@ def in_words_of(tools: list[dict[str, Any]], call: Call) -> Call | None:
     if call.name in _ONLY_1 or "task_id" in call.arguments:
         return None
     keys = {"name": "id"} if call.name == "skill" else _KEYS if call.name in PRESENT else {}
-    output = call.output if call.sent is None else call.sent
-    if call.sent is None:
+    output = call.sent or ""
+    if not of_2:
         known = {"path": call.path, "number": 2 if call.failed else 1}
-        output = answer(output, call.name, True, **known, **({} if call.exit is None else {"exit": call.exit}))
+        output = answer(call.output, call.name, True, **known, **({} if call.exit is None else {"exit": call.exit}))
         if call.failed and call.exit is None:
             output = canonical({"error": {"type": "tool.execution", "message": output}, "content": []})
     arguments = {keys.get(key, key): value for key, value in call.arguments.items()}

@@ -25,7 +25,7 @@ RENAMED = {new: old for old, new in NAMES_2.items()} | {"todo_write": "todowrite
 RENAMED_KEYS = {"path": "filePath", "file_path": "filePath", "old_string": "oldString", "new_string": "newString"}
 RENAMED_KEYS |= {"agent": "subagent_type", "id": "name"}
 RETIRED = frozenset({"list", "todoread", "apply_patch", "multiedit", "batch", "invalid"})  # no present form
-REFUSED = re.compile(  # calls whose form was wrong; the first is 1.18's, the others 2's too
+_REFUSED = re.compile(  # the first is 1.18's, the others 2's too
     "was called with invalid arguments|^Unknown tool: |^Invalid tool input: |^Tool call arguments were malformed"
 )
 
@@ -44,6 +44,11 @@ class Call:
     failed: bool = False
     exit: int | None = None  # of a command
     sent: str | None = None  # the result in opencode 2's words, where it was one of its
+
+    @property
+    def refused(self) -> bool:
+        """Whether its form was wrong: an unknown tool, or other arguments."""
+        return self.failed and bool(_REFUSED.search(self.output[:400]))
 
     @property
     def path(self) -> str:
@@ -90,6 +95,8 @@ class Files:
 
 def present_calls(call: Call, files: Files) -> list[Call] | None:
     """A call in present form, a patch as several; None: it has no exact present form."""
+    if call.refused:  # because of the words that it is in
+        return [call]
     name = RENAMED.get(call.name, call.name)
     if name == "apply_patch" and not call.failed:
         return _from_patch(call, files)

@@ -18,7 +18,7 @@ from specialists.sessions.database import Message, Session
 from specialists.sessions.database_v2 import EXECUTED_BY_USER
 from specialists.sessions.paths import ProjectPaths
 from specialists.sessions.shell import commands
-from specialists.tools import REFUSED, RENAMED, Call, Files, present_calls, present_output
+from specialists.tools import RENAMED, Call, Files, present_calls, present_output
 
 COMPACTION_REQUEST = "What did we do so far?"
 NOT_SENT = ("text/plain", "application/x-directory")  # their content already stands in a synthetic text
@@ -203,7 +203,7 @@ class _TurnBuilder:
             return "interrupted"
         if data.get("finish") in _CUT_OFF:
             return _CUT_OFF[data["finish"]]
-        if any(call.name == "invalid" or (call.failed and REFUSED.search(call.output[:400])) for call in calls):
+        if any(call.name == "invalid" or call.refused for call in calls):
             return "invalid call"
         return "failed" if any(call.failed for call in calls) else None
 
