@@ -23,6 +23,7 @@ from specialists import adapters, pipeline
 from specialists.config import Problem, fingerprint, load_config, owner_emails
 from specialists.pipeline import code, database_state, example_files, file_state, option, repository_state
 from specialists.tables import Training
+from specialists.tools import known_tools
 
 try:
     CONFIG = load_config()
@@ -55,7 +56,7 @@ def reading(language) -> list:
     """What decides a language's examples wherever they come from; of its training only the length limit."""
     limit = Training(max_length=language.training.max_length)
     base = adapters.base_fingerprint(CONFIG.base.model, CONFIG.base.revision)
-    return [replace(language, training=limit), base, CONFIG.owner, CONFIG.secrets, file_state(CONFIG.tools_file)]
+    return [replace(language, training=limit), base, CONFIG.owner, CONFIG.secrets, known_tools(CONFIG)]
 
 
 def accepts_no_loss(task) -> bool:

@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from specialists.adapters import promoted_versions
-from specialists.agent import TOOLS, system_prompt
+from specialists.agent import system_prompt
 from specialists.cli import command, finish, progress, say, table
 from specialists.config import Config, Language, Problem
 from specialists.records import write_json
 from specialists.server import chat, served_models
 from specialists.serving.promotion import verify
+from specialists.tools import known_tools
 
 QUESTION = "Read the README and say in one sentence what this {title} project does."
 ANSWER_TOKENS = 96  # at most
@@ -82,7 +83,7 @@ def ask(config: Config, language: Language) -> dict[str, str]:
     """One question to one adapter; raises Problem when another model answers, or none."""
     prompts = {"system": system_prompt(language), "user": QUESTION.format(title=language.title)}
     messages = [{"role": role, "content": content} for role, content in prompts.items()]
-    answer = chat(config, language.adapter, messages, TOOLS, ANSWER_TOKENS)
+    answer = chat(config, language.adapter, messages, known_tools(config), ANSWER_TOKENS)
     if answer["model"] != language.adapter:
         raise Problem(f"{language.adapter}: {answer['model']} answered instead")
     message = answer["choices"][0]["message"]

@@ -36,13 +36,14 @@ def main(
         python scripts/extract-training-data.py --explain ses_2062af4d80
     """
     from specialists.sessions.extraction import Extractor, read_histories
+    from specialists.tools import known_tools
 
     paths = [path.expanduser() for path in databases] or config.databases()
     languages = [config.language(name).name for name in names or config.languages]
     if explain:
         _explain(config, paths, explain)
         return
-    extractor = Extractor(config, languages, output or config.paths.data / "sessions")
+    extractor = Extractor(config, languages, output or config.paths.data / "sessions", known_tools(config, paths))
     if not databases and not config.opencode.databases and not accept_loss:  # where opencode's folder decides
         paths += [path for path in map(Path, extractor.known_histories()) if not path.exists() and path not in paths]
     for session in progress(read_histories(paths, extractor.problems, extractor.histories), "sessions"):

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
 from specialists.sessions.capture import RecordingModel
-from specialists.sessions.chat import COMPACTION_REQUEST, NOT_SENT, is_dropped, is_summary, joined_text, tool_output
+from specialists.sessions.chat import (
+    COMPACTION_REQUEST,
+    NOT_SENT,
+    is_dropped,
+    joined_text,
+    live_after_compaction,
+    tool_output,
+)
 from specialists.sessions.database import Message
 from specialists.sessions.database_v2 import EXECUTED_BY_USER
 
@@ -35,7 +43,7 @@ def replay(messages: list[Message], model: str | None = None) -> list[dict[str, 
     """The messages of the request that followed these rows, as opencode 1.18 builds them, without the system prompt,
     which is not stored. `model`: the model asked, whose own reasoning is sent back to it."""
     chat: list[dict[str, Any]] = []
-    for message in since_compaction(messages):
+    for message in live_after_compaction(messages):
         if message.role == "user":
             if content := user_content(message.parts):
                 chat.append({"role": "user", "content": content})
@@ -44,23 +52,11 @@ def replay(messages: list[Message], model: str | None = None) -> list[dict[str, 
     return chat
 
 
-def since_compaction(messages: list[Message]) -> list[Message]:
-    """From the last finished compaction on, with the tail that it kept."""
-    summaries = [message.data for message in messages if is_summary(message)]
-    done = {data["parentID"] for data in summaries if data.get("finish") and not data.get("error")}
-    places = {message.id: index for index, message in enumerate(messages)}
-    for index, message in reversed(list(enumerate(messages))):
-        part = next((part for part in message.parts if part["type"] == "compaction"), None)
-        if part and message.id in done:
-            return messages[places.get(part.get("tail_start_id"), index) :]
-    return messages
-
-
 def user_content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
     fixed = {"compaction": COMPACTION_REQUEST, "subtask": EXECUTED_BY_USER}
     content: list[dict[str, Any]] = []
     for part in parts:
-        text = "" if part.get("ignored") else fixed.get(part["type"], part.get("text"))
+        text = "" if part.get("ignored") else part.get("text") or fixed.get(part["type"])
         if text:
             content.append({"type": "text", "text": text})
         elif part["type"] == "file" and part.get("mime") not in NOT_SENT:
@@ -82,3 +78,19 @@ def assistant_messages(message: Message, model: str | None) -> list[dict[str, An
         answer["tool_calls"] = calls
     results = [{"role": "tool", "tool_call_id": part["callID"], "content": tool_output(part)} for part in tools]
     return [answer, *results] if answer["content"] or calls else []
+
+
+def replay_v2(messages: list[Message], model: str | None = None) -> list[dict[str, Any]]:
+    """The same as opencode 2 builds them."""
+    chat: list[dict[str, Any]] = []
+    for message in live_after_compaction(messages):
+        if message.role == "user":
+            if content := user_content(message.parts):
+                chat.append({"role": "user", "content": content})
+        elif not is_dropped(message):
+            if message.data.get("error") or message.data["modelID"] != model:  # its reasoning is text then
+                texts = [part["text"] for part in message.parts if part["type"] in ("reasoning", "text")]
+                tools = [part for part in message.parts if part["type"] == "tool"]
+                message = replace(message, parts=[{"type": "text", "text": "\n".join(texts)}, *tools])
+            chat.extend(assistant_messages(message, model))
+    return chat

@@ -159,24 +159,26 @@ def test_the_v2_engine(tmp_path: Path, table: str) -> None:
     history.v2("ses_1", "compaction", {"reason": "auto", "summary": "We looked.", "recent": ""})
     (session,), problems = read(history.path)
     assert problems == []
-    assert [message.role for message in session.messages] == ["user", "assistant"] * 3
+    assert [message.role for message in session.messages] == ["user", "assistant", "user", "user"]
     answer = session.messages[1]
     assert answer.data["modelID"] == "m" and answer.parts[1]["tool"] == "bash"
     states = [part["state"] for part in answer.parts[1:]]
     assert states[0]["output"] == "a.rs" and states[0]["time"]["compacted"] == 2
     assert json.loads(states[1]["error"])["error"]["message"] == states[1]["failure"] == "File not found"
     assert states[2]["output"] == '{"content":"é"}', "what the model was sent"
-    assert session.messages[5].data["summary"] is True
+    shell, compaction = (message.parts[0]["text"] for message in session.messages[2:])
+    assert shell.endswith("\nmake\n\nOutput:\ndone") and "<summary>\nWe looked.\n</summary>" in compaction
 
 
 def test_what_2_x_stores_otherwise(tmp_path: Path) -> None:
-    """As its published source has it: skills, attachments in the row, running compactions, unfinished calls."""
+    """Context that is not the user's words, attachments in the row, running compactions, unfinished calls."""
     history = History(tmp_path / "a.db", V2_SCHEMAS["session_v2"])
     history.session(table="session_v2")
     note = {"mime": "text/plain", "name": "a.txt", "data": "w6k=", "source": {"type": "inline"}}
     files = [note, {"mime": "image/png", "name": "b.png", "data": "AAAA"}]
     history.v2("ses_1", "user", {"text": "Look", "files": files})
     history.v2("ses_1", "skill", {"text": "How to look"})
+    history.v2("ses_1", "system", {"text": "<env>"})
     history.v2("ses_1", "shell", {"command": "make", "output": {"output": "done", "truncated": False}})
     history.v2("ses_1", "compaction", {"status": "running", "reason": "auto"})
     history.v2("ses_1", "location-switched", {"location": {}})
@@ -186,8 +188,9 @@ def test_what_2_x_stores_otherwise(tmp_path: Path) -> None:
     assert problems == []
     sent = [(message["role"], message["content"]) for message in replay(session.messages)]
     texts = [{"type": "text", "text": text} for text in ("Look", "\n\nAttached file: a.txt\n\né")]
-    assert sent[0] == ("user", [*texts, {"type": "image_url", "image_url": {"url": ""}}])
-    assert sent[1] == ("user", "How to look") and ("tool", "done") in sent
+    assert sent[0] == ("user", [*texts, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}])
+    assert sent[1:3] == [("user", "How to look"), ("user", "<system-update>\n&lt;env&gt;\n</system-update>")]
+    assert sent[3][0] == "user" and sent[3][1].endswith("Output:\ndone") and len(sent) == 6
     assert sent[-1] == ("tool", "[Tool execution was interrupted]")
     assert session.messages[-1].parts[0]["state"]["status"] == "pending", "so that it counts as interrupted"
 

@@ -113,6 +113,23 @@ def test_the_same_session_in_two_databases_counts_once(config_file: Path, histor
     assert [len(targets(record)) for record in records(config_file, "rust")] == [2, 2]
 
 
+@pytest.mark.parametrize("done", [True, False])
+def test_what_a_compaction_kept_stands_behind_its_summary(config_file: Path, history: History, done: bool) -> None:
+    """One that failed took nothing away."""
+    tail = history.user("ses_1", "Kept")
+    part = {"type": "compaction", **({"tail_start_id": tail} if done else {})}
+    asked = history.message("ses_1", {"role": "user"}, [part])
+    history.assistant("ses_1", asked, text("Summary"), summary=True, finish="stop" if done else None)
+    note = {"type": "text", "text": "Go on", "synthetic": True}
+    history.message("ses_1", {"role": "user"}, [note])
+    history.assistant("ses_1", asked, edit("/home/kim/src/demo/src/lib.rs"))
+    extract(config_file)
+    row = [message["content"] for message in records(config_file, "rust")[-1]["messages"][1:]]
+    summary = ["What did we do so far?", "Summary"]
+    assert row[-5 if done else -4 :] == ([*summary, "Kept", "Go on", ""] if done else [*summary, "Go on", ""])
+    assert ("Fix it" in row) is not done
+
+
 def test_subagents_are_sessions_of_their_own_and_have_no_subagents(config_file: Path, history: History) -> None:
     child = history.session("ses_2", parent_id="ses_1", title="Fix half (@build-rust subagent)")
     user = history.user(child, "In src/half.rs, divide by 2")

@@ -29,7 +29,9 @@ TODO = {"content": "c", "status": "s", "priority": "p"}
         ("shell", {"command": "ls"}, ("bash", {"command": "ls"})),
         ("read", {"path": "a", "limit": 3}, ("read", {"filePath": "a", "limit": 3})),
         ("grep", {"pattern": "x", "path": "src"}, ("grep", {"pattern": "x", "path": "src"})),
-        ("subagent", TASK, ("task", TASK)),
+        ("subagent", {"agent": "s", "description": "d", "prompt": "p"}, ("task", TASK)),
+        ("skill", {"id": "s"}, ("skill", {"name": "s"})),
+        ("grep", {"pattern": "x", "limit": 3}, ("grep", {"pattern": "x", "limit": 3})),
         ("todowrite", {"todos": [{**TODO, "id": "1"}]}, ("todowrite", {"todos": [TODO]})),
         ("db_query", {"sql": "x"}, ("db_query", {"sql": "x"})),
         ("list", {"path": "."}, None),
@@ -120,6 +122,31 @@ def test_capturing_from_a_program_that_is_not_there(config_file: Path) -> None:
     main = importlib.import_module("capture-tools").main
     run = CliRunner().invoke(main, ["--config", str(config_file), "--program", "/nowhere/opencode"])
     assert run.exit_code == 1 and "/nowhere/opencode: No such file or directory; install" in run.output
+
+
+HANGS = """#!/bin/sh
+case "$*" in *--help*) echo "  --standalone  run alone"; exit;; esac
+echo "$*" > "$0.said"
+sleep 300 & echo "$!" >> "$0.said"
+setsid sleep 300 & echo "$!" >> "$0.said"
+wait
+"""
+
+
+def test_a_program_that_never_ends_is_ended_with_all_that_it_started(
+    tmp_path: Path, config_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, said = tmp_path / "opencode", tmp_path / "opencode.said"
+    program.write_text(HANGS)
+    program.chmod(0o755)
+    monkeypatch.setattr("specialists.sessions.capture.SECONDS", 2)
+    main = importlib.import_module("capture-tools").main
+    run = CliRunner().invoke(main, ["--config", str(config_file), "--program", str(program)])
+    assert run.exit_code == 1 and "no end within 2 s" in run.output
+    words, *started = said.read_text().splitlines()
+    assert words.startswith("run --standalone"), "beside a service of the owner's, for which it would wait"
+    commands = [Path(f"/proc/{number}/cmdline") for number in started]
+    assert len(commands) == 2 and not any(command.exists() and command.read_bytes() for command in commands)
 
 
 def test_schemas_of_plugins_tools_are_inferred_from_their_calls() -> None:

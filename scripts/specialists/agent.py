@@ -1,7 +1,8 @@
 """The agent as training and opencode both know it: its system prompt, its tools, and what the tools answer.
 
 The forms of the answers were read off requests of the real opencode 1.18.33; the schemas are opencode's own names,
-types and required keys without the prose, which costs some 500 tokens instead of 5,500.
+types and required keys without the prose, which costs some 500 tokens instead of 5,500. Those of opencode 2 are of its
+branch v2 at 2092350cf; how it words calls and answers is in opencode2.py.
 """
 
 from __future__ import annotations
@@ -45,14 +46,36 @@ TOOLS: list[dict[str, Any]] = [
 ]
 """opencode 1.18's tools for a primary agent."""
 
+TOOLS_2: list[dict[str, Any]] = [
+    _tool("edit", {"path": "string", "oldString": "string", "newString": "string"}, {"replaceAll": "boolean"}),
+    _tool("execute", {"code": "string"}),
+    _tool("glob", {"pattern": "string"}, {"path": "string", "limit": "integer"}),
+    _tool("grep", {"pattern": "string"}, {"path": "string", "include": "string", "limit": "integer"}),
+    _tool("question", {"questions": {"type": "array", "items": {"type": "object"}}}),
+    _tool("read", {"path": "string"}, {"offset": "integer", "limit": "integer"}),
+    _tool("shell", {"command": "string"}, {"workdir": "string", "timeout": "integer", "background": "boolean"}),
+    _tool("skill", {"id": "string"}),
+    _tool("subagent", {"agent": "string", "description": "string", "prompt": "string"}, {"background": "boolean"}),
+    _tool("webfetch", {"url": "string"}, {"format": "string", "timeout": "number"}),
+    _tool("websearch", {"query": "string"}),
+    _tool("write", {"path": "string", "content": "string"}),
+]
+"""opencode 2's."""
+
 NEW_CODE = {"edit": "newString", "write": "content"}  # the argument of a tool that holds the code it writes
 
 EDIT_DONE = "Edit applied successfully."
 WRITE_DONE = "Wrote file successfully."
+FILE_SHOWN = ("<path>", "Read file ")  # what an answer starts with that shows a file: 1.18's, 2's
 CLEARED = "[Old tool result content cleared]"  # what stands for outputs of long ago
 
 
 _LINE_NUMBER = re.compile(r"^\d+: ?", re.M)
+
+
+def path_of(arguments: dict[str, Any]) -> str:
+    """The file that a call reads, edits or writes, if it does."""
+    return str(arguments.get("filePath") or arguments.get("path") or "")
 
 
 def without_line_numbers(text: str) -> str:

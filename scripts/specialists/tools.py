@@ -1,23 +1,33 @@
-"""Tool calls of every version of opencode in the words of the present one (1.18).
+"""Tool calls of every version of opencode in the words of one (1.18), in which everything here thinks.
 
-Tools and arguments get their present names, `apply_patch` becomes `edit` and `write` calls where that is exact,
-arguments that are gone (a command's `description`) are left out.
+Rows may be in those of opencode 2 (opencode2.py). Tools and arguments get their present names, `apply_patch` becomes
+`edit` and `write` calls where that is exact, arguments that are gone (a command's `description`) are left out.
 """
 
 from __future__ import annotations
 
 import re
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from specialists.agent import EDIT_DONE, TOOLS, WRITE_DONE, read_result
+from specialists.agent import EDIT_DONE, TOOLS, TOOLS_2, WRITE_DONE, read_result
 from specialists.config import Config
 from specialists.records import read_json
 
 PRESENT = {tool["function"]["name"]: tool["function"]["parameters"] for tool in TOOLS}
-RENAMED = {"shell": "bash", "subagent": "task", "todo_write": "todowrite", "web_fetch": "webfetch"}
+NAMES_2 = {"bash": "shell", "task": "subagent", "apply_patch": "patch"}  # of opencode 2
+ONLY_2 = {"bash": {"background"}, "task": {"background"}, "glob": {"limit"}, "grep": {"limit"}}  # its own arguments
+RENAMED = {new: old for old, new in NAMES_2.items()} | {"todo_write": "todowrite", "web_fetch": "webfetch"}
 RENAMED_KEYS = {"path": "filePath", "file_path": "filePath", "old_string": "oldString", "new_string": "newString"}
-RETIRED = frozenset({"list", "todoread", "patch", "apply_patch", "multiedit", "batch", "invalid"})  # no present form
+RENAMED_KEYS |= {"agent": "subagent_type", "id": "name"}
+RETIRED = frozenset({"list", "todoread", "apply_patch", "multiedit", "batch", "invalid"})  # no present form
+_REFUSED = re.compile(  # the first is 1.18's, the others 2's too
+    "was called with invalid arguments|^Unknown tool: |^Invalid tool input: |^Tool call arguments were malformed"
+)
 
 _EXIT_CODE = re.compile(r"\n*Command exited with code \d+\.\Z")
 _READ_LINE = re.compile(r"(\d+): ?(.*)")
@@ -33,6 +43,12 @@ class Call:
     output: str
     failed: bool = False
     exit: int | None = None  # of a command
+    sent: str | None = None  # the result in opencode 2's words, where it was one of its
+
+    @property
+    def refused(self) -> bool:
+        """Whether its form was wrong: an unknown tool, or other arguments."""
+        return self.failed and bool(_REFUSED.search(self.output[:400]))
 
     @property
     def path(self) -> str:
@@ -79,6 +95,8 @@ class Files:
 
 def present_calls(call: Call, files: Files) -> list[Call] | None:
     """A call in present form, a patch as several; None: it has no exact present form."""
+    if call.refused:  # because of the words that it is in
+        return [call]
     name = RENAMED.get(call.name, call.name)
     if name == "apply_patch" and not call.failed:
         return _from_patch(call, files)
@@ -87,11 +105,11 @@ def present_calls(call: Call, files: Files) -> list[Call] | None:
     schema = PRESENT.get(name)
     if schema is None:  # a tool of a plugin or an MCP server: it is what it is
         return [replace(call, name=name)]
-    known = schema["properties"]
+    known = schema["properties"].keys() | ONLY_2.get(name, set())
     named = {key if key in known else RENAMED_KEYS.get(key, ""): value for key, value in call.arguments.items()}
     arguments = {key: value for key, value in named.items() if key in known}
     if name == "todowrite" and isinstance(arguments.get("todos"), list):
-        keys = known["todos"]["items"]["properties"]
+        keys = schema["properties"]["todos"]["items"]["properties"]
         todos = [todo for todo in arguments["todos"] if isinstance(todo, dict)]
         arguments["todos"] = [{key: value for key, value in todo.items() if key in keys} for todo in todos]
     if not call.failed and not set(schema["required"]) <= set(arguments):
@@ -180,24 +198,43 @@ def _bare(schema: Any) -> Any:
     return bare
 
 
-def known_tools(config: Config) -> list[dict[str, Any]]:
-    """The tools of a primary agent: those that `doit tools` captured from the installed opencode, else 1.18's.
+def is_2(tools: list[dict[str, Any]]) -> bool:
+    """Whether these are the tools of opencode 2."""
+    return any(tool["function"]["name"] == "shell" for tool in tools)
 
-    A tool whose arguments are named otherwise than in the calls that come out of here keeps its 1.18 schema.
+
+def known_tools(config: Config, histories: Iterable[Path] = ()) -> list[dict[str, Any]]:
+    """The tools of a primary agent, which say in whose words rows are: those that `doit tools` captured from the
+    installed opencode, else those of the newest generation in the histories, by default all of the configuration.
+
+    A tool whose arguments are named otherwise than in the calls that come out of here keeps its schema of then.
     """
-    ours = {tool["function"]["name"]: tool for tool in TOOLS}
+    captured = (read_json(config.tools_file) or {}).get("tools")
+    of_2 = is_2(captured) if captured else any(map(_holds_opencode_2, histories or config.databases()))
+    ours = {tool["function"]["name"]: tool for tool in (TOOLS_2 if of_2 else TOOLS)}
     chosen = []
-    for tool in (read_json(config.tools_file) or {}).get("tools") or TOOLS:
+    for tool in captured or ours.values():
         name, known = tool["function"]["name"], tool["function"]["parameters"].get("properties", {})
-        chosen.append(ours[name] if name in ours and not set(PRESENT[name]["required"]) <= set(known) else tool)
+        required = ours[name]["function"]["parameters"]["required"] if name in ours else ()
+        chosen.append(tool if set(required) <= set(known) else ours[name])
     return chosen
+
+
+def _holds_opencode_2(history: Path) -> bool:
+    """Whether there are sessions of opencode 2 in a history; it takes over all older ones."""
+    for file in sorted(history.glob("opencode*.db")) if history.is_dir() else [history]:
+        uri = f"{file.absolute().as_uri()}?mode=ro"
+        with suppress(sqlite3.Error), closing(sqlite3.connect(uri, uri=True)) as opened:
+            if opened.execute("SELECT 1 FROM session_v2 LIMIT 1").fetchone():
+                return True
+    return False
 
 
 def infer_schemas(calls: list[Call]) -> list[dict[str, Any]]:
     """Compact schemas of tools that opencode itself does not have, from the calls of them that worked."""
     seen: dict[str, list[dict[str, Any]]] = {}
     for call in calls:
-        if call.name not in PRESENT and call.name not in RETIRED and not call.failed:
+        if RENAMED.get(call.name, call.name) not in PRESENT.keys() | RETIRED and not call.failed:
             seen.setdefault(call.name, []).append(call.arguments)
     schemas = []
     for name, arguments in sorted(seen.items()):

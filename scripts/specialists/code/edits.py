@@ -10,8 +10,10 @@ from difflib import SequenceMatcher
 from itertools import count
 from typing import Any, NamedTuple
 
-from specialists.agent import EDIT_DONE, WRITE_DONE, read_result
+from specialists.agent import EDIT_DONE, TOOLS, WRITE_DONE, path_of, read_result
+from specialists.opencode2 import in_words_of
 from specialists.records import tool_call
+from specialists.tools import Call
 
 NEAR = 3  # unchanged lines between two hunks that still become one edit
 WHOLE = 120  # lines of a file that is read whole
@@ -90,9 +92,11 @@ def read_spans(change: FileChange, edits: list[Edit], narrow: bool = False) -> l
 
 
 def conversation(
-    system: str, request: str, changes: list[FileChange], closing: str, narrow: bool = False
+    system: str, request: str, changes: list[FileChange], closing: str, narrow: bool = False, tools: list = TOOLS
 ) -> list[dict]:
     """A record's messages: request, reads, edits file by file, writes of new files, closing line.
+
+    Calls and results are in the words of the opencode that has `tools`.
 
     Raises NotExact when replaying the calls does not give every file byte for byte.
     """
@@ -113,11 +117,12 @@ def conversation(
         steps.append([("edit", one, EDIT_DONE) for one in arguments])
     ids = count()
     for step in filter(None, steps):
-        calls = [tool_call(next(ids), name, arguments) for name, arguments, _ in step]
+        made = [call for one in step if (call := in_words_of(tools, Call(*one)))]
+        calls = [tool_call(next(ids), call.name, call.arguments) for call in made]
         messages.append({"role": "assistant", "content": "", "weight": 1, "tool_calls": calls})
         messages += [
-            {"role": "tool", "tool_call_id": call["id"], "content": output}
-            for call, (_, _, output) in zip(calls, step, strict=True)
+            {"role": "tool", "tool_call_id": call["id"], "content": result.output}
+            for call, result in zip(calls, made, strict=True)
         ]
     messages.append({"role": "assistant", "content": closing, "weight": 1})
     prove(messages, changes)
@@ -141,7 +146,7 @@ def replay(messages: Iterable[dict[str, Any]], files: dict[str, str]) -> dict[st
     for message in messages:
         for call in message.get("tool_calls") or ():
             name, arguments = call["function"]["name"], json.loads(call["function"]["arguments"])
-            path = arguments.get("filePath")
+            path = path_of(arguments)
             if name == "write":
                 files[path] = arguments["content"]
             elif name == "edit":

@@ -115,7 +115,7 @@ class Miner:
         cut_down = smaller(changes, candidate.commit.message.decode("utf-8"))
         for some, narrow in ((changes, False), *((some, True) for some in cut_down)):
             if any(change.path.endswith(self.language.extensions) for change in some):
-                messages = conversation(system, intent.request, some, intent.closing, narrow)
+                messages = conversation(system, intent.request, some, intent.closing, narrow, self.tools)
                 if self._fits(messages):
                     return some, messages
         raise LeftOut("too long")

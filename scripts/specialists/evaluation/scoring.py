@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
 
-from specialists.agent import NEW_CODE, without_line_numbers
+from specialists.agent import FILE_SHOWN, NEW_CODE, path_of, without_line_numbers
 from specialists.chat import Chat, decoded
 from specialists.code.grammars import dialect
 from specialists.code.syntax import error_nodes
@@ -104,7 +104,7 @@ def _task(row: Record, turn: int, chat: Chat) -> Task:
         prompt=chat.tokenizer.encode(text, add_special_tokens=False).ids,
         reference=(function["name"], json.loads(function["arguments"])),
         tools={tool["function"]["name"]: tool["function"]["parameters"] for tool in row.get("tools") or ()},
-        shown="\n".join(without_line_numbers(answer) for answer in answers if answer.startswith("<path>")),
+        shown="\n".join(without_line_numbers(answer) for answer in answers if answer.startswith(FILE_SHOWN)),
         known=text,
     )
 
@@ -132,7 +132,7 @@ def _score_edit(calls: list[Call], task: Task, language: Language) -> Score:
         return {"similarity": 0.0, "exact": False}
     (tool, arguments), (wanted_tool, wanted) = edits[0], task.reference
     code, old = (value if isinstance(value := arguments.get(key), str) else "" for key in (NEW_CODE[tool], "oldString"))
-    path = str(arguments.get("filePath"))
+    path = path_of(arguments)
     grammar = dialect(language.grammar, path) if path.endswith(language.extensions) else None
     matcher = SequenceMatcher(None, wanted[NEW_CODE[wanted_tool]], code, autojunk=False)
     result: Score = {"similarity": matcher.ratio(), "exact": edits[0] == task.reference}

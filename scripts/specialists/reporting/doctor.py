@@ -157,7 +157,7 @@ def sent_prompt(config: Config) -> list[Check]:
     """Prompt and tools that the rows were trained on against a captured request of the installed opencode."""
     captured = read_json(config.tools_file)
     if not isinstance(captured, dict) or not captured.get("tools"):
-        return [note("not captured: rows show the tools of opencode 1.18", "doit tools")]
+        return [note("not captured: rows show the tools of 1.18, or of 2 where the history is its", "doit tools")]
     version = captured.get("version")
     newest = max((overview(path)[1:] for path in config.databases() if path.is_file()), default=(0, None))[1]
     if newest and newest != version:

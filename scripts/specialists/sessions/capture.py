@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import tempfile
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -89,16 +92,38 @@ def prepare(home: Path, model_url: str) -> dict[str, str]:
 def run_opencode(program: str, home: Path, project: Path, model_url: str, *prompt: str) -> Path:
     """`opencode run` in a project folder, with everything of its own under `home`; returns its database.
 
-    Raises Problem when it is not there, fails, or takes longer than SECONDS.
+    Raises Problem when it is not there, fails, or takes longer than SECONDS. No process of it is left behind.
     """
-    environment = {**prepare(home, model_url), "PWD": str(project)}
-    options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "check": False}
-    try:
-        done = subprocess.run([program, "run", *prompt], cwd=project, env=environment, timeout=SECONDS, **options)
-    except OSError as error:
-        raise Problem(f"{program}: {error.strerror}; install opencode, or name it with --program") from None
-    except subprocess.TimeoutExpired:
-        raise Problem(f"{program} run: no end within {SECONDS} s") from None
-    if done.returncode:
-        raise Problem(f"{program} run: exit code {done.returncode}: {done.stderr.strip()[-500:]}")
-    return home / "data" / "opencode" / "opencode.db"
+    options = {"cwd": project, "env": {**prepare(home, model_url), "PWD": str(project)}}
+    until = time.monotonic() + SECONDS
+    # 2.x would wait for the owner's background service where one runs
+    alone = ["--standalone"] * ("--standalone" in _run([program, "run", "--help"], home, until, options)[1])
+    code, output = _run([program, "run", *alone, *prompt], home, until, options)
+    if code:
+        raise Problem(f"{program} run: exit code {code}: {output.strip()[-500:]}")
+    folder = home / "data" / "opencode"
+    return max(folder.glob("opencode*.db"), key=lambda path: path.stat().st_mtime, default=folder / "opencode.db")
+
+
+def _run(command: list[str], home: Path, until: float, options: dict[str, Any]) -> tuple[int, str]:
+    """A command's exit code and what it printed. Raises Problem when it cannot start, or has not ended by `until`."""
+    with tempfile.TemporaryFile() as output:  # no pipe, which a process that is left could hold open
+        options |= {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output, "start_new_session": True}
+        try:
+            process = subprocess.Popen(command, **options)
+        except OSError as error:
+            raise Problem(f"{command[0]}: {error.strerror}; install opencode, or name it with --program") from None
+        try:
+            code = process.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            raise Problem(f"{command[0]} run: no end within {SECONDS} s") from None
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            for folder in Path("/proc").glob("[0-9]*"):  # on Linux also who left the group, known by its HOME
+                with suppress(OSError):
+                    if f"HOME={home}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                        os.kill(int(folder.name), signal.SIGKILL)
+        output.seek(0)
+        return code, output.read().decode("utf-8", "replace")

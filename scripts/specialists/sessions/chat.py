@@ -1,7 +1,7 @@
 """The chat of a session as turns to learn from: what the model saw, and of each step whether it is its own good work.
 
-Rows are taken as opencode 1.18 would send them to the model again. Paths become relative to the project, tools get
-their present names, and the quotes of `opencode run` are taken off.
+Rows are taken as their opencode would send them to the model again. Paths become relative to the project, tools get
+their names of 1.18, and the quotes of `opencode run` are taken off.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from fnmatch import fnmatch
 from typing import Any
 
 from specialists.agent import CLEARED
+from specialists.opencode2 import answer
 from specialists.sessions.database import Message, Session
 from specialists.sessions.database_v2 import EXECUTED_BY_USER
 from specialists.sessions.outcome import repeated, undone
 from specialists.sessions.paths import ProjectPaths
-from specialists.tools import Call, Files, present_calls, present_output
+from specialists.tools import RENAMED, Call, Files, present_calls, present_output
 
 COMPACTION_REQUEST = "What did we do so far?"
 NOT_SENT = ("text/plain", "application/x-directory")  # their content already stands in a synthetic text
@@ -35,12 +36,17 @@ _CUT_OFF = {"length": "cut off", "content-filter": "cut off", "error": "provider
 
 @dataclass
 class Step:
-    """One answer of the model: its text, its calls with their results, and why it is no example (None: it is)."""
+    """One answer of the model: its text, its calls with their results, and why it is no example (None: it is).
+
+    Or (`note`) what opencode told it between two: a file of instructions, a job that came to its end.
+    """
 
     text: str
     calls: list[Call]
     reason: str | None = None
     agent: str = ""
+    id: str = ""
+    note: bool = False
 
 
 @dataclass
@@ -51,7 +57,7 @@ class Turn:
     time: int  # ms since 1970
     request: str
     steps: list[Step] = field(default_factory=list)
-    compaction: bool = False  # the model saw nothing of what was before this turn
+    kept: tuple[str, ...] | None = None  # ids of rows before it that the model still saw; None: of all
 
 
 def live_messages(session: Session) -> tuple[list[Message], int]:
@@ -67,6 +73,25 @@ def live_messages(session: Session) -> tuple[list[Message], int]:
     return kept, len(session.messages) - len(kept)
 
 
+def live_after_compaction(messages: list[Message]) -> list[Message]:
+    """What of these messages the next request holds, in its order: all, or what the last compaction left.
+
+    In 1.18.33 (filterCompacted) that is its request, its summary and the tail that it kept; one without a summary that
+    came to its end took nothing away, unless it names a tail. In 2.x it is one row.
+    """
+    summaries = {message.data.get("parentID"): index for index, message in enumerate(messages) if is_summary(message)}
+    places = {message.id: index for index, message in enumerate(messages)}
+    for request in range(len(messages) - 1, -1, -1):
+        part = compaction_part(messages[request])
+        if part.get("text"):
+            return messages[request:]
+        if part and (summary := summaries.get(messages[request].id)):
+            tail, made = places.get(str(part.get("tail_start_id")), request), messages[summary]
+            if tail < request or (made.data.get("finish") and not _error_name(made)):
+                return messages[request : summary + 1] + messages[tail:request] + messages[summary + 1 :]
+    return messages
+
+
 def turns(session: Session, agents: tuple[str, ...], lost: Counter[str]) -> list[Turn]:
     """The turns of a session.
 
@@ -80,12 +105,16 @@ def turns(session: Session, agents: tuple[str, ...], lost: Counter[str]) -> list
     known = list(dict.fromkeys([*pairs.values(), (session.directory, "")]))
     paths = {pair: ProjectPaths(*pair, known) for pair in known}
     builder = _TurnBuilder(paths[known[0]], agents, lost)
-    for message in messages:
+    for number, message in enumerate(messages, 1):
         builder.paths = paths[pairs[message.id]] if message.id in pairs else builder.paths
         if message.role == "user":
             builder.user(message)
         elif message.role == "assistant":
             builder.assistant(message)
+        if builder.turns and (is_summary(message) or compaction_part(message)):
+            live = [one.id for one in live_after_compaction(messages[:number])]
+            if live[0] == builder.turns[-1].id:
+                builder.turns[-1].kept = tuple(live[1:])
     _mark_no_targets(builder.turns)
     return builder.turns
 
@@ -108,16 +137,19 @@ class _TurnBuilder:
     def user(self, message: Message) -> None:
         texts = [text for part in message.parts if (text := self._user_text(part))]
         kinds = {part.get("type") for part in message.parts}
+        request = "\n".join(texts).strip()
         if "subtask" in kinds or EXECUTED_BY_USER in texts:
             self.by_user.add(message.id)
+        elif texts and all(part.get("synthetic") for part in message.parts):
+            self._step(message, Step(request, [], "context", id=message.id, note=True))
+            return
         if texts:
-            request = "\n".join(texts).strip()
-            self.turns.append(Turn(message.id, message.time, request, compaction="compaction" in kinds))
+            self.turns.append(Turn(message.id, message.time, request))
 
     def _user_text(self, part: dict[str, Any]) -> str:
         """A part's text in the request."""
         kind = part.get("type")
-        if kind == "text" and part.get("text") and not part.get("ignored"):
+        if kind in ("text", "compaction") and part.get("text") and not part.get("ignored"):
             return self.paths.text(part["text"] if part.get("synthetic") else unquoted(part["text"]))
         if kind == "file" and part.get("mime") not in NOT_SENT:
             return f"[Attached {part.get('mime')}: {part.get('filename') or 'file'}]"
@@ -139,30 +171,37 @@ class _TurnBuilder:
             if present is None:
                 patch = call.name == "apply_patch"
                 unknown = unknown or ("no exact edit for apply_patch" if patch else "tool of another version")
-            for made in present or [call]:
+            for made in present or [replace(call, name=RENAMED.get(call.name, call.name))]:
                 self.files.after(made)
                 calls.append(made)
-        if not self.turns:  # history that starts with an answer
-            self.turns.append(Turn(message.id, message.time, ""))
         reason = self._reason(message, tools, calls) or unknown
         if reason is None and _CALL_AS_TEXT.search(_CODE_OR_THOUGHT.sub("", text)):
             reason = "invalid call"
-        self.turns[-1].steps.append(Step(text, calls, reason, _agent(message)))
+        self._step(message, Step(text, calls, reason, _agent(message), message.id))
+
+    def _step(self, message: Message, step: Step) -> None:
+        if not self.turns:  # history that starts with an answer
+            self.turns.append(Turn(message.id, message.time, ""))
+        self.turns[-1].steps.append(step)
 
     def _call(self, part: dict[str, Any]) -> Call:
         state, output = _state(part), tool_output(part)
+        metadata = state.get("metadata") or {}
         arguments = state["input"] if isinstance(state.get("input"), dict) else {}
         if state.get("status") == "error":
             output = str(state.get("failure", output)).removeprefix("Error: ")
         elif "structured" in state and output != CLEARED:
             output = present_output(str(part.get("tool")), arguments, state["structured"] or {}, output)
-        code = (state.get("metadata") or {}).get("exit")
+        if state.get("of_2") and (state.get("status") == "completed" or part.get("tool") == "edit"):
+            output = answer(output, str(part.get("tool")), to_2=False, id=metadata.get("sessionID") or "")
+        code = metadata.get("exit")
         return Call(
             name=str(part.get("tool") or ""),
             arguments=self.paths.value(arguments),
             output=self.paths.text(output),
             failed=state.get("status") != "completed" or code in (126, 127),
             exit=code if isinstance(code, int) else None,
+            sent=self.paths.text(tool_output(part)) if state.get("of_2") else None,
         )
 
     def _reason(self, message: Message, parts: list[dict[str, Any]], calls: list[Call]) -> str | None:
@@ -182,7 +221,7 @@ class _TurnBuilder:
             return "interrupted"
         if data.get("finish") in _CUT_OFF:
             return _CUT_OFF[data["finish"]]
-        if any(call.name == "invalid" or (call.failed and _INVALID.search(call.output[:400])) for call in calls):
+        if any(call.name == "invalid" or call.refused for call in calls):
             return "invalid call"
         return "failed" if any(call.failed for call in calls) else None
 
@@ -236,6 +275,12 @@ def _state(part: dict[str, Any]) -> dict[str, Any]:
 
 def joined_text(message: Message, kind: str) -> str:
     return "".join(part.get("text") or "" for part in message.parts if part.get("type") == kind)
+
+
+def compaction_part(message: Message) -> dict[str, Any]:
+    """What asks for a compaction in a user's row; empty: nothing."""
+    parts = message.parts if message.role == "user" else ()
+    return next((part for part in parts if part.get("type") == "compaction"), {})
 
 
 def is_summary(message: Message) -> bool:

@@ -143,7 +143,7 @@ class _Database:
         for table in sorted(self.tables & {"session", "session_v2"}):
             columns = [name for name in _SESSION_COLUMNS if name in self._columns(table)]
             for values in self._rows(f"SELECT {', '.join(columns)} FROM {table}"):
-                row = dict(zip(columns, values, strict=True))
+                row = {**dict(zip(columns, values, strict=True)), "table": table}
                 rows[row["id"]] = max(rows.get(row["id"], row), row, key=lambda row: row.get("time_updated") or 0)
         return sorted(rows.values(), key=lambda row: (_milliseconds(row.get("time_created")), str(row["id"])))
 
@@ -151,19 +151,19 @@ class _Database:
         extra, revert = (_load(row.get(column) or "{}") for column in ("data", "revert"))
         self.connection.execute("BEGIN")  # messages and parts of one moment
         try:
-            messages = self._v2_messages(row["id"]) if self._is_v2(row["id"]) else self._messages(row["id"])
+            messages = self._v2_messages(row["id"]) if self._is_v2(row) else self._messages(row["id"])
         finally:
             self.connection.execute("ROLLBACK")
         directory = row.get("directory") or extra.get("directory") or ""
         return Session(row["id"], directory, row.get("parent_id"), row.get("version") or "", revert or {}, messages)
 
-    def _is_v2(self, session: str) -> bool:
-        """Whether the new table holds the session whole: 2.x copies old rows over and goes on there."""
+    def _is_v2(self, row: dict[str, Any]) -> bool:
+        """Whether the new table holds the session whole: 2.x copies old rows over and goes on there, or takes back."""
         newest = []
         for table, condition in (("message", ""), ("session_message", "AND type IN ('user', 'assistant')")):
             query = f"SELECT max(time_created) FROM {table} WHERE session_id = ? {condition}"
-            newest.append((self._rows(query, session)[0][0] if table in self.tables else None) or 0)
-        return newest[1] > newest[0]
+            newest.append((self._rows(query, row["id"])[0][0] if table in self.tables else None) or 0)
+        return newest[1] > newest[0] or (newest[1] > 0 and row["table"] == "session_v2")
 
     def _messages(self, session: str) -> list[Message]:
         parts: dict[str, list[dict]] = defaultdict(list)

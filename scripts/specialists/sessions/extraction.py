@@ -14,6 +14,7 @@ from specialists.agent import system_prompt
 from specialists.chat import token_counter
 from specialists.config import Config
 from specialists.exclusion import Exclusion
+from specialists.opencode2 import in_words_of
 from specialists.records import (
     Record,
     canonical,
@@ -34,6 +35,8 @@ from specialists.sessions.windows import Packer, Unit, step_unit
 from specialists.tools import infer_schemas, known_tools
 
 COPY = "copy of another session"
+_NOT_OF_SUBAGENTS = ("task", "todowrite", "subagent", "question")  # 1.18's, 2's
+Made = tuple[Unit, Step | None, str]  # what may be a target in it, and the id of its row
 _BAD_ROWS = (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError, RecursionError)
 
 
@@ -52,8 +55,9 @@ class Funnel:
             self.languages[name].add(funnel)
 
     def add_turn(self, turn: Turn, languages: tuple[str, ...]) -> None:
-        self.counts.update({"turns": 1, "steps": len(turn.steps)})
-        reasons = [step.reason or (None if languages else "no language") for step in turn.steps]
+        steps = [step for step in turn.steps if not step.note]
+        self.counts.update({"turns": 1, "steps": len(steps)})
+        reasons = [step.reason or (None if languages else "no language") for step in steps]
         lost = Counter(reason for reason in reasons if reason)
         self.lost += lost
         for name in languages:
@@ -68,7 +72,8 @@ class Funnel:
 class Extractor:
     """Turns sessions into files of records, one per language of a configuration."""
 
-    def __init__(self, config: Config, names: list[str], output: Path):
+    def __init__(self, config: Config, names: list[str], output: Path, tools: list[dict[str, Any]] | None = None):
+        """`tools`: of the opencode in whose words rows are; else as known_tools has them."""
         self.config, self.names, self.output = config, names, output
         self.funnel, self.problems = Funnel(), list[str]()
         self.histories: dict[str, int] = {}  # path -> sessions with messages in it; only of those that could be read
@@ -78,7 +83,7 @@ class Extractor:
         self.exclusion = Exclusion(config)
         self._rules = Rules.of(config)
         self._packer = Packer(token_counter(config.base.model, config.base.revision))
-        self._tools = known_tools(config)
+        self._tools = tools or known_tools(config)
         self._spools = {name: Spool(output / f"{name}.jsonl") for name in names}
 
     def add(self, session: Session) -> None:
@@ -134,16 +139,13 @@ class Extractor:
 
         A step that held a secret is no target; what one place of the session shows to be a secret is one in all of it.
         """
-        made: list[tuple[Unit, Step | None]] = []
+        made: list[Made] = []
         for number, turn in enumerate(found):
-            if turn.request:
-                user = {"role": "user", "content": turn.request}
-                made.append((Unit((user,), number, resets=turn.compaction), None))
-            made += [(step_unit(step.text, step.calls, number, limit), step) for step in turn.steps]
-        cleaned = clean([message for unit, _step in made for message in unit.messages], source, self._rules)
+            made += self._of_turn(turn, number, limit, made)
+        cleaned = clean([message for unit, _step, _id in made for message in unit.messages], source, self._rules)
         funnel.counts["secrets"] += sum(finding.category == SECRET for finding in cleaned.findings)
         units, start = [], 0
-        for unit, step in made:
+        for unit, step, _id in made:
             if step and start in cleaned.spoiled:
                 step.reason = step.reason or "secret in target"
             end = start + len(unit.messages)
@@ -151,6 +153,24 @@ class Extractor:
             units.append(replace(unit, messages=tuple(cleaned.messages[start:end]), target=target))
             start = end
         return self._packer.counted(units), cleaned.source
+
+    def _of_turn(self, turn: Turn, number: int, limit: int, before: list[Made]) -> list[Made]:
+        """A turn's units in the words of the rows' opencode; those that a compaction kept stand behind its summary."""
+        said = {"role": "user", "content": turn.request}
+        made: list[Made] = [(Unit((said,), number), None, turn.id)] if turn.request else []
+        for step in turn.steps:
+            calls = [call for one in step.calls if (call := in_words_of(self._tools, one))]
+            if step.calls and not calls:
+                step.reason = step.reason or "tool of another version"
+                continue
+            note = Unit(({"role": "user", "content": step.text},), number) if step.note else None
+            made.append((note or step_unit(step.text, calls, number, limit), step, step.id))
+        if turn.kept is not None:
+            made[0] = replace(made[0][0], resets=True), *made[0][1:]
+            summary = sum(id_ in (turn.id, *turn.kept) for _unit, _step, id_ in made)
+            kept = (unit for unit, _step, id_ in before if id_ in turn.kept)
+            made[summary:summary] = [(replace(unit, turn=number), None, "") for unit in kept]
+        return made
 
     def known_histories(self) -> dict[str, int]:
         """Histories that the last run read, each with how many sessions it had."""
@@ -246,9 +266,9 @@ def step_hashes(found: list[Turn]) -> list[int]:
 def tools_for(session: Session, found: list[Turn], tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The tools that a session's agent had: opencode's own, and those seen at work in it."""
     names = {tool["function"]["name"] for tool in tools}
-    calls = [call for turn in found for step in turn.steps for call in step.calls if call.name not in names]
-    own = [tool for tool in tools if not (session.parent and tool["function"]["name"] in ("task", "todowrite"))]
-    return [*own, *infer_schemas(calls)]
+    calls = (in_words_of(tools, call) for turn in found for step in turn.steps for call in step.calls)
+    own = [tool for tool in tools if not (session.parent and tool["function"]["name"] in _NOT_OF_SUBAGENTS)]
+    return [*own, *infer_schemas([call for call in calls if call and call.name not in names])]
 
 
 def _sorted(counter: dict[str, int]) -> dict[str, int]:

@@ -147,7 +147,7 @@ class LanguageClassifier:
     def _found(self, turn: Turn) -> Iterable[Evidence]:
         yield from self._in_request(turn.request)
         for step in turn.steps:
-            yield from self._in_text(step.text)
+            yield from self._in_text("" if step.note else step.text)
             if language := self._by_adapter.get(step.agent):
                 yield Evidence(language, AGENT, "agent", step.agent)
             for call in step.calls:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 
+from specialists.agent import path_of
 from specialists.endpoint import Endpoint
 from specialists.records import Record, make_record
 
@@ -40,7 +41,7 @@ class Rephraser:
         changes, added = "", set()
         for change in (json.loads(call["arguments"]) for call in calls if call["name"] in ("edit", "write")):
             old, new = change.get("oldString", ""), change.get("newString", "") + change.get("content", "")
-            changes += f"\n{change['filePath']}, before:\n{old}\nafter:\n{new}\n"
+            changes += f"\n{path_of(change)}, before:\n{old}\nafter:\n{new}\n"
             added |= {line.strip() for line in new.split("\n")} - {line.strip() for line in old.split("\n")}
         written = self._ask(_WRITE.format(changes=changes, request=record["messages"][1]["content"])) or ""
         if not _FIT.fullmatch(written) or any(len(line) > 8 and line in written for line in added):

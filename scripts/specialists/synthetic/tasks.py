@@ -19,11 +19,12 @@ from specialists.agent import read_result, system_prompt
 from specialists.chat import token_counter
 from specialists.code import edits, grammars, syntax
 from specialists.config import Config, Language, Problem
+from specialists.opencode2 import in_words_of
 from specialists.records import Record, make_record, tool_call
 from specialists.secrets import Rules, scrub
 from specialists.synthetic.mutations import Mutation, mutations
 from specialists.synthetic.wording import opening, words
-from specialists.tools import known_tools
+from specialists.tools import Call, known_tools
 
 FUNCTION_LINES = range(3, 101)  # of functions that are used, with comment and attributes
 BODY_LINES = range(1, 21)  # of bodies that are to be written
@@ -101,7 +102,7 @@ class Augmenter:
         about |= {"path": file.path, "function": task.function.qualified, "operator": kind, "verified": "parses"}
         about |= {"task": "implement" if kind == "implement" else "fix"}
         try:
-            record = make_record(self.language.name, _messages(task, self.language), self.tools, about)
+            record = make_record(self.language.name, _messages(task, self.language, self.tools), self.tools, about)
         except edits.NotExact as reason:
             self.lost[str(reason)] += 1
             return None
@@ -151,7 +152,7 @@ def _in_turn(tasks: list[Task]) -> list[Task]:
     return [unique[key] for _undocumented, number, key in sorted(order) if number <= PER_FUNCTION]
 
 
-def _messages(task: Task, language: Language) -> list[dict[str, Any]]:
+def _messages(task: Task, language: Language, tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The messages of a row. Raises NotExact where the edit is not exact, or what is broken does not parse."""
     path, source, grammar, mutation = task.file.path, task.file.text.encode(), task.grammar, task.mutation
     broken = mutation.apply(source)
@@ -161,8 +162,9 @@ def _messages(task: Task, language: Language) -> list[dict[str, Any]]:
     around = partial(syntax.enclosing, grammar, broken)
     change = edits.FileChange(path, before, after, edits.line_hunks(before, after), around)
     request, closing = words(mutation.kind, task.function, path, task.key())
-    messages = edits.conversation(system_prompt(language), request, [change], closing)
+    messages = edits.conversation(system_prompt(language), request, [change], closing, tools=tools)
     if mutation.kind == "implement":  # the whole file is read, for what the body may be made of
-        messages[2] |= {"tool_calls": [tool_call(0, "read", {"filePath": path})]}
-        messages[3] |= {"content": read_result(path, before)}
+        read = in_words_of(tools, Call("read", {"filePath": path}, read_result(path, before)))
+        messages[2] |= {"tool_calls": [tool_call(0, "read", read.arguments if read else {})]}
+        messages[3] |= {"content": read.output if read else ""}
     return messages
