@@ -33,6 +33,8 @@ from specialists.tables import SERVED_BASE
 def main() -> int:
     """Run the demo; returns the exit code."""
     started = time.monotonic()
+    if not (OUT / "base").exists():
+        say("demo: about two minutes on two cores that have nothing else to do; a base model is trained first")
     for what, module in (("history", make_history), ("repositories", make_repositories), ("base model", make_base)):
         begun = time.monotonic()
         module.make(OUT)

@@ -30,7 +30,7 @@ _ASKED = re.compile(r"Received request chatcmpl-\S+:.*?lora_request: (?:None|LoR
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """serve.py with a first version of Rust promoted and TypeScript held; it logs whom each request is for."""
     root = tmp_path_factory.mktemp("served")
-    base = tiny_models.save_base(root / "base", head_dim=32, max_position_embeddings=CONTEXT)
+    base = tiny_models.save_base(root / "base", "llama", head_dim=32, max_position_embeddings=CONTEXT)
     text = SERVER.format(base=base, port=free_port()).replace("max_model_len = 1024", f"max_model_len = {CONTEXT}")
     text = text.replace('"--enforce-eager"', '"--enforce-eager", "--enable-log-requests"')
     text = text.replace("\n[serving.env]", "output_tokens = 24\n\n[serving.env]")
