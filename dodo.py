@@ -35,7 +35,7 @@ STEPS = ["extract", "mine", "augment", "assemble", "train", "evaluate", "promote
 DOIT_CONFIG = {
     "default_tasks": [*STEPS, "doctor", "--offline"],
     "backend": "sqlite3",
-    "dep_file": str(CONFIG.path.parent / ".doit.sqlite"),
+    "dep_file": pipeline.state_file(CONFIG.path.parent / ".doit.sqlite"),
     "continue": True,
     "verbosity": 2,
     "reporter": pipeline.Reporter,

@@ -6,8 +6,10 @@ import os
 import re
 import runpy
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -76,6 +78,22 @@ def test_on_sigterm_the_step_saves_and_doit_keeps_what_it_finished(tmp_path: Pat
     assert process.returncode == 128 + signal.SIGTERM and (tmp_path / "saved").exists()
     status = started(tmp_path, "info", "slow").communicate()[0]
     assert "status" in status and list(tmp_path.glob(".doit.db*"))
+
+
+@pytest.mark.parametrize("damage", [b"not a database" * 200, b"SQLite format 3\0" + bytes(3000), None])
+def test_a_damaged_state_is_put_aside_and_one_in_use_is_not(tmp_path: Path, damage: bytes | None) -> None:
+    state = tmp_path / ".doit.sqlite"
+    if damage:
+        state.write_bytes(damage)
+        assert pipeline.state_file(state) == str(state)
+        assert not state.exists() and (tmp_path / ".doit.sqlite.damaged").read_bytes() == damage
+        return
+    pipeline.state_file(state)
+    with closing(sqlite3.connect(state)) as database:
+        database.execute("create table doit (task_id text)")
+        database.execute("begin exclusive")
+        pipeline.state_file(state)
+    assert state.exists() and not (tmp_path / ".doit.sqlite.damaged").exists()
 
 
 def test_the_state_of_a_repository_changes_with_a_commit_whatever_its_layout(tmp_path: Path) -> None:

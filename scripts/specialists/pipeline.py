@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,21 @@ from specialists.records import SOURCES
 SCRIPTS = Path(__file__).resolve().parents[1]
 # no step's rows depend on them: values of the configuration are compared instead, versions have manifests
 _NOT_CODE = ("adapters.py", "cli.py", "client.py", "config.py", "pipeline.py", "tables.py")
+
+
+def state_file(path: Path) -> str:
+    """The file of doit's own state, which only saves work: one that is damaged is put aside, and doit makes it anew."""
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
+            well = database.execute("pragma quick_check(1)").fetchone() == ("ok",)
+    except sqlite3.OperationalError:
+        well = True  # it is not there, or in use
+    except sqlite3.DatabaseError:
+        well = False
+    if not well:
+        aside = path.replace(path.with_name(f"{path.name}.damaged"))
+        print(f"{path} was damaged, is now {aside.name}, and is made anew: each step looks again", file=sys.stderr)
+    return str(path)
 
 
 def command(config: Config, script: str, *arguments: str) -> list[str]:
