@@ -35,7 +35,7 @@ def state_file(path: Path) -> str:
         well = False
     if not well:
         aside = path.replace(path.with_name(f"{path.name}.damaged"))
-        print(f"{path} was damaged, is now {aside.name}, and is made anew: each step looks again", file=sys.stderr)
+        sys.stderr.write(f"{path} was damaged, is now {aside.name}, and is made anew: each step looks again\n")
     return str(path)
 
 
