@@ -186,5 +186,7 @@ def rename_modules(weights: Path, names: dict[str, str]) -> None:
     """Rewrite an adapter's file with its modules renamed, name -> new name; untouched where all keep theirs."""
     if any(name != new for name, new in names.items()):
         known = load_file(weights)
-        keys = [(f"{PREFIX}{name}.lora_{side}.weight" for name in pair) for pair in names.items() for side in "AB"]
-        save_file({new: known[old] for old, new in keys}, weights, {"format": "pt"})
+        pairs = [
+            (f"{name}.lora_{side}.weight", f"{new}.lora_{side}.weight") for name, new in names.items() for side in "AB"
+        ]
+        save_file({PREFIX + new: known[PREFIX + old] for old, new in pairs}, weights, {"format": "pt"})
