@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from specialists.records import Record, canonical, is_target, record_id
-from specialists.secrets import fakes, personal, places
+from specialists.secrets import fakes, hidden, personal, places
 from specialists.secrets import rules as secret_rules
 from specialists.secrets.fakes import LEAST, PERSONAL, SECRET, Find, SecretFinding
 from specialists.secrets.literals import Literals
@@ -99,10 +100,11 @@ def clean(messages: list[dict[str, Any]], source: dict[str, Any], rules: Rules) 
                     secret = text[item.start : item.end]
                     secrets[secret] = _fake(text, item)
                     secrets.update((copy, fakes.fake(copy)) for copy in copies(secret))
-    spoiled |= {i for i, found in texts.items() if any(_elsewhere(secrets, text) != text for _key, text in found)}
+    elsewhere = _Elsewhere(secrets)
+    spoiled |= {i for i, found in texts.items() if any(elsewhere(text) != text for _key, text in found)}
 
     def cleaned(key: str, text: str) -> str:
-        return _elsewhere(secrets, _replaced(key, text, rules))
+        return elsewhere(_replaced(key, text, rules))
 
     fresh = [_mapped(part, cleaned) if i in touched | spoiled else part for i, part in enumerate(parts)]
     return Cleaned(fresh[:-1], fresh[-1], frozenset(spoiled - {len(messages)}), list(findings))
@@ -132,19 +134,46 @@ def find_in(key: str, text: str, rules: Rules) -> list[Find]:
 
 @lru_cache(maxsize=1024)  # the windows of one session repeat its messages
 def _find(text: str, rules: Rules) -> tuple[Find, ...]:
-    lower = text.lower()
-    if len(lower) != len(text):  # a few letters grow (İ); positions have to stay
-        lower = "".join(char.lower() if char.isascii() else char for char in text)
-    exact, folded = _EXACT.find(text), _FOLDED.find(lower)
-    finds = [*secret_rules.shaped(text, exact), *places.placed(text, exact, folded), *_owners(text, rules)]
-    secrets = [item for item in _joined(finds) if item.ours or not rules.allows(text[item.start : item.end])]
-    private = [
-        item
-        for item in _joined(personal.find(text, exact, folded, rules.hosts))
-        if not rules.allows(text[item.start : item.end])
-        and not any(secret.start < item.end and item.start < secret.end for secret in secrets)
-    ]
+    plain, at = hidden.plain(text)
+    lower = plain.lower()
+    if len(lower) != len(plain):  # a few letters grow (İ); positions have to stay
+        lower = "".join(char.lower() if char.isascii() else char for char in plain)
+    exact, folded = _EXACT.find(plain), _FOLDED.find(lower)
+    finds = [*secret_rules.shaped(plain, exact), *places.placed(plain, exact, folded), *_encoded(plain, rules)]
+    finds += personal.find(plain, exact, folded, rules.hosts)
+    if plain is not text:
+        finds = [
+            replace(
+                item,
+                start=at[item.start],
+                end=at[item.end - 1] + 1,
+                keep=tuple((at[start], at[end - 1] + 1) for start, end in item.keep),
+            )
+            for item in finds
+        ]
+    finds += _owners(text, rules)
+    secrets = _allowed(text, [item for item in finds if item.category == SECRET], rules)
+    starts = [item.start for item in secrets]
+
+    def within_secrets(item: Find) -> bool:
+        before = bisect_left(starts, item.end)
+        return before > 0 and secrets[before - 1].end > item.start
+
+    private = _allowed(text, [item for item in finds if item.category == PERSONAL], rules)
+    private = [item for item in private if not within_secrets(item)]
     return tuple(sorted(secrets + private, key=lambda item: item.start))
+
+
+def _allowed(text: str, finds: list[Find], rules: Rules) -> list[Find]:
+    """Finds as `_joined` has them, without those that are none to the owner."""
+    return [item for item in _joined(finds) if item.ours or not rules.allows(text[item.start : item.end])]
+
+
+def _encoded(text: str, rules: Rules) -> Iterator[Find]:
+    """Runs of base64 and hexadecimal with a secret in the text that they encode."""
+    for start, end, inner in hidden.decoded(text):
+        if inside := [item for item in find(inner, rules) if item.category == SECRET]:
+            yield Find(start, end, inside[0].kind)
 
 
 def _owners(text: str, rules: Rules) -> Iterator[Find]:
@@ -157,16 +186,23 @@ def _owners(text: str, rules: Rules) -> Iterator[Find]:
 
 def _joined(finds: Iterable[Find]) -> list[Find]:
     """Overlapping finds as one; it is a fake of ours if any of them is."""
-    joined: list[Find] = []
+    groups: list[list[Find]] = []
+    end = 0
     for item in sorted(finds, key=lambda item: (item.start, -item.end, not item.keep)):
-        if joined and item.start < joined[-1].end:
-            last = joined.pop()
-            kind = item.kind if item.keep and not last.keep else last.kind
-            end, keep, ours = max(last.end, item.end), last.keep + item.keep, last.ours or item.ours
-            joined.append(Find(last.start, end, kind, last.category, keep, ours))
+        if groups and item.start < end:
+            groups[-1].append(item)
         else:
-            joined.append(item)
-    return joined
+            groups.append([item])
+        end = max(end, item.end)
+    return [_one(group) for group in groups]
+
+
+def _one(group: list[Find]) -> Find:
+    """One find over all of those, which overlap; named after the first that keeps a vendor's prefix."""
+    named = next((item for item in group if item.keep), group[0])
+    keep = tuple(span for item in group for span in item.keep)
+    ours = any(item.ours for item in group)
+    return replace(group[0], end=max(item.end for item in group), kind=named.kind, keep=keep, ours=ours)
 
 
 def _fake(text: str, item: Find) -> str:
@@ -182,21 +218,31 @@ def _replaced(key: str, text: str, rules: Rules) -> str:
         finds = find_in(key, text, rules)
         if not finds:
             break
-        for item in reversed(finds):
-            text = text[: item.start] + _fake(text, item) + text[item.end :]
+        ends = [0, *(item.end for item in finds)]
+        pieces = [text[end : item.start] + _fake(text, item) for end, item in zip(ends, finds, strict=False)]
+        text = "".join([*pieces, text[ends[-1] :]])
     return text
 
 
-def _elsewhere(secrets: dict[str, str], text: str) -> str:
-    """The text with fakes for what other places showed to be secret; what could be part of a word must stand alone."""
-    there = sorted((value for value in secrets if value in text), key=lambda value: (-len(value), value))
-    patterns = [
-        re.escape(value)
-        if len(value) >= 12 or case_changes(value) >= 3
-        else rf"(?<![A-Za-z0-9]){re.escape(value)}(?![A-Za-z0-9])"
-        for value in there
-    ]
-    return re.sub("|".join(patterns), lambda match: secrets[match[0]], text) if there else text
+class _Elsewhere:
+    """Secrets that one place of a chat showed, and the fakes that stand for them wherever else they stand."""
+
+    def __init__(self, secrets: dict[str, str]):
+        self._secrets = secrets
+        self._literals = Literals(secrets)
+        self._whole = {value for value in secrets if len(value) < 12 and case_changes(value) < 3}
+
+    def __call__(self, text: str) -> str:
+        """The text with fakes for them; what could be part of a word must stand alone. The longest goes first."""
+        spots = self._literals.find(text) if self._secrets else {}
+        places = sorted((at, -len(value), value) for value, found in spots.items() for at in found)
+        pieces, end = [], 0
+        for at, _length, value in places:
+            around = text[max(0, at - 1) : at] + text[at + len(value) : at + len(value) + 1]
+            if at >= end and not (value in self._whole and re.search("[A-Za-z0-9]", around)):
+                pieces += [text[end:at], self._secrets[value]]
+                end = at + len(value)
+        return "".join([*pieces, text[end:]])
 
 
 def leaves(value: Any, everywhere: bool = False) -> list[tuple[str, str]]:
