@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -42,7 +41,8 @@ _HOME = re.compile(
 )
 ANCHORS = ("@",)
 _PHONE_NAMES = ("phone", "telefon", "tel", "mobil", "handy", "fax", "whatsapp", "rufnummer", "telefono")
-_HOMES = "/home/ /users/ \\users %2fhome %2fusers %5cusers \\wsl and%20settings".split() + ["and settings"]
+_HOMES = "/home/ /users/ \\users %2fhome %2fusers %5cusers \\wsl and%20settings".split()
+_HOMES.append("and settings")
 FOLDED_ANCHORS = (*_HOMES, *_PHONE_NAMES)
 _NO_PERSON = re.compile(
     r"(?:user|username|your[\w.-]*|me|you|name|runner|ubuntu|debian|root|vagrant|node|app|appuser|admin|shared|public"
@@ -66,9 +66,6 @@ _PHONE_NAMED = re.compile(  # national, behind a word for it
 _PHONE_PARTS = re.compile(
     r"\+[1-9][\d ().-]{8}|[-.](?<=\d{3}.)\d{4}(?!\d)|0(?<![\w.]0)\d{1,4}[) ./-]"
 )  # faster than all of it
-_OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
-_IPV4 = re.compile(rf"(?<![\w.-]){_OCTET}(?:\.{_OCTET}){{3}}(?![\w-])(?!\.\d)", re.ASCII)
-_NETWORK = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}/(?:[12]?\d|3[0-2])")
 _COUNTRY = re.compile(r"^\+\d{1,2}")  # stays
 _FICTION = re.compile(r"555[ .-]?01\d\d|123[ .-]?456|1234567|(\d)\1{5}|555[ .-]?555|555[ .-]?1234")
 
@@ -94,11 +91,6 @@ def find(text: str, exact: Spots, folded: Spots, hosts: tuple[str, ...]) -> Iter
             yield Find(start, end, PHONE, PERSONAL)
     for match in _hosts(hosts).finditer(text) if hosts else ():
         yield Find(*match.span(), HOST, PERSONAL)
-    networks = _networks(hosts)
-    for match in _IPV4.finditer(text) if networks else ():
-        address = ipaddress.IPv4Address(".".join(str(int(part)) for part in match[0].split(".")))
-        if any(address in network for network in networks):
-            yield Find(*match.span(), HOST, PERSONAL)
 
 
 def _phones(text: str, folded: Spots) -> Iterator[tuple[int, int]]:
@@ -109,16 +101,10 @@ def _phones(text: str, folded: Spots) -> Iterator[tuple[int, int]]:
 
 
 @cache
-def _networks(hosts: tuple[str, ...]) -> list[ipaddress.IPv4Network]:
-    """Those of the owner's hosts that are networks (`192.168.178.0/24`)."""
-    return [ipaddress.IPv4Network(host, strict=False) for host in hosts if _NETWORK.fullmatch(host)]
-
-
-@cache
 def _hosts(hosts: tuple[str, ...]) -> re.Pattern[str]:
     """Names with a dot count wherever they stand; a bare one (`sin`) only where a host is meant, not a function.
 
-    `*.nordwind.lan` are all names in a domain.
+    `*.nordwind.lan` are all names in a domain, `192.168.178.*` all addresses of a network.
     """
     names = [re.escape(host).replace(r"\*", r"[\w-]{1,63}(?:\.[\w-]{1,63}){0,4}") for host in hosts if "." in host]
     whole = [rf"(?<![\w.-]){name}(?![\w-])(?!\.\w)" for name in names]
@@ -136,7 +122,7 @@ def fake(kind: str, value: str) -> str:
     number = fakes.number(value.lower())
     if kind == EMAIL:
         return f"user{number}@example.com"
-    if kind == HOST and _IPV4.fullmatch(value):
+    if kind == HOST and re.fullmatch(r"[\d.]+", value):
         return f"192.0.2.{int(number) % 254 + 1}"  # for documentation: RFC 5737
     if kind == HOST:
         return f"host{number}.example.net" if "." in value else f"host{number}"

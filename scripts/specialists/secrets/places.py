@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 from specialists.secrets.fakes import LEAST, Find, is_fake, slots
 from specialists.secrets.literals import Rule, Spots, matches, rows
@@ -52,6 +53,7 @@ _ASSIGNMENT = re.compile(
         (?P<quote>\\{0,3}["'`])(?P<quoted>(?:(?!(?P=quote))[^\s\\]|\\(?!["'`])\S){6,4096}+)(?P=quote)
       | (?P<bare>[^\s"'`<>(){}\[\],;\\]{6,4096}+)
     )
+    (?P<end>(?<=["'`])|(?=[\s"'`<,;)}\]\\]|\Z))?
     """,
     re.VERBOSE,
 )
@@ -72,13 +74,8 @@ def _assigned(text: str, folded: Spots) -> Iterator[Find]:
             end, names = max(end, match.end()), names + 1
             start = at - next(_BEFORE.finditer(text[max(0, at - 50) : at][::-1])).end()
             group = "quoted" if match["quoted"] else "bare"
-            if (kind := name_kind(text[start : match.end("rest")])) and (match["quoted"] or _ends(text, match.end())):
+            if (kind := name_kind(text[start : match.end("rest")])) and match["end"] is not None:
                 yield from _found(match, group, kind, _is_assigned(text, start, match))
-
-
-def _ends(text: str, at: int) -> bool:
-    """Whether a value without quotes may end there."""
-    return text[at : at + 1] in _ENDS or text[at].isspace()
 
 
 def _is_assigned(text: str, start: int, match: re.Match[str]) -> bool:
@@ -121,15 +118,15 @@ _KEY_HEAD = re.compile(
     r"-----BEGIN[A-Z0-9 ]{0,30} PRIVATE KEY(?: BLOCK)?-----|Private-Lines: \d+|\$ANSIBLE_VAULT;[\w.;-]+"
     rf"|(?<![A-Za-z0-9+/])(?=MII[A-Za-z0-9+/]{{2}}[AQgw]IBA[AD]|{'|'.join(_KEY_BYTES[1:])})"
 )
-_KEY_TAIL = re.compile(r"-----END[A-Z0-9 ]{0,30} PRIVATE KEY")
-_KEY_WORD = re.compile(r"(?:\\[nrt])*+([A-Za-z0-9+/]+={0,2})")
-_KEY_LONGEST = 8_000
-_PEM_LINE = re.compile(  # what may stand between the lines of a key: escapes, quotes, line numbers, PEM headers
-    r"""(?:\s|\\++[nrt]?|["'`+,()|\#*>]|-(?!-)|\d{1,6}[:|][ ]|[A-Z][A-Za-z-]{1,40}:[ ][^\n\\]*)*+
-    ([A-Za-z0-9+/]+={0,2})""",
-    re.VERBOSE,
+_BETWEEN_LINES = (  # of a key: escapes, quotes, line numbers, PEM headers
+    r"""(?:\s|\\++[nrt]?|["'`+,()|\#*>]|-(?!-)|\d{1,6}[:|][ ]|[A-Z][A-Za-z-]{1,40}:[ ][^\n\\]*)*+"""
 )
-_PEM_SHORT, _PEM_LEAST = 16, 40
+_PEM_LINE = re.compile(_BETWEEN_LINES + "([A-Za-z0-9+/]+={0,2})")
+_HEADLESS = re.compile(
+    rf"(?<![A-Za-z0-9+/])(?:[A-Za-z0-9+/]{{16,}}+={{0,2}}{_BETWEEN_LINES})++(?:[\w+/]{{1,15}}={{0,2}}{_BETWEEN_LINES})?"
+    "(?=-----END[A-Z0-9 ]{0,30} PRIVATE KEY)"
+)
+_PEM_SHORT, _PEM_LEAST, _PEM_LONGEST = 16, 40, 8_000
 _MANIFEST_LONGEST = 8_000
 _MANIFEST_DATA = re.compile(
     r"(?:^|\n)(?:\d+: )?[ \t]*(?:data|stringData):[ \t]*\n((?:(?:\d+: )?[ \t]+[^\s:][^\n:]*:[^\n]*\n?)+)"
@@ -140,43 +137,25 @@ _MANIFEST_VALUE = re.compile(r":[ ]+[\"']?([^\s\"']{8,})[\"']?[ \t]*(?=\n|\Z)")
 
 def _private_keys(text: str, exact: Spots) -> Iterator[Find]:
     """The base64 of key files: on lines, numbered, in a diff, escaped in a string, cut off at either end."""
-    end = 0
-    for at in sorted(at for anchor in _KEY_HEADS for at in exact.get(anchor, ())):
-        if at >= end and (head := _KEY_HEAD.match(text, at)):
-            parts: list[tuple[int, int]] = []
-            end = head.end()
-            while line := _PEM_LINE.match(text, end):
-                end = line.end()
-                last = text.find("-----END", end, end + 20) >= 0
-                word = parts and line[1].isalpha()
-                if not last and (word or end - line.start(1) < _PEM_SHORT):
-                    break
-                parts.append(line.span(1))
-            yield from _key_lines(text, parts)
-    for at in exact.get(_KEY_END, ()):
-        if _KEY_TAIL.match(text, at):
-            yield from _key_lines(text, _before_tail(text, at))
-
-
-def _before_tail(text: str, at: int) -> list[tuple[int, int]]:
-    """The lines of a key before its last one, read backwards: the first may not be there."""
-    parts: list[tuple[int, int]] = []
-    least = max(0, at - _KEY_LONGEST)
-    start, end = max(least, text.rfind("-----", least, at) + 5), at
-    for word in reversed(list(_KEY_WORD.finditer(text, start, at))):
-        number = len(word[1]) <= 6 and word[1].isdigit()  # of a line
-        if end - word.end() > 20 or not (number or not parts or len(word[1]) >= _PEM_SHORT):
-            break
-        parts += [] if number else [word.span(1)]
-        end = word.start()
-    return parts
-
-
-def _key_lines(text: str, parts: list[tuple[int, int]]) -> Iterator[Find]:
-    if sum(end - start for start, end in parts) >= _PEM_LEAST:
-        ours = any(is_fake(text[start:end]) for start, end in parts)
-        known = [(start, end) for start, end in parts if ours or len(slots(text[start:end])) >= LEAST]
-        yield from (Find(start, end, "private key", ours=ours) for start, end in known)
+    heads = (_KEY_HEAD.match(text, at) for anchor in _KEY_HEADS for at in exact.get(anchor, ()))
+    starts, end = [head.end() for head in heads if head], 0
+    for before, at in pairwise([0, *exact.get(_KEY_END, ())]):
+        body = _HEADLESS.search(text, max(before, at - _PEM_LONGEST), at + 60)
+        starts += [body.start()] if body else []
+    for start in sorted(starts):
+        if start < end:
+            continue
+        parts, end = list[tuple[int, int]](), start
+        while line := _PEM_LINE.match(text, end):
+            last = text.find("-----END", line.end(), line.end() + 20) >= 0
+            if not last and (len(line[1]) < _PEM_SHORT or (parts and line[1].isalpha())):
+                break
+            parts.append(line.span(1))
+            end = line.end()
+        if sum(end - start for start, end in parts) >= _PEM_LEAST:
+            ours = any(is_fake(text[start:end]) for start, end in parts)
+            known = [(start, end) for start, end in parts if ours or len(slots(text[start:end])) >= LEAST]
+            yield from (Find(start, end, "private key", ours=ours) for start, end in known)
 
 
 def _kubernetes(text: str, kinds: Sequence[int]) -> Iterator[Find]:

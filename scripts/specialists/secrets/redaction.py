@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -100,7 +99,7 @@ def clean(messages: list[dict[str, Any]], source: dict[str, Any], rules: Rules) 
                     secret = text[item.start : item.end]
                     secrets[secret] = _fake(text, item)
                     secrets.update((copy, fakes.fake(copy)) for copy in copies(secret))
-    elsewhere = _Elsewhere(secrets)
+    elsewhere = _elsewhere(secrets)
     spoiled |= {i for i, found in texts.items() if any(elsewhere(text) != text for _key, text in found)}
 
     def cleaned(key: str, text: str) -> str:
@@ -142,31 +141,9 @@ def _find(text: str, rules: Rules) -> tuple[Find, ...]:
     finds = [*secret_rules.shaped(plain, exact), *places.placed(plain, exact, folded), *_encoded(plain, rules)]
     finds += personal.find(plain, exact, folded, rules.hosts)
     if plain is not text:
-        finds = [
-            replace(
-                item,
-                start=at[item.start],
-                end=at[item.end - 1] + 1,
-                keep=tuple((at[start], at[end - 1] + 1) for start, end in item.keep),
-            )
-            for item in finds
-        ]
-    finds += _owners(text, rules)
-    secrets = _allowed(text, [item for item in finds if item.category == SECRET], rules)
-    starts = [item.start for item in secrets]
-
-    def within_secrets(item: Find) -> bool:
-        before = bisect_left(starts, item.end)
-        return before > 0 and secrets[before - 1].end > item.start
-
-    private = _allowed(text, [item for item in finds if item.category == PERSONAL], rules)
-    private = [item for item in private if not within_secrets(item)]
-    return tuple(sorted(secrets + private, key=lambda item: item.start))
-
-
-def _allowed(text: str, finds: list[Find], rules: Rules) -> list[Find]:
-    """Finds as `_joined` has them, without those that are none to the owner."""
-    return [item for item in _joined(finds) if item.ours or not rules.allows(text[item.start : item.end])]
+        finds = [replace(item, start=at[item.start], end=at[item.end - 1] + 1, keep=()) for item in finds]
+    found = _joined([*finds, *_owners(text, rules)])
+    return tuple(item for item in found if item.ours or not rules.allows(text[item.start : item.end]))
 
 
 def _encoded(text: str, rules: Rules) -> Iterator[Find]:
@@ -185,24 +162,21 @@ def _owners(text: str, rules: Rules) -> Iterator[Find]:
 
 
 def _joined(finds: Iterable[Find]) -> list[Find]:
-    """Overlapping finds as one; it is a fake of ours if any of them is."""
+    """Overlapping finds as one: a secret if any is one, a fake of ours if any is one."""
     groups: list[list[Find]] = []
     end = 0
     for item in sorted(finds, key=lambda item: (item.start, -item.end, not item.keep)):
-        if groups and item.start < end:
-            groups[-1].append(item)
-        else:
-            groups.append([item])
+        groups += [] if groups and item.start < end else [[]]
+        groups[-1].append(item)
         end = max(end, item.end)
-    return [_one(group) for group in groups]
+    return [group[0] if len(group) == 1 else _one(group) for group in groups]
 
 
 def _one(group: list[Find]) -> Find:
-    """One find over all of those, which overlap; named after the first that keeps a vendor's prefix."""
-    named = next((item for item in group if item.keep), group[0])
+    named = min(group, key=lambda item: (item.category != SECRET, not item.keep))
     keep = tuple(span for item in group for span in item.keep)
-    ours = any(item.ours for item in group)
-    return replace(group[0], end=max(item.end for item in group), kind=named.kind, keep=keep, ours=ours)
+    end, ours = max(item.end for item in group), any(item.ours for item in group)
+    return replace(named, start=group[0].start, end=end, keep=keep, ours=ours)
 
 
 def _fake(text: str, item: Find) -> str:
@@ -215,34 +189,32 @@ def _fake(text: str, item: Find) -> str:
 def _replaced(key: str, text: str, rules: Rules) -> str:
     """The text that is the value of a key, with fakes. Once does but where a fake changes what stands around it."""
     for _ in range(_ROUNDS):
-        finds = find_in(key, text, rules)
-        if not finds:
+        pieces, end = [], 0
+        for item in find_in(key, text, rules):
+            pieces += [text[end : item.start], _fake(text, item)]
+            end = item.end
+        if not end:
             break
-        ends = [0, *(item.end for item in finds)]
-        pieces = [text[end : item.start] + _fake(text, item) for end, item in zip(ends, finds, strict=False)]
-        text = "".join([*pieces, text[ends[-1] :]])
+        text = "".join([*pieces, text[end:]])
     return text
 
 
-class _Elsewhere:
-    """Secrets that one place of a chat showed, and the fakes that stand for them wherever else they stand."""
+def _elsewhere(secrets: dict[str, str]) -> Callable[[str], str]:
+    """Puts fakes for what other places showed to be secret; what could be part of a word must stand alone."""
+    literals = Literals(secrets)
 
-    def __init__(self, secrets: dict[str, str]):
-        self._secrets = secrets
-        self._literals = Literals(secrets)
-        self._whole = {value for value in secrets if len(value) < 12 and case_changes(value) < 3}
-
-    def __call__(self, text: str) -> str:
-        """The text with fakes for them; what could be part of a word must stand alone. The longest goes first."""
-        spots = self._literals.find(text) if self._secrets else {}
-        places = sorted((at, -len(value), value) for value, found in spots.items() for at in found)
+    def replaced(text: str) -> str:
+        spots = literals.find(text) if secrets else {}
         pieces, end = [], 0
-        for at, _length, value in places:
-            around = text[max(0, at - 1) : at] + text[at + len(value) : at + len(value) + 1]
-            if at >= end and not (value in self._whole and re.search("[A-Za-z0-9]", around)):
-                pieces += [text[end:at], self._secrets[value]]
-                end = at + len(value)
+        for at, length, value in sorted((at, -len(value), value) for value, found in spots.items() for at in found):
+            around = text[max(0, at - 1) : at] + text[at - length : at - length + 1]
+            alone = len(value) >= 12 or case_changes(value) >= 3 or not re.search("[A-Za-z0-9]", around)
+            if at >= end and alone:
+                pieces += [text[end:at], secrets[value]]
+                end = at - length
         return "".join([*pieces, text[end:]])
+
+    return replaced
 
 
 def leaves(value: Any, everywhere: bool = False) -> list[tuple[str, str]]:
