@@ -11,7 +11,6 @@ import random
 import re
 import string
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -171,28 +170,10 @@ def secrets(seed: int = 1, rounds: int = 2) -> list[Sample]:
             kind, _, line = row.partition(" | ")
             samples.append(Sample(kind, line.replace("{}", secret := maker.password()), secret))
         for kind, line, body in table("key-places.txt"):
-            samples.append(Sample(kind, line.replace("@@", secret := maker.body(body)), secret))
+            samples.append(Sample(kind, maker.body(line).replace("@@", secret := maker.body(body)), secret))
     return samples + private_keys(maker)
 
 
 def look_alikes(seed: int = 1) -> list[str]:
     """Lines in which nothing is secret: as they are, and templates filled in."""
     return lines("look-alikes.txt") + list(map(Maker(seed).body, lines("look-alikes-made.txt")))
-
-
-REPEATED = lines("repeated-shapes.txt")
-
-
-def shapes(size: int, seed: int = 1) -> Iterator[tuple[str, str]]:
-    """A hundred texts of that many characters, each a piece again and again: numbers in it count up, or it is the same.
-
-    Pieces are lines of real outputs, every sort of place where a secret is looked for, half of them, and long runs.
-    """
-    maker = Maker(seed)
-    pieces = REPEATED + [row.partition(" | ")[2].replace("{}", "x#9Kq") for row in lines("password-places.txt")[::4]]
-    pieces += [line.replace("@@", "x#9Kq") for _kind, line, _body in table("key-places.txt")[::4]]
-    pieces += [prefix for _kind, prefix, _body in PREFIXED[::8] if prefix]
-    for piece in pieces:
-        copies = size // len(piece) + 1
-        yield piece, "".join(piece.replace("#", str(number)) for number in range(copies))[:size]
-    yield "base64", maker.base64(size)[:size]

@@ -8,6 +8,7 @@ import random
 import re
 import sysconfig
 import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from specialists.agent import TOOLS
 from specialists.config import ConfigError, load_config
 from specialists.records import make_record, record_id, tool_call
-from specialists.secrets import PERSONAL, SECRET, Rules, find, redact, scrub
+from specialists.secrets import PERSONAL, SECRET, Rules, clean, find, redact, scrub
 from specialists.secrets.values import is_password, is_token, name_kind
 
 SECRETS, LOOK_ALIKES = secret_corpus.secrets(), secret_corpus.look_alikes()
@@ -74,6 +75,27 @@ def test_whatever_stands_side_by_side_the_second_time_changes_nothing(pieces: li
     once, findings = redact(text, Rules())
     assert redact(once, Rules()) == (once, []), text
     assert findings or once == text
+
+
+@pytest.mark.parametrize("text", [TOKEN, f"DB_PASSWORD={PASSWORD}\nDEBUG=false\n" * 3], ids=["token", "env file"])
+@pytest.mark.parametrize(
+    "encode",
+    [
+        base64.b64encode,
+        lambda data: base64.urlsafe_b64encode(data).rstrip(b"="),
+        base64.encodebytes,
+        lambda data: base64.b64encode(base64.b64encode(data)),
+        lambda data: base64.b64encode(data.decode().encode("utf-16-le")),
+        lambda data: data.hex().encode(),
+    ],
+    ids=["base64", "in a url", "over lines", "twice", "powershell", "hexadecimal"],
+)
+def test_what_is_encoded_is_looked_into(encode: Callable[[bytes], bytes], text: str) -> None:
+    hidden = encode(text.encode()).decode()
+    once, findings = redact(f"x = {hidden}", Rules())
+    assert findings and not remains(hidden[8:-4], once) and redact(once, Rules()) == (once, [])
+    harmless = encode(b"DEBUG=false, and nothing else that anybody would hide").decode()
+    assert redact(f"x = {harmless}", Rules()) == (f"x = {harmless}", [])
 
 
 # --- what is put in their place --------------------------------------------------------------------------------------
@@ -165,12 +187,21 @@ PERSONAL_TEXTS = [
     (r'"C:\\Users\\kimlee\\app"', "kimlee"),
     ("call +49 170 2938475 today", "2938475"),
     ("(415) 736-2210 is the office", "736-2210"),
+    ('"phone": "01702938475"', "2938475"),
+    ("Tel. 030/901820-47, mornings", "901820"),
+    ("le 06 12 84 57 78", "84 57"),
+    ("file:///home/kimlee#L7", "kimlee"),
+    ("?path=%2Fhome%2Fkimlee%2Fsrc", "kimlee"),
+    ("file:///c%3A/Users/kimlee/app", "kimlee"),
+    (r"C:\Users\Kim Lee\app", "Lee"),
+    (r"\\wsl$\Ubuntu\home\kimlee\x", "kimlee"),
 ]
 NOT_PERSONAL = """
 git@github.com:a/b.git|user@example.com|noreply@anthropic.dev|root@localhost|a@2x.png|pkg@1.2.3|@types/node@20.1.2
 /home/user/app|/Users/runner/work|/home/runner/work/x|x = a@b.mean()|@@ -12,7 +12,9 @@|1234567890|+1 202 555 0143
 2026-03-01 10:00|192.168.178.201|12345678+kim@users.noreply.github.com|555-0100|i+1 234 567|kim@example.org
-1-800-555-0199
+1-800-555-0199|src\\home\\widgets\\a.ts|GET /Users/search?x=1|00000010: 0612 3456 7890
+0a 06 12 34 56 78|0644 root 1234567|02-03-2026
 """
 
 
@@ -188,7 +219,11 @@ def test_what_looks_personal_and_is_not(text: str) -> None:
 
 
 def test_hosts_of_the_owner_are_replaced_where_a_host_is_meant() -> None:
-    rules = Rules(hosts=("sin", "nas.nordwind.de"))
+    rules = Rules(hosts=("sin", "nas.nordwind.de", "192.168.178.*", "*.nordwind.lan"))
+    for address in ("http://192.168.178.20:8080/", "db1.nordwind.lan:22"):
+        once, findings = redact(address, rules)
+        assert once != address and len(findings) == 1 and redact(once, rules) == (once, [])
+    assert redact("192.168.179.20 nordwind.lan", rules)[1] == []
     once, findings = redact("ssh kim@sin; Math.sin(x); http://sin:8000/; sin.local; NAS.nordwind.de/x; sinus", rules)
     assert "Math.sin(x)" in once and "sinus" in once and "nordwind" not in once.lower()
     assert len(findings) == 4 and {finding.kind for finding in findings} == {"host name"}
@@ -363,14 +398,34 @@ def test_arguments_that_are_no_json_are_a_text() -> None:
 
 # --- speed ---------------------------------------------------------------------------------------------------------
 
-HOSTILE = (
-    "://|password=|password='x|eyJ|-----BEGIN RSA PRIVATE KEY-----\n|MT|a@b.|+1 234 |kind: Secret\n|cookie: a=b; "
-    "|token is |x|name: TOKEN, value|identified by '"
-)
+SHAPES = r"""
+://¦password=¦password='x¦eyJ¦-----BEGIN RSA PRIVATE KEY-----\n¦MT¦a@b.¦+1 234 ¦kind: Secret\n¦cookie: a=b; ¦token is ¦x
+name: TOKEN, value¦identified by '¦/home/kim/a#.rs\n¦x/home/u#/b¦password=abc#-#x\n¦"token": "x#Y#qwert",\n¦u#@corp#.com
+key=¦token:"¦key='key="key=`¦auth¦mnemonic¦bundle___¦cookie: sess¦:AA¦T3BlbkFJ-sk-¦sk-ant-¦\\¦-----END PRIVATE KEY-----\n
+kind: Secret\ndata:\n       ¦ ¦\t¦\n¦MIIEpAIBAA\n¦AKIAABCDEFGHIJKLMNOP\n¦'¦"¦((¦{"a":¦[¦a\\\n¦password\uff1d¦a\u200b
+abcdefghijklmnopqrstuvw ¦AKIAABCDEFGHIJKLMNOP ¦client(¦mysql -p¦%2Fhome%2Fkim¦tel 0¦0170 ¦//¦apikey¦yy¦.¦aB3¦(415) 555-
+"""
+SHAPES = [shape.encode().decode("unicode_escape") for shape in re.split("[¦\n]", SHAPES.strip())]
 
 
-@pytest.mark.parametrize("piece", HOSTILE.split("|"))
-def test_no_text_takes_more_than_its_length(piece: str) -> None:
-    started = time.process_time()
-    find((piece * 30_000)[:40_000], Rules())
-    assert time.process_time() - started < 1.5
+@pytest.mark.parametrize("piece", SHAPES)
+def test_the_time_grows_with_the_length_alone(piece: str) -> None:
+    def seconds(length: int) -> float:
+        text = "".join(piece.replace("#", str(number)) for number in range(length))[:length]
+        started = time.process_time()
+        redact(text, rules)
+        return time.process_time() - started
+
+    rules = Rules(hosts=("sin", "*.nordwind.lan"))
+    short, long = (min(map(seconds, lengths)) for lengths in ((8_000, 8_001), (32_000, 32_001)))
+    assert long < 9 * max(short, 0.02)  # in the square of the length it would be 16
+
+
+def test_a_chat_of_many_secrets_takes_no_longer_for_each() -> None:
+    def seconds(count: int) -> float:
+        shown = "".join(f"password=Kq{number}x9{number}Z\n" for number in range(count))
+        started = time.process_time()
+        clean([{"role": "user", "content": shown}, {"role": "tool", "content": shown}], {}, Rules())
+        return time.process_time() - started
+
+    assert seconds(1_600) < 9 * seconds(400)

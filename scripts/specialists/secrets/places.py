@@ -95,7 +95,7 @@ def _is_assigned(text: str, start: int, match: re.Match[str]) -> bool:
     tight = match["operator"] == "=" and (name.upper() == name or before[-1:] in ("?", "&", ";"))
     if flag or tight or (operator[-1:] == ">" and operator != "=>") or "alue" in operator:
         return is_secret_value(name, value)
-    if re.fullmatch(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+", value):
+    if re.fullmatch(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+", value) and not is_token(value):
         return False
     ended = text[match.end() : match.end() + 1] in ("", "\n", "\r", " ", "\t", '"', "'")
     on_line = operator in ("=", ":") and _LINE_START.search(text, max(0, start - 60), start)
