@@ -24,7 +24,7 @@ def shapes(size: int) -> Iterator[tuple[str, str]]:
     Pieces are those of the tests, and every fourth sort of place where a secret is looked for.
     """
     import secret_corpus
-    from test_secrets import SHAPES
+    from test_secrets_speed import SHAPES
 
     pieces = SHAPES + [row.partition(" | ")[2].replace("{}", "x#9Kq") for row in secret_corpus.lines(_PASSWORDS)[::4]]
     pieces += [line.replace("@@", "x#9Kq") for _kind, line, _body in secret_corpus.table("key-places.txt")[::4]]
