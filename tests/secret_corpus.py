@@ -170,7 +170,7 @@ def secrets(seed: int = 1, rounds: int = 2) -> list[Sample]:
             kind, _, line = row.partition(" | ")
             samples.append(Sample(kind, line.replace("{}", secret := maker.password()), secret))
         for kind, line, body in table("key-places.txt"):
-            samples.append(Sample(kind, line.replace("@@", secret := maker.body(body)), secret))
+            samples.append(Sample(kind, maker.body(line).replace("@@", secret := maker.body(body)), secret))
     return samples + private_keys(maker)
 
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import sqlite3
+import subprocess
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from specialists.cli import Command
 from specialists.config import Problem
 from specialists.records import (
     canonical,
@@ -43,6 +49,29 @@ def test_a_file_is_touched_only_when_its_content_changes(tmp_path: Path) -> None
     assert path.stat().st_mtime_ns == before
     assert write_records(path, [record("b")])
     assert not list(path.parent.glob(".*")), "no temporary file stays behind"
+
+
+def test_what_a_step_writes_is_the_owners_alone(tmp_path: Path) -> None:
+    @click.command(cls=Command)
+    def step() -> None:
+        (tmp_path / "data" / "logs").mkdir(parents=True)
+        (tmp_path / "data" / "logs" / "step.log").write_text("x")
+        sqlite3.connect(tmp_path / "data" / "cache.db").execute("create table a (b)")
+        subprocess.run(["touch", "data/by-a-child"], cwd=tmp_path, check=True)
+        write_records(tmp_path / "data" / "made" / "rows.jsonl", [record("a")])
+        write_if_changed(tmp_path / "open.json", "{}")
+
+    (tmp_path / "open.json").write_text("{}")
+    before = os.umask(0)
+    try:
+        (tmp_path / "open.json").chmod(0o644)  # of an earlier version
+        CliRunner().invoke(step, catch_exceptions=False)
+        assert os.umask(0) == 0
+    finally:
+        os.umask(before)
+    written = [*(tmp_path / "data").rglob("*"), tmp_path / "data", tmp_path / "open.json"]
+    modes = {path.name: path.stat().st_mode & 0o777 for path in written}
+    assert modes == {path.name: 0o700 if path.is_dir() else 0o600 for path in written} and len(modes) == 8
 
 
 @given(st.text(alphabet=st.characters(codec=None), max_size=20))

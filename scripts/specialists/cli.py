@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -21,11 +22,14 @@ class Command(click.Command):
     def main(self, *arguments: Any, **options: Any) -> Any:
         # on a CPU it warns, once per process, of a kernel that nothing here needs
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+        before = os.umask(0o077)  # whatever is written, by libraries and child processes too, is the owner's alone
         try:
             return super().main(*arguments, **options)
         except Problem as problem:
             say(f"Error: {problem}")
             sys.exit(1)
+        finally:
+            os.umask(before)
 
 
 def command(function: Callable) -> click.Command:

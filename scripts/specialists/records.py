@@ -136,26 +136,27 @@ def read_json(path: Path) -> Any | None:
         return None
 
 
-def write_if_changed(path: Path, text: str, mode: int = 0o644) -> bool:
+def write_if_changed(path: Path, text: str, mode: int = 0o600) -> bool:
     """Write a text as replace_file does."""
     return replace_file(path, lambda file: file.write(text.encode()), mode)
 
 
-def replace_file(path: Path, write: Callable[[BinaryIO], Any], mode: int = 0o644) -> bool:
+def replace_file(path: Path, write: Callable[[BinaryIO], Any], mode: int = 0o600) -> bool:
     """Put what `write` writes in a file's place if it differs: a temporary file beside it, flushed, renamed over it.
 
     Returns whether it did. Raises Problem as `written` does; the old file is then still there.
     """
     with written(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             try:
                 write(cast(BinaryIO, file))
                 file.flush()
                 if path.is_file() and filecmp.cmp(file.name, path, shallow=False):
+                    path.chmod(mode)  # an earlier version's files were open to others
                     return False
                 os.fsync(file.fileno())
-                os.chmod(file.name, mode)  # a temporary file is born with 0600
+                os.chmod(file.name, mode)
                 os.replace(file.name, path)
             finally:
                 Path(file.name).unlink(missing_ok=True)

@@ -24,6 +24,7 @@ _MODES = [
     ("234567", "", string.ascii_uppercase),  # base 32
     (string.digits, string.ascii_lowercase, string.ascii_uppercase),
 ]
+_ALPHABETS = [frozenset("".join(mode)) for mode in _MODES]
 _NARROW = 12  # letters and digits from which on a narrower alphabet is taken to be meant
 _LOOKED_AT = 400  # characters that tell enough of a long text
 _PROOF_WHOLE, _PROOF_PART = 9.0, 24.0  # bits that make a whole string, or a part of it, a fake
@@ -61,18 +62,19 @@ class Find:
 
 def slots(text: str) -> list[int]:
     """Positions of the letters and digits that a fake would replace."""
+    if "\\" not in text:
+        return [place for place, char in enumerate(text) if char.isalnum()]
     return [piece.start() for piece in _PIECE.finditer(text) if piece.end() - piece.start() == 1]
 
 
 def fake(secret: str, keep: Sequence[tuple[int, int]] = ()) -> str:
     """The stand-in for a secret. `keep`: [start, end) of what stays, such as a vendor's prefix."""
     result = list(secret)
-    places = [place for place in slots(secret) if not any(start <= place < end for start, end in keep)]
+    kept = {place for start, end in keep for place in range(start, end)}
+    places = [place for place in slots(secret) if place not in kept]
     chars = [secret[place] for place in places]
     # the narrowest alphabets that hold all of a long string
-    mode = next(
-        mode for mode in _MODES if mode == _MODES[-1] or (len(chars) >= _NARROW and set(chars).issubset("".join(mode)))
-    )
+    mode = next((mode for mode in _modes(chars) if len(chars) >= _NARROW), _MODES[-1])
     digest = _digest("fake", secret)
     made = ""
     for number, (place, char) in enumerate(zip(places, chars, strict=True)):
@@ -84,8 +86,15 @@ def fake(secret: str, keep: Sequence[tuple[int, int]] = ()) -> str:
 
 def is_fake(text: str) -> bool:
     """Whether the text is a fake of ours, part of one, or has a long part of one in it."""
-    chars = [text[place] for place in slots(text[:_LOOKED_AT])]
-    return any(_proves(chars, mode) for mode in _MODES if set(chars).issubset("".join(mode)))
+    text = text[:_LOOKED_AT]
+    chars = [text[place] for place in slots(text)]
+    return any(_proves(chars, mode) for mode in _modes(chars))
+
+
+def _modes(chars: list[str]) -> list[tuple[str, str, str]]:
+    """The alphabets that hold all of them, the narrowest first."""
+    present = set(chars)
+    return [mode for mode, alphabet in zip(_MODES, _ALPHABETS, strict=True) if present <= alphabet]
 
 
 def number(text: str) -> str:

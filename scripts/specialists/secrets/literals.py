@@ -33,12 +33,19 @@ def rows(table: str) -> Iterator[list[str]]:
 
 
 def matches(rules: Iterable[Rule], spots: Spots, text: str) -> Iterator[tuple[Rule, re.Match[str]]]:
-    """Where rules match, in the order of the rules."""
+    """Where rules match, in the order of the rules; an anchor within a match of its rule is not looked at again."""
     for rule in rules:
+        end = 0
         for at in spots.get(rule.anchor, ()):
+            if at < end:
+                continue
             pattern = _compiled(rule.regex)
-            match = pattern.search(text, max(0, at - rule.back), at + 600) if rule.back else pattern.match(text, at)
+            if rule.back:
+                match, end = pattern.search(text, max(0, at - rule.back), at + 600), at + 300
+            else:
+                match = pattern.match(text, at)
             if match:
+                end = match.end()
                 yield rule, match
 
 
@@ -70,4 +77,5 @@ class Literals:
     def _automaton(self):
         from ahocorasick_rs import AhoCorasick, Implementation
 
-        return AhoCorasick(self._literals, implementation=Implementation.DFA)
+        few = len(self._literals) < 1000  # the fastest automaton takes a kilobyte a character
+        return AhoCorasick(self._literals, implementation=Implementation.DFA if few else None)

@@ -30,11 +30,20 @@ _NOBODY = re.compile(
     re.IGNORECASE,
 )
 _IN_URL = re.compile(r"://[^\s/@]*:?\Z")
+_BETWEEN = r"(?:\\{1,4}|/|%5[Cc]|%2[Ff])"  # of folders, in a URL too
 _HOME = re.compile(
-    r"(?:/home/|/Users/|(?<![A-Za-z])[A-Za-z]:(?:\\{1,4}|/)Users(?:\\{1,4}|/))(?P<name>[A-Za-z_][\w.-]*)(?=[/\\\s\"'`:;,)\]}>]|$)"
+    rf"""(?:/home/|/Users/|%2[Ff](?:home|Users)%2[Ff]
+    |(?<![A-Za-z])[A-Za-z](?:[:$]|%3[Aa]){_BETWEEN}(?:Users|Documents(?:[ ]|%20)and(?:[ ]|%20)Settings){_BETWEEN}
+    |\\wsl(?:\$|\.localhost)\\{{1,4}}[\w.-]{{1,40}}\\{{1,4}}home\\{{1,4}})
+    (?P<name>[^\W\d][\w.-]*(?:~\d|(?:(?:[ ]|%20)[^\W\d_][\w.-]{{0,30}}){{1,2}}(?=\\))?)
+    (?=[/\\\s"'`:;,)\]}}>|<&\#%]|$)""",
+    re.VERBOSE,
 )
 ANCHORS = ("@",)
-FOLDED_ANCHORS = ("/home/", "/users/", "\\users")
+_PHONE_NAMES = ("phone", "telefon", "tel", "mobil", "handy", "fax", "whatsapp", "rufnummer", "telefono")
+_HOMES = "/home/ /users/ \\users %2fhome %2fusers %5cusers \\wsl and%20settings".split()
+_HOMES.append("and settings")
+FOLDED_ANCHORS = (*_HOMES, *_PHONE_NAMES)
 _NO_PERSON = re.compile(
     r"(?:user|username|your[\w.-]*|me|you|name|runner|ubuntu|debian|root|vagrant|node|app|appuser|admin|shared|public"
     r"|default|guest|git|vscode|codespace|circleci|travis|jenkins|gitpod|docker|linuxbrew|builder|build|ci|dev|developer"
@@ -44,9 +53,19 @@ _NO_PERSON = re.compile(
 )
 _PHONE = re.compile(
     r"(?<![\w+.,:/=-])(?:\+[1-9]\d{0,2}[ .-]?(?:\(0?\d{1,4}\)[ .-]?)?\d{2,4}(?:[ .-]\d{2,8}){1,4}"
-    r"|\+[1-9]\d{9,13}|\([2-9]\d{2}\) ?[2-9]\d{2}[ .-]\d{4}|[2-9]\d{2}-[2-9]\d{2}-\d{4})(?![\w:/%-])(?!\.\d)"
+    r"|\+[1-9]\d{9,13}|\([2-9]\d{2}\) ?[2-9]\d{2}[ .-]\d{4}|[2-9]\d{2}([.-])[2-9]\d{2}\1\d{4}"
+    r"|(?<![\da-f]{4} )00[1-9]\d{0,2} \d{2,4} \d{3,8}(?: \d{2,4}){0,3}(?! [\da-f]{4}\b)"
+    r"|\(0[1-9]\d{1,3}\) ?\d{3,4}[ -]?\d{3,5}|01[5-7]\d[ /-]\d{7,8}"
+    r"|(?<![\da-f]{2} )0[1-9]([ .])\d\d(?:\2\d\d){3}(?! ?[\da-f]{2}\b))(?![\w:/%-])(?!\.\d)"
 )
-_PHONE_PLUS, _PHONE_END = re.compile(r"\+[1-9][\d ().-]{8}"), re.compile(r"-\d{4}(?!\d)")  # a literal first: fast
+_PHONE_NAMED = re.compile(  # national, behind a word for it
+    r"[a-z]{0,12}(?:[_-]?(?:number|nummer|no|nr))?[.\"']{0,2}[ ]?[:=]?[ ]?[\"']?"
+    r"(?P<number>\(?0[1-9][\d ()/.-]{6,16}\d)(?!\w)",
+    re.IGNORECASE,
+)
+_PHONE_PARTS = re.compile(
+    r"\+[1-9][\d ().-]{8}|[-.](?<=\d{3}.)\d{4}(?!\d)|0(?<![\w.]0)\d{1,4}[) ./-]"
+)  # faster than all of it
 _COUNTRY = re.compile(r"^\+\d{1,2}")  # stays
 _FICTION = re.compile(r"555[ .-]?01\d\d|123[ .-]?456|1234567|(\d)\1{5}|555[ .-]?555|555[ .-]?1234")
 
@@ -61,21 +80,34 @@ def find(text: str, exact: Spots, folded: Spots, hosts: tuple[str, ...]) -> Iter
             in_url = _IN_URL.search(text, max(0, match.start() - 100), match.start())  # scheme://user:PASSWORD@HOST
             if known and not in_url and not _NOBODY.search(match[0]):
                 yield Find(*match.span(), EMAIL, PERSONAL)
-    for match in _HOME.finditer(text) if not folded.keys().isdisjoint(FOLDED_ANCHORS) else ():
+    for match in _HOME.finditer(text) if not folded.keys().isdisjoint(_HOMES) else ():
         if not _NO_PERSON.fullmatch(match["name"].rstrip(".")):
             yield Find(*match.span("name"), USER, PERSONAL)
-    for match in _PHONE.finditer(text) if _PHONE_PLUS.search(text) or _PHONE_END.search(text) else ():
-        digits = re.sub(r"\D", "", match[0])
-        if 10 <= len(digits) <= 15 and not _FICTION.search(match[0]) and not fakes.is_fake(_COUNTRY.sub("", match[0])):
-            yield Find(*match.span(), PHONE, PERSONAL)
+    for start, end in _phones(text, folded):
+        number = text[start:end]
+        digits = re.sub(r"\D", "", number)
+        least = 9 if digits[0] == "0" else 10
+        if least <= len(digits) <= 15 and not _FICTION.search(number) and not fakes.is_fake(_COUNTRY.sub("", number)):
+            yield Find(start, end, PHONE, PERSONAL)
     for match in _hosts(hosts).finditer(text) if hosts else ():
         yield Find(*match.span(), HOST, PERSONAL)
 
 
+def _phones(text: str, folded: Spots) -> Iterator[tuple[int, int]]:
+    if _PHONE_PARTS.search(text):
+        yield from (match.span() for match in _PHONE.finditer(text))
+    named = (_PHONE_NAMED.match(text, at + len(name)) for name in _PHONE_NAMES for at in folded.get(name, ()))
+    yield from (match.span("number") for match in named if match)
+
+
 @cache
 def _hosts(hosts: tuple[str, ...]) -> re.Pattern[str]:
-    """Names with a dot count wherever they stand; a bare one (`sin`) only where a host is meant, not a function."""
-    whole = [rf"(?<![\w.-]){re.escape(host)}(?![\w-])(?!\.\w)" for host in hosts if "." in host]
+    """Names with a dot count wherever they stand; a bare one (`sin`) only where a host is meant, not a function.
+
+    `*.nordwind.lan` are all names in a domain, `192.168.178.*` all addresses of a network.
+    """
+    names = [re.escape(host).replace(r"\*", r"[\w-]{1,63}(?:\.[\w-]{1,63}){0,4}") for host in hosts if "." in host]
+    whole = [rf"(?<![\w.-]){name}(?![\w-])(?!\.\w)" for name in names]
     bare = "|".join(re.escape(host) for host in hosts if "." not in host)
     if bare:
         whole.append(rf"(?:(?<=@)|(?<=//)|(?<=ssh )|(?<=Host )|(?<=HostName ))(?:{bare})(?![\w-])")
@@ -90,6 +122,8 @@ def fake(kind: str, value: str) -> str:
     number = fakes.number(value.lower())
     if kind == EMAIL:
         return f"user{number}@example.com"
+    if kind == HOST and re.fullmatch(r"[\d.]+", value):
+        return f"192.0.2.{int(number) % 254 + 1}"  # for documentation: RFC 5737
     if kind == HOST:
         return f"host{number}.example.net" if "." in value else f"host{number}"
     return f"user{number}"

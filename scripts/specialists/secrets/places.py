@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 from specialists.secrets.fakes import LEAST, Find, is_fake, slots
 from specialists.secrets.literals import Rule, Spots, matches, rows
@@ -16,7 +17,7 @@ from specialists.secrets.values import is_literal, is_password, is_secret_value,
 def placed(text: str, exact: Spots, folded: Spots) -> Iterator[Find]:
     """Every secret that its place gives away. `exact`: where ANCHORS stand; `folded`: FOLDED_ANCHORS, in any case."""
     yield from _assigned(text, folded)
-    yield from _private_keys(text, exact.get(_PEM, ()))
+    yield from _private_keys(text, exact)
     yield from _kubernetes(text, exact.get(_MANIFEST, ()))
     for counts, places in _PLACES.items():
         for place, match in matches(places, folded, text):
@@ -42,6 +43,7 @@ _ASSIGNMENT = re.compile(
       | [ \t]{0,20}(?:=>|:=|[=!]==?|\?\?=?|\|\|=?|=|:|,|\()[ \t]{0,20}
       | </key>\s{0,40}<string>                                                           # in a property list
       | >(?=[^\s<>]+</)                                                                 # <password>...</
+      | [ ]?\{[^{}]{0,300}?\b(?:default|value)[ ]{0,20}=[ ]{0,4}               # variable "x" { default = ...
       | [,\s]{1,80}\\{0,3}["']?[Vv]alue\\{0,3}["']?[ ]?[:=][ ]?                         # name: TOKEN, value: ...
       | [ \t]+(?:is|was)[:]?[ \t]+
       | [ \t]+
@@ -49,22 +51,30 @@ _ASSIGNMENT = re.compile(
     (?:
         (?:[A-Za-z_][\w.:]{0,30}\()?[rbufL@$]{0,2}                                        # String::from("...")
         (?P<quote>\\{0,3}["'`])(?P<quoted>(?:(?!(?P=quote))[^\s\\]|\\(?!["'`])\S){6,4096}+)(?P=quote)
-      | (?P<bare>[^\s"'`<>(){}\[\],;\\]{6,4096}+)(?=[\s"'`<,;)}\]\\]|\Z)
+      | (?P<bare>[^\s"'`<>(){}\[\],;\\]{6,4096}+)
     )
+    (?P<end>(?<=["'`])|(?=[\s"'`<,;)}\]\\]|\Z))?
     """,
     re.VERBOSE,
 )
-_BEFORE = re.compile(r"(?:(?:api|access|secret|private|auth) )?[A-Za-z0-9_.$-]*\Z", re.IGNORECASE)
+_ENDS, _MOST_NAMES = {"", *"\"'`<,;)}]\\"}, 10
+_BEFORE = re.compile(r"[A-Za-z0-9_.$-]*+(?: (?:ipa|ssecca|terces|etavirp|htua))?", re.IGNORECASE)  # read backwards
 _LINE_START = re.compile(r"(?:^|\n|\\n)(?:\d+: |[ \t+>#-]|export |set |ENV |ARG |setenv |\$env:|env\.)*[\"']?\Z")
 
 
 def _assigned(text: str, folded: Spots) -> Iterator[Find]:
-    """Values in code, configuration, headers, flags and prose."""
-    for at in (at for anchor in _NAME_ANCHORS for at in folded.get(anchor, ())):
+    """Values in code, configuration, headers, flags and prose; of names within one value only the first few."""
+    end = names = 0
+    for at in sorted({at for anchor in _NAME_ANCHORS for at in folded.get(anchor, ())}):
+        if at >= end:
+            names = 0
+        elif names >= _MOST_NAMES:
+            continue
         if match := _ASSIGNMENT.match(text, at):
-            start = next(_BEFORE.finditer(text, max(0, at - 50), at)).start()
+            end, names = max(end, match.end()), names + 1
+            start = at - next(_BEFORE.finditer(text[max(0, at - 50) : at][::-1])).end()
             group = "quoted" if match["quoted"] else "bare"
-            if kind := name_kind(text[start : match.end("rest")]):
+            if (kind := name_kind(text[start : match.end("rest")])) and match["end"] is not None:
                 yield from _found(match, group, kind, _is_assigned(text, start, match))
 
 
@@ -85,11 +95,12 @@ def _is_assigned(text: str, start: int, match: re.Match[str]) -> bool:
     tight = match["operator"] == "=" and (name.upper() == name or before[-1:] in ("?", "&", ";"))
     if flag or tight or (operator[-1:] == ">" and operator != "=>") or "alue" in operator:
         return is_secret_value(name, value)
-    if re.fullmatch(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+", value):
+    if re.fullmatch(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+", value) and not is_token(value):
         return False
     ended = text[match.end() : match.end() + 1] in ("", "\n", "\r", " ", "\t", '"', "'")
     on_line = operator in ("=", ":") and _LINE_START.search(text, max(0, start - 60), start)
-    if ended and (on_line or match["operator"] == "="):  # an argument of a call ends in a comma or a bracket
+    header = operator == ":" and before[-1:] in ('"', "'") and text[match.end() : match.end() + 1] == before[-1]
+    if ended and (on_line or header or match["operator"] == "="):  # an argument of a call ends in a comma or a bracket
         return is_secret_value(name, value)
     kinds = sum(bool(re.search(group, value)) for group in ("[a-z]", "[A-Z]", "[0-9]", "[^A-Za-z0-9_.]"))
     return kinds >= 3 and len(value) >= 8 and is_secret_value(name, value)
@@ -97,37 +108,54 @@ def _is_assigned(text: str, start: int, match: re.Match[str]) -> bool:
 
 # --- key files and manifests ---------------------------------------------------------------------------------------
 
-_PEM, _MANIFEST = "-----BEGIN", "kind: Secret"
-ANCHORS = (_PEM, _MANIFEST)
-_PEM_HEAD = re.compile(r"-----BEGIN[A-Z0-9 ]{0,30} PRIVATE KEY(?: BLOCK)?-----")
-_PEM_LINE = re.compile(  # what may stand between the lines of a key: escapes, quotes, line numbers, PEM headers
-    r"""(?:\s|\\+[nrt]|["'`+,()|\#*>\\]|-(?!-)|\d{1,6}[:|][ ]|[A-Z][A-Za-z-]+:[ ][^\n\\]*)*([A-Za-z0-9+/]+={0,2})""",
-    re.VERBOSE,
+_MANIFEST, _KEY_END = "kind: Secret", "-----END"
+# The first bytes of a private key in base64, where its head line is cut off: DER's version number behind the lengths,
+# OpenSSH's magic. https://www.rfc-editor.org/rfc/rfc8017#appendix-A.1.2, rfc5208, rfc5915
+_KEY_BYTES = "MII MHcCAQEE MHcCAQEB MC4CAQAw MIGHAgEA MIG2AgEA MIGkAgEB MIHcAgEB MIHuAgEA b3BlbnNzaC1rZXktdjEA".split()
+_KEY_HEADS = ("-----BEGIN", "Private-Lines:", "$ANSIBLE_VAULT;", *_KEY_BYTES)
+ANCHORS = (*_KEY_HEADS, _KEY_END, _MANIFEST)
+_KEY_HEAD = re.compile(
+    r"-----BEGIN[A-Z0-9 ]{0,30} PRIVATE KEY(?: BLOCK)?-----|Private-Lines: \d+|\$ANSIBLE_VAULT;[\w.;-]+"
+    rf"|(?<![A-Za-z0-9+/])(?=MII[A-Za-z0-9+/]{{2}}[AQgw]IBA[AD]|{'|'.join(_KEY_BYTES[1:])})"
 )
-_PEM_SHORT, _PEM_LEAST = 16, 40
+_BETWEEN_LINES = (  # of a key: escapes, quotes, line numbers, PEM headers
+    r"""(?:\s|\\++[nrt]?|["'`+,()|\#*>]|-(?!-)|\d{1,6}[:|][ ]|[A-Z][A-Za-z-]{1,40}:[ ][^\n\\]*)*+"""
+)
+_PEM_LINE = re.compile(_BETWEEN_LINES + "([A-Za-z0-9+/]+={0,2})")
+_HEADLESS = re.compile(
+    rf"(?<![A-Za-z0-9+/])(?:[A-Za-z0-9+/]{{16,}}+={{0,2}}{_BETWEEN_LINES})++(?:[\w+/]{{1,15}}={{0,2}}{_BETWEEN_LINES})?"
+    "(?=-----END[A-Z0-9 ]{0,30} PRIVATE KEY)"
+)
+_PEM_SHORT, _PEM_LEAST, _PEM_LONGEST = 16, 40, 8_000
 _MANIFEST_LONGEST = 8_000
 _MANIFEST_DATA = re.compile(
-    r"(?:^|\n)(?:\d+: )?[ \t]*(?:data|stringData):[ \t]*\n((?:(?:\d+: )?[ \t]+[^\n:]+:[^\n]*\n?)+)"
+    r"(?:^|\n)(?:\d+: )?[ \t]*(?:data|stringData):[ \t]*\n((?:(?:\d+: )?[ \t]+[^\s:][^\n:]*:[^\n]*\n?)+)"
 )
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*[A-Za-z0-9+/]{2}(?:[A-Za-z0-9+/]{2}|[A-Za-z0-9+/]=|==)")
 _MANIFEST_VALUE = re.compile(r":[ ]+[\"']?([^\s\"']{8,})[\"']?[ \t]*(?=\n|\Z)")
 
 
-def _private_keys(text: str, heads: Sequence[int]) -> Iterator[Find]:
-    """The base64 of PEM blocks: on lines, numbered, in a diff, escaped in a string, cut off at the end."""
-    for at in heads:
-        if head := _PEM_HEAD.match(text, at):
-            parts, end = [], head.end()
-            while line := _PEM_LINE.match(text, end):
-                end = line.end()
-                last = text.find("-----END", end, end + 20) >= 0
-                if end - line.start(1) < _PEM_SHORT and not last:
-                    break
-                parts.append(line.span(1))
-            if sum(end - start for start, end in parts) >= _PEM_LEAST:
-                ours = any(is_fake(text[start:end]) for start, end in parts)
-                known = [(start, end) for start, end in parts if ours or len(slots(text[start:end])) >= LEAST]
-                yield from (Find(start, end, "private key", ours=ours) for start, end in known)
+def _private_keys(text: str, exact: Spots) -> Iterator[Find]:
+    """The base64 of key files: on lines, numbered, in a diff, escaped in a string, cut off at either end."""
+    heads = (_KEY_HEAD.match(text, at) for anchor in _KEY_HEADS for at in exact.get(anchor, ()))
+    starts, end = [head.end() for head in heads if head], 0
+    for before, at in pairwise([0, *exact.get(_KEY_END, ())]):
+        body = _HEADLESS.search(text, max(before, at - _PEM_LONGEST), at + 60)
+        starts += [body.start()] if body else []
+    for start in sorted(starts):
+        if start < end:
+            continue
+        parts, end = list[tuple[int, int]](), start
+        while line := _PEM_LINE.match(text, end):
+            last = text.find("-----END", line.end(), line.end() + 20) >= 0
+            if not last and (len(line[1]) < _PEM_SHORT or (parts and line[1].isalpha())):
+                break
+            parts.append(line.span(1))
+            end = line.end()
+        if sum(end - start for start, end in parts) >= _PEM_LEAST:
+            ours = any(is_fake(text[start:end]) for start, end in parts)
+            known = [(start, end) for start, end in parts if ours or len(slots(text[start:end])) >= LEAST]
+            yield from (Find(start, end, "private key", ours=ours) for start, end in known)
 
 
 def _kubernetes(text: str, kinds: Sequence[int]) -> Iterator[Find]:
@@ -158,6 +186,7 @@ def _is_mnemonic(value: str) -> bool:
 _TABLES: dict[Callable[[str], object], str] = {
     _is_url_password: r"""
 url password  ://  ://[^\s/?#:@"'`<>]{0,64}:(?P<secret>[^\s/"'`<>]{6,200})@(?=[\w\[])(?!(?:[\w-]+\.){0,5}example\.)
+url password  jdbc:oracle:  jdbc:oracle:\w{1,10}:[^\s/@:"']{1,64}/(?P<secret>[^\s@/"']{6,200})@
 service account key id  private_key_id  private_key_id\\{0,3}["']\s*:\s*\\{0,3}["'](?P<secret>[a-f0-9]{40})
 """,
     login_password: r"""
@@ -172,10 +201,16 @@ authorization header  authorization
   (?P<secret>[A-Za-z0-9_.~+/=|:-]{12,})
 jwt secret  jwt.  jwt\.(?:sign|verify|encode|decode)\([^()\n]{1,80}?,\s*["'](?P<secret>[^\s"']{12,200})["']
 login token  login  login \s*(?P<secret>[A-Za-z0-9]{32,})\b
-cookie  -b  (?<= )-b \s*["']?[\w.-]*(?:sess|sid|auth|token)[\w.-]*=(?P<secret>[\w.~+/=%-]{16,})
+cookie  -b  (?<= )-b \s*["']?[\w.-]{0,60}?(?:sess|sid|auth|token)[\w.-]{0,60}=(?P<secret>[\w.~+/=%-]{16,})
 cookie  cookie:
-  cookie:\s*(?:[\w.-]+=[^;\s"']*;\s*){0,20}?[\w.-]*(?:sess|sid|auth|token|jwt|remember)[\w.-]*=
+  cookie:\s*(?:[\w.-]{1,60}=[^;\s"']*;\s*){0,20}?[\w.-]{0,60}?(?:sess|sid|auth|token|jwt|remember)[\w.-]{0,60}=
   (?P<secret>[A-Za-z0-9_.~+/=%-]{16,})
+client's token  client  client\w{0,20}\(\s*(?:["'][^"'\n]{1,80}["'],\s*)?["'](?P<secret>[A-Za-z0-9]{32,200})["']
+codecov token  codecov  codecov[^\n|;&]{0,200}?\s-t\s+(?P<secret>[a-f0-9-]{36})\b
+wireguard key  echo  (?<![\w-])echo\s+["']?(?P<secret>[A-Za-z0-9+/]{43}=)["']?\s*\|\s*wg\b
+wireguard key  wg gen  wg\ gen(?:key|psk)[^\n]{0,80}\n\s*(?P<secret>[A-Za-z0-9+/]{43}=)
+rails master key  master.key  master\.key\b<near>
+rails credentials key  credentials/  credentials/\w{1,30}\.key\b<near>
 gitlab session  _gitlab_session=  _gitlab_session=(?P<secret>[0-9a-z]{32})
 """,
     is_password: r"""
@@ -191,7 +226,7 @@ netrc password  login  login\s+\S{1,100}\s+password\s+<value>
 htpasswd password  htpasswd  (?<![\w-])htpasswd\s[^\n|;&]{0,200}-\w*b<options><value>(?=\s*(?:[\n|;&>]|\Z))
 pgpass password  :5432:  :5432:[\w*-]+:[\w.-]+:(?P<secret>[^\s:]{6,200})
 keychain password  -keychain  -keychain<options>-p\s+<value>
-login for gems  bundle_  bundle_\w+__\w+["']?\s?[:=]\s?["']?[^\s:"'$]{1,64}:(?P<secret>[^\s"']{6,200})
+login for gems  bundle_  bundle_\w{1,60}?__\w{1,60}+["']?\s?[:=]\s?["']?[^\s:"'$]{1,64}:(?P<secret>[^\s"']{6,200})
 openssl password  pass:  (?<!\w)pass:<value>
 sql password  identified by  identified\s+(?:with\s+\S+\s+)?by\s+(?:password\s+)?'(?P<secret>[^'\n]{6,200})'
 sql password  password '  password\s+'(?P<secret>[^'\n]{6,200})'
@@ -199,8 +234,9 @@ mongo password  mongo  (?<![\w-])mongo(?:sh|dump|restore|export|import)?<options
 ldap password  ldap  (?<![\w-])ldap(?:search|add|modify|passwd)<options>-w\s+<value>
 sqlcmd password  sqlcmd  (?<![\w-])sqlcmd<options>-P\s+<value>
 sqlplus password  sqlplus  (?<![\w-])sqlplus\s[^\n|;&]{0,60}?\w+/(?P<secret>[^\s@/"']{6,200})(?=@|\s|\Z)
+secure string  convertto-securestring  ConvertTo-SecureString\b[^\n|;&"']{0,100}["'](?P<secret>[^\s"'`$]{6,200})["']
 smb password  smbclient  (?<![\w-])smbclient<options>-U\s+[\"']?[^\s%\"']+%<value>
-login for a client  auth  auth\w*\s*=?\s*\(\s*["'][^"'\n]{1,60}["']\s*,\s*["'](?P<secret>[^\s"']{6,200})["']
+login for a client  auth  auth\w{0,30}\s*=?\s*\(\s*["'][^"'\n]{1,60}["']\s*,\s*["'](?P<secret>[^\s"']{6,200})["']
 command's password  -u  (?<= )-u \S+(?: \S+){0,4}? -p <value>
 archive password  unzip  (?<![\w-])unzip<options>-P\s?<value>
 archive password  7z  (?<![\w-])7z\s<options>-p<value>
@@ -208,7 +244,7 @@ sudo password  echo  (?<![\w-])echo \s*["']?(?P<secret>[^\s"'|]{6,200})["']?\s*\
 sudo password  sudo -s <<<  sudo -S <<<\s*<value>
 """,
     _is_mnemonic: r"""
-mnemonic  mnemonic  mnemonic\w*["']?\s?[:=]\s?["']?(?P<secret>(?:[a-z]{3,8}[ ]){11,23}[a-z]{3,8})
+mnemonic  mnemonic  mnemonic\w{0,30}["']?\s?[:=]\s?["']?(?P<secret>(?:[a-z]{3,8}[ ]){11,23}[a-z]{3,8})
 """,
     bool: r"""
 password hash  :$  :(?P<secret>\$(?:1|2[aby]|5|6|y|apr1|argon2id?)\$[^\s:\"']{20,})
@@ -216,10 +252,14 @@ sidekiq login  contribsys  contribsys__com["']?\s?[:=]\s?["']?(?P<secret>[a-f0-9
 sidekiq login  ://  ://(?P<secret>[a-f0-9]{8}:[a-f0-9]{8})@(?:gems|enterprise)\.contribsys\.com
 """,
 }
-_PARTS = {"<options>": r"[^\n|;&]{0,200}?\s", "<value>": r"""["']?(?P<secret>[^\s"'`<>|;&$]{6,200})"""}
+_PARTS = {
+    "<near>": r".{0,120}?(?<!\w)(?P<secret>[a-f0-9]{32})(?!\w)",
+    "<options>": r"[^\n|;&]{0,200}?\s",
+    "<value>": r"""["']?(?P<secret>[^\s"'`<>|;&$]{6,200})""",
+}
 _PLACES = {
     counts: [
-        Rule(kind, anchor, re.sub("<options>|<value>", lambda part: _PARTS[part[0]], f"(?is){''.join(regex)}"))
+        Rule(kind, anchor, re.sub("<options>|<value>|<near>", lambda part: _PARTS[part[0]], f"(?is){''.join(regex)}"))
         for kind, anchor, *regex in rows(table)
     ]
     for counts, table in _TABLES.items()

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from specialists.records import Record, canonical, is_target, record_id
-from specialists.secrets import fakes, personal, places
+from specialists.secrets import fakes, hidden, personal, places
 from specialists.secrets import rules as secret_rules
 from specialists.secrets.fakes import LEAST, PERSONAL, SECRET, Find, SecretFinding
 from specialists.secrets.literals import Literals
@@ -99,10 +99,11 @@ def clean(messages: list[dict[str, Any]], source: dict[str, Any], rules: Rules) 
                     secret = text[item.start : item.end]
                     secrets[secret] = _fake(text, item)
                     secrets.update((copy, fakes.fake(copy)) for copy in copies(secret))
-    spoiled |= {i for i, found in texts.items() if any(_elsewhere(secrets, text) != text for _key, text in found)}
+    elsewhere = _elsewhere(secrets)
+    spoiled |= {i for i, found in texts.items() if any(elsewhere(text) != text for _key, text in found)}
 
     def cleaned(key: str, text: str) -> str:
-        return _elsewhere(secrets, _replaced(key, text, rules))
+        return elsewhere(_replaced(key, text, rules))
 
     fresh = [_mapped(part, cleaned) if i in touched | spoiled else part for i, part in enumerate(parts)]
     return Cleaned(fresh[:-1], fresh[-1], frozenset(spoiled - {len(messages)}), list(findings))
@@ -132,19 +133,24 @@ def find_in(key: str, text: str, rules: Rules) -> list[Find]:
 
 @lru_cache(maxsize=1024)  # the windows of one session repeat its messages
 def _find(text: str, rules: Rules) -> tuple[Find, ...]:
-    lower = text.lower()
-    if len(lower) != len(text):  # a few letters grow (İ); positions have to stay
-        lower = "".join(char.lower() if char.isascii() else char for char in text)
-    exact, folded = _EXACT.find(text), _FOLDED.find(lower)
-    finds = [*secret_rules.shaped(text, exact), *places.placed(text, exact, folded), *_owners(text, rules)]
-    secrets = [item for item in _joined(finds) if item.ours or not rules.allows(text[item.start : item.end])]
-    private = [
-        item
-        for item in _joined(personal.find(text, exact, folded, rules.hosts))
-        if not rules.allows(text[item.start : item.end])
-        and not any(secret.start < item.end and item.start < secret.end for secret in secrets)
-    ]
-    return tuple(sorted(secrets + private, key=lambda item: item.start))
+    plain, at = hidden.plain(text)
+    lower = plain.lower()
+    if len(lower) != len(plain):  # a few letters grow (İ); positions have to stay
+        lower = "".join(char.lower() if char.isascii() else char for char in plain)
+    exact, folded = _EXACT.find(plain), _FOLDED.find(lower)
+    finds = [*secret_rules.shaped(plain, exact), *places.placed(plain, exact, folded), *_encoded(plain, rules)]
+    finds += personal.find(plain, exact, folded, rules.hosts)
+    if plain is not text:
+        finds = [replace(item, start=at[item.start], end=at[item.end - 1] + 1, keep=()) for item in finds]
+    found = _joined([*finds, *_owners(text, rules)])
+    return tuple(item for item in found if item.ours or not rules.allows(text[item.start : item.end]))
+
+
+def _encoded(text: str, rules: Rules) -> Iterator[Find]:
+    """Runs of base64 and hexadecimal with a secret in the text that they encode."""
+    for start, end, inner in hidden.decoded(text):
+        if inside := [item for item in find(inner, rules) if item.category == SECRET]:
+            yield Find(start, end, inside[0].kind)
 
 
 def _owners(text: str, rules: Rules) -> Iterator[Find]:
@@ -156,17 +162,21 @@ def _owners(text: str, rules: Rules) -> Iterator[Find]:
 
 
 def _joined(finds: Iterable[Find]) -> list[Find]:
-    """Overlapping finds as one; it is a fake of ours if any of them is."""
-    joined: list[Find] = []
+    """Overlapping finds as one: a secret if any is one, a fake of ours if any is one."""
+    groups: list[list[Find]] = []
+    end = 0
     for item in sorted(finds, key=lambda item: (item.start, -item.end, not item.keep)):
-        if joined and item.start < joined[-1].end:
-            last = joined.pop()
-            kind = item.kind if item.keep and not last.keep else last.kind
-            end, keep, ours = max(last.end, item.end), last.keep + item.keep, last.ours or item.ours
-            joined.append(Find(last.start, end, kind, last.category, keep, ours))
-        else:
-            joined.append(item)
-    return joined
+        groups += [] if groups and item.start < end else [[]]
+        groups[-1].append(item)
+        end = max(end, item.end)
+    return [group[0] if len(group) == 1 else _one(group) for group in groups]
+
+
+def _one(group: list[Find]) -> Find:
+    named = min(group, key=lambda item: (item.category != SECRET, not item.keep))
+    keep = tuple(span for item in group for span in item.keep)
+    end, ours = max(item.end for item in group), any(item.ours for item in group)
+    return replace(named, start=group[0].start, end=end, keep=keep, ours=ours)
 
 
 def _fake(text: str, item: Find) -> str:
@@ -179,24 +189,32 @@ def _fake(text: str, item: Find) -> str:
 def _replaced(key: str, text: str, rules: Rules) -> str:
     """The text that is the value of a key, with fakes. Once does but where a fake changes what stands around it."""
     for _ in range(_ROUNDS):
-        finds = find_in(key, text, rules)
-        if not finds:
+        pieces, end = [], 0
+        for item in find_in(key, text, rules):
+            pieces += [text[end : item.start], _fake(text, item)]
+            end = item.end
+        if not end:
             break
-        for item in reversed(finds):
-            text = text[: item.start] + _fake(text, item) + text[item.end :]
+        text = "".join([*pieces, text[end:]])
     return text
 
 
-def _elsewhere(secrets: dict[str, str], text: str) -> str:
-    """The text with fakes for what other places showed to be secret; what could be part of a word must stand alone."""
-    there = sorted((value for value in secrets if value in text), key=lambda value: (-len(value), value))
-    patterns = [
-        re.escape(value)
-        if len(value) >= 12 or case_changes(value) >= 3
-        else rf"(?<![A-Za-z0-9]){re.escape(value)}(?![A-Za-z0-9])"
-        for value in there
-    ]
-    return re.sub("|".join(patterns), lambda match: secrets[match[0]], text) if there else text
+def _elsewhere(secrets: dict[str, str]) -> Callable[[str], str]:
+    """Puts fakes for what other places showed to be secret; what could be part of a word must stand alone."""
+    literals = Literals(secrets)
+
+    def replaced(text: str) -> str:
+        spots = literals.find(text) if secrets else {}
+        pieces, end = [], 0
+        for at, length, value in sorted((at, -len(value), value) for value, found in spots.items() for at in found):
+            around = text[max(0, at - 1) : at] + text[at - length : at - length + 1]
+            alone = len(value) >= 12 or case_changes(value) >= 3 or not re.search("[A-Za-z0-9]", around)
+            if at >= end and alone:
+                pieces += [text[end:at], secrets[value]]
+                end = at - length
+        return "".join([*pieces, text[end:]])
+
+    return replaced
 
 
 def leaves(value: Any, everywhere: bool = False) -> list[tuple[str, str]]:

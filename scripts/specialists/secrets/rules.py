@@ -46,7 +46,8 @@ _VENDORS = r"""
   dbt token 32: dbtc_; new relic insert key 32: NRII-; google api key 35: AIza; yandex key 35: AQVN;
   heroku key 36: HRKU-; figma token 36: figd_; replicate token 37: r8_; google refresh token 40: 1//0;
   fly.io token 40: fo1_; openai project key 40: sk-proj-; openai service key 40: sk-svcacct-;
-  openai admin key 40: sk-admin-; together key 40: tgp_v1_; square secret 40: sq0csp-; circleci token 40: CCIPAT_;
+  openai admin key 40: sk-admin-; discord token 80: mfa.; together key 40: tgp_v1_;
+  square secret 40: sq0csp-; circleci token 40: CCIPAT_;
   wandb key 40: wandb_v1_; grafana service token 40: glsa_; openshift token 43: sha256~; contentful token 43: CFPAT-;
   scalingo token 48: tk-us-; pypi token 50: pypi-AgEIcHlwaS5vcmc pypi-AgENdGVzdC5weXBpLm9yZw; yandex token 50: y0_;
   pinecone key 50: pcsk_; anthropic key 60: sk-ant-; nvidia key 60: nvapi-; github fine-grained token 60: github_pat_;
@@ -91,6 +92,9 @@ _TOKENS = [
 
 # kind, anchor, characters before the anchor that belong to it, regular expression
 _FORMS = r"""
+aws secret access key  AKIA  0  <aws>
+aws secret access key  ASIA  0  <aws>
+twilio auth token  AC  0  (?<!\w)AC[a-f0-9]{32}\W{1,12}(?P<secret>[a-f0-9]{32})(?!\w)
 slack webhook  hooks.slack.com/  0  hooks\.slack\.com/(?:services|workflows|triggers)/(?P<secret>[\w/+]{40,})
 zapier webhook  hooks.zapier.com/  0  hooks\.zapier\.com/hooks/catch/(?P<secret>\d+/[a-z0-9]{6,})
 facebook app token  |  0  (?<=\d{15})\|(?P<secret>[\w-]{27})(?![\w-])
@@ -109,7 +113,7 @@ json web token  eyJ  0  (?<![A-Za-z0-9_-])(?P<prefix>eyJ)[\w-]{10,}\.[\w-]{10,}\
 openai key  T3BlbkFJ  90  (?<!\w)(?P<prefix>sk-)[\w-]{20,}T3BlbkFJ[\w-]{20,}
 azure client secret  Q~  4  (?<![\w~.-])[\w~.]{3}\dQ~[\w~.-]{31,34}(?![\w~-])
 azure service key  JQQJ99  52  (?<!\w)[A-Za-z0-9]{52}JQQJ99[A-Za-z0-9]{20,26}
-telegram bot token  :AA  10  (?<![\w:])\d{8,10}:AA[\w-]{32,34}(?![\w-])
+telegram bot token  :AA  10  (?<![\d:])\d{8,10}:AA[\w-]{32,34}(?![\w-])
 terraform cloud token  .atlasv1.  14  (?<!\w)[A-Za-z0-9]{14}\.atlasv1\.[\w=-]{60,}
 mailchimp key  -us  32  (?<!\w)[a-f0-9]{32}-us\d{1,2}(?!\w)
 dropbox token  AAAAAAAAAA  11  (?<!\w)[a-z0-9]{11}AAAAAAAAAA[\w=-]{43}
@@ -118,9 +122,16 @@ azure signature  sig=  0  (?<=[?&;])sig=(?P<secret>[A-Za-z0-9%+/_-]{40,}={0,2})
 presigned url signature  X-Amz-Signature=  0  X-Amz-Signature=(?P<secret>[a-f0-9]{64})
 teams webhook  .webhook.office.com/  0  \.webhook\.office\.com/(?P<secret>[\w@/-]{70,})
 """
+_AWS = (  # beside the key id, on its line or the next; an upper and a lower case letter: no hash of a commit
+    r"(?<!\w)A[KS]IA[A-Z2-7]{16}(?!\w)(?:[^\n]{0,80}\n)??[^\n]{0,80}?(?<![\w/+=-])"
+    r"(?=[a-z0-9/+]{0,39}[A-Z])(?=[A-Z0-9/+]{0,39}[a-z])(?P<secret>[A-Za-z0-9/+]{40})(?![\w/+=-])"
+)
 _RULES = [
     *_TOKENS,
-    *(Rule(kind, anchor, "".join(regex), int(back)) for kind, anchor, back, *regex in rows(_FORMS)),
+    *(
+        Rule(kind, anchor, "".join(regex).replace("<aws>", _AWS), int(back))
+        for kind, anchor, back, *regex in rows(_FORMS)
+    ),
     *(
         Rule("discord bot token", start + third, r"(?<![\w.-])[\w-]{24,28}\.[\w-]{6}\.[\w-]{27,38}(?![\w.-])")
         for start in ("MT", "Mj", "Mz", "ND", "NT", "Nj", "Nz", "OD", "OT")

@@ -39,9 +39,10 @@ _KEY_OWNERS = """
     cookie security recovery live priv cipher crypt crypto signature seed root bot sas algolia anthropic azure
     cloudflare cohere datadog deepseek elastic fastly gemini github gitlab google grafana groq heroku hubspot intercom
     mailgun mandrill mapbox mistral netlify newrelic openai pagerduty pinecone sendgrid sentry stripe telegram tenor
-    twilio vultr wandb
+    preshared shared twilio vultr wandb
 """.split()
-_PLACEHOLDERS = re.compile(rf"(?:{'|'.join(_PLACEHOLDER_WORDS)}|x{{2,}}|y{{2,}}|z{{2,}})+")
+_PLACEHOLDERS = re.compile(rf"(?:{'|'.join(_PLACEHOLDER_WORDS)}|x{{2,}}+|y{{2,}}+|z{{2,}}+)+")
+_LONGEST = 80  # letters of a placeholder; words that can be read in two ways double the work
 _TELLING = re.compile(
     r"example|placeholder|change.?me|replace.?me|redacted|dummy|[-_ ]your|your[-_ ]|your(?:api|token|key|secret|pass)"
     r"|fake[-_]|[-_]fake|here\b|<[a-z]|\.\.\.|\*\*\*|x{6,}|[•…]|1234567890|0123456789|12345678|abcdefgh|abcd1234"
@@ -68,12 +69,19 @@ def is_placeholder(value: str) -> bool:
     if len(digits) > 4 and digits not in "0123456789012345678909876543210987654321":
         return False
     letters = (re.sub("[^a-z]", "", form) for form in (lower, lower.translate(_LEET)))
-    return any(_PLACEHOLDERS.fullmatch(form) for form in letters) or not any(map(str.isalpha, value))
+    words = any(len(form) <= _LONGEST and _PLACEHOLDERS.fullmatch(form) for form in letters)
+    return words or not any(map(str.isalpha, value))
 
 
 def is_literal(value: str) -> bool:
     """Whether a value is written down, not left open, computed or looked up: no `${TOKEN}`, `env.X`, path or URL."""
-    return not is_placeholder(value) and not _EXPRESSION.search(value)
+    return not is_placeholder(value) and (_is_random(value) or not _EXPRESSION.search(value))
+
+
+def _is_random(value: str) -> bool:
+    """Whether a long value is of letters, digits and many signs in such a mix that it can be no expression."""
+    signs = set(re.findall("[!@#$%^&*(_=+)-]", value))
+    return 40 <= len(value) <= 200 and len(signs) >= 6 and not re.search(r"[A-Za-z]{9}|\s", value)
 
 
 def is_password(value: str) -> bool:

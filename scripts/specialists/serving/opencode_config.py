@@ -316,8 +316,8 @@ class ConfigFile:
         for path, content in steps if ours else reversed(steps):
             if content is None:
                 path.unlink(missing_ok=True)
-            elif not write_if_changed(path, content, mode):
-                path.chmod(mode)
+            else:
+                write_if_changed(path, content, mode)
 
 
 def _checked(path: Path, function: Callable, *arguments: Any) -> Any:
