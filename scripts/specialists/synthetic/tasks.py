@@ -10,16 +10,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from functools import partial
 from hashlib import sha256
 from itertools import islice
 from typing import Any, NamedTuple
 
-from specialists.agent import read_result, system_prompt
+from specialists.agent import system_prompt
 from specialists.chat import token_counter
 from specialists.code import edits, grammars, syntax
 from specialists.config import Config, Language, Problem
-from specialists.records import Record, make_record, tool_call
+from specialists.families import Sayable
+from specialists.records import Record, is_target, make_record
 from specialists.secrets import Rules, scrub
 from specialists.synthetic.mutations import Mutation, mutations
 from specialists.synthetic.wording import opening, words
@@ -65,6 +65,7 @@ class Augmenter:
         grammars.parser(language.grammar)
         self.language, self.grammar, self.reword, self.rules = language, language.grammar, reword, Rules.of(config)
         self.tools, self.counter = known_tools(config), token_counter(config.base.model, config.base.revision)
+        self.sayable = Sayable(self.counter)
         self.found, self.lost = Counter[str](), Counter[str]()
 
     def rows(self, files: Iterable[syntax.SourceFile], most: int) -> list[Record]:
@@ -109,8 +110,11 @@ class Augmenter:
         if scrubbed is None or not self._fits(scrubbed):
             self.lost["too long" if scrubbed else "secret in target"] += 1
             return None
+        if not all(self.sayable.can_say(message) for message in scrubbed["messages"] if is_target(message)):
+            self.lost["cannot be said"] += 1
+            return None
         better = self.reword(scrubbed) if self.reword else None
-        return better if better and self._fits(better) else scrubbed
+        return self.sayable(better if better and self._fits(better) else scrubbed)
 
     def _fits(self, record: Record) -> bool:
         return self.counter.count(record["messages"], self.tools) <= self.language.training.max_length
@@ -158,11 +162,6 @@ def _messages(task: Task, language: Language) -> list[dict[str, Any]]:
     if syntax.error_nodes(grammar, broken) > syntax.error_nodes(grammar, source):
         raise edits.NotExact("does not parse")
     before, after = broken.decode(), task.file.text
-    around = partial(syntax.enclosing, grammar, broken)
-    change = edits.FileChange(path, before, after, edits.line_hunks(before, after), around)
-    request, closing = words(mutation.kind, task.function, path, task.key())
-    messages = edits.conversation(system_prompt(language), request, [change], closing)
-    if mutation.kind == "implement":  # the whole file is read, for what the body may be made of
-        messages[2] |= {"tool_calls": [tool_call(0, "read", {"filePath": path})]}
-        messages[3] |= {"content": read_result(path, before)}
-    return messages
+    change = edits.FileChange(path, before, after, edits.line_hunks(before, after))
+    request = words(mutation.kind, task.function, path, task.key())
+    return edits.conversation(system_prompt(language), request, [change])
