@@ -44,6 +44,9 @@ def filtered(folder: Path) -> tuple[list, dict[str, int], dict[str, int]]:
         (Made(WORDS, {"sub.py": "1" * 40}, mode="160000"), "submodule or symbolic link"),
         (Made(WORDS, {"vendor/lib.py": "x = 1\n"}), "vendored"),
         (Made(WORDS, {"api_pb2.py": "x = 1\n"}), "generated"),
+        (Made(WORDS, {**CODE, "App.xcodeproj/project.pbxproj": "x"}), "generated"),
+        (Made(WORDS, {**CODE, ".jjconflict-base-0/sums.py": "x = 1\n"}), "conflict markers"),
+        (Made(WORDS, {**CODE, **{f"docs/{name}.md": "x\n" for name in "abcde"}}), "too many files"),
     ],
 )
 def test_reasons(commit: Made, reason: str | None, tmp_path: Path) -> None:
@@ -59,13 +62,6 @@ def test_files_left_out_of_candidates_are_counted(tmp_path: Path) -> None:
     candidates, lost, counted = filtered(folder)
     assert candidates[0] == ["sums.py", "tests/test_sums.py", "docs/a.md"]
     assert (lost, counted) == ({}, {"lock file": 1, "changelog": 1})
-
-
-def test_too_many_files_are_cut_down_to_code(tmp_path: Path) -> None:
-    files = dict.fromkeys(("a.py", "b.py", "tests/test_a.py", "docs/a.md", "docs/b.md", "docs/c.md"), "x = 1\n")
-    made = [Made(message, files) for message in (WORDS, "Add tests for the sums")]
-    assert filtered(repositories.make(tmp_path / "code", [BASE, made[0]]))[0][0] == ["a.py", "b.py", "tests/test_a.py"]
-    assert filtered(repositories.make(tmp_path / "tests", [BASE, made[1]]))[1] == {"too many files": 1}
 
 
 @pytest.mark.parametrize(

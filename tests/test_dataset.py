@@ -67,7 +67,7 @@ def ids_of(records) -> set[str]:
 CASES = {
     "the same row twice": ([row(1), row(1, day=2, cluster="copy")], 1, {"duplicate": 1}),
     "a session and its commit": ([row(1), row(1, "commit", request="other words")], 1, {"same change as a session": 1}),
-    "another change": ([row(1), row(2, "commit")], 2, {}),
+    "another change": ([row(1, "commit"), row(2, "commit")], 2, {}),
     "a synthetic row without a gap": ([row(1), row(2, "synthetic")], 1, {"synthetic beyond its share or the gap": 1}),
 }
 
@@ -121,6 +121,13 @@ def test_at_least_twenty_clusters_where_half_allow_it(tmp_path: Path) -> None:
         assert len(dataset.ledger["heldout"]) == held
 
 
+@pytest.mark.parametrize(("least", "kept"), [(1, 4), (10, 4), (11, 20)])
+def test_commits_take_their_share_where_there_are_sessions_enough(tmp_path: Path, least: int, kept: int) -> None:
+    records = [*(row(number) for number in range(10)), *(row(f"c{number}", "commit") for number in range(20))]
+    dataset = run(tmp_path, records, bounds=(least, 1000), held=None)
+    assert Counter(r.kind for r in dataset.train) == {"session": 10, "commit": kept}
+
+
 def test_synthetic_rows_fill_the_gap_and_inherit_the_split(tmp_path: Path) -> None:
     def made_from(number: int) -> Record:  # shows a line of commit number, as `read` shows it
         line = text(number).splitlines()[2]
@@ -149,7 +156,7 @@ def test_too_much_is_cut_to_the_best_with_a_share_for_each(tmp_path: Path) -> No
     giant = [row(f"g{n}", cluster="giant", day=50) for n in range(30)]
     gone = [row(f"d{n}", "commit", survives=0.0) for n in range(30)]
     there = [row(f"a{n}", "commit", survives=1.0, tests=True) for n in range(12)]
-    dataset = run(tmp_path, giant + gone + there, bounds=(1, 20), held=None)
+    dataset = run(tmp_path, giant + gone + there, bounds=(3, 20), held=None)
     assert Counter(r.cluster for r in dataset.train)["giant"] == 2
     assert Counter(r.id[:0] + r.kind for r in dataset.train) == {"session": 2, "commit": 10}
     assert {r.score for r in dataset.train} == {1.0, 1.25}
@@ -213,13 +220,14 @@ def test_the_script_writes_rows_ledger_and_summary_once(config_file: Path) -> No
     done = _script(config_file, "--language", "rust", "--json")
     assert done.exit_code == 0, done.output
     summary = json.loads(done.stdout)
-    assert summary["train"] == {"session": 4, "commit": 5, "synthetic": 0}
+    assert summary["train"] == {"session": 4, "commit": 1, "synthetic": 0}
+    assert summary["funnel"] == {"commits beyond their share": 4}
     assert sum(summary["heldout"].values()) == 9 and summary["tokens"]["supervised"] is None
     written = {path: path.stat().st_mtime_ns for path in data.rglob("*") if path.is_file()}
     (first, *_others) = read_records(data / "train/rust.jsonl")
     card = (data / "train/rust.card.md").read_text()
-    assert "| supervised | not counted |" in card and "| kinds of work | 5 refactor |" in card
-    assert "| rows to train on | 4 session, 5 commit, 0 synthetic |" in card and f"`{summary['sha256']}`" in card
+    assert "| supervised | not counted |" in card and "| kinds of work | 1 refactor |" in card
+    assert "| rows to train on | 4 session, 1 commit, 0 synthetic |" in card and f"`{summary['sha256']}`" in card
     done = _script(config_file, "--language", "rust", "--explain", first["id"][:8])
     assert done.exit_code == 0 and f"{first['id']}: trained on" in done.stdout and "2026-01-" in done.stdout
     assert _script(config_file, "--language", "rust").exit_code == 0

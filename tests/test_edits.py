@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from specialists.code.edits import FileChange, NotExact, conversation, line_hunks, plan_edits, read_spans, replay
+from specialists.code.edits import FileChange, NotExact, conversation, line_hunks, plan_edits, replay
 from specialists.records import tool_call
 
 FUNCTIONS = "".join(f"def f{n}():\n    x = {n}\n    y = x + 1\n    return y\n\n\n" for n in range(60))
@@ -16,7 +16,7 @@ def change(before: str | None, after: str, **options) -> FileChange:
 
 
 def replayed(made: FileChange) -> str:
-    messages = conversation("system", "request", [made], "closing")
+    messages = conversation("system", "request", [made])
     return replay(messages, {} if made.before is None else {made.path: made.before})[made.path]
 
 
@@ -67,22 +67,14 @@ def test_near_hunks_become_one_edit_and_far_ones_two() -> None:
     assert [len(plan_edits(change(FUNCTIONS, after))) for after in (near, far)] == [1, 2]
 
 
-def test_reads_show_what_is_edited() -> None:
-    far = FUNCTIONS.replace("def f20()", "def twenty()").replace("def f50()", "def fifty()")
-    made = change(FUNCTIONS, far, enclosing=lambda first, last: (first, last + 3))
-    assert read_spans(made, plan_edits(made)) == [(121, 124), (301, 304)]
-    assert read_spans(made, plan_edits(made), narrow=True) == [(106, 136), (286, 316)]
-    message = conversation("s", "r", [made], "c")[3]
-    assert "121: def f20():" in message["content"] and "120: " not in message["content"]
-
-
-def test_short_file_is_read_whole() -> None:
+def test_files_are_read_whole_and_only_edits_are_learned() -> None:
     made = change("one = 1\n", "one = 2\n")
-    messages = conversation("s", "r", [made], "c")
+    messages = conversation("s", "r", [made])
     assert " ".join(one["role"] for one in messages) == "system user assistant tool assistant tool assistant"
     assert messages[2]["tool_calls"][0]["function"]["arguments"] == '{"filePath":"a.py"}'
     assert messages[3]["content"].endswith("(End of file - total 1 lines)\n</content>")
-    assert messages[-1] == {"role": "assistant", "content": "c", "weight": 1}
+    assert messages[-1] == {"role": "assistant", "content": "Done.", "weight": 0}
+    assert [message["weight"] for message in messages if message["role"] == "assistant"] == [0, 1, 0]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +95,7 @@ def test_replay_refuses_what_opencode_refuses(name: str, arguments: dict) -> Non
 def test_hunks_that_are_not_the_difference_are_found_out() -> None:
     made = FileChange("a.py", "one = 1\ntwo = 2\n", "one = 1\ntwo = 3\n", ((0, 1, 0, 1),))
     with pytest.raises(NotExact):
-        conversation("s", "r", [made], "c")
+        conversation("s", "r", [made])
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_every_call_that_is_taught_fits_the_tools_of_its_row(
 
 def test_commits_and_synthetic_rows_are_in_the_same_words() -> None:
     change = FileChange("a.py", "x = 1\n", "x = 2\n", line_hunks("x = 1\n", "x = 2\n"))
-    messages = conversation("s", "r", [change], "Done.", tools=TOOLS_2)
+    messages = conversation("s", "r", [change], TOOLS_2)
     calls = [call["function"] for message in messages for call in message.get("tool_calls", ())]
     assert [json.loads(call["arguments"])["path"] for call in calls] == ["a.py", "a.py"]
     answers = [message["content"] for message in messages if message["role"] == "tool"]

@@ -14,39 +14,6 @@ RUST, TS, PYTHON, RUBY, SWIFT = SAMPLES
 LAST = SAMPLES[PYTHON].rstrip().split("\n")[-1].strip()
 
 
-def line_of(grammar: str, text: str) -> int:
-    """1-based number of the one line that holds a text."""
-    found = [number for number, line in enumerate(SAMPLES[grammar].split("\n"), 1) if text in line]
-    assert len(found) == 1, found
-    return found[0]
-
-
-def around(grammar: str, first: str, last: str | None = None) -> tuple[str, str] | None:
-    """First and last line of what stands around some lines of a sample."""
-    first_line, last_line = line_of(grammar, first), line_of(grammar, last or first)
-    found = syntax.enclosing(grammar, SAMPLES[grammar].encode(), first_line, last_line)
-    lines = SAMPLES[grammar].split("\n")
-    return found and (lines[found[0] - 1].strip(), lines[found[1] - 1].strip())
-
-
-ENCLOSING = [
-    (RUST, "shelf.check(&book)", None, ("/// Adds a book to the shelf.", "}")),
-    (RUST, "shelf.check(&book)", "impl Shelf", None),
-    (TS, "const next", None, ("/** Doubles a number. */", "}")),
-    (PYTHON, "@cached", None, ("# About adding.", "return len(shelf.books) - 1")),
-    (PYTHON, "All shelves.", None, ("class Library:", LAST)),
-    (RUBY, "@count += 1", None, ("# Adds a book to the shelf.", "end")),
-    (RUBY, "compute", None, ("private def hidden", "end")),
-    (RUBY, "class Shelf", None, ("# A shelf of books.", "end")),
-    (SWIFT, "shelf.seen", None, ("/// Adds a book to the shelf.", "}")),
-]
-
-
-@pytest.mark.parametrize(("grammar", "first", "last", "expected"), ENCLOSING)
-def test_the_smallest_definition_around_lines(grammar, first, last, expected) -> None:
-    assert around(grammar, first, last) == expected
-
-
 DOC = "Adds a book to the shelf."
 MORE = f"{DOC}\n\nBooks without a title are refused."
 PARTS = [  # grammar, function with the types around it, how its body starts and ends, its doc comment
@@ -114,8 +81,6 @@ def test_a_grammar_that_nobody_thought_of_is_read_by_the_names_of_its_nodes(monk
     monkeypatch.delitem(grammars.GRAMMARS, SWIFT)
     source = SAMPLES[SWIFT].encode()
     assert "add" in [item.qualified for item in syntax.functions(SWIFT, source)]
-    line = line_of(SWIFT, "shelf.seen")
-    assert syntax.enclosing(SWIFT, source, line, line) is not None
 
 
 DOCS = [
@@ -142,8 +107,6 @@ def test_any_bytes_are_read_and_spans_lie_within_each_other(grammar, data) -> No
     syntax.leaf_tokens(grammar, source)
     for item in syntax.functions(grammar, source):
         assert 0 <= item.body[0] <= len(source) and item.body[1] <= len(source)
-        found = syntax.enclosing(grammar, source, *item.lines)
-        assert found and item.lines[0] <= found[0] and found[1] <= item.lines[1]
     made = mutations(grammar, source)
     assert len({mutation.apply(source) for _function, mutation in made} - {source}) == len(made)
     assert all(f.body[0] <= mutation.start < mutation.end <= f.body[1] for f, mutation in made)

@@ -166,6 +166,13 @@ class Chat:
         text = self.render(decoded(messages), tools)
         return sum(map(self._tokens, self._special.split(text) if self._special else [text]))
 
+    @property
+    def special_tokens(self) -> list[str]:
+        """The texts that become control tokens wherever they stand, longest first."""
+        added = json.loads(self.tokenizer_json).get("added_tokens") or ()
+        names = {token["content"] for token in added if token.get("special")} | {self.special["eos_token"]}
+        return sorted(names, key=len, reverse=True)
+
     @cached_property
     def _tokens(self) -> Callable[[str], int]:
         """Tokens of a text; remembered, because what stands between two special tokens comes again and again."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import count
@@ -16,15 +16,10 @@ from specialists.records import tool_call
 from specialists.tools import Call
 
 NEAR = 3  # unchanged lines between two hunks that still become one edit
-WHOLE = 120  # lines of a file that is read whole
-LONGEST = 120  # lines of an enclosing definition that is read whole; of a longer one only a window
-WINDOW = 15  # lines before and after a change, where no definition is read whole
-GAP = 12  # lines between two spans that are read at once
 LEAST = 8  # characters that an oldString has at least, so that nobody finds it by chance
 
 Hunk = tuple[int, int, int, int]  # lines before[a:b] became after[c:d], counted from 0
 Span = tuple[int, int]  # lines, 1-based, inclusive
-Enclosing = Callable[[int, int], Span | None]
 
 
 class NotExact(Exception):
@@ -39,15 +34,13 @@ class FileChange:
     before: str | None
     after: str
     hunks: tuple[Hunk, ...] = ()
-    enclosing: Enclosing = lambda _first, _last: None
 
 
 class Edit(NamedTuple):
-    """One `edit` call and the lines of the file before, which it stands on."""
+    """One `edit` call."""
 
     old: str
     new: str
-    lines: Span
 
 
 def plan_edits(change: FileChange) -> list[Edit]:
@@ -69,7 +62,7 @@ def plan_edits(change: FileChange) -> list[Edit]:
                 break
         else:
             raise NotExact(f"{change.path}: no text to hold an edit on")
-        edits.append(Edit(old, new, (max(1, low - shift + 1), max(1, min(high - shift, len(before))))))
+        edits.append(Edit(old, new))
         current[first:last] = after[c:d]
         shift += (d - c) - (b - a)
     if "".join(current) != change.after:
@@ -77,27 +70,11 @@ def plan_edits(change: FileChange) -> list[Edit]:
     return edits
 
 
-def read_spans(change: FileChange, edits: list[Edit], narrow: bool = False) -> list[Span]:
-    """The lines of `before` to read first: definitions around the edits, or windows (`narrow`); all of a short file."""
-    total = len(_lines(change.before or ""))
-    if total <= (WINDOW * 2 if narrow else WHOLE):
-        return [(1, total)]
-    spans = []
-    for first, last in (edit.lines for edit in edits):
-        around = None if narrow else change.enclosing(first, last)
-        if around is None or around[1] - around[0] >= max(LONGEST, 2 * (last - first)):
-            around = (first - WINDOW, last + WINDOW)
-        spans.append((max(1, min(around[0], first)), min(total, max(around[1], last))))
-    return [(first, last) for first, last, _, _ in _grouped([(*span, 0, 0) for span in sorted(spans)], GAP)]
+def conversation(system: str, request: str, changes: list[FileChange], tools: list = TOOLS) -> list[dict]:
+    """A record's messages: request, reads of whole files, edits file by file, writes of new files, closing line.
 
-
-def conversation(
-    system: str, request: str, changes: list[FileChange], closing: str, narrow: bool = False, tools: list = TOOLS
-) -> list[dict]:
-    """A record's messages: request, reads, edits file by file, writes of new files, closing line.
-
+    Only edits and writes are targets: nobody knows how the author found the place, or what was said in the end.
     Calls and results are in the words of the opencode that has `tools`.
-
     Raises NotExact when replaying the calls does not give every file byte for byte.
     """
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}, {"role": "user", "content": request}]
@@ -108,23 +85,20 @@ def conversation(
         if not before.strip():  # nothing there that an edit could hold on to
             steps.append([("write", {"content": change.after, "filePath": change.path}, WRITE_DONE)])
             continue
-        edits = plan_edits(change)
-        for first, last in read_spans(change, edits, narrow):
-            whole = (first, last) == (1, len(_lines(before)))
-            part = {} if whole else {"offset": first, "limit": last - first + 1}
-            reads.append(("read", {"filePath": change.path, **part}, read_result(change.path, before, first, last)))
-        arguments = [{"filePath": change.path, "oldString": edit.old, "newString": edit.new} for edit in edits]
-        steps.append([("edit", one, EDIT_DONE) for one in arguments])
+        reads.append(("read", {"filePath": change.path}, read_result(change.path, before)))
+        edits = [{"filePath": change.path, "oldString": old, "newString": new} for old, new in plan_edits(change)]
+        steps.append([("edit", one, EDIT_DONE) for one in edits])
     ids = count()
     for step in filter(None, steps):
         made = [call for one in step if (call := in_words_of(tools, Call(*one)))]
         calls = [tool_call(next(ids), call.name, call.arguments) for call in made]
-        messages.append({"role": "assistant", "content": "", "weight": 1, "tool_calls": calls})
+        weight = int(step is not reads)
+        messages.append({"role": "assistant", "content": "", "weight": weight, "tool_calls": calls})
         messages += [
             {"role": "tool", "tool_call_id": call["id"], "content": result.output}
             for call, result in zip(calls, made, strict=True)
         ]
-    messages.append({"role": "assistant", "content": closing, "weight": 1})
+    messages.append({"role": "assistant", "content": "Done.", "weight": 0})
     prove(messages, changes)
     return messages
 
@@ -168,6 +142,15 @@ def line_hunks(before: str, after: str) -> tuple[Hunk, ...]:
     matcher = SequenceMatcher(None, old[first : len(old) - last], new[first : len(new) - last])
     codes = (code for code in matcher.get_opcodes() if code[0] != "equal")
     return tuple((first + a, first + b, first + c, first + d) for _tag, a, b, c, d in codes)
+
+
+def with_hunks(before: str, after: str, hunks: Iterable[Hunk]) -> str:
+    """`before` with only these of the changes that make it `after`."""
+    old, new, made, at = _lines(before), _lines(after), list[str](), 0
+    for a, b, c, d in hunks:
+        made += [*old[at:a], *new[c:d]]
+        at = b
+    return "".join([*made, *old[at:]])
 
 
 def _lines(text: str) -> list[str]:

@@ -53,6 +53,18 @@ def error_nodes(grammar: str, source: bytes) -> int:
     return sum(node.is_error or node.is_missing for node in walk(root)) if root.has_error else 0
 
 
+def broken_share(grammar: str, source: bytes) -> float:
+    """The share of a file's bytes, 0 to 1, that the parser skipped: much where the file is of another language."""
+    skipped, stack = 0, [parse(grammar, source).root_node]
+    while stack:
+        node = stack.pop()
+        if node.is_error:
+            skipped += node.end_byte - node.start_byte
+        elif node.has_error:
+            stack += node.children
+    return skipped / max(1, len(source.strip()))
+
+
 def leaf_tokens(grammar: str, source: bytes) -> list[bytes]:
     """The tokens of a file without comments, each inner node closed by its type: equal lists differ in formatting only.
 
@@ -78,15 +90,6 @@ def leaf_tokens(grammar: str, source: bytes) -> list[bytes]:
     return tokens
 
 
-def enclosing(grammar: str, source: bytes, first_line: int, last_line: int) -> Span | None:
-    """The lines of the smallest definition around these lines, with its doc comment and attributes; None for none."""
-    table = grammar_of(grammar)
-    nodes = _around(table, parse(grammar, source).root_node, first_line - 1, last_line - 1)
-    spans = (_lines(*_extent(table, node)[:2]) for node in nodes if table.is_definition(node))
-    around = [(a, b) for a, b in spans if a <= first_line and last_line <= b]
-    return min(around, key=lambda lines: lines[1] - lines[0], default=None)
-
-
 def functions(grammar: str, source: bytes) -> list[Function]:
     """Every function with a body, in the order of the file, nested ones too."""
     table = grammar_of(grammar)
@@ -101,19 +104,6 @@ def walk(node: Node) -> Iterator[Node]:
         node = stack.pop()
         yield node
         stack += reversed(node.children)
-
-
-def _around(table: Grammar, node: Node, first: int, last: int) -> Iterator[Node]:
-    """The nodes on these rows (0-based), and those right below that comments or attributes on them may belong to."""
-    stack = [node]
-    while stack:
-        node = stack.pop()
-        yield node
-        for child in node.children:
-            if child.end_point.row >= first:
-                stack.append(child)
-                if child.start_point.row > last and child.children and not table.is_lead(child):
-                    break  # of what begins below, only how it begins: `export function …`
 
 
 def _extent(table: Grammar, node: Node) -> tuple[Node, Node, list[Node]]:

@@ -6,13 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from specialists.code.edits import FileChange
 from specialists.commits.git import REGULAR, Change, Commit, GitSource
 from specialists.commits.message import Intent, LeftOut, understand
-
-T = TypeVar("T", Change, FileChange)
 
 MAX_FILES = 5  # of a commit; one that changes more is left out
 
@@ -46,10 +43,11 @@ _TEST = re.compile(
     r"(?:^|/)(?:[Tt]ests?|[Ss]pecs?|__tests__|e2e|testing|testdata|fixtures|benches)/"
     r"|(?:^|/)(?:test_[^/]*|conftest|[^/]*_test|[^/]*_spec|[^/]*[._-](?:test|spec)|[^/]*Tests?)\.\w+$"
 )
-_SPEAKS_OF_THEM = re.compile(r"(?i)\b(?:docs?|document\w*|readme|guides?|examples?|tutorial|changelog|tests?|specs?)\b")
 _DOCS = re.compile(r"(?i)\.(?:md|mdx|rst|txt|adoc|markdown|html?)$|(?:^|/)docs?/")
 
-ENCODING, DELETES = "bad encoding", "deletes or moves files"
+ENCODING, DELETES, CONFLICT = "bad encoding", "deletes or moves files", "conflict markers"
+ASIDE = ("lock file", "changelog", "mode only")
+"""What the rest of a commit is whole without; without any other file the commit goes."""
 
 
 def is_test(path: str) -> bool:
@@ -58,14 +56,6 @@ def is_test(path: str) -> bool:
 
 def is_docs(path: str) -> bool:
     return _DOCS.search(path) is not None
-
-
-def smaller(changes: list[T], message: str) -> list[list[T]]:
-    """All, then without texts, then without tests too, unless these are what the message speaks of."""
-    if _SPEAKS_OF_THEM.search(message.strip().split("\n", 1)[0]):
-        return [changes]
-    code = [change for change in changes if not is_docs(change.path)]
-    return [changes, code, [change for change in code if not is_test(change.path)]]
 
 
 class Candidate(NamedTuple):
@@ -119,13 +109,13 @@ class CommitFilter:
         }
         if reason := next((reason for reason, holds in reasons.items() if holds), None):
             raise LeftOut(reason)
-        changes = self._changes(commit.changes, title)
+        changes = self._changes(commit.changes)
         if "\ufffd" in message:
             raise LeftOut(ENCODING)
         return Candidate(commit, changes, understand(message))
 
-    def _changes(self, changes: list[Change], title: str) -> list[Change]:
-        """The changes that can be shown, own language first, tests and texts last."""
+    def _changes(self, changes: list[Change]) -> list[Change]:
+        """The changes to show, own language first, tests and texts last."""
         if not any(change.path.endswith(self.extensions) for change in changes):
             raise LeftOut("no file of the language")
         reasons = [self.file_reason(change) for change in changes]
@@ -135,13 +125,12 @@ class CommitFilter:
         own = [change for change in kept if change.path.endswith(self.extensions)]
         if len(kept) < len(shown):
             raise LeftOut(DELETES)
-        if not own:
-            raise LeftOut(lost.most_common(1)[0][0])
-        fitting = next((some for some in smaller(kept, title) if len(some) <= MAX_FILES), [])
-        if not any(change in own for change in fitting):
+        if needed := [reason for reason in lost if reason not in ASIDE or not own]:
+            raise LeftOut(needed[0])
+        if len(kept) > MAX_FILES:
             raise LeftOut("too many files")
         self.files.update(lost)
-        return sorted(fitting, key=lambda c: (is_docs(c.path), is_test(c.path), c not in own, c.path))
+        return sorted(kept, key=lambda c: (is_docs(c.path), is_test(c.path), c not in own, c.path))
 
     def file_reason(self, change: Change) -> str | None:
         """Why a file cannot be part of an example, as far as its metadata tells."""
@@ -152,6 +141,8 @@ class CommitFilter:
     def _path_reason(self, path: str) -> str | None:
         if not path.isprintable():  # surrogates are not, which stand for bytes that are no UTF-8
             return ENCODING
+        if path.startswith(".jjconflict-"):  # how Jujutsu keeps both sides of a conflict in git
+            return CONFLICT
         if _LOCK.search(path):
             return "lock file"
         marks = {mark: on for pattern, mark, on in self._attributes if pattern.fullmatch(path)}

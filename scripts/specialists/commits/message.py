@@ -62,7 +62,9 @@ _SECTION = re.compile(  # where a part of the body begins: a heading of Markdown
 )
 _CUT = re.compile(r"^(?:-{3,}\s*$|# -+ >8|(?:# )?Conflicts:).*", re.M | re.S)  # nothing behind it is the message
 
-_THING = r"(?:tests?|specs?|builds?|ci|typos?|warnings?|errors?|comments?|docs?|it|this|that|things?|stuff|imports?)"
+_THING = (
+    r"(?:tests?|specs?|builds?|ci|typos?|warnings?|errors?|comments?|docs?|it|this|that|things?|stuff|imports?|bugs?)"
+)
 _TOOL = r"[\w-]*(?:fmt|format\w*|lint\w*|cop|black|prettier|clippy|isort|ruff|mypy|commit hooks?)"
 _NOISE = re.compile(  # about the commit or the repository's upkeep, nothing of the code
     r"(?i)(?:o+ps|whoops|doh|ugh|typos?|wip|misc\w*|nits?|forgot|missed|really)\b.*"
@@ -88,11 +90,10 @@ _RELEASES = re.compile(
 
 
 class Intent(NamedTuple):
-    """A request, what kind of work it is, and how the work is reported."""
+    """A request, and what kind of work it is."""
 
     request: str
     kind: str  # fix, feature, refactor, test, docs or other
-    closing: str = "Done."
 
 
 class LeftOut(Exception):

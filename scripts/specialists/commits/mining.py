@@ -14,13 +14,14 @@ from specialists.agent import system_prompt
 from specialists.chat import Estimate, token_counter
 from specialists.code.edits import FileChange, NotExact, conversation, prove
 from specialists.commits.contents import changed_lines, file_changes, size
-from specialists.commits.filter import Candidate, CommitFilter, is_test, smaller
+from specialists.commits.filter import Candidate, CommitFilter, is_test
 from specialists.commits.git import GitSource, Unreadable, open_repository
 from specialists.commits.message import LeftOut, coauthors
 from specialists.config import Config, Language, Problem, fingerprint
 from specialists.exclusion import Exclusion
-from specialists.records import Record, canonical, iso, make_record
-from specialists.secrets import Rules, redact, scrub
+from specialists.families import Sayable
+from specialists.records import Record, canonical, is_target, iso, make_record
+from specialists.secrets import Rules, find, redact, scrub
 from specialists.tools import known_tools
 
 SURE = 0.75  # of the limit: an estimate below needs no exact count
@@ -45,7 +46,7 @@ class Miner:
         self.language, self.progress = language, progress
         self.limit = language.training.max_length
         self.counter = token_counter(config.base.model, config.base.revision)
-        self.secrets = Rules.of(config)
+        self.secrets, self.sayable = Rules.of(config), Sayable(self.counter)
         self.exclusion = Exclusion(config)
         self.tools = known_tools(config)
         self.records: list[Record] = []
@@ -98,27 +99,27 @@ class Miner:
 
     def _example(self, candidate: Candidate, changes: list[FileChange], repository: dict, head: dict) -> Example:
         """The scrubbed example of a candidate. Raises LeftOut for a secret, or when there is no way to fit it."""
-        changes, messages = self._fitting(candidate, changes)
+        messages = conversation(system_prompt(self.language), candidate.intent.request, changes, self.tools)
+        if not self._fits(messages):
+            raise LeftOut("too long")
         lines = {change.path: changed_lines(change) for change in changes}
         source = _source(candidate, changes, repository["name"], _surviving(lines, head))
         record, findings = scrub(make_record(self.language.name, messages, self.tools, source), self.secrets)
         if record is None:
             raise LeftOut("secret in target")
-        if findings:  # personal data was replaced: the calls must still hold among themselves
+        if not all(self.sayable.can_say(message) for message in messages if is_target(message)):
+            raise LeftOut("cannot be said")
+        if findings:  # personal data was replaced: the calls must still hold among themselves, and none be made up
+            if any(self._is_invented(*both) for both in lines.values()):
+                raise LeftOut("personal data in target")
             prove(record["messages"], [self._redacted(change) for change in changes])
         packed = zlib.compress(canonical(record["messages"]).encode(), 1)
         return Example(packed, record["source"], repository, len(candidate.intent.request.split()), fingerprint(lines))
 
-    def _fitting(self, candidate: Candidate, changes: list[FileChange]) -> tuple[list[FileChange], list[dict]]:
-        """The changes that fit into a row, and its messages."""
-        system, intent = system_prompt(self.language), candidate.intent
-        cut_down = smaller(changes, candidate.commit.message.decode("utf-8"))
-        for some, narrow in ((changes, False), *((some, True) for some in cut_down)):
-            if any(change.path.endswith(self.language.extensions) for change in some):
-                messages = conversation(system, intent.request, some, intent.closing, narrow, self.tools)
-                if self._fits(messages):
-                    return some, messages
-        raise LeftOut("too long")
+    def _is_invented(self, removed: list[str], added: list[str]) -> bool:
+        """Whether added lines hold personal data that the removed ones do not: its stand-in would be learned."""
+        before, after = ("\n".join(lines) for lines in (removed, added))
+        return any(after[item.start : item.end] not in before for item in find(after, self.secrets))
 
     def _redacted(self, change: FileChange) -> FileChange:
         path, after = (redact(text, self.secrets)[0] for text in (change.path, change.after))
@@ -143,7 +144,7 @@ class Miner:
             messages = json.loads(zlib.decompress(example.messages))
             record = make_record(self.language.name, messages, self.tools, example.source)
             better = reword(record) if reword else None
-            self.records.append(better if better and self._fits(better["messages"]) else record)
+            self.records.append(self.sayable(better if better and self._fits(better["messages"]) else record))
 
     def funnel(self) -> dict[str, int]:
         """Commits in, examples out, and between them the losses by reason."""

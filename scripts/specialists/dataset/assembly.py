@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ KINDS = tuple(SOURCES)
 WORK = tuple(kind for kind in KINDS if kind != "synthetic")  # the owner's own: it alone is held out and capped
 HELDOUT = 1 / 8  # share of all clusters, the newest, that is held out
 SYNTHETIC = 0.5  # of the training rows at most
+COMMITS = 0.3  # of what sessions and commits teach at most, where there are min_examples of sessions
 CLUSTER, REPOSITORY = 0.1, 0.5  # shares of max_examples that one session or commit, one repository may take
 SAME_CHANGE = 0.8  # share of a commit's added lines that one session wrote, from which on they are the same change
 _LINE = 12  # shorter lines ("}", "else:", "return") say nothing about where they come from
@@ -49,6 +51,7 @@ class Row:
     score: float
     content: bytes  # hash over what the model is asked and what it should say
     added: frozenset[int]  # hashes of the lines that its edits add
+    said: int  # characters that are learned
     file: Path
     offset: int
 
@@ -97,9 +100,11 @@ def read_rows(path: Path, language: str, exclusion: Exclusion | None = None) -> 
 
 def _row(record: Record, file: Path, offset: int) -> Row:
     id, source = record["id"], record["source"]
-    content = blake2b("\0".join(texts(record)).encode("utf-8", "replace"), digest_size=16).digest()
+    shown, said = texts(record)
+    content = blake2b(f"{shown}\0{said}".encode("utf-8", "replace"), digest_size=16).digest()
     where = (cluster_of(record), source.get("repository") or "")
-    return Row(id, source["kind"], source["time"], *where, score(source), content, added_lines(record), file, offset)
+    added = added_lines(record)
+    return Row(id, source["kind"], source["time"], *where, score(source), content, added, len(said), file, offset)
 
 
 def texts(record: Record) -> tuple[str, str]:
@@ -156,7 +161,7 @@ def assemble(rows: Iterable[Row], ledger: Ledger, bounds: tuple[int, int], setti
     train = [row for row in rows if row.kind not in WORK or row.cluster not in held]
     heldout = _capped(held_rows, most, lost, "held-out rows ")
     train = _without_near(_without_held_code(train, held_rows, lost), held_rows, lost)
-    chosen = _capped([row for row in train if row.kind in WORK], most, lost)
+    chosen = _without_excess(_capped([row for row in train if row.kind in WORK], most, lost), least, lost)
     room = min(max(0, least - len(chosen)), math.floor(len(chosen) * SYNTHETIC / (1 - SYNTHETIC)))
     made = sorted((row for row in train if row.kind == "synthetic"), key=lambda row: row.content)  # which: by hash
     lost += [(row, "synthetic beyond its share or the gap") for row in made[room:]]
@@ -250,6 +255,17 @@ def _capped(rows: list[Row], most: int, lost: Lost, prefix: str = "") -> list[Ro
         return None
 
     return _sifted(sorted(rows, key=lambda row: (row.score, row.order), reverse=True), reason, lost)
+
+
+def _without_excess(rows: list[Row], least: int, lost: Lost) -> list[Row]:
+    """Rows, best first, without the commits beyond their share, where sessions alone are `least` rows."""
+    sessions = [row.said for row in rows if row.kind == "session"]
+    room = sum(sessions) * COMMITS / (1 - COMMITS) if len(sessions) >= least else math.inf
+
+    commits = [row for row in rows if row.kind == "commit"]
+    until = accumulate(row.said for row in commits)
+    beyond = {row for row, said in zip(commits, until, strict=True) if said > room}
+    return _sifted(rows, lambda row: "commits beyond their share" if row in beyond else None, lost)
 
 
 def known_ledger(path: Path) -> Ledger:

@@ -14,6 +14,7 @@ from specialists.agent import system_prompt
 from specialists.chat import token_counter
 from specialists.config import Config
 from specialists.exclusion import Exclusion
+from specialists.families import Sayable
 from specialists.opencode2 import in_words_of
 from specialists.records import (
     Record,
@@ -82,7 +83,8 @@ class Extractor:
         self._classifier = LanguageClassifier(config.languages.values())
         self.exclusion = Exclusion(config)
         self._rules = Rules.of(config)
-        self._packer = Packer(token_counter(config.base.model, config.base.revision))
+        counter = token_counter(config.base.model, config.base.revision)
+        self._packer, self._sayable = Packer(counter), Sayable(counter)
         self._tools = tools or known_tools(config)
         self._spools = {name: Spool(output / f"{name}.jsonl") for name in names}
 
@@ -128,7 +130,7 @@ class Extractor:
             windows = self._packer.windows(chosen, limits[name], prompt, tools, lost)
             for window in windows:
                 about = {"kind": "session", "time": iso(found[window.turn].time / 1000), **source}
-                records.append(make_record(name, window.messages, tools, about))
+                records.append(self._sayable(make_record(name, window.messages, tools, about)))
                 mine.counts["steps"] += len(window.targets)
             mine.counts["examples"] += len(windows)
             mine.lost += lost
@@ -148,6 +150,8 @@ class Extractor:
         for unit, step, _id in made:
             if step and start in cleaned.spoiled:
                 step.reason = step.reason or "secret in target"
+            if step and not self._sayable.can_say(unit.messages[0]):
+                step.reason = step.reason or "cannot be said"
             end = start + len(unit.messages)
             target = bool(step and step.reason is None)
             units.append(replace(unit, messages=tuple(cleaned.messages[start:end]), target=target))

@@ -10,21 +10,20 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from functools import partial
 from hashlib import sha256
 from itertools import islice
 from typing import Any, NamedTuple
 
-from specialists.agent import read_result, system_prompt
+from specialists.agent import system_prompt
 from specialists.chat import token_counter
 from specialists.code import edits, grammars, syntax
 from specialists.config import Config, Language, Problem
-from specialists.opencode2 import in_words_of
-from specialists.records import Record, make_record, tool_call
+from specialists.families import Sayable
+from specialists.records import Record, is_target, make_record
 from specialists.secrets import Rules, scrub
 from specialists.synthetic.mutations import Mutation, mutations
 from specialists.synthetic.wording import opening, words
-from specialists.tools import Call, known_tools
+from specialists.tools import known_tools
 
 FUNCTION_LINES = range(3, 101)  # of functions that are used, with comment and attributes
 BODY_LINES = range(1, 21)  # of bodies that are to be written
@@ -66,6 +65,7 @@ class Augmenter:
         grammars.parser(language.grammar)
         self.language, self.grammar, self.reword, self.rules = language, language.grammar, reword, Rules.of(config)
         self.tools, self.counter = known_tools(config), token_counter(config.base.model, config.base.revision)
+        self.sayable = Sayable(self.counter)
         self.found, self.lost = Counter[str](), Counter[str]()
 
     def rows(self, files: Iterable[syntax.SourceFile], most: int) -> list[Record]:
@@ -110,8 +110,11 @@ class Augmenter:
         if scrubbed is None or not self._fits(scrubbed):
             self.lost["too long" if scrubbed else "secret in target"] += 1
             return None
+        if not all(self.sayable.can_say(message) for message in scrubbed["messages"] if is_target(message)):
+            self.lost["cannot be said"] += 1
+            return None
         better = self.reword(scrubbed) if self.reword else None
-        return better if better and self._fits(better) else scrubbed
+        return self.sayable(better if better and self._fits(better) else scrubbed)
 
     def _fits(self, record: Record) -> bool:
         return self.counter.count(record["messages"], self.tools) <= self.language.training.max_length
@@ -159,12 +162,6 @@ def _messages(task: Task, language: Language, tools: list[dict[str, Any]]) -> li
     if syntax.error_nodes(grammar, broken) > syntax.error_nodes(grammar, source):
         raise edits.NotExact("does not parse")
     before, after = broken.decode(), task.file.text
-    around = partial(syntax.enclosing, grammar, broken)
-    change = edits.FileChange(path, before, after, edits.line_hunks(before, after), around)
-    request, closing = words(mutation.kind, task.function, path, task.key())
-    messages = edits.conversation(system_prompt(language), request, [change], closing, tools=tools)
-    if mutation.kind == "implement":  # the whole file is read, for what the body may be made of
-        read = in_words_of(tools, Call("read", {"filePath": path}, read_result(path, before)))
-        messages[2] |= {"tool_calls": [tool_call(0, "read", read.arguments if read else {})]}
-        messages[3] |= {"content": read.output if read else ""}
-    return messages
+    change = edits.FileChange(path, before, after, edits.line_hunks(before, after))
+    request = words(mutation.kind, task.function, path, task.key())
+    return edits.conversation(system_prompt(language), request, [change], tools)

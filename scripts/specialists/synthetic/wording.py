@@ -28,13 +28,12 @@ _SECTION = re.compile(  # where the prose of a comment ends
 _SAYS_NOTHING = re.compile(r"(?i:see|same as|alias|inherited|todo|fixme|hack|.*copyright)\b|[A-Z]+ /|<?https?:")
 
 
-def words(kind: str, function: Function, path: str, key: str) -> tuple[str, str]:
-    """Request and closing line of a row; which wording, the key (hex digits) decides."""
+def words(kind: str, function: Function, path: str, key: str) -> str:
+    """The request of a row; which wording, the key (hex digits) decides."""
     doc, implement = opening(function.doc), kind == "implement"
     options = IMPLEMENT if implement else FIX
     purpose = f"What it should do: {doc}" if doc and not implement else doc
-    request = options[int(key, 16) % len(options)].format(f=function.name, p=path, d=purpose).replace("  ", " ").strip()
-    return request, f"`{function.name}` is implemented." if implement else f"Fixed `{function.name}`."
+    return options[int(key, 16) % len(options)].format(f=function.name, p=path, d=purpose).replace("  ", " ").strip()
 
 
 def opening(doc: str, sentences: int = 3, longest: int = 300) -> str:
