@@ -19,6 +19,7 @@ from specialists.records import read_json
 from specialists.reporting.checks import OFFLINE, Check, fail, note, ok
 from specialists.reporting.parity import newest_row, parity
 from specialists.reporting.status import server_state
+from specialists.rollouts.sandbox import check_programs
 from specialists.serving.card import serving_fit, training_fit
 from specialists.serving.lora import served_chat
 from specialists.serving.opencode_config import PROVIDER, ConfigFile, settings
@@ -31,7 +32,8 @@ LATE = 8  # days without a run after which it is mentioned
 def diagnose(config: Config, offline: bool = False) -> list[Check]:
     """Every check, in the order in which things depend on each other; `offline`: those that need no server."""
     online = (gpu, chat_template, server, adapters_served, opencode, agents, sent_prompt, context, last_run)
-    looks: tuple[Callable[[Config], Check | list[Check]], ...] = OFFLINE if offline else (*OFFLINE, *online)
+    here = (*OFFLINE, sandbox)
+    looks: tuple[Callable[[Config], Check | list[Check]], ...] = here if offline else (*here, *online)
     found: list[Check] = []
     for look in looks:
         try:
@@ -41,6 +43,13 @@ def diagnose(config: Config, offline: bool = False) -> list[Check]:
         name = look.__name__.replace("_", " ")
         found += [replace(check, name=name) for check in (seen if isinstance(seen, list) else [seen])]
     return found
+
+
+def sandbox(config: Config) -> list[Check]:
+    """Whether rollouts can run here, where they are to."""
+    if config.rollouts.enabled:
+        check_programs()
+    return [ok("rollouts run in bubblewrap")] if config.rollouts.enabled else []
 
 
 def gpu(config: Config) -> list[Check]:
