@@ -145,7 +145,10 @@ def stand_in(folder: Path, script: str) -> str:
 
 
 SOLVES = "sed -i 's:/ 3:/ 2:' *.py"  # of all roles, which changes more than was asked
-LINKS = "mkdir -p ~/.local/share; ln -s {outside} ~/.local/share/opencode; chmod 000 tests; git init -q inner"
+LINKS = (
+    "mkdir -p ~/.local/share inner; ln -s {outside} ~/.local/share/opencode; ln -s {outside} inner/.git; rm -rf .git;"
+    "ln -s {outside} .git; mkfifo pipe; mkdir shut; chmod 000 shut tests"
+)
 PLAYS = {  # what stands in for opencode -> how it ends, passed, recall
     "half of it": (SOLVES, ("done", True, 0.5)),
     "hangs": ("sleep 600", ("time", None, 0.0)),

@@ -17,6 +17,7 @@ from specialists.config import Problem
 STEPS = 100  # requests of one rollout; more is a loop
 REPEATS = 4  # times that the same calls may stand behind one another
 LARGEST = 32 << 20  # bytes of a request
+_REFUSALS = (400, 413, 422)  # of this request, too long most often; others would refuse any
 PATIENCE = 600.0  # seconds without a word from the server
 
 
@@ -69,7 +70,7 @@ class ModelSocket:
             self.failure = ""
         except Problem as problem:
             status = problem.status if isinstance(problem, Refused) else 502
-            self.failure, self.ended = str(problem), self.ended or ("down" if status >= 500 else "")
+            self.failure, self.ended = str(problem), self.ended or ("" if status in _REFUSALS else "down")
             handler.send_error(status)
 
     def _look_at(self, body: dict[str, Any]) -> None:

@@ -84,13 +84,18 @@ class Round:
         tasks = sorted(filter(self.missing, self.tasks), key=lambda task: task.time, reverse=True)
         problems, stop, end = list[str](), threading.Event(), time.monotonic() + 60 * self.config.rollouts.minutes
 
+        def reason() -> str:
+            return "interrupted" if stop.is_set() else ""
+
         def one(task: Task) -> None:
             work, shown, hard = self.folder / ".work" / task.commit, task.shown(self.config.rollouts.read_only), None
+            if reason() or time.monotonic() > end:
+                return
             try:
                 with self.store(task.repository) as store:
-                    verifier = Verifier(task, self.language, shown, store, work, self.is_test)
+                    verifier = Verifier(task, self.language, shown, store, work, self.is_test, reason)
                     for place in self.missing(task):
-                        if time.monotonic() < end and not stop.is_set():
+                        if not reason() and time.monotonic() < end:
                             hard = hard or self.examined(verifier)
                             self._solve(verifier, hard, place, stop)
             except (Problem, OSError) as problem:
@@ -124,7 +129,7 @@ class Round:
         verifier.store.throwaway(verifier.before, checkout)
         seed, began = int(fingerprint(task.commit, number)[:7], 16), time.monotonic()
         model = ModelSocket(solver.url, solver.model, solver.key, seed)
-        ended, took = self._run(verifier, {HOME: home, task.place: checkout}, model, stop)
+        ended, took = self._run(verifier, {HOME: home, task.place: checkout}, model)
         if ended == "interrupted":
             return
         if ended == "down":
@@ -144,9 +149,7 @@ class Round:
         place.parent.mkdir(exist_ok=True)
         os.rename(result, place)
 
-    def _run(
-        self, verifier: Verifier, folders: dict[str, Path], model: ModelSocket, stop: threading.Event
-    ) -> tuple[str, dict[str, float]]:
+    def _run(self, verifier: Verifier, folders: dict[str, Path], model: ModelSocket) -> tuple[str, dict[str, float]]:
         """opencode at a task: how it ended (done, refused, failed, or why it was ended), and what it took."""
         variables = {"OPENCODE_CONFIG": f"{HOME}/opencode.json", **{f"OPENCODE_DISABLE_{what}": "1" for what in _OFF}}
         words = [
@@ -162,14 +165,12 @@ class Round:
             self.language.adapter,
         ]
 
-        def reason() -> str:
-            return model.ended or ("interrupted" if stop.is_set() else "")
-
         # a socket's path has to be short
         with tempfile.TemporaryDirectory(prefix="rollout-") as folder, model.listening(Path(folder, "socket")):
             program = self.program.parent
             shown = {**verifier.shown, str(program): program, "/run/model": Path(folder)}
-            ended = run(words, folders, shown, verifier.task.place, SECONDS, reason, **variables)
+            place = verifier.task.place
+            ended = run(words, folders, shown, place, SECONDS, lambda: model.ended or verifier.stop(), **variables)
         how = ended.limit or model.ended or ("refused" if model.failure else "failed" if ended.code else "done")
         return how, {"steps": model.steps, **_spent(ended.output)}
 

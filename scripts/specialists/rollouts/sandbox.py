@@ -110,8 +110,15 @@ def _said(*command: str) -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
 
 
-def remove(folder: Path) -> None:
-    """Remove a folder that something inside wrote, whatever permissions it has left there."""
-    if folder.exists():
-        _said("chmod", "-R", "u+rwX", "--", str(folder))
-        shutil.rmtree(folder)
+def unlock(folder: Path) -> None:
+    """Make all in a folder readable again; links are not followed."""
+    _said("chmod", "-R", "u+rwX", "--", str(folder))
+
+
+def remove(path: Path) -> None:
+    """Remove a folder, file or link that something inside wrote, whatever permissions it has left there."""
+    if path.is_dir() and not path.is_symlink():
+        unlock(path)
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

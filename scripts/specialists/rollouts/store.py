@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specialists.config import Problem
-from specialists.rollouts.sandbox import remove
+from specialists.rollouts.sandbox import remove, unlock
 
 Lines = Counter[tuple[str, str, str]]  # (path, "+" or "-", the line without white space) of a change
 
@@ -50,12 +50,10 @@ class Store:
 
     def tree_of(self, folder: Path, start: str) -> str:
         """The tree of a checkout that began as `start`, ignored files aside; repositories in it are removed first."""
-        for parent, folders, files in os.walk(folder):
-            if ".git" in folders:
-                folders.remove(".git")
-                remove(Path(parent, ".git"))
-            if ".git" in files:
-                Path(parent, ".git").unlink()
+        unlock(folder)
+        for parent, folders, _files in os.walk(folder):
+            remove(Path(parent, ".git"))
+            folders[:] = (name for name in folders if name != ".git")
         self._git("read-tree", start)
         self._git("add", "-A", at=folder)
         return self._git("write-tree").strip()

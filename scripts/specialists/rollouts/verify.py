@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from specialists.config import Language
+from specialists.config import Language, Problem
 from specialists.rollouts.sandbox import HOME, remove, run
 from specialists.rollouts.store import Lines, Store
 
@@ -48,13 +48,21 @@ class Task:
 
 
 class Verifier:
-    """Judges results of one task; `work` is a folder for its checkouts, `is_test` tells the paths of tests."""
+    """Judges results of one task; `work` is a folder for its checkouts, `is_test` tells tests by path, `stop()` why to
+    end at once."""
 
     def __init__(
-        self, task: Task, language: Language, shown: dict[str, Path], store: Store, work: Path, is_test: Callable
+        self,
+        task: Task,
+        language: Language,
+        shown: dict[str, Path],
+        store: Store,
+        work: Path,
+        is_test: Callable[[str], bool],
+        stop: Callable[[], str] = lambda: "",
     ):
         self.task, self.language, self.shown, self.store, self.work = task, language, shown, store, work
-        self.is_test: Callable[[str], bool] = is_test
+        self.is_test, self.stop = is_test, stop
         self.before, self.after = store.tree(f"{task.commit}^"), store.tree(task.commit)
         self.own = store.changed(self.before, self.after)
 
@@ -98,9 +106,11 @@ class Verifier:
             home.mkdir(parents=True)
             self.store.check_out(tree, checkout)
             folders = {HOME: home, self.task.place: checkout}
-            ended = run(self.language.test, folders, self.shown, self.task.place, SECONDS)
+            ended = run(self.language.test, folders, self.shown, self.task.place, SECONDS, self.stop)
         finally:
             remove(checkout)
             remove(home)
+        if self.stop():
+            raise Problem("interrupted")
         masked = re.sub(r"([^\w\s])\1+", r"\1", re.sub(r"\d[\d.]*", "0", ended.output))
         return None if ended.code or ended.limit else [line.strip() for line in masked.split("\n") if line.strip()]
