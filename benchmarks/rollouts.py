@@ -23,7 +23,7 @@ from specialists.cli import table
 from specialists.commits.filter import CommitFilter, is_test
 from specialists.commits.git import open_repository
 from specialists.commits.mining import Miner
-from specialists.config import load_config
+from specialists.config import Problem, load_config
 from specialists.rollouts.sandbox import check_programs
 from specialists.rollouts.verify import Task, Verifier
 
@@ -55,9 +55,12 @@ def main(language: str, repository: Path, read_only: tuple[str, ...], newest: in
     for row in reversed(rows):
         task = Task(repository, row["source"]["commit"], row["source"]["time"], row["messages"][1]["content"])
         began = time.monotonic()
-        with store_of(repository) as store, tempfile.TemporaryDirectory() as folder:
-            verifier = Verifier(task, chosen, task.shown(read_only), store, Path(folder), is_test)
-            why = verifier.examine()["why"] or "judged by tests"
+        try:
+            with store_of(repository) as store, tempfile.TemporaryDirectory() as folder:
+                verifier = Verifier(task, chosen, task.shown(read_only), store, Path(folder), is_test)
+                why = verifier.examine()["why"] or "judged by tests"
+        except Problem as problem:
+            why = f"cannot be checked out: {problem}"
         hard[why] += 1
         took += [time.monotonic() - began] if "no test" not in why else []
         click.echo(f"{task.commit[:10]} {why}: {task.request.splitlines()[0][:80]}", err=True)
