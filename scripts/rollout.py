@@ -67,7 +67,7 @@ def main(config: Config, as_json: bool, language: str, heldout: bool, program: s
         if heldout and (version := adapter_folder(config, chosen).latest):
             write_json(version / EVALUATION, {**evaluation_of(version), "rollouts": {"tasks": len(tasks), **models}})
         else:
-            rows = _rows(config, chosen, results)
+            rows = _rows(config, chosen, results, problems)
             write_records(output, rows)
             summary["examples"] = len(rows)
             write_json(output.with_suffix(".summary.json"), {**summary, "problems": problems})
@@ -164,8 +164,8 @@ def _announce(work: Round) -> None:
     say(f"{missing} runs of {len(work.tasks)} tasks to do, {time}; at most {work.config.rollouts.minutes} min now")
 
 
-def _rows(config: Config, language: Language, results: list[dict[str, Any]]) -> list[Record]:
-    """The rows of kept runs, as extract makes them of sessions; of a task the shortest runs."""
+def _rows(config: Config, language: Language, results: list[dict[str, Any]], problems: list[str]) -> list[Record]:
+    """The rows of kept runs, as extract makes them of sessions; of a task the shortest runs. Adds to the problems."""
     from specialists.sessions.extraction import Extractor, read_histories
 
     config = replace(config, opencode=replace(config.opencode, agents=("*",)))
@@ -180,6 +180,7 @@ def _rows(config: Config, language: Language, results: list[dict[str, Any]]) -> 
                     sources[session.id] = {"kind": "rollout", **{name: result[name] for name in about}}
                     extractor.add(session)
         extractor.finish()
+        problems += extractor.problems
         rows = [*read_records(Path(folder, f"{language.name}.jsonl"))]
     return [{**row, "source": sources[row["source"]["session"]]} for row in rows]
 

@@ -140,10 +140,10 @@ class Round:
         ended = "gave up" if ended == "done" and tree == verifier.before else ended
         scores = verifier.judge(tree, hard if ended == "done" else {"why": ended})
         good = scores["recall"] >= self.config.rollouts.recall if scores["passed"] is None else scores["passed"]
-        outcome = {"ended": ended, "kept": ended == "done" and good, "hard": hard["why"] or "yes", **scores, **took}
         patch = verifier.store.patch(verifier.before, tree).encode("utf-8", "replace")
         write_if_changed(result / "changes.diff", patch.decode())
-        _take_database(home, result)
+        good = _take_database(home, result) and good and ended == "done"
+        outcome = {"ended": ended, "kept": good, "hard": hard["why"] or "yes", **scores, **took}
         about = {"repository": task.repository.name, "model": solver.name, "version": solver.version, "run": number}
         write_json(result / "result.json", {**asdict(task), **about, **outcome})
         place.parent.mkdir(exist_ok=True)
@@ -186,9 +186,13 @@ def _spent(output: str) -> dict[str, int]:
     return {"tokens": tokens, "failed calls": failed}
 
 
-def _take_database(home: Path, result: Path) -> None:
-    """Keep opencode's database and its write-ahead log, unless a link leads elsewhere: something inside wrote them."""
+def _take_database(home: Path, result: Path) -> bool:
+    """Keep opencode's database and its write-ahead log, unless a link leads elsewhere: something inside wrote them.
+
+    Returns whether there is one.
+    """
     for end in ("", "-wal"):
         path = os.path.join(os.path.realpath(home), _DATABASE + end)
         if os.path.realpath(path) == path and os.path.isfile(path):
             os.rename(path, result / f"opencode.db{end}")
+    return (result / "opencode.db").is_file()
