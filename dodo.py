@@ -31,7 +31,17 @@ except Problem as problem:
     raise InvalidDodoFile(str(problem)) from None
 
 LANGUAGES = CONFIG.languages
-STEPS = ["extract", "mine", "augment", "assemble", "train", "evaluate", "promote", "report"]
+STEPS = [
+    "extract",
+    "mine",
+    "augment",
+    *["rollout"] * CONFIG.rollouts.enabled,
+    "assemble",
+    "train",
+    "evaluate",
+    "promote",
+    "report",
+]
 DOIT_CONFIG = {
     "default_tasks": [*STEPS, "doctor", "--offline"],
     "backend": "sqlite3",
@@ -102,6 +112,15 @@ def task_augment():
     for language in LANGUAGES.values():
         if language.synthetic:
             yield from_repositories("augment", "synthetic", language)
+
+
+if CONFIG.rollouts.enabled:
+
+    def task_rollout():
+        """Have past commits done again in a sandbox, for examples; --heldout: base against specialist."""
+        for name, language in LANGUAGES.items():
+            needs = {"file_dep": [CONFIG.rows("commits", name)], "targets": [CONFIG.rows("rollouts", name)]}
+            yield step("rollout", language, params=[option("heldout", bool)], uptodate=[False], **needs)
 
 
 def task_assemble():

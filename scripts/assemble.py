@@ -21,6 +21,7 @@ _FILE = click.Path(path_type=Path)
 @language_option
 @click.option("--sessions", type=_FILE, help="Examples from sessions; default: data/sessions/L.jsonl.")
 @click.option("--commits", type=_FILE, help="Examples from commits; default: data/commits/L.jsonl.")
+@click.option("--rollouts", type=_FILE, help="Commits done again; default: data/rollouts/L.jsonl, if in use.")
 @click.option("--synthetic", type=_FILE, help="Synthetic examples; default: data/synthetic/L.jsonl, if in use.")
 @click.option("--train", type=_FILE, help="Where training rows go; default: data/train/L.jsonl.")
 @click.option("--heldout", type=_FILE, help="Where held-out rows go; default: data/heldout/L.jsonl.")

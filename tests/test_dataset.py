@@ -145,6 +145,16 @@ def test_synthetic_rows_fill_the_gap_and_inherit_the_split(tmp_path: Path) -> No
     assert Counter(r.kind for r in dataset.train) == {"commit": 6, "synthetic": 6}, "at most half"
 
 
+def test_rollouts_fill_up_to_min_examples_before_commits_and_inherit_the_split(tmp_path: Path) -> None:
+    commits = [row(number, "commit", day=number) for number in range(8)]
+    again = [row(f"r{number}", "rollout", cluster=f"commit-{number}", day=number) for number in range(8)]
+    sessions = [row(f"s{number}", day=0) for number in range(2)]
+    dataset = run(tmp_path, sessions + commits + again, bounds=(5, 8), held=2)
+    assert Counter(r.kind for r in dataset.train) == {"session": 2, "rollout": 3, "commit": 1}
+    assert {r.cluster for r in dataset.heldout} == {"demo@commit-6", "demo@commit-7"}
+    assert {r.cluster for r in dataset.train if r.kind == "rollout"} == {f"demo@commit-{n}" for n in (3, 4, 5)}
+
+
 def test_synthetic_rows_stay_when_the_commit_that_they_were_made_at_is_held_out(tmp_path: Path) -> None:
     work = [row(number, "commit", day=number) for number in range(8)]
     made = [row(f"m{number}", "synthetic", commit="commit-7") for number in range(3)]  # the newest, as HEAD always is
@@ -220,14 +230,17 @@ def test_the_script_writes_rows_ledger_and_summary_once(config_file: Path) -> No
     done = _script(config_file, "--language", "rust", "--json")
     assert done.exit_code == 0, done.output
     summary = json.loads(done.stdout)
-    assert summary["train"] == {"session": 4, "commit": 1, "synthetic": 0}
+    assert summary["train"] == {"session": 4, "commit": 1, "rollout": 0, "synthetic": 0}
     assert summary["funnel"] == {"commits beyond their share": 4}
     assert sum(summary["heldout"].values()) == 9 and summary["tokens"]["supervised"] is None
     written = {path: path.stat().st_mtime_ns for path in data.rglob("*") if path.is_file()}
     (first, *_others) = read_records(data / "train/rust.jsonl")
     card = (data / "train/rust.card.md").read_text()
     assert "| supervised | not counted |" in card and "| kinds of work | 1 refactor |" in card
-    assert "| rows to train on | 4 session, 1 commit, 0 synthetic |" in card and f"`{summary['sha256']}`" in card
+    assert (
+        "| rows to train on | 4 session, 1 commit, 0 rollout, 0 synthetic |" in card
+        and f"`{summary['sha256']}`" in card
+    )
     done = _script(config_file, "--language", "rust", "--explain", first["id"][:8])
     assert done.exit_code == 0 and f"{first['id']}: trained on" in done.stdout and "2026-01-" in done.stdout
     assert _script(config_file, "--language", "rust").exit_code == 0
@@ -235,7 +248,7 @@ def test_the_script_writes_rows_ledger_and_summary_once(config_file: Path) -> No
 
 
 def test_the_script_joins_the_files_that_it_is_given(config_file: Path, tmp_path: Path) -> None:
-    kinds = {"sessions": "session", "commits": "commit", "synthetic": "synthetic"}
+    kinds = {"sessions": "session", "commits": "commit", "rollouts": "rollout", "synthetic": "synthetic"}
     for folder, kind in kinds.items():
         write_records(tmp_path / f"{folder}.in", [row(f"{kind} {n}", kind, day=n) for n in range(4)])
     named = [part for name in kinds for part in (f"--{name}", str(tmp_path / f"{name}.in"))]

@@ -17,7 +17,7 @@ MODULES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for p
 FLOORS = {  # a room may use rooms below its floor; modules in no room are the ground
     "secrets": 1,
     "code": 1,
-    **dict.fromkeys(["sessions", "commits", "synthetic", "dataset", "training"], 2),
+    **dict.fromkeys(["sessions", "commits", "synthetic", "dataset", "training", "rollouts"], 2),
     **dict.fromkeys(["serving", "evaluation"], 3),
     "reporting": 4,
 }

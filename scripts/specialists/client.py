@@ -11,6 +11,8 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from specialists.config import Problem
@@ -44,20 +46,27 @@ def request_json(url: str, body: Any = None, *, key: str | None = None, timeout:
 
     `key` is sent as a bearer token; `timeout` is in seconds. Raises Unreachable and Refused, both with the URL.
     """
+    with open_json(url, body, key, timeout) as response:
+        content = response.read()
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
+
+
+@contextmanager
+def open_json(url: str, body: Any, key: str | None, timeout: float) -> Iterator[http.client.HTTPResponse]:
+    """The answer of request_json, to be read piece by piece; raises what that raises, also while it is read."""
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
     data = None if body is None else json.dumps(body).encode()
     local = urllib.parse.urlsplit(url).hostname in LOOPBACK
     opener = urllib.request.build_opener(_NoRedirect, *([urllib.request.ProxyHandler({})] if local else []))
     try:
         with opener.open(urllib.request.Request(url, data, headers), timeout=timeout) as response:
-            content = response.read()
+            yield response
     except urllib.error.HTTPError as error:
         reason = " ".join(error.read(300).decode(errors="replace").split())
         raise Refused(f"{url}: {error.code} {reason}".rstrip(), error.code) from None
     except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
         cause = getattr(error, "reason", None) or error
         raise Unreachable(f"{url}: {cause}", isinstance(cause, TimeoutError)) from None
-    try:
-        return json.loads(content)
-    except ValueError:
-        return None

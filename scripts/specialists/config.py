@@ -65,6 +65,7 @@ class Config:
     secrets: tables.Secrets
     assembly: Assembly
     endpoint: tables.Endpoint
+    rollouts: tables.Rollouts
     evaluation: Evaluation
     serving: Serving
     languages: dict[str, Language]

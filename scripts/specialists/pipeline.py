@@ -121,8 +121,8 @@ def code(script: str, *rooms: str) -> list[str]:
 
 def example_files(config: Config, language: Language) -> dict[str, Path]:
     """The files that a language's examples are joined from, by folder: those of the sources that are in use."""
-    used = [folder for folder in SOURCES.values() if folder != "synthetic" or language.synthetic]
-    return {folder: config.rows(folder, language.name) for folder in used}
+    used = {"synthetic": language.synthetic, "rollouts": config.rollouts.enabled}
+    return {folder: config.rows(folder, language.name) for folder in SOURCES.values() if used.get(folder, True)}
 
 
 def file_state(path: Path) -> list[int] | None:

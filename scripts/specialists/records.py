@@ -25,7 +25,7 @@ from specialists.config import Problem
 
 Record = dict[str, Any]
 
-SOURCES = {"session": "sessions", "commit": "commits", "synthetic": "synthetic"}
+SOURCES = {"session": "sessions", "commit": "commits", "rollout": "rollouts", "synthetic": "synthetic"}
 """A row's `source.kind`, and the folder under data/ of such rows; of two that say the same the first one stays."""
 
 _SURROGATES = re.compile("[\ud800-\udfff]")

@@ -79,6 +79,22 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
+class Rollouts:
+    enabled: bool = key(False, "Do past commits again with the agent, in a sandbox; needs bubblewrap and socat.")
+    model: str = key(
+        "base",
+        "Who does them: the served base, the promoted adapter, or the model at [endpoint].",
+        choices=("base", "adapter", "endpoint"),
+    )
+    read_only: tuple[str, ...] = key(
+        (), 'What the sandbox also shows, e.g. "~/.cargo"; relative ("node_modules"): of each repository.'
+    )
+    minutes: int = key(120, "Time for one round; none begins after it.", least=1)
+    runs: int = key(2, "Runs of each task.", least=1)
+    recall: float = key(0.5, "Share of your changed lines that a run without tests has to make to be kept.", least=0)
+
+
+@dataclass(frozen=True)
 class Training:
     r: int = key(16, "LoRA rank; one that vLLM serves.", choices=LORA_RANKS)
     alpha: int = key(16, "LoRA alpha.", least=1)
@@ -147,6 +163,7 @@ class Language:
     repositories: tuple[str, ...] = key((), "Repositories to mine; shell patterns are expanded to repositories.")
     min_examples: int = key(100, "Fewer, with those that are held out, are not trained on.", least=1)
     max_examples: int = key(500, "Examples to train on at most; the best are taken.", least=1)
+    test: tuple[str, ...] = key((), 'The command that judges rollouts, e.g. ["cargo", "test", "--offline"].')
     synthetic: bool = key(False, "Fill up to min_examples with synthetic pairs.")
     name: str = ""  # the table's name; not a key
     training: Training = Training()  # [training] with [training.<name>] over it; not a key

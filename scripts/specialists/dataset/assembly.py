@@ -30,7 +30,7 @@ from specialists.exclusion import Exclusion
 from specialists.records import SOURCES, Record, cluster_of, is_target, located_records
 
 KINDS = tuple(SOURCES)
-WORK = tuple(kind for kind in KINDS if kind != "synthetic")  # the owner's own: it alone is held out and capped
+WORK = ("session", "commit")  # the owner's own: it alone is held out
 HELDOUT = 1 / 8  # share of all clusters, the newest, that is held out
 SYNTHETIC = 0.5  # of the training rows at most
 COMMITS = 0.3  # of what sessions and commits teach at most, where there are min_examples of sessions
@@ -139,10 +139,10 @@ def _lines(text: Any) -> set[int]:
 def score(source: dict[str, Any]) -> float:
     """How much a row is worth when there are more than max_examples.
 
-    1 for work in a session (the form in which the specialist will work), for a commit the share of its added lines
-    that are still there; 0.25 more when tests changed with it. How new it is decides between equals.
+    1 for work in a session or rollout (the form in which the specialist will work), for a commit the share of its
+    added lines that are still there; 0.25 more when tests changed with it. How new it is decides between equals.
     """
-    worth = 1.0 if source["kind"] == "session" else float(source.get("survives", 0.5))
+    worth = 1.0 if source["kind"] in ("session", "rollout") else float(source.get("survives", 0.5))
     return worth + (0.25 if source.get("tests") else 0.0)
 
 
@@ -158,10 +158,14 @@ def assemble(rows: Iterable[Row], ledger: Ledger, bounds: tuple[int, int], setti
     held = set(ledger["heldout"])
     # the commit that synthetic rows were made at is the repository's newest: it decides nothing about their functions
     held_rows = [row for row in rows if row.kind in WORK and row.cluster in held]
-    train = [row for row in rows if row.kind not in WORK or row.cluster not in held]
+    train = [row for row in rows if row.kind == "synthetic" or row.cluster not in held]
     heldout = _capped(held_rows, most, lost, "held-out rows ")
     train = _without_near(_without_held_code(train, held_rows, lost), held_rows, lost)
-    chosen = _without_excess(_capped([row for row in train if row.kind in WORK], most, lost), least, lost)
+    done_again = sorted((row for row in train if row.kind == "rollout"), key=lambda row: row.order, reverse=True)
+    gap = max(0, least - sum(row.kind == "session" for row in train))
+    lost += [(row, "rollout beyond the gap") for row in done_again[gap:]]
+    work = _capped([*(row for row in train if row.kind in WORK), *done_again[:gap]], most, lost)
+    chosen = _without_excess(work, least, lost)
     room = min(max(0, least - len(chosen)), math.floor(len(chosen) * SYNTHETIC / (1 - SYNTHETIC)))
     made = sorted((row for row in train if row.kind == "synthetic"), key=lambda row: row.content)  # which: by hash
     lost += [(row, "synthetic beyond its share or the gap") for row in made[room:]]

@@ -19,6 +19,7 @@ from specialists.records import read_json
 from specialists.reporting.checks import OFFLINE, Check, fail, note, ok
 from specialists.reporting.parity import newest_row, parity
 from specialists.reporting.status import server_state
+from specialists.rollouts.sandbox import check_programs
 from specialists.serving import jsonc
 from specialists.serving import opencode_config as wiring
 from specialists.serving.card import serving_fit, training_fit
@@ -33,8 +34,8 @@ def diagnose(config: Config, offline: bool = False, ask: bool = False) -> list[C
     """Every check, in the order in which things depend on each other; `offline`: those that need no server, `ask`: also
     the one that asks through opencode."""
     online = (gpu, chat_template, server, adapters_served, opencode, agents, sent_prompt, context, last_run)
-    asking = (asked,) if ask else ()
-    looks: tuple[Callable[[Config], Check | list[Check]], ...] = (*OFFLINE, *(() if offline else online), *asking)
+    here, asking = (*OFFLINE, sandbox), (asked,) if ask else ()
+    looks: tuple[Callable[[Config], Check | list[Check]], ...] = (*here, *(() if offline else online), *asking)
     found: list[Check] = []
     for look in looks:
         try:
@@ -45,6 +46,13 @@ def diagnose(config: Config, offline: bool = False, ask: bool = False) -> list[C
         name = look.__name__.replace("_", " ")
         found += [replace(check, name=name) for check in (seen if isinstance(seen, list) else [seen])]
     return found
+
+
+def sandbox(config: Config) -> list[Check]:
+    """Whether rollouts can run here, where they are to."""
+    if config.rollouts.enabled:
+        check_programs()
+    return [ok("rollouts run in bubblewrap")] if config.rollouts.enabled else []
 
 
 def gpu(config: Config) -> list[Check]:

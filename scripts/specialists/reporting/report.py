@@ -40,6 +40,12 @@ _WRITTEN = {
     "similarity": "likeness to your own edit",
     "exact": "exactly your own edit",
 }  # of scoring.summary()
+_ROLLOUTS = {  # of rollout.py --heldout: what it says, and how it is written
+    "passed": ("held-out commits done again so that your tests pass", ".0%"),
+    "recall": ("your changed lines in them", ".0%"),
+    "steps": ("steps for one", ".1f"),
+    "tokens": ("tokens for one", ",.0f"),
+}
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 
@@ -148,6 +154,10 @@ def _measures(evaluation: dict[str, Any]) -> list[tuple[str, str, str]]:
     for name, what in _WRITTEN.items():
         base, adapter = (written.get(arm, {}).get(name) for arm in ("base", "adapter"))
         shown += [] if base is None or adapter is None else [(what, f"{base:.0%}", f"{adapter:.0%}")]
+    again = evaluation.get("rollouts") or {}
+    for name, (what, form) in _ROLLOUTS.items() if again else ():
+        base, adapter = (again[arm][name] for arm in ("base", "adapter"))
+        shown += [] if None in (base, adapter) else [(what, format(base, form), format(adapter, form))]
     return shown
 
 
@@ -192,7 +202,11 @@ def _funnels(config: Config, language: str) -> list[dict[str, Any]]:
     """What each step read, kept and left out for a language."""
     sessions = (read_json(config.paths.data / "sessions" / "summary.json") or {}).get("funnel", {})
     found = {"From opencode sessions": sessions.get("languages", {}).get(language)}
-    steps = {"commits": "From git commits", "synthetic": "From the owner's own code"}
+    steps = {
+        "commits": "From git commits",
+        "rollouts": "From commits done again",
+        "synthetic": "From the owner's own code",
+    }
     for step, title in {**steps, "train": "Left out when they were joined"}.items():
         found[title] = (read_json(config.paths.data / step / f"{language}.summary.json") or {}).get("funnel")
     return [{"title": title, "rows": _flat(counts)} for title, counts in found.items() if counts]

@@ -1,0 +1,198 @@
+"""The owner's commits, done again by the agent in a sandbox: rows of data/rollouts, or a part of evaluation.json."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import click
+from specialists.adapters import EVALUATION, AdapterFolder, adapter_folder, base_fingerprint, evaluation_of
+from specialists.cli import command, duration, finish, language_option, progress, say, table
+from specialists.config import Config, Language, Problem
+from specialists.dataset.assembly import known_ledger
+from specialists.exclusion import Exclusion
+from specialists.records import Record, cluster_of, read_records, write_json, write_records
+from specialists.rollouts.runs import PORT, STREAMS, Round, Solver
+from specialists.rollouts.sandbox import check_programs
+from specialists.rollouts.store import Store
+from specialists.rollouts.verify import Task
+from specialists.server import CANDIDATE, api_key, base_url, load_adapter, served_models
+from specialists.tables import SERVED_BASE
+
+MOST = 2  # kept runs of a task that become rows
+GUESS = 300.0  # seconds of a run, before there is one to go by
+MEANS = ("passed", "recall", "precision", "steps", "tokens", "failed calls", "seconds")  # of runs
+
+
+@command
+@language_option
+@click.option("--heldout", is_flag=True, help="Base and newest version at held-out tasks, into its evaluation.json.")
+@click.option("--program", default="opencode", show_default=True, help="The opencode to run.")
+def main(config: Config, as_json: bool, language: str, heldout: bool, program: str) -> None:
+    """Have the agent do your past commits again.
+
+    Each starts from the commit before, in a sandbox without network, with the request that `mine` found for it. Runs
+    that come to what you wrote become examples. Takes [rollouts] minutes at most; goes on where it stopped.
+
+    \b
+        python scripts/rollout.py --language rust
+        python scripts/rollout.py --language rust --heldout
+    """
+    chosen, output = config.language(language), config.rows("rollouts", language)
+    summary: dict[str, Any] = {"step": "rollout", "language": language}
+    with AdapterFolder(config.paths.data / "rollouts" / language).lock():
+        try:
+            work = round_of(config, chosen, program, heldout)
+        except Problem as problem:
+            if heldout or not config.rollouts.enabled:
+                raise
+            if not output.exists():  # assembly goes on without
+                write_records(output, [])
+            return finish(summary, as_json, [str(problem)])
+        _announce(work)
+        problems, results = work.do(progress), work.results()
+        models = {s.name: means([result for result in results if result["model"] == s.name]) for s in work.solvers}
+        tasks = {(result["repository"], result["commit"]): result["hard"] for result in results}
+        counts = {"ended": Counter(result["ended"] for result in results), "judged by tests": Counter(tasks.values())}
+        summary |= {"tasks": len(tasks), "models": models, "funnel": {name: dict(n) for name, n in counts.items()}}
+        if heldout and (version := adapter_folder(config, chosen).latest):
+            write_json(version / EVALUATION, {**evaluation_of(version), "rollouts": {"tasks": len(tasks), **models}})
+        else:
+            rows = _rows(config, chosen, results, problems)
+            write_records(output, rows)
+            summary["examples"] = len(rows)
+            write_json(output.with_suffix(".summary.json"), {**summary, "problems": problems})
+    say(table([[name, *scores.values()] for name, scores in models.items()], ["model", "runs", *MEANS]))
+    for name, reasons in counts.items():
+        say(f"{name}: {', '.join(f'{number} {reason}' for reason, number in reasons.most_common()) or 'none'}")
+    finish(summary, as_json, problems)
+
+
+def round_of(config: Config, language: Language, program: str, heldout: bool) -> Round:
+    """What there is to do, on one side of the split that assembly made. Raises Problem where something is missing."""
+    from specialists.commits.filter import is_test
+
+    check_programs()
+    if not (found := shutil.which(Path(program).expanduser())):
+        raise Problem(f"{program}: not there; install opencode, or name it with --program")
+    tasks, solvers = _tasks(config, language, "heldout" if heldout else "train"), _solvers(config, language, heldout)
+    opencode = Path(os.path.realpath(found)), _configuration(config, language)
+    return Round(config, language, tasks, solvers, *opencode, store, is_test)
+
+
+def _tasks(config: Config, language: Language, part: str) -> list[Task]:
+    """The commits that `mine` made examples of, with their requests. Raises Problem before the first assembly."""
+    exclusion, ledger = (
+        Exclusion(config),
+        known_ledger(config.rows("heldout", language.name).with_suffix(".split.json")),
+    )
+    if not ledger:
+        raise Problem(f"{language.name}: nothing says yet which commits are held out; doit assemble:{language.name}")
+    repositories, tasks = {path.name: path for path in config.repositories(language.name)}, []
+    for row in read_records(config.rows("commits", language.name)):
+        source = row["source"]
+        if cluster_of(row) in ledger[part] and source["repository"] in repositories and not exclusion.covers(source):
+            path, request = repositories[source["repository"]], row["messages"][1]["content"]
+            tasks.append(Task(path, source["commit"], source["time"], request))
+    return tasks
+
+
+@contextmanager
+def store(repository: Path) -> Iterator[Store]:
+    """The trees of a repository's commits."""
+    from specialists.commits.git import environment, open_repository
+
+    with open_repository(repository) as source:
+        yield Store(source.shim, environment(source.shim))
+
+
+def _solvers(config: Config, language: Language, heldout: bool) -> list[Solver]:
+    """Who does the tasks. Raises Problem when no server runs, or there is no such model."""
+    from specialists.endpoint import KEY
+
+    endpoint, folder, url = config.endpoint, adapter_folder(config, language), f"{base_url(config)}/v1"
+    if config.rollouts.model == "endpoint" and not heldout:
+        if not endpoint.url or not endpoint.model:
+            raise Problem("rollouts.model is endpoint, and [endpoint] names no url and model")
+        say(f"what the agent reads of your repositories goes to {endpoint.url}")
+        where = endpoint.url.rstrip("/")
+        return [Solver("endpoint", f"{where} {endpoint.model}", where, endpoint.model, os.environ.get(KEY))]
+    if served_models(config) is None:
+        raise Problem(f"{base_url(config)}: no server runs there; doit serve")
+    key, version = api_key(config), folder.latest if heldout else folder.current
+    served = base_fingerprint(config.serving.model or config.base.model, config.base.revision)
+    base = Solver("base", served, url, SERVED_BASE, key)
+    if config.rollouts.model == "base" and not heldout:
+        return [base]
+    if not version or (heldout and not evaluation_of(version)):
+        raise Problem(f"{language.adapter}: no version that is {'evaluated' if heldout else 'promoted'}")
+    if not heldout:
+        return [Solver("adapter", version.name, url, language.adapter, key)]
+    load_adapter(config, CANDIDATE, version)
+    return [base, Solver("adapter", version.name, url, CANDIDATE, key)]
+
+
+def _configuration(config: Config, language: Language) -> str:
+    """opencode's, with the agent that `doit opencode` configures, whoever answers; the sandbox is what it may do."""
+    from specialists.serving import jsonc
+    from specialists.serving.opencode_config import PROVIDER, merge, settings
+
+    document, name = jsonc.loads(merge("", settings(config))), language.adapter
+    provider, model = document["provider"][PROVIDER], f"{PROVIDER}/{name}"
+    provider["options"] = {"baseURL": f"http://127.0.0.1:{PORT}/v1", "apiKey": "EMPTY"}
+    provider["models"] = {name: provider["models"][SERVED_BASE]}
+    agents = {name: {**document["agent"][name], "model": model}}
+    own = {"agent": agents, "model": model, "small_model": model, "permission": {"*": "allow"}, "share": "disabled"}
+    return json.dumps({**document, **own})
+
+
+def _announce(work: Round) -> None:
+    """What it will cost, by the runs that are there."""
+    missing = sum(len(work.missing(task)) for task in work.tasks)
+    took = [result["seconds"] for result in work.results()]
+    each, by = (mean(took), f"as the {len(took)} before") if took else (GUESS, "a guess")
+    time = f"{duration(each)} each ({by}), {STREAMS} at a time: {duration(missing * each / STREAMS)}"
+    say(f"{missing} runs of {len(work.tasks)} tasks to do, {time}; at most {work.config.rollouts.minutes} min now")
+
+
+def _rows(config: Config, language: Language, results: list[dict[str, Any]], problems: list[str]) -> list[Record]:
+    """The rows of kept runs, as extract makes them of sessions; of a task the shortest runs. Adds to the problems."""
+    from specialists.sessions.extraction import Extractor, read_histories
+
+    config = replace(config, opencode=replace(config.opencode, agents=("*",)))
+    taken, sources = Counter[str](), {}
+    with tempfile.TemporaryDirectory() as folder:
+        extractor = Extractor(config, [language.name], Path(folder))
+        for result in sorted((r for r in results if r["kept"]), key=lambda r: (r["steps"], r["run"])):
+            taken[result["commit"]] += 1
+            for session in read_histories([result["folder"] / "opencode.db"], extractor.problems):
+                if taken[result["commit"]] <= MOST:
+                    about = ("time", "repository", "commit", "recall", "precision", "passed", "model", "version")
+                    sources[session.id] = {"kind": "rollout", **{name: result[name] for name in about}}
+                    extractor.add(session)
+        extractor.finish()
+        problems += extractor.problems
+        rows = [*read_records(Path(folder, f"{language.name}.jsonl"))]
+    return [{**row, "source": sources[row["source"]["session"]]} for row in rows]
+
+
+def means(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means over runs, None where there is nothing to go by: passed is known of tasks with tests only."""
+    found: dict[str, Any] = {"runs": len(results)}
+    for name in MEANS:
+        some = [float(result[name] or 0) for result in results if name != "passed" or result["hard"] == "yes"]
+        found[name] = round(mean(some), 3) if some else None
+    return found
+
+
+if __name__ == "__main__":
+    main()

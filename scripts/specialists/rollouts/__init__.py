@@ -1,0 +1,1 @@
+"""Past work done again by the agent: checkout, sandbox, run, verification."""

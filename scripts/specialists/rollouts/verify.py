@@ -1,0 +1,116 @@
+"""What a rollout made, against what the owner made of the same task.
+
+Soft: recall and precision of the owner's changed lines, as SERA has it (arXiv 2601.20789). Hard, where the owner names
+a test command: his test and project files are laid over the result; the command has to end well, as it does with his
+commit and does not before. All of it runs in the sandbox.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from specialists.config import Language, Problem
+from specialists.rollouts.sandbox import HOME, remove, run
+from specialists.rollouts.store import Lines, Store
+
+SECONDS = 900  # for one run of the tests
+
+
+@dataclass(frozen=True)
+class Task:
+    """A commit of the owner's, to be made again from its parent."""
+
+    repository: Path
+    commit: str
+    time: str  # of the commit, ISO 8601
+    request: str
+
+    @property
+    def place(self) -> str:
+        """Where the checkout stands in the sandbox."""
+        return f"{HOME}/{self.repository.name}"
+
+    def shown(self, read_only: tuple[str, ...]) -> dict[str, Path]:
+        """Paths of [rollouts] read_only, inside -> outside; those in the owner's home are in the sandbox's too."""
+        found: dict[str, Path] = {}
+        for outside in (Path(name).expanduser() for name in read_only):
+            if not outside.is_absolute():
+                found[f"{self.place}/{outside}"] = self.repository / outside
+            else:
+                found[str(outside)] = outside
+                if outside.is_relative_to(Path.home()):
+                    found[f"{HOME}/{outside.relative_to(Path.home())}"] = outside
+        return {inside: outside for inside, outside in found.items() if outside.exists()}
+
+
+class Verifier:
+    """Judges results of one task; `work` is a folder for its checkouts, `is_test` tells tests by path, `stop()` why to
+    end at once."""
+
+    def __init__(
+        self,
+        task: Task,
+        language: Language,
+        shown: dict[str, Path],
+        store: Store,
+        work: Path,
+        is_test: Callable[[str], bool],
+        stop: Callable[[], str] = lambda: "",
+    ):
+        self.task, self.language, self.shown, self.store, self.work = task, language, shown, store, work
+        self.is_test, self.stop = is_test, stop
+        self.before, self.after = store.tree(f"{task.commit}^"), store.tree(task.commit)
+        self.own = store.changed(self.before, self.after)
+
+    def examine(self) -> dict[str, str]:
+        """Why there is no hard verification ("why", else empty), and the line that passing tests end with.
+
+        There is none where the tests do not pass twice with the owner's own commit, or pass before it.
+        """
+        if not self.language.test or not any(self.is_test(path) for path, _sign, _line in self.own):
+            return {"why": "the commit has no tests" if self.language.test else "no test command"}
+        first, second = self._tested(self.after), self._tested(self.after)
+        if first is None or second is None:
+            return {"why": "tests fail with the commit" if first is second else "tests are not deterministic"}
+        if self._tested(self._with_tests(self.before)) is not None:
+            return {"why": "tests pass before the commit"}
+        return {"why": "", "end": next((line for line in reversed(first) if line in second), "")}
+
+    def judge(self, result: str, hard: dict[str, str]) -> dict[str, Any]:
+        """The scores of a result's tree; `passed` is None without hard verification."""
+        own, made = self._code(self.own), self._code(self.store.changed(self.before, result))
+        common, passed = (own & made).total(), None
+        if not hard["why"]:
+            lines = self._tested(self._with_tests(result))
+            passed = lines is not None and hard["end"] in [*lines, ""]  # else the tests were cut short
+        shares = {"recall": common / max(1, own.total()), "precision": common / max(1, made.total())}
+        return {**{name: round(share, 3) for name, share in shares.items()}, "passed": passed}
+
+    def _code(self, lines: Lines) -> Lines:
+        """Changed lines without tests, which nobody writes twice the same; all where there is nothing else."""
+        return Lines({key: count for key, count in lines.items() if not self.is_test(key[0])}) or lines
+
+    def _with_tests(self, tree: str) -> str:
+        """A tree with the owner's tests, and with his files that say how they are run."""
+        project = self.language.files
+        return self.store.with_files_of(self.after, tree, lambda p: self.is_test(p) or p.rpartition("/")[2] in project)
+
+    def _tested(self, tree: str) -> list[str] | None:
+        """What the tests print over a tree, figures and rulers aside; None when they fail or break a limit."""
+        checkout, home = self.work / "tests", self.work / "tests-home"
+        try:
+            home.mkdir(parents=True)
+            self.store.check_out(tree, checkout)
+            folders = {HOME: home, self.task.place: checkout}
+            ended = run(self.language.test, folders, self.shown, self.task.place, SECONDS, self.stop)
+        finally:
+            remove(checkout)
+            remove(home)
+        if self.stop():
+            raise Problem("interrupted")
+        masked = re.sub(r"([^\w\s])\1+", r"\1", re.sub(r"\d[\d.]*", "0", ended.output))
+        return None if ended.code or ended.limit else [line.strip() for line in masked.split("\n") if line.strip()]

@@ -1,0 +1,258 @@
+"""Rollouts in the real sandbox: by the real opencode with a scripted model, and by programs that stand for it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from conftest import ROOT
+from git_repositories import Made, git, make
+from opencode_model import ScriptedModel
+from specialists.config import Problem
+from specialists.records import cluster_of, read_records, write_json
+from specialists.rollouts import runs, sandbox
+from specialists.sessions.paths import ProjectPaths
+from test_opencode_real import comparable, opencode  # noqa: F401
+
+pytestmark = pytest.mark.slow
+
+ROLES = ("solver", "wrong", "cheat", "looper")
+BEFORE, AFTER = "    return number / 3", "    return number / 2  # {role}"
+
+
+def module(role: str, line: str) -> str:
+    return f'"""{role.title()}."""\n\n\ndef half_{role}(number):\n{line.format(role=role)}\n'
+
+
+def history(roles: tuple[str, ...]) -> list[Made]:
+    """A commit that mends a function and tests it, for each role."""
+    first: dict[str, Any] = {f"{role}.py": module(role, BEFORE) for role in roles} | {"tests/__init__.py": ""}
+    commits = [Made("Add functions that halve numbers", first)]
+    for role in roles:
+        test = (
+            f"import unittest\n\nfrom {role} import half_{role}\n\n\nclass Half(unittest.TestCase):\n"
+            f"    def test_half(self):\n        self.assertEqual(half_{role}(4), 2)\n"
+        )
+        files: dict[str, Any] = {f"{role}.py": module(role, AFTER), f"tests/test_{role}.py": test}
+        commits.append(Made(f"Fix half_{role}, which divides its number by three", files))
+    return commits
+
+
+class Player(ScriptedModel):
+    """Answers by the role that the request names, and by how often it was asked in this session."""
+
+    def deltas(self, body: dict) -> list[dict]:
+        user = next(message["content"] for message in body["messages"] if message["role"] == "user")
+        if body.get("tools"):
+            role = next(role for role in ROLES if f"half_{role}" in user)
+            said = sum(message["role"] == "assistant" for message in body["messages"])
+            with self.lock:  # two sessions at a time
+                self.answers = iter(self.steps(role)[said:])
+                return super().deltas(body)
+        return super().deltas(body)
+
+    lock = threading.Lock()
+
+    @staticmethod
+    def steps(role: str) -> list[tuple[str, list]]:
+        file = {"filePath": f"/home/user/halves/{role}.py"}
+        read: tuple[str, list] = ("I read it.", [("read", file)])
+        if role == "looper":
+            return [read] * 20
+        if role == "cheat":
+            return [read, ("", [("write", {**file, "content": "import os\nos._exit(0)\n"})]), ("It halves now.", [])]
+        new = AFTER.format(role=role) if role == "solver" else "    return number / 4"
+        return [read, ("", [("edit", {**file, "oldString": BEFORE, "newString": new})]), ("It halves now.", [])]
+
+
+@pytest.fixture(autouse=True)
+def programs() -> None:
+    try:
+        sandbox.check_programs()
+    except Problem as problem:
+        pytest.skip(str(problem))
+
+
+def owner(config_file: Path, url: str, roles: tuple[str, ...], heldout: bool = False) -> None:
+    """A repository whose commits are mined and split, to be done again by the model at `url`."""
+    repository = make(config_file.parent / "halves", history(roles))
+    command = '["python3", "-m", "unittest", "discover"]'
+    more = f'adapter = "build-python"\ntest = {command}\nrepositories = ["{repository}"]'
+    text = config_file.read_text().replace('adapter = "build-python"', more)
+    rollouts = '[rollouts]\nenabled = true\nmodel = "endpoint"\nruns = 1'
+    config_file.write_text(f'{text}\n{rollouts}\n[endpoint]\nurl = "{url}"\nmodel = "player"\n')
+    write = CliRunner().invoke(importlib.import_module("mine-repos").main, arguments(config_file))
+    assert write.exit_code == 3  # the endpoint words no request
+    rows = [*read_records(config_file.parent / "data" / "commits" / "python.jsonl")]
+    clusters = [cluster_of(row) for row in rows if "half_" in row["messages"][1]["content"]]
+    assert len(clusters) == len(roles)
+    ledger = {"heldout": clusters if heldout else [], "train": [] if heldout else clusters}
+    write_json(config_file.parent / "data" / "heldout" / "python.split.json", ledger)
+
+
+def arguments(config_file: Path, *more: str) -> list[str]:
+    return ["--config", str(config_file), "--language", "python", "--json", *more]
+
+
+def rollout(config_file: Path, *more: str) -> dict[str, Any]:
+    run = CliRunner().invoke(importlib.import_module("rollout").main, arguments(config_file, *more))
+    assert run.exit_code == 0, run.output
+    return json.loads(run.stdout)
+
+
+def test_what_solves_a_task_becomes_a_row_and_nothing_else_does(
+    config_file: Path,
+    opencode: str,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SPECIALISTS_ENDPOINT_KEY", "sk-not-inside")
+    monkeypatch.setattr(runs, "STREAMS", 2)
+    with Player().serving() as player:
+        owner(config_file, player.url, ROLES)
+        summary = rollout(config_file, "--program", opencode)
+        asked = len(player.requests)
+        assert rollout(config_file, "--program", opencode)["examples"] == summary["examples"] == 1
+        assert len(player.requests) == asked, "nothing is done twice"
+    assert summary["funnel"] == {"ended": {"loop": 1, "done": 3}, "judged by tests": {"yes": 4}}
+    assert summary["models"]["endpoint"]["passed"] == 0.25
+    data = config_file.parent / "data" / "rollouts"
+    (row,) = read_records(data / "python.jsonl")
+    assert (row["source"]["kind"], row["source"]["recall"], row["source"]["passed"]) == ("rollout", 1.0, True)
+    solved = [request for request in player.requests if "half_solver" in str(request["messages"][1])]
+    shown = ProjectPaths("/home/user/halves").text
+    assert comparable(row["messages"][1:-1], shown) == comparable(solved[-1]["messages"][1:], shown)
+    assert row["messages"][-1]["content"] == "It halves now."
+    assert "sk-not-inside" not in json.dumps(player.requests)
+    assert {path.name for path in data.joinpath("python").iterdir()} == {"runs", "tasks", ".lock"}
+
+
+def stand_in(folder: Path, script: str) -> str:
+    """A program that is run in place of opencode."""
+    folder.mkdir(exist_ok=True)
+    (folder / "opencode").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "opencode").chmod(0o755)
+    return str(folder / "opencode")
+
+
+SOLVES = "sed -i 's:/ 3:/ 2:' *.py"  # of all roles, which changes more than was asked
+LINKS = (
+    "mkdir -p ~/.local/share inner; ln -s {outside} ~/.local/share/opencode; ln -s {outside} inner/.git; rm -rf .git;"
+    "ln -s {outside} .git; mkfifo pipe; mkdir shut; chmod 000 shut tests"
+)
+PLAYS = {  # what stands in for opencode -> how it ends, passed, recall
+    "half of it": (SOLVES, ("done", True, 0.5)),
+    "hangs": ("sleep 600", ("time", None, 0.0)),
+    "does nothing": ("echo {}", ("gave up", None, 0.0)),
+    "fails": (f"{SOLVES}; exit 3", ("failed", None, 0.5)),
+    "takes the tests away": ("rm -r tests; echo > setup.cfg", ("done", False, 0.0)),
+    "leads elsewhere": (LINKS, ("gave up", None, 0.0)),
+    "asks a server that is not there": (
+        'python3 -c \'import urllib.request as u; u.urlopen("http://127.0.0.1:8000/v1/chat/completions", b"{}")\'',
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize(("script", "expected"), PLAYS.values(), ids=PLAYS)
+def test_how_a_run_ends(script: str, expected: Any, config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "SECONDS", 4 if "sleep" in script else 60)
+    outside = config_file.parent / "outside"
+    outside.mkdir()
+    (outside / "opencode.db").write_text("the owner's own")
+    owner(config_file, "http://127.0.0.1:9/v1", ("solver",))
+    program = stand_in(config_file.parent / "bin", script.replace("{outside}", str(outside)))
+    run = CliRunner().invoke(importlib.import_module("rollout").main, arguments(config_file, "--program", program))
+    results = [*config_file.parent.glob("data/rollouts/python/runs/*/result.json")]
+    if expected is None:
+        assert (run.exit_code, results) == (3, []) and "127.0.0.1:9" in run.output
+        return
+    assert run.exit_code == 0, run.output
+    result = json.loads(results[0].read_text())
+    assert (result["ended"], result["passed"], result["recall"]) == expected
+    assert (outside / "opencode.db").exists() and not (results[0].parent / "opencode.db").exists()
+    assert not (config_file.parent / "data" / "rollouts" / "python" / ".work").exists()
+
+
+def test_a_round_that_is_killed_goes_on_where_it_was(config_file: Path) -> None:
+    owner(config_file, "http://127.0.0.1:9/v1", ("solver", "wrong"))
+    mark = f"sleep 7{os.getpid()}"
+    slow = stand_in(config_file.parent / "slow", f"{SOLVES}; grep -q half_solver ~/request && {mark}; true")
+    words = [sys.executable, str(ROOT / "scripts" / "rollout.py"), *arguments(config_file, "--program", slow)]
+    folder = config_file.parent / "data" / "rollouts" / "python"
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while mark not in processes():
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGKILL)
+    (first,) = folder.glob("runs/*/result.json")
+    time.sleep(0.5)
+    assert mark not in processes() and [*folder.glob(".work/*")]
+    written = first.stat().st_mtime_ns
+    rollout(config_file, "--program", stand_in(config_file.parent / "quick", SOLVES))
+    assert len([*folder.glob("runs/*/result.json")]) == 2 and first.stat().st_mtime_ns == written
+    assert {path.name for path in folder.iterdir()} == {"runs", "tasks", ".lock"}
+
+
+def processes() -> str:
+    return subprocess.run(["ps", "-e", "-o", "args"], capture_output=True, text=True, check=True).stdout
+
+
+def test_held_out_commits_are_done_by_base_and_version(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner(config_file, "http://127.0.0.1:9/v1", ("solver",), heldout=True)
+    version, script = (
+        config_file.parent / "adapters" / "build-python" / "20261128-1",
+        importlib.import_module("rollout"),
+    )
+    write_json(version / "manifest.json", {})
+    write_json(version / "evaluation.json", {"verdict": "promote"})
+    monkeypatch.setattr(script, "served_models", lambda config: {})
+    monkeypatch.setattr(script, "load_adapter", lambda config, name, folder: None)
+    rollout(config_file, "--heldout", "--program", stand_in(config_file.parent / "bin", SOLVES))
+    evaluation = json.loads((version / "evaluation.json").read_text())
+    assert evaluation["verdict"] == "promote" and evaluation["rollouts"]["tasks"] == 1
+    assert all(evaluation["rollouts"][arm]["passed"] == 1 for arm in ("base", "adapter"))
+    assert not (config_file.parent / "data" / "rollouts" / "python.jsonl").exists()
+
+
+INSIDE = {  # a shell command, and how it ends: a limit, or the exit code that it has to have
+    "the network": ("python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", {port}), 3)'", 1),
+    "the owner's home": ("ls {home}/secret", 2),
+    "the real repository": ("ls {repository}", 2),
+    "the key": ('test -z "$SPECIALISTS_ENDPOINT_KEY"', 0),
+    "the system": ("touch /usr/new || touch /etc/new || touch /dev/new || touch /new", 1),
+    "other processes": ("test $(ls -d /proc/[0-9]* | wc -l) -lt 9", 0),
+    "later commits": ("cd ~/halves && git log --all --oneline | wc -l | grep -qx 1 && ! git cat-file -e {sha}", 0),
+    "many processes": ("for i in $(seq 999); do sleep 60 & done; wait", "processes"),
+    "memory": ("python3 -c 'import time; x = bytearray(300 << 20); time.sleep(60)'", "memory"),
+    "the disk": ("while true; do head -c 9000000 /dev/zero > ~/$(date +%N); sleep 0.1; done", "disk"),
+    "one large file": ("head -c 900000000 /dev/zero > ~/large", 128 + signal.SIGXFSZ),
+    "output": ("yes | head -c 9000000; sleep 60", "output"),
+    "no end": ("trap '' TERM INT; (setsid sleep 600 &) ; sleep 600", "time"),
+}
+
+
+@pytest.mark.parametrize(("command", "expected"), INSIDE.values(), ids=INSIDE)
+def test_what_is_in_reach_inside(command: str, expected: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit, value in {"PROCESSES": 60, "MEMORY": 200 << 20, "DISK": 40 << 20, "OUTPUT": 1 << 20}.items():
+        monkeypatch.setattr(sandbox, limit, value)
+    monkeypatch.setenv("SPECIALISTS_ENDPOINT_KEY", "sk-not-inside")
+    (Path.home() / "secret").write_text("secret")
+    repository, home = make(tmp_path / "real", history(("solver",))), tmp_path / "home"
+    script = importlib.import_module("rollout")
+    with script.store(repository) as store:
+        store.throwaway(store.tree(git(repository, "rev-parse", "HEAD^")), home / "halves")
+    with ScriptedModel().serving() as server:
+        known = {"port": server.url.split(":")[2][:-3], "home": Path.home(), "repository": repository}
+        words = command.format(**known, sha=git(repository, "rev-parse", "HEAD")) if "{" in command else command
+        ended = sandbox.run(["sh", "-c", words], {sandbox.HOME: home}, {}, "/", 8)
+    assert expected in (ended.limit, ended.code), ended
