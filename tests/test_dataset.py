@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import random
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
+import git_repositories as repositories
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from specialists.agent import TOOLS
 from specialists.config import Assembly, Problem
-from specialists.dataset.assembly import Dataset, assemble, read_rows, split
+from specialists.dataset.assembly import WORK, Dataset, assemble, read_rows, split, survived
 from specialists.dataset.duplicates import jaccard, shingles
-from specialists.records import Record, cluster_of, make_record, read_records, tool_call, write_records
+from specialists.records import Record, cluster_of, make_record, read_records, tool_call, write_json, write_records
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "xi"]
 
@@ -115,10 +118,12 @@ def test_short_rows_of_a_held_out_cluster_are_not_trained_on(tmp_path: Path) -> 
     assert ids(dataset.heldout) == ids_of(short) and not ids(dataset.train) & ids_of(short)
 
 
-def test_at_least_twenty_clusters_where_half_allow_it(tmp_path: Path) -> None:
-    for count, held in ((60, 20), (10, 5), (1, 0), (0, 0)):
-        dataset = run(tmp_path, [row(number, day=number) for number in range(count)], held=20)
-        assert len(dataset.ledger["heldout"]) == held
+def test_sessions_and_commits_are_held_out_separately(tmp_path: Path) -> None:
+    for sessions, commits, held in ((13, 80, (5, 10)), (10, 8, (5, 4)), (60, 1, (8, 0)), (0, 0, (0, 0))):
+        records = [row(number, day=number) for number in range(sessions)]
+        records += [row(f"c{number}", "commit", day=number) for number in range(commits)]
+        kinds = Counter(row.kind for row in run(tmp_path, records, held=5).heldout)
+        assert (kinds["session"], kinds["commit"]) == held
 
 
 def test_synthetic_rows_fill_the_gap_and_inherit_the_split(tmp_path: Path) -> None:
@@ -174,7 +179,7 @@ def test_order_never_matters_and_no_cluster_is_on_both_sides(tmp_path_factory, d
 def test_no_cluster_ever_changes_sides(runs: list[list[int]]) -> None:
     ledger, seen = {}, []
     for seeds in runs:
-        seen += [SimpleNamespace(cluster=f"c{seed:02}", time=f"{seed:03}") for seed in seeds]
+        seen += [SimpleNamespace(cluster=f"c{seed:02}", time=f"{seed:03}", kind=WORK[seed % 2]) for seed in seeds]
         after = split(seen, ledger, Assembly(heldout_clusters=3))
         assert set(ledger.get("heldout", ())) <= set(after["heldout"])
         assert set(ledger.get("train", ())) <= set(after["train"])
@@ -202,6 +207,18 @@ def test_bad_rows_are_named(tmp_path: Path, line: str, message: str) -> None:
         read_rows(tmp_path / "all.jsonl", "rust")
 
 
+def test_what_the_repository_kept_of_a_session_decides_its_score(tmp_path: Path) -> None:
+    write_records(tmp_path / "all.jsonl", [row(seed, day=day) for seed, day in (("all", 1), ("none", 1), ("new", 9))])
+    old, later = (f"2026-01-{day}T00:00:00+00:00" for day in ("01", "03"))
+    kept = [(datetime.fromisoformat(later).timestamp(), text("all")), (math.inf, "other")]
+    kept.append((datetime.fromisoformat(old).timestamp(), text("none")))  # written before
+    found = {
+        row.record()["source"]["session"]: row.score
+        for row in survived(read_rows(tmp_path / "all.jsonl", "rust"), kept)
+    }
+    assert found == {"session-all": 1.0, "session-none": 0.5, "session-new": 1.0}, "nothing is known of the newest"
+
+
 def _script(config_file: Path, *arguments: str):
     return CliRunner().invoke(importlib.import_module("assemble").main, ["--config", str(config_file), *arguments])
 
@@ -213,17 +230,35 @@ def test_the_script_writes_rows_ledger_and_summary_once(config_file: Path) -> No
     done = _script(config_file, "--language", "rust", "--json")
     assert done.exit_code == 0, done.output
     summary = json.loads(done.stdout)
-    assert summary["train"] == {"session": 4, "commit": 5, "synthetic": 0}
-    assert sum(summary["heldout"].values()) == 9 and summary["tokens"]["supervised"] is None
+    assert summary["train"] == {"session": 5, "commit": 5, "synthetic": 0}
+    assert sum(summary["heldout"].values()) == 8 and summary["tokens"]["supervised"] is None
     written = {path: path.stat().st_mtime_ns for path in data.rglob("*") if path.is_file()}
     (first, *_others) = read_records(data / "train/rust.jsonl")
     card = (data / "train/rust.card.md").read_text()
     assert "| supervised | not counted |" in card and "| kinds of work | 5 refactor |" in card
-    assert "| rows to train on | 4 session, 5 commit, 0 synthetic |" in card and f"`{summary['sha256']}`" in card
+    assert "| rows to train on | 5 session, 5 commit, 0 synthetic |" in card and f"`{summary['sha256']}`" in card
     done = _script(config_file, "--language", "rust", "--explain", first["id"][:8])
     assert done.exit_code == 0 and f"{first['id']}: trained on" in done.stdout and "2026-01-" in done.stdout
     assert _script(config_file, "--language", "rust").exit_code == 0
     assert {path: path.stat().st_mtime_ns for path in written} == written
+
+
+def test_a_project_is_asked_what_it_kept_and_a_ledger_that_starves_a_kind_is_named(config_file: Path) -> None:
+    data, ledger = config_file.parent / "data", config_file.parent / "data/heldout/rust.split.json"
+    repository = repositories.make(config_file.parent / "demo", [])
+    repositories.add(repository, [repositories.Made("Keep", {"a.rs": text("kept")})], start=1_770_000_000)  # 2026-02-02
+    mark = "[languages.rust]\n"
+    config_file.write_text(config_file.read_text().replace(mark, f'{mark}repositories = ["{repository}"]\n'))
+    rows = [row(name, project="demo") for name in ("kept", "gone", "held", "too")]
+    write_records(data / "sessions/rust.jsonl", rows)
+    write_records(data / "commits/rust.jsonl", [])
+    write_json(ledger, {"train": ["session-kept"], "heldout": ["session-gone", "session-held", "session-too"]})
+    done = _script(config_file, "--language", "rust", "--json")
+    assert (
+        done.exit_code == 3
+        and f"most sessions are held out; for a new split, train and judge anew: rm {ledger}" in done.stderr
+    )
+    assert json.loads(done.stdout)["scores"] == {rows[0]["id"]: 1.0}
 
 
 def test_the_script_joins_the_files_that_it_is_given(config_file: Path, tmp_path: Path) -> None:

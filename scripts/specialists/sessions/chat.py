@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
+from itertools import zip_longest
 from typing import Any
 
 from specialists.agent import CLEARED
@@ -251,7 +252,7 @@ def _mark_no_targets(found: list[Turn], config: Config | None) -> None:
     steps = [step for turn in found for step in turn.steps]
     for index in undone([step.calls for step in steps]):
         steps[index].reason = steps[index].reason or "undone later"
-    for turn, following in zip(found, [*found[1:], None], strict=True):
+    for turn, following in zip_longest(found, found[1:]):
         calls = [step.calls for step in turn.steps]
         reasons = dict.fromkeys(repeated(calls), "repeated") | dict.fromkeys(unchecked(calls, checks), "check failed")
         if following and calls and rejects(following.request, turn.steps[-1].text, more):
