@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
-import math
 import random
 from collections import Counter
-from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from specialists.agent import TOOLS
 from specialists.config import Assembly, Problem
-from specialists.dataset.assembly import WORK, Dataset, assemble, read_rows, split, survived
+from specialists.dataset.assembly import WORK, Dataset, assemble, read_rows, split
 from specialists.dataset.duplicates import jaccard, shingles
 from specialists.records import Record, cluster_of, make_record, read_records, tool_call, write_json, write_records
 
@@ -207,18 +205,6 @@ def test_bad_rows_are_named(tmp_path: Path, line: str, message: str) -> None:
         read_rows(tmp_path / "all.jsonl", "rust")
 
 
-def test_what_the_repository_kept_of_a_session_decides_its_score(tmp_path: Path) -> None:
-    write_records(tmp_path / "all.jsonl", [row(seed, day=day) for seed, day in (("all", 1), ("none", 1), ("new", 9))])
-    old, later = (f"2026-01-{day}T00:00:00+00:00" for day in ("01", "03"))
-    kept = [(datetime.fromisoformat(later).timestamp(), text("all")), (math.inf, "other")]
-    kept.append((datetime.fromisoformat(old).timestamp(), text("none")))  # written before
-    found = {
-        row.record()["source"]["session"]: row.score
-        for row in survived(read_rows(tmp_path / "all.jsonl", "rust"), kept)
-    }
-    assert found == {"session-all": 1.0, "session-none": 0.5, "session-new": 1.0}, "nothing is known of the newest"
-
-
 def _script(config_file: Path, *arguments: str):
     return CliRunner().invoke(importlib.import_module("assemble").main, ["--config", str(config_file), *arguments])
 
@@ -243,22 +229,22 @@ def test_the_script_writes_rows_ledger_and_summary_once(config_file: Path) -> No
     assert {path: path.stat().st_mtime_ns for path in written} == written
 
 
-def test_a_project_is_asked_what_it_kept_and_a_ledger_that_starves_a_kind_is_named(config_file: Path) -> None:
+def test_what_a_project_kept_decides_a_score_and_a_ledger_that_starves_a_kind_is_named(config_file: Path) -> None:
     data, ledger = config_file.parent / "data", config_file.parent / "data/heldout/rust.split.json"
-    repository = repositories.make(config_file.parent / "demo", [])
-    repositories.add(repository, [repositories.Made("Keep", {"a.rs": text("kept")})], start=1_770_000_000)  # 2026-02-02
-    mark = "[languages.rust]\n"
-    config_file.write_text(config_file.read_text().replace(mark, f'{mark}repositories = ["{repository}"]\n'))
-    rows = [row(name, project="demo") for name in ("kept", "gone", "held", "too")]
-    write_records(data / "sessions/rust.jsonl", rows)
+    commits = [repositories.Made("Write", {"a.rs": text(name)}) for name in ("gone", "kept", "other")]
+    repository = repositories.make(config_file.parent / "demo", commits[:1])  # in 2025
+    repositories.add(repository, commits[1:], start=1_769_000_000, fresh=False)  # 2026-01-21
+    table = "[languages.rust]\n"
+    config_file.write_text(config_file.read_text().replace(table, f'{table}repositories = ["{repository}"]\n'))
+    rows = [row(name, day=day, project="demo") for name, day in (("kept", 9), ("gone", 9), ("new", 30))]
+    write_records(data / "sessions/rust.jsonl", [*rows, *(row(name) for name in "abcd")])
     write_records(data / "commits/rust.jsonl", [])
-    write_json(ledger, {"train": ["session-kept"], "heldout": ["session-gone", "session-held", "session-too"]})
+    trained, held = ([f"session-{name}" for name in names] for names in (("kept", "gone", "new"), "abcd"))
+    write_json(ledger, {"train": trained, "heldout": held})
     done = _script(config_file, "--language", "rust", "--json")
-    assert (
-        done.exit_code == 3
-        and f"most sessions are held out; for a new split, train and judge anew: rm {ledger}" in done.stderr
-    )
-    assert json.loads(done.stdout)["scores"] == {rows[0]["id"]: 1.0}
+    assert done.exit_code == 3 and f"{ledger}: most sessions are held out; for a new split" in done.stderr
+    scores = json.loads(done.stdout)["scores"]
+    assert [scores[row["id"]] for row in rows] == [1.0, 0.5, 1.0], "what is newer than all commits is not judged"
 
 
 def test_the_script_joins_the_files_that_it_is_given(config_file: Path, tmp_path: Path) -> None:

@@ -181,19 +181,14 @@ def test_a_year_of_nightly_runs_stays_small(config_file: Path) -> None:
 
 def test_examples_show_what_is_learned_of_the_best_and_the_worst(config_file: Path) -> None:
     config = built(config_file)
-    rows = [*read_records(config.rows("train", "rust"))]
-    scores = {row["id"]: number / len(rows) for number, row in enumerate(rows)}
-    summary = config.rows("train", "rust").with_suffix(".summary.json")
+    rows, summary = [*read_records(path := config.rows("train", "rust"))], path.with_suffix(".summary.json")
+    scores = {row["id"]: number for number, row in enumerate(rows)}
     write(summary, {**json.loads(summary.read_text()), "scores": scores})
     page_of(config_file)
     html = (config.paths.reports / "examples-rust.html").read_text()
-    ids = re.findall(r"row (\w{16}), score", html)
-    assert ids == [row["id"] for row in reversed(rows)] and "session ses_1" in Page(html).words
-    assert set(re.findall(r"<mark>(.*?)</mark>", html, re.S)) == {"Better.\nedit\nx / 2"} and "Bad." not in html
-    write_records(
-        config.rows("train", "rust"),
-        [{**row, "id": f"{n}{row['id'][1:]}", "messages": LONG} for n in range(9) for row in rows],
-    )
+    assert re.findall(r"row (\w{16}), score", html) == [*reversed(scores)] and "session ses_1" in Page(html).words
+    assert {*re.findall("<mark>(.*?)</mark>", html, re.S)} == {"Better.\nedit\nx / 2"} and "Bad." not in html
+    write_records(path, [{**row, "id": f"{n}{row['id']}", "messages": LONG} for n in range(9) for row in rows])
     page_of(config_file)
     html = (config.paths.reports / "examples-rust.html").read_text()
     assert len(html) < 400_000 and "<img" not in html and Page(html).words.count("<img src=x>") >= 40

@@ -26,17 +26,16 @@ _TAKE_BACK = frozenset("git jj hg svn rm unlink patch".split())
 _ELSEWHERE = re.compile(r"[/~]|(\.\./)+[^.]")
 _REVISION = re.compile(r"([^~^:]+)((?:[~^]\d*)*)(?::.*)?")
 _NO_FAILURE = (None, 0, 124, 126, 127, 130, 137, 143)  # exit codes; from 124 on: nothing was checked to its end
-_SAYS_FAILED = re.compile(  # where the exit code may be another program's: cargo test | tail
-    r"\b[1-9]\d* (?:failed|failures?|errors?)\b|\berror(?:\[\w+\]| TS\d+)?:|^(?:FAILED?|Traceback)\b", re.M
-)
+_SAYS_FAILED = re.compile(r"\b[1-9]\d* (?:failed|failures?|errors?)\b|\berror(?:\[\w+\]| TS\d+)?:|^FAILED?\b", re.M)
 _CLAUSES = re.compile(r"(?:(?!\sbut\s|\s[-–—]+\s)[^,.;:!?\n])+[,.;:!?\n]?")
 _FILLER = re.compile(r"(?:(?:no|nope|ok|now|just|then|please|can you|well|sorry|hm+|wait|oh|but|i think|[-–—]+)\s+)*")
 _FINE = re.compile(r"no\W+(?:thank|(?:it|that|this|all)\S* (?:is |looks? )?(?:fine|good|great|ok|perfect))", re.I)
 _IT, _NOT = "(?:it|that|this|these|they|those|you)", "(?:n['’]t| not)"
 _REJECTS = (  # whole clauses
-    r"(?:no|nope|nah|wrong)[,.;:!]?|(?:undo|revert)[.!]?|not what i .*|(?:the )?same (?:error|problem|result)\b.*",
+    r"(?:no|nope|nah|wrong)[,.;:!]?|(?:undo|revert)[.!]?|(?:not what )?i (?:asked|told|said|meant|wanted)\b.*",
     rf"(?:undo|revert|roll back)(?: {_IT}\b.*| all.*| everything.*| (?:the|your) (?:last|changes?|edits?)\b.*)",
-    rf"(?:put|change|throw|take) {_IT} (?:back|away)(?: (?:as|to how) .*)?[,.;!]?|{_IT} br(?:oke|eaks)\b.*",
+    rf"(?:put|change|throw|take) {_IT} (?:back|away)(?: (?:as|to how) .*)?[,.;!]?|(?:the )?same (?:error|problem)\b.*",
+    rf"{_IT} (?:br(?:oke|eaks)|crashe[sd]|fail(?:s|ed)|hangs|made (?:it|things) worse)\b.*",
     rf"{_IT}(?:['’]s| is| was)(?: \w+)? (?:wrong|incorrect|broken|worse)\b.*|{_IT}['’]s not (?:right|what)\b.*",
     rf"(?:{_IT} )?(?:is|was|does|did|do){_NOT} (?:right|correct|what|work|help|compile|build|fix|solve)\b.*",
     r"(?!does |is |check |see |make )(?:(?!if |whether |when |until |unless )\S+ ){0,6}still "
@@ -242,7 +241,7 @@ def unchecked(steps: list[list[Call]], programs: Set[str] | None) -> set[int]:
             if call.name in EDITS and not call.failed:
                 since, checked = (set() if checked else since) | {step}, False
             elif names and (programs is None or programs & names):
-                told = "|" in call.command and _SAYS_FAILED.search(call.output)
+                told = "|" in call.command and _SAYS_FAILED.search(call.output)  # the exit code is the last program's
                 found |= since if told or call.exit not in _NO_FAILURE else set()
                 checked = True
     return found
