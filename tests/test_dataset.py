@@ -232,19 +232,19 @@ def test_the_script_writes_rows_ledger_and_summary_once(config_file: Path) -> No
 def test_what_a_project_kept_decides_a_score_and_a_ledger_that_starves_a_kind_is_named(config_file: Path) -> None:
     data, ledger = config_file.parent / "data", config_file.parent / "data/heldout/rust.split.json"
     commits = [repositories.Made("Write", {"a.rs": text(name)}) for name in ("gone", "kept", "other")]
-    repository = repositories.make(config_file.parent / "demo", commits[:1])  # in 2025
-    repositories.add(repository, commits[1:], start=1_769_000_000, fresh=False)  # 2026-01-21
+    repository = repositories.make(config_file.parent / "demo", [])
+    repositories.add(repository, commits, start=1_770_679_800)  # 2026-02-09 at 23:30, and two on the 10th
     table = "[languages.rust]\n"
     config_file.write_text(config_file.read_text().replace(table, f'{table}repositories = ["{repository}"]\n'))
-    rows = [row(name, day=day, project="demo") for name, day in (("kept", 9), ("gone", 9), ("new", 30))]
-    write_records(data / "sessions/rust.jsonl", [*rows, *(row(name) for name in "abcd")])
+    rows = [row(name, day=day, project="demo") for name, day in (("kept", 36), ("gone", 37), ("new", 60), ("other", 0))]
+    write_records(data / "sessions/rust.jsonl", [*rows, *(row(name) for name in "abcde")])
     write_records(data / "commits/rust.jsonl", [])
-    trained, held = ([f"session-{name}" for name in names] for names in (("kept", "gone", "new"), "abcd"))
+    trained, held = ([f"session-{name}" for name in names] for names in (("kept", "gone", "new", "other"), "abcde"))
     write_json(ledger, {"train": trained, "heldout": held})
     done = _script(config_file, "--language", "rust", "--json")
     assert done.exit_code == 3 and f"{ledger}: most sessions are held out; for a new split" in done.stderr
     scores = json.loads(done.stdout)["scores"]
-    assert [scores[row["id"]] for row in rows] == [1.0, 0.5, 1.0], "what is newer than all commits is not judged"
+    assert [scores[row["id"]] for row in rows] == [1.0, 0.5, 1.0, 1.0], "what is newer than all commits is not judged"
 
 
 def test_the_script_joins_the_files_that_it_is_given(config_file: Path, tmp_path: Path) -> None:
