@@ -71,7 +71,9 @@ def _weighed(config: Config, language: Language, rows: list[Row]) -> list[Row]:
         if own := [row for row in rows if row.kind == "session" and row.repository == path.name]:
             since = datetime.fromisoformat(min(row.time for row in own)).timestamp()
             with suppress(Unreadable), open_repository(path) as source:  # mining says so
-                scored |= {row.id: row for row in survived(own, source.texts(language.extensions, since))}
+                scored |= {
+                    row.id: row for row in survived(own, source.texts(language.extensions + language.files, since))
+                }
     return [scored.get(row.id, row) for row in rows]
 
 

@@ -112,11 +112,11 @@ class GitSource:
             found[_decoded(path)] = (mode, sha)
         return found
 
-    def texts(self, extensions: tuple[str, ...], since: float) -> Iterator[tuple[float, str]]:
-        """Files of these extensions as commits from `since` on left them, with their time; HEAD's with infinity."""
-        found = [(math.inf, blob) for path, (_mode, blob) in self.tree.items() if path.endswith(extensions)]
+    def texts(self, endings: tuple[str, ...], since: float) -> Iterator[tuple[float, str]]:
+        """Files with these endings as commits from `since` on left them, with their time; HEAD's with infinity."""
+        found = [(math.inf, blob) for path, (_mode, blob) in self.tree.items() if path.endswith(endings)]
         for commit in self.commits():
-            new = [one.after for one in commit.changes if one.path.endswith(extensions) and one.after.strip("0")]
+            new = [one.after for one in commit.changes if one.path.endswith(endings) and one.after.strip("0")]
             found += [(commit.author_time, blob) for blob in new if commit.author_time >= since]
         for (time, _blob), content in zip(found, self.blobs(blob for _time, blob in found), strict=True):
             yield time, (content or b"").decode("utf-8", "replace")

@@ -25,7 +25,6 @@ from specialists.tools import RENAMED, Call, Files, present_calls, present_outpu
 COMPACTION_REQUEST = "What did we do so far?"
 NOT_SENT = ("text/plain", "application/x-directory")  # their content already stands in a synthetic text
 _NEVER_WORK = frozenset({"plan", "title", "summary", "compaction"})  # agents, whatever [opencode] agents says
-_INVALID = re.compile("was called with invalid arguments|^Unknown tool: ")
 _CODE_OR_THOUGHT = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)|<think(?:ing)?>.*?(?:</think(?:ing)?>\s*|\Z)", re.S)
 _CALL_AS_TEXT = re.compile(  # of Qwen, GLM, DeepSeek, Claude, Mistral, Harmony; a word in a sentence is none
     r"(?:^[ \t]*|(?<=\S))</?(?:tool_call|function=|function_calls|invoke name=)|</?tool_call[^>\n]*>\s*(?:[{<]|\Z)"
