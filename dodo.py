@@ -126,11 +126,12 @@ if CONFIG.rollouts.enabled:
 def task_assemble():
     """Join a language's examples: deduplicated, split by time, between min_examples and max_examples."""
     for name, language in LANGUAGES.items():
+        train, heldout = (CONFIG.rows(part, name) for part in ("train", "heldout"))
         yield step(
             "assemble",
             language,
             file_dep=[*example_files(CONFIG, language).values(), *code("assemble", "dataset")],
-            targets=[CONFIG.rows("train", name), CONFIG.rows("heldout", name)],
+            targets=[train, heldout, heldout.with_suffix(".split.json")],
             uptodate=[config_changed(fingerprint(CONFIG.assembly, reading(language)))],
         )
 
@@ -179,7 +180,7 @@ def task_report():
 
     return {  # comes after promote by its place in STEPS alone, so that a language that failed does not hold it up
         "actions": script("report"),
-        "file_dep": [*code("report", "reporting"), str(ROOT / "scripts/specialists/reporting/report.html.jinja")],
+        "file_dep": [*code("report", "reporting"), *map(str, ROOT.glob("scripts/specialists/reporting/*.jinja"))],
         "targets": [CONFIG.paths.reports / "index.html"],
         "uptodate": [pipeline.unchanged(written)],
     }

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 from specialists.cli import command, finish, language_option, progress, say
+from specialists.commits.git import Unreadable, open_repository
 from specialists.config import Config, Language, Problem
-from specialists.dataset.assembly import Dataset, Row, assemble, known_ledger, read_rows
+from specialists.dataset.assembly import Dataset, Row, assemble, known_ledger, read_rows, starved, survived
 from specialists.exclusion import Exclusion
 from specialists.pipeline import example_files
 from specialists.records import SOURCES, Record, sha256_file, write_if_changed, write_json, write_records
@@ -43,6 +46,7 @@ def main(config: Config, as_json: bool, language: str, explain: str | None, **na
     ledger = heldout.with_suffix(".split.json")
     rows = [row for path in files.values() for row in read_rows(path, language, exclusion)]
     exclusion.check()
+    rows = _weighed(config, chosen, rows)
     dataset = assemble(rows, known_ledger(ledger), (chosen.min_examples, chosen.max_examples), config.assembly)
     if explain:
         return click.echo(_explained(dataset, explain))
@@ -52,11 +56,26 @@ def main(config: Config, as_json: bool, language: str, explain: str | None, **na
     records = [row.record() for row in dataset.train]
     write_records(train, records)
     summary = _summary(config, chosen, dataset, records) | {"sha256": sha256_file(train)}
+    again = f"are held out; for a new split, train and judge anew: rm {ledger} && doit assemble:{language}"
+    summary["problems"] = [f"{ledger}: most {SOURCES[kind]} {again}" for kind in starved(dataset)]
     write_json(train.with_suffix(".summary.json"), summary)
     write_if_changed(train.with_suffix(".card.md"), _card(chosen, summary))
     counts = f"{_counts(summary['train'])} to train on, {sum(summary['heldout'].values())} held out"
     say(f"{language}: {counts}; left out: {_counts(summary['funnel'])}")
-    finish(summary, as_json)
+    finish(summary, as_json, summary["problems"])
+
+
+def _weighed(config: Config, language: Language, rows: list[Row]) -> list[Row]:
+    """The rows, those of sessions with a score by what the repository of their project's name kept of their lines."""
+    scored: dict[str, Row] = {}
+    for path in config.repositories(language.name):
+        if own := [row for row in rows if row.kind == "session" and row.repository == path.name]:
+            since = datetime.fromisoformat(min(row.time for row in own)).timestamp()
+            with suppress(Unreadable), open_repository(path) as source:  # mining says so
+                scored |= {
+                    row.id: row for row in survived(own, source.texts(language.extensions + language.files, since))
+                }
+    return [scored.get(row.id, row) for row in rows]
 
 
 def _explained(dataset: Dataset, start: str) -> str:
@@ -86,6 +105,7 @@ def _summary(config: Config, language: Language, dataset: Dataset, records: list
         "heldout": by_kind(dataset.heldout),
         "work": dict(Counter(filter(None, work)).most_common()),
         "clusters": {part: len({row.cluster for row in getattr(dataset, part)}) for part in ("train", "heldout")},
+        "scores": {row.id: round(row.score, 2) for row in dataset.train},
         "span": [days[0], days[-1]] if days else [],
         "tokens": _tokens(config, records),
         "funnel": dict(sorted(dataset.funnel.items())),

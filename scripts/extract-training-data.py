@@ -72,7 +72,7 @@ def _explain(config: Config, paths: list[Path], wanted: str) -> None:
     if session is None:
         raise Problem("\n".join([*problems, f"no session {wanted} in the history"]))
     lost: Counter[str] = Counter()
-    found = turns(session, config.opencode.agents, lost)
+    found = turns(session, config.opencode.agents, lost, config)
     classified = LanguageClassifier(config.languages.values()).classify(found)
     for number, (turn, result) in enumerate(zip(found, classified, strict=True), 1):
         first = turn.request.split("\n", 1)[0][:100]

@@ -10,7 +10,7 @@ from specialists.config import Config
 def main(config: Config, as_json: bool) -> None:
     """Write reports/index.html, the page that shows where every language stands, and status.json beside it.
 
-    One static page: no server, no network, readable on a phone, light and dark.
+    Static pages, examples-LANGUAGE.html among them: no server, no network, readable on a phone, light and dark.
 
     \b
         python scripts/report.py

@@ -14,7 +14,7 @@ from specialists.reporting.mask_view import find_row, segments, terminal
 @command
 @click.argument("row_id")
 def main(config: Config, as_json: bool, row_id: str) -> None:
-    """Show a row as the model is trained on it, supervised text coloured; the report shows the newest one so.
+    """Show a row as the model is trained on it, supervised text coloured; the report shows examples too.
 
     The beginning of an id is enough. Rendered with the base model's own chat template, which has to be on this machine.
 

@@ -67,7 +67,7 @@ def test_a_mistake_in_one_language_leaves_the_others(config_file: Path, text: st
         config.language(finding.language)
 
 
-BAD_ENTRIES = ["", "ses_", "1a2b3c4", "commit", "commit 1a2b3c", "commit xyzwxyz", "repository", "session ses_1"]
+BAD_ENTRIES = ["", "ses_", "1a2b3c4", "commit", "commit 1a2b3c", "row 1a2b3c", "repository", "session ses_1"]
 BAD_ENTRIES += [f"repository {name}" for name in ("", " ", "/", ".", "..", "a/b", "/tengu")]
 
 
@@ -76,7 +76,7 @@ def test_what_is_excluded_has_to_be_named(config_file: Path, entry: str) -> None
     config_file.write_text(config_file.read_text().replace("[owner]", f'[owner]\nexclude = ["ses_1", "{entry}"]'))
     with pytest.raises(ConfigError) as caught:
         load_config(config_file)
-    message = 'expected "ses_…", "commit …" (7 hexadecimal digits at least) or "repository NAME"'
+    message = 'expected "ses_…", "commit …" or "row …" (7 hexadecimal digits at least), or "repository NAME"'
     assert f"{config_file}: owner.exclude: {message}, got {entry!r}" in str(caught.value)
 
 

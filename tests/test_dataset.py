@@ -9,15 +9,16 @@ from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
+import git_repositories as repositories
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from specialists.agent import TOOLS
 from specialists.config import Assembly, Problem
-from specialists.dataset.assembly import Dataset, assemble, read_rows, split
+from specialists.dataset.assembly import WORK, Dataset, assemble, read_rows, split
 from specialists.dataset.duplicates import jaccard, shingles
-from specialists.records import Record, cluster_of, make_record, read_records, tool_call, write_records
+from specialists.records import Record, cluster_of, make_record, read_records, tool_call, write_json, write_records
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "xi"]
 
@@ -115,10 +116,12 @@ def test_short_rows_of_a_held_out_cluster_are_not_trained_on(tmp_path: Path) -> 
     assert ids(dataset.heldout) == ids_of(short) and not ids(dataset.train) & ids_of(short)
 
 
-def test_at_least_twenty_clusters_where_half_allow_it(tmp_path: Path) -> None:
-    for count, held in ((60, 20), (10, 5), (1, 0), (0, 0)):
-        dataset = run(tmp_path, [row(number, day=number) for number in range(count)], held=20)
-        assert len(dataset.ledger["heldout"]) == held
+def test_sessions_and_commits_are_held_out_separately(tmp_path: Path) -> None:
+    for sessions, commits, held in ((13, 80, (5, 10)), (10, 8, (5, 4)), (60, 1, (8, 0)), (0, 0, (0, 0))):
+        records = [row(number, day=number) for number in range(sessions)]
+        records += [row(f"c{number}", "commit", day=number) for number in range(commits)]
+        kinds = Counter(row.kind for row in run(tmp_path, records, held=5).heldout)
+        assert (kinds["session"], kinds["commit"]) == held
 
 
 @pytest.mark.parametrize(("least", "kept"), [(1, 4), (10, 4), (11, 20)])
@@ -148,10 +151,10 @@ def test_synthetic_rows_fill_the_gap_and_inherit_the_split(tmp_path: Path) -> No
 def test_rollouts_fill_up_to_min_examples_before_commits_and_inherit_the_split(tmp_path: Path) -> None:
     commits = [row(number, "commit", day=number) for number in range(8)]
     again = [row(f"r{number}", "rollout", cluster=f"commit-{number}", day=number) for number in range(8)]
-    sessions = [row(f"s{number}", day=0) for number in range(2)]
+    sessions = [row(f"s{number}", day=0) for number in range(4)]
     dataset = run(tmp_path, sessions + commits + again, bounds=(5, 8), held=2)
     assert Counter(r.kind for r in dataset.train) == {"session": 2, "rollout": 3, "commit": 1}
-    assert {r.cluster for r in dataset.heldout} == {"demo@commit-6", "demo@commit-7"}
+    assert {r.cluster for r in dataset.heldout if r.kind != "session"} == {"demo@commit-6", "demo@commit-7"}
     assert {r.cluster for r in dataset.train if r.kind == "rollout"} == {f"demo@commit-{n}" for n in (3, 4, 5)}
 
 
@@ -191,7 +194,7 @@ def test_order_never_matters_and_no_cluster_is_on_both_sides(tmp_path_factory, d
 def test_no_cluster_ever_changes_sides(runs: list[list[int]]) -> None:
     ledger, seen = {}, []
     for seeds in runs:
-        seen += [SimpleNamespace(cluster=f"c{seed:02}", time=f"{seed:03}") for seed in seeds]
+        seen += [SimpleNamespace(cluster=f"c{seed:02}", time=f"{seed:03}", kind=WORK[seed % 2]) for seed in seeds]
         after = split(seen, ledger, Assembly(heldout_clusters=3))
         assert set(ledger.get("heldout", ())) <= set(after["heldout"])
         assert set(ledger.get("train", ())) <= set(after["train"])
@@ -230,21 +233,39 @@ def test_the_script_writes_rows_ledger_and_summary_once(config_file: Path) -> No
     done = _script(config_file, "--language", "rust", "--json")
     assert done.exit_code == 0, done.output
     summary = json.loads(done.stdout)
-    assert summary["train"] == {"session": 4, "commit": 1, "rollout": 0, "synthetic": 0}
-    assert summary["funnel"] == {"commits beyond their share": 4}
-    assert sum(summary["heldout"].values()) == 9 and summary["tokens"]["supervised"] is None
+    assert summary["train"] == {"session": 5, "commit": 2, "rollout": 0, "synthetic": 0}
+    assert summary["funnel"] == {"commits beyond their share": 3}
+    assert sum(summary["heldout"].values()) == 8 and summary["tokens"]["supervised"] is None
     written = {path: path.stat().st_mtime_ns for path in data.rglob("*") if path.is_file()}
     (first, *_others) = read_records(data / "train/rust.jsonl")
     card = (data / "train/rust.card.md").read_text()
-    assert "| supervised | not counted |" in card and "| kinds of work | 1 refactor |" in card
+    assert "| supervised | not counted |" in card and "| kinds of work | 2 refactor |" in card
     assert (
-        "| rows to train on | 4 session, 1 commit, 0 rollout, 0 synthetic |" in card
+        "| rows to train on | 5 session, 2 commit, 0 rollout, 0 synthetic |" in card
         and f"`{summary['sha256']}`" in card
     )
     done = _script(config_file, "--language", "rust", "--explain", first["id"][:8])
     assert done.exit_code == 0 and f"{first['id']}: trained on" in done.stdout and "2026-01-" in done.stdout
     assert _script(config_file, "--language", "rust").exit_code == 0
     assert {path: path.stat().st_mtime_ns for path in written} == written
+
+
+def test_what_a_project_kept_decides_a_score_and_a_ledger_that_starves_a_kind_is_named(config_file: Path) -> None:
+    data, ledger = config_file.parent / "data", config_file.parent / "data/heldout/rust.split.json"
+    commits = [repositories.Made("Write", {"a.rs": text(name)}) for name in ("gone", "kept", "other")]
+    repository = repositories.make(config_file.parent / "demo", [])
+    repositories.add(repository, commits, start=1_770_679_800)  # 2026-02-09 at 23:30, and two on the 10th
+    table = "[languages.rust]\n"
+    config_file.write_text(config_file.read_text().replace(table, f'{table}repositories = ["{repository}"]\n'))
+    rows = [row(name, day=day, project="demo") for name, day in (("kept", 36), ("gone", 37), ("new", 60), ("other", 0))]
+    write_records(data / "sessions/rust.jsonl", [*rows, *(row(name) for name in "abcde")])
+    write_records(data / "commits/rust.jsonl", [])
+    trained, held = ([f"session-{name}" for name in names] for names in (("kept", "gone", "new", "other"), "abcde"))
+    write_json(ledger, {"train": trained, "heldout": held})
+    done = _script(config_file, "--language", "rust", "--json")
+    assert done.exit_code == 3 and f"{ledger}: most sessions are held out; for a new split" in done.stderr
+    scores = json.loads(done.stdout)["scores"]
+    assert [scores[row["id"]] for row in rows] == [1.0, 0.5, 1.0, 1.0], "what is newer than all commits is not judged"
 
 
 def test_the_script_joins_the_files_that_it_is_given(config_file: Path, tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ def links(config: Config) -> list[str | None]:
 CASES = {
     "a session": ("ses_1", {"session"}, ["1", "1", None]),
     "a commit": ("commit 1a2b3c4", {"commit"}, ["2", "2", None]),
+    "a row": (f"row {row('commit', repository='tengu', commit=SHA)['id'][:8]}", {"commit"}, ["3", "3", "2"]),
     "a repository": ("repository tengu", {"commit", "synthetic"}, ["2", "2", None]),
     "what no version has seen": ("repository visor", {"other commit"}, ["3", "3", "2"]),
 }

@@ -9,16 +9,17 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-import tiny_models
 from built_pipeline import built, decided, evaluated, version, write
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from specialists.adapters import adapter_folder
 from specialists.evaluation import gate
+from specialists.records import read_records, write_records
 from specialists.reporting import figures
 from specialists.serving import alive
 
+LONG = [{"role": "user", "content": "<img src=x>" + "x" * 10**4}, {"role": "assistant", "content": "y" * 10**5}] * 9
 NAME = "20261123-091500-1a2b3c4d"
 
 
@@ -129,7 +130,8 @@ def test_no_network_and_no_script(config_file: Path) -> None:
     assert not re.search(r"https?:|@import|url\(|javascript:", html)
     assert not [name for name, _value in page.attributes if name.startswith("on")]
     targets = {value for name, value in page.attributes if name == "href"}
-    assert targets <= {f"#{value}" for name, value in page.attributes if name == "id"}
+    pages = {f"examples-{path.stem}.html" for path in (config_file.parent / "data/train").glob("*.jsonl")}
+    assert targets <= {f"#{value}" for name, value in page.attributes if name == "id"} | pages
 
 
 def test_what_comes_from_data_is_escaped(config_file: Path) -> None:
@@ -177,14 +179,19 @@ def test_a_year_of_nightly_runs_stays_small(config_file: Path) -> None:
     assert len(html) < 100_000
 
 
-def test_with_the_base_model_the_sample_is_what_the_model_sees(config_file: Path, tmp_path: Path) -> None:
-    tiny_models.save_tokenizer(tmp_path / "base")
-    built(config_file)
-    html, page = page_of(config_file)
-    marked = re.findall(r"<mark>(.*?)</mark>", html, re.S)
-    assert len(marked) == 4 and all(text.startswith("Better.") for text in marked), "a language each, one turn to learn"
-    assert all(text.endswith("&lt;|im_end|&gt;") and "Bad." not in text for text in marked)
-    assert re.search(r"marked, \d+ of \d+ tokens", page.words) and "&lt;|im_start|&gt;user" in html
+def test_examples_show_what_is_learned_of_the_best_and_the_worst(config_file: Path) -> None:
+    config = built(config_file)
+    rows, summary = [*read_records(path := config.rows("train", "rust"))], path.with_suffix(".summary.json")
+    scores = {row["id"]: number for number, row in enumerate(rows)}
+    write(summary, {**json.loads(summary.read_text()), "scores": scores})
+    page_of(config_file)
+    html = (config.paths.reports / "examples-rust.html").read_text()
+    assert re.findall(r"row (\w{16}), score", html) == [*reversed(scores)] and "session ses_1" in Page(html).words
+    assert {*re.findall("<mark>(.*?)</mark>", html, re.S)} == {"Better.\nedit\nx / 2"} and "Bad." not in html
+    write_records(path, [{**row, "id": f"{n}{row['id']}", "messages": LONG} for n in range(9) for row in rows])
+    page_of(config_file)
+    html = (config.paths.reports / "examples-rust.html").read_text()
+    assert len(html) < 400_000 and "<img" not in html and Page(html).words.count("<img src=x>") >= 40
 
 
 @given(st.floats(-1e6, 1e6), st.floats(0, 1e6), st.integers(2, 6))

@@ -7,7 +7,7 @@ import re
 import pytest
 from labelled_turns import bash, grep, read, write
 from specialists.agent import EDIT_DONE, read_result
-from specialists.sessions.outcome import repeated, undone
+from specialists.sessions.outcome import rejects, repeated, unchecked, undone
 from specialists.tools import Call
 
 
@@ -94,3 +94,40 @@ LOOK, OTHER, TEST = read("a.rs", "x"), grep("x", output="a.rs"), bash("cargo tes
 )
 def test_what_only_repeats(steps: list[list[Call]], expected: set[int]) -> None:
     assert repeated(steps) == expected
+
+
+FAILS, PASSES, PIPED = TEST, bash("cargo test"), bash("cargo test 2>&1 | tail -3", "test result: FAILED. 1 failed")
+
+
+@pytest.mark.parametrize(
+    ("calls", "expected"),
+    [
+        ([EDIT, FAILS, EDIT, PASSES], {0}),  # the repair stays
+        ([EDIT, LOOK, EDIT, FAILS, FAILS, EDIT], {0, 2}),
+        ([EDIT, bash("cargo fmt"), FAILS], {0}),
+        ([EDIT, PASSES, EDIT, FAILS], {2}),
+        ([EDIT, PIPED], {0}),
+        ([EDIT, bash("cargo test | tail", "0 failed"), bash("grep x", exit=1), bash("cargo test", exit=124)], set()),
+        ([FAILS, EDIT], set()),
+    ],
+)
+def test_what_a_check_refused(calls: list[Call], expected: set[int]) -> None:
+    assert unchecked([[call] for call in calls], {"cargo"}) == expected
+
+
+REJECTED = """No, that is wrong. Put it back.|no|Nope, use a map|undo|Thanks. Now undo that.|please revert your changes
+That was wrong, throw it away|That’s not what I asked for|it still fails|Why does it still fail?|same error as before
+The second test still fails: expected 3|ok but it still crashes|this doesn't work|You broke the build|can you undo that?
+Not what I wanted|hmm, that's worse|I said no tests|Now it crashes|Nein, anders|das ist falsch"""
+GONE_ON = """no problem, now add a test|no tests needed|No, that's fine|No thanks|No need to undo that|Don't undo that
+Undo should restore the cursor too|Now add undo support|Undo, redo and copy share a menu|If it still fails, revert
+Tell me if they still fail|Does it still fail?|Fix the message if it's wrong|Explain what was wrong|Wrong keys give 401
+Put it back into the queue when a worker dies|We still need the docs|It does not matter, go on|Note that|nein danke"""
+
+
+def test_what_rejects_the_work_before() -> None:
+    said = {
+        line: rejects(line, "Done.", ["nein", "das ist falsch"]) for line in re.split("[|\n]", f"{REJECTED}|{GONE_ON}")
+    }
+    assert [line for line in said if said[line]] == re.split("[|\n]", REJECTED)
+    assert not rejects("No.", "Done. Shall I commit?") and rejects("No, it still fails", "Shall I commit?")

@@ -81,7 +81,7 @@ def source_of(cluster: str) -> dict[str, str]:
 
 def names_of(source: dict[str, Any]) -> list[str]:
     """What a row's `source` names, as `[owner] exclude` does."""
-    prefixes = {"session": "", "commit": "commit ", "repository": "repository "}
+    prefixes = {"session": "", "commit": "commit ", "repository": "repository ", "row": "row "}
     return [f"{prefix}{source[kind]}" for kind, prefix in prefixes.items() if source.get(kind)]
 
 

@@ -33,12 +33,13 @@ class Owner:
     emails: tuple[str, ...] = key((), "Whose commits are mined, by e-mail; empty: `git config --global user.email`.")
     exclude: tuple[str, ...] = key(
         (),
-        'Work never to learn from: "ses_…", "commit 1a2b3c4…", "repository NAME"; ids may be cut short.',
+        'Work never to learn from: "ses_…", "commit 1a2b3c4…", "row 1a2b3c4…", "repository NAME"; ids may be cut.',
         form=(
-            r"ses_\w+|commit [0-9a-f]{7,64}|repository (?!\.{1,2}$)[^/\s](?:[^/]*[^/\s])?",
-            '"ses_…", "commit …" (7 hexadecimal digits at least) or "repository NAME"',
+            r"ses_\w+|(commit|row) [0-9a-f]{7,64}|repository (?!\.{1,2}$)[^/\s](?:[^/]*[^/\s])?",
+            '"ses_…", "commit …" or "row …" (7 hexadecimal digits at least), or "repository NAME"',
         ),
     )
+    rejections: tuple[str, ...] = key((), 'Clauses that reject work ("nein"), beside English ones.', regex=True)
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,7 @@ class Secrets:
 
 @dataclass(frozen=True)
 class Assembly:
-    heldout_clusters: int = key(
-        20, "Sessions and commits held out at least, where half of all allow it; else the newest eighth.", least=0
-    )
+    heldout_clusters: int = key(5, "Of sessions and of commits held out at least, up to half; else an eighth.", least=0)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import stat
 import subprocess
@@ -110,6 +111,15 @@ class GitSource:
             mode, _kind, sha = about.decode("ascii").split(" ")
             found[_decoded(path)] = (mode, sha)
         return found
+
+    def texts(self, endings: tuple[str, ...], since: float) -> Iterator[tuple[float, str]]:
+        """Files with these endings as commits from `since` on left them, with their time; HEAD's with infinity."""
+        found = [(math.inf, blob) for path, (_mode, blob) in self.tree.items() if path.endswith(endings)]
+        for commit in self.commits():
+            new = [one.after for one in commit.changes if one.path.endswith(endings) and one.after.strip("0")]
+            found += [(commit.author_time, blob) for blob in new if commit.author_time >= since]
+        for (time, _blob), content in zip(found, self.blobs(blob for _time, blob in found), strict=True):
+            yield time, (content or b"").decode("utf-8", "replace")
 
     def blobs(self, ids: Iterable[str]) -> Iterator[bytes | None]:
         """The content of each blob, in order; None where it is missing, corrupt or over MAX_BLOB."""

@@ -17,7 +17,8 @@ import math
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from hashlib import blake2b
 from itertools import accumulate
 from pathlib import Path
@@ -31,11 +32,12 @@ from specialists.records import SOURCES, Record, cluster_of, is_target, located_
 
 KINDS = tuple(SOURCES)
 WORK = ("session", "commit")  # the owner's own: it alone is held out
-HELDOUT = 1 / 8  # share of all clusters, the newest, that is held out
+HELDOUT = 1 / 8  # share of the sessions and of the commits, the newest of each, that is held out
 SYNTHETIC = 0.5  # of the training rows at most
 COMMITS = 0.3  # of what sessions and commits teach at most, where there are min_examples of sessions
 CLUSTER, REPOSITORY = 0.1, 0.5  # shares of max_examples that one session or commit, one repository may take
 SAME_CHANGE = 0.8  # share of a commit's added lines that one session wrote, from which on they are the same change
+MONTH = 30 * 24 * 3600  # seconds
 _LINE = 12  # shorter lines ("}", "else:", "return") say nothing about where they come from
 
 
@@ -47,7 +49,7 @@ class Row:
     kind: str
     time: str
     cluster: str
-    repository: str  # "" for sessions
+    repository: str  # its name; of a session the project's, mostly the same
     score: float
     content: bytes  # hash over what the model is asked and what it should say
     added: frozenset[int]  # hashes of the lines that its edits add
@@ -93,7 +95,7 @@ def read_rows(path: Path, language: str, exclusion: Exclusion | None = None) -> 
             raise Problem(f"{path}: row {record['id']}: of {record['language']!r} among those of {language!r}")
         if record["source"]["kind"] not in KINDS:
             raise Problem(f"{path}: row {record['id']}: source.kind is {record['source']['kind']!r}")
-        if not (exclusion and exclusion.covers(record["source"])):
+        if not (exclusion and exclusion.covers({**record["source"], "row": record["id"]})):
             rows.append(_row(record, path, offset))
     return rows
 
@@ -102,7 +104,7 @@ def _row(record: Record, file: Path, offset: int) -> Row:
     id, source = record["id"], record["source"]
     shown, said = texts(record)
     content = blake2b(f"{shown}\0{said}".encode("utf-8", "replace"), digest_size=16).digest()
-    where = (cluster_of(record), source.get("repository") or "")
+    where = (cluster_of(record), source.get("repository") or source.get("project") or "")
     added = added_lines(record)
     return Row(id, source["kind"], source["time"], *where, score(source), content, added, len(said), file, offset)
 
@@ -127,11 +129,12 @@ def added_lines(record: Record) -> frozenset[int]:
         for call in message.get("tool_calls") or () if is_target(message) else ():
             if written := NEW_CODE.get(call["function"]["name"]):
                 arguments = json.loads(call["function"]["arguments"])
-                added |= _lines(arguments.get(written)) - _lines(arguments.get("oldString"))
+                added |= line_hashes(arguments.get(written)) - line_hashes(arguments.get("oldString"))
     return frozenset(added)
 
 
-def _lines(text: Any) -> set[int]:
+def line_hashes(text: Any) -> set[int]:
+    """Hashes of the lines of a text, short ones aside; nothing for what is no text."""
     lines = (line.strip() for line in text.splitlines()) if isinstance(text, str) else ()
     return {zlib.crc32(line.encode("utf-8", "replace")) for line in lines if len(line) >= _LINE}
 
@@ -139,11 +142,31 @@ def _lines(text: Any) -> set[int]:
 def score(source: dict[str, Any]) -> float:
     """How much a row is worth when there are more than max_examples.
 
-    1 for work in a session or rollout (the form in which the specialist will work), for a commit the share of its
-    added lines that are still there; 0.25 more when tests changed with it. How new it is decides between equals.
+    For a commit the share of its added lines that are still there, 0.25 more when tests changed with it; 1 for work in
+    a session or rollout (the form in which the specialist will work), less by half of what `survived` misses. How new
+    it is decides between equals.
     """
     worth = 1.0 if source["kind"] in ("session", "rollout") else float(source.get("survives", 0.5))
     return worth + (0.25 if source.get("tests") else 0.0)
+
+
+def survived(rows: list[Row], texts: Iterable[tuple[float, str]]) -> list[Row]:
+    """Rows of sessions, scored by what a repository kept of their lines, at HEAD or for 30 days; where it knows.
+
+    `texts`: files as commits left them, each with the commit's time (s since 1970), HEAD's with infinity.
+    """
+    times: dict[int, set[float]] = {line: set() for row in rows for line in row.added}
+    last, found = 0.0, list[Row]()
+    for time, text in texts:
+        last = max(last, time if time < math.inf else 0)
+        for line in times.keys() & line_hashes(text):
+            times[line].add(time)
+    for row in rows:
+        start = datetime.fromisoformat(row.time).timestamp()
+        kept = [any(time == math.inf or 0 <= time - start < MONTH for time in times[line]) for line in row.added]
+        known = kept and start <= last  # newer than all commits: not committed yet
+        found.append(replace(row, score=(1 + sum(kept) / len(kept)) / 2) if known else row)
+    return found
 
 
 def assemble(rows: Iterable[Row], ledger: Ledger, bounds: tuple[int, int], settings: Assembly) -> Dataset:
@@ -201,17 +224,27 @@ def _without_same_change(rows: list[Row], lost: Lost) -> list[Row]:
 
 
 def split(rows: list[Row], ledger: Ledger, settings: Assembly) -> Ledger:
-    """Hold out the newest whole clusters among those that were neither held out nor trained on before."""
-    newest: dict[str, tuple[str, str]] = {}
-    for row in rows:
-        newest[row.cluster] = max(newest.get(row.cluster, ("", "")), (row.time, row.cluster))
-    count = len(newest)
-    enough = max(round(HELDOUT * count), min(settings.heldout_clusters, count // 2))
+    """Hold out the newest whole clusters of each kind among those neither held out nor trained on before."""
     heldout, train = set(ledger.get("heldout", ())), set(ledger.get("train", ()))
-    fresh = sorted(newest.keys() - heldout - train, key=newest.__getitem__)
-    missing = max(0, enough - len(heldout & newest.keys()))
-    taken = set(fresh[max(0, len(fresh) - missing) :])
-    return {"heldout": sorted(heldout | taken), "train": sorted(train | (set(fresh) - taken))}
+    for kind in WORK:
+        newest: dict[str, tuple[str, str]] = {}
+        for row in (row for row in rows if row.kind == kind):
+            newest[row.cluster] = max(newest.get(row.cluster, ("", "")), (row.time, row.cluster))
+        count = len(newest)
+        enough = max(round(HELDOUT * count), min(settings.heldout_clusters, count // 2))
+        fresh = sorted(newest.keys() - heldout - train, key=newest.__getitem__)
+        missing = max(0, enough - len(heldout & newest.keys()))
+        heldout |= set(fresh[max(0, len(fresh) - missing) :])
+        train |= set(fresh) - heldout
+    return {"heldout": sorted(heldout), "train": sorted(train)}
+
+
+def starved(dataset: Dataset) -> list[str]:
+    """Kinds of work of which the ledger holds out more than half, as a new one would not."""
+    rows = [*dataset.train, *dataset.heldout, *(row for row, _reason in dataset.lost)]
+    clusters = {kind: {row.cluster for row in rows if row.kind == kind} for kind in WORK}
+    held = set(dataset.ledger["heldout"])
+    return [kind for kind, known in clusters.items() if 2 * len(known & held) > len(known)]
 
 
 def _without_held_code(rows: list[Row], heldout: list[Row], lost: Lost) -> list[Row]:
@@ -221,7 +254,7 @@ def _without_held_code(rows: list[Row], heldout: list[Row], lost: Lost) -> list[
     def reason(row: Row) -> str | None:
         if row.kind != "synthetic":
             return None
-        shown = _lines(without_line_numbers("\n".join(texts(row.record()))))
+        shown = line_hashes(without_line_numbers("\n".join(texts(row.record()))))
         return None if written.isdisjoint(shown) else "synthetic from held-out code"
 
     return _sifted(rows, reason, lost)
@@ -251,7 +284,7 @@ def _capped(rows: list[Row], most: int, lost: Lost, prefix: str = "") -> list[Ro
         repository = f"repository {row.repository}"
         if taken[row.cluster] >= per_cluster:
             return f"{prefix}over the share of a session or commit"
-        if row.repository and taken[repository] >= per_repository:
+        if row.kind != "session" and taken[repository] >= per_repository:
             return f"{prefix}over the share of a repository"
         if taken["all"] >= most:
             return f"{prefix}over max_examples"
@@ -280,7 +313,5 @@ def known_ledger(path: Path) -> Ledger:
         ledger = json.loads(path.read_text(encoding="utf-8"))
         return {name: [str(cluster) for cluster in ledger[name]] for name in ("heldout", "train")}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        fix = (
-            "Restore it, or delete it to split anew: work that adapters were trained on may then be used to judge them"
-        )
+        fix = "Restore it, or delete it to split anew: what adapters were trained on may then judge them"
         raise Problem(f"{path}: cannot be read ({error}); it says which work was ever held out. {fix}") from None

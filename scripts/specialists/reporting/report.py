@@ -1,24 +1,22 @@
-"""The owner's page, reports/index.html: where every language stands, in one look.
+"""The owner's page, reports/index.html: where every language stands, in one look; and what of its rows is learned.
 
-One static file without scripts or network, made from what the steps left behind: the same files give the same page.
+Static files without scripts or network, made from what the steps left behind: the same files give the same pages.
 Beside it lies status.json, the same for scripts.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
 
 from specialists import adapters
-from specialists.chat import Chat, Estimate, token_counter
-from specialists.config import Config, Language, Problem
+from specialists.config import Config, Language
 from specialists.evaluation.gate import CONFIDENCE
-from specialists.records import SOURCES, Record, read_json, write_if_changed, write_json
+from specialists.records import SOURCES, Record, is_target, read_json, read_records, write_if_changed, write_json
 from specialists.reporting import figures
 from specialists.reporting.checks import skipped
-from specialists.reporting.mask_view import segments
-from specialists.reporting.parity import newest_row
 from specialists.reporting.status import age, cost, status
 from specialists.serving import alive
 
@@ -26,6 +24,8 @@ UNIT = "nats per token"
 _SHOWN = 20  # versions and decisions listed per language, the newest
 _COMPARED = 8  # versions drawn beside each other
 _EXCERPT = 600  # characters at each end of a long text
+_EXAMPLES = 40  # rows shown per language, evenly from the best to the worst
+_MESSAGES = 8  # shown of a row at most, the last requests and answers that are learned
 _PARTS = {"code": "code", "syntax": "the syntax of tool calls", "prose": "prose"}
 _COMPARISONS = {  # of gate.verdict(): what it says, and what the adapter is compared with
     "forgetting": ("loss on the frozen set, which it should not forget", "base"),
@@ -46,31 +46,33 @@ _ROLLOUTS = {  # of rollout.py --heldout: what it says, and how it is written
     "steps": ("steps for one", ".1f"),
     "tokens": ("tokens for one", ",.0f"),
 }
-_TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 
 def write_report(config: Config) -> dict[str, Any]:
-    """Write index.html and status.json where they changed; returns {"report", "changed"}."""
+    """Write index.html, status.json and each language's examples where they changed; returns {"report", "changed"}."""
     state = status(config)
     write_json(config.paths.reports / "status.json", state)
-    page = config.paths.reports / "index.html"
-    return {"report": str(page), "changed": write_if_changed(page, render(config, state))}
+    index, shown = config.paths.reports / "index.html", page(config, state)
+    for name, language in config.languages.items():
+        rows = render("examples", {**shown, "language": language, "examples": examples(config, language)})
+        write_if_changed(index.with_name(f"examples-{name}.html"), rows)
+    return {"report": str(index), "changed": write_if_changed(index, render("report", shown))}
 
 
-def render(config: Config, state: dict[str, Any]) -> str:
-    """The page as HTML; everything that comes from data is escaped."""
+def render(name: str, values: dict[str, Any]) -> str:
+    """A page as HTML, by its template; everything that comes from data is escaped."""
     import jinja2
 
+    loader, strict = jinja2.FileSystemLoader(Path(__file__).parent), jinja2.StrictUndefined
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True, undefined=strict, trim_blocks=True, lstrip_blocks=True, loader=loader
     )
-    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(page(config, state))
+    return environment.get_template(f"{name}.html.jinja").render(values)
 
 
 def page(config: Config, state: dict[str, Any]) -> dict[str, Any]:
     """Everything that the page shows, as plain values and finished figures."""
-    chat = token_counter(config.base.model, config.base.revision)
-    languages = [section(config, config.languages[name], known, chat) for name, known in state["languages"].items()]
+    languages = [section(config, config.languages[name], known) for name, known in state["languages"].items()]
     problems = [problem.removeprefix(f"{config.path}: ") for problem in skipped(config)]
     return {
         "base": Path(state["base"]).name if Path(state["base"]).is_absolute() else state["base"],
@@ -85,7 +87,7 @@ def page(config: Config, state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def section(config: Config, language: Language, state: dict[str, Any], chat: Chat | Estimate) -> dict[str, Any]:
+def section(config: Config, language: Language, state: dict[str, Any]) -> dict[str, Any]:
     """What the page shows of one language."""
     folder = adapters.adapter_folder(config, language)
     known = folder.versions()
@@ -107,7 +109,6 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
         "history": _intervals(versions[:_COMPARED], "age") if len(versions) > 1 else None,
         "training": _facts(manifest),
         "funnels": _funnels(config, language.name),
-        "mask": _mask(chat, newest_row(config, language)),
         "versions": versions,
         "older": len(known) - len(versions),
         "decisions": list(reversed(decisions[-_SHOWN:])),
@@ -180,16 +181,21 @@ def _facts(manifest: dict[str, Any]) -> list[tuple[str, str]]:
     return [(label, str(value)) for label, value in facts if value is not None]
 
 
-def _mask(chat: Chat | Estimate, row: Record | None) -> dict[str, Any] | None:
-    """A row as the model is trained on it; long pieces in excerpts. None while the base model is not here."""
-    if row is None or not isinstance(chat, Chat):
-        return None
-    try:
-        encoded = chat.encode(row)
-        pieces = [(_shortened(text), learned) for text, learned in segments(chat, row)]
-    except Problem:
-        return None
-    return {"pieces": pieces, "tokens": len(encoded.input_ids), "supervised": encoded.supervised}
+def examples(config: Config, language: Language) -> list[tuple[Record, float | None, list]]:
+    """Rows that are trained on, the best first, each with its score and (role, text, learned) of its last messages."""
+    path, scores = config.rows("train", language.name), adapters.train_summary(config, language).get("scores", {})
+    rows = sorted(read_records(path) if path.exists() else (), key=lambda row: -scores.get(row["id"], 0))
+    return [(row, scores.get(row["id"]), _said(row)) for row in rows[:: math.ceil(len(rows) / _EXAMPLES) or 1]]
+
+
+def _said(row: Record) -> list[tuple[str, str, bool]]:
+    found = []
+    for message in (each for each in row["messages"] if each["role"] == "user" or is_target(each)):
+        functions = (call["function"] for call in message.get("tool_calls") or ())
+        calls = (value for one in functions for value in (one["name"], *json.loads(one["arguments"]).values()))
+        text = _shortened("\n".join(map(str, (message["content"] or "", *calls))))
+        found.append((message["role"], text, is_target(message)))
+    return found[-_MESSAGES:]
 
 
 def _shortened(text: str) -> str:

@@ -10,20 +10,21 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
+from itertools import zip_longest
 from typing import Any
 
 from specialists.agent import CLEARED
+from specialists.config import Config
 from specialists.opencode2 import answer
 from specialists.sessions.database import Message, Session
 from specialists.sessions.database_v2 import EXECUTED_BY_USER
-from specialists.sessions.outcome import repeated, undone
+from specialists.sessions.outcome import EDITS, rejects, repeated, unchecked, undone
 from specialists.sessions.paths import ProjectPaths
 from specialists.tools import RENAMED, Call, Files, present_calls, present_output
 
 COMPACTION_REQUEST = "What did we do so far?"
 NOT_SENT = ("text/plain", "application/x-directory")  # their content already stands in a synthetic text
 _NEVER_WORK = frozenset({"plan", "title", "summary", "compaction"})  # agents, whatever [opencode] agents says
-_INVALID = re.compile("was called with invalid arguments|^Unknown tool: ")
 _CODE_OR_THOUGHT = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)|<think(?:ing)?>.*?(?:</think(?:ing)?>\s*|\Z)", re.S)
 _CALL_AS_TEXT = re.compile(  # of Qwen, GLM, DeepSeek, Claude, Mistral, Harmony; a word in a sentence is none
     r"(?:^[ \t]*|(?<=\S))</?(?:tool_call|function=|function_calls|invoke name=)|</?tool_call[^>\n]*>\s*(?:[{<]|\Z)"
@@ -92,11 +93,12 @@ def live_after_compaction(messages: list[Message]) -> list[Message]:
     return messages
 
 
-def turns(session: Session, agents: tuple[str, ...], lost: Counter[str]) -> list[Turn]:
+def turns(session: Session, agents: tuple[str, ...], lost: Counter[str], config: Config | None = None) -> list[Turn]:
     """The turns of a session.
 
     `agents`: shell patterns of agents whose work counts. `lost`: counts, by reason, steps that the model did not even
-    see again itself and that are not in the turns; the reasons of the others stand in the steps.
+    see again itself and that are not in the turns; the reasons of the others stand in the steps. `config`: which
+    programs are checks (without it: any) and what the owner says of bad work, besides English.
     """
     messages, reverted = live_messages(session)
     if reverted:
@@ -115,7 +117,7 @@ def turns(session: Session, agents: tuple[str, ...], lost: Counter[str]) -> list
             live = [one.id for one in live_after_compaction(messages[:number])]
             if live[0] == builder.turns[-1].id:
                 builder.turns[-1].kept = tuple(live[1:])
-    _mark_no_targets(builder.turns)
+    _mark_no_targets(builder.turns, config)
     return builder.turns
 
 
@@ -242,14 +244,21 @@ def unquoted(text: str) -> str:
     return text if '"' in inner.replace('\\"', "") else inner.replace('\\"', '"')
 
 
-def _mark_no_targets(found: list[Turn]) -> None:
-    """Give a reason to steps that were taken back later, and to those that only repeat what was just done."""
+def _mark_no_targets(found: list[Turn], config: Config | None) -> None:
+    """Give a reason to steps that were taken back, refused by a check or by the user, or only repeat others."""
+    checks = {command for language in config.languages.values() for command in language.commands} if config else None
+    more = config.owner.rejections if config else ()
     steps = [step for turn in found for step in turn.steps]
     for index in undone([step.calls for step in steps]):
         steps[index].reason = steps[index].reason or "undone later"
-    for turn in found:
-        for index in repeated([step.calls for step in turn.steps]):
-            turn.steps[index].reason = turn.steps[index].reason or "repeated"
+    for turn, following in zip_longest(found, found[1:]):
+        calls = [step.calls for step in turn.steps]
+        reasons = dict.fromkeys(repeated(calls), "repeated") | dict.fromkeys(unchecked(calls, checks), "check failed")
+        if following and calls and rejects(following.request, turn.steps[-1].text, more):
+            edits = {index for index, some in enumerate(calls) if any(call.name in EDITS for call in some)}
+            reasons |= dict.fromkeys({*edits, len(calls) - 1}, "rejected by the user")
+        for index, reason in reasons.items():
+            turn.steps[index].reason = turn.steps[index].reason or reason
 
 
 def tool_output(part: dict[str, Any]) -> str:

@@ -92,7 +92,7 @@ class Extractor:
         """Make the records of one session; one whose rows make no sense is named among the problems."""
         funnel = Funnel()
         try:
-            found = turns(session, self.config.opencode.agents, funnel.lost)
+            found = turns(session, self.config.opencode.agents, funnel.lost, self.config)
             hashes = step_hashes(found)
             copied = max(sum(known in self._seen for known in hashes), self._read.get(session.id, 0))
             cluster = self._seen.get(hashes[copied - 1], session.id) if 0 < copied <= len(hashes) else session.id

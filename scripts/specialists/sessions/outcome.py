@@ -1,4 +1,4 @@
-"""What came of the calls of a session: which changes were taken back later, and which calls only repeat.
+"""What came of a session's calls: which changes were taken back, failed a check or were rejected, what only repeats.
 
 Texts of files decide: a change is taken back when its place reads as before it. Commands (git, jj, rm) do where no
 text tells; one that failed did nothing.
@@ -8,20 +8,39 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from itertools import takewhile
 from posixpath import basename, commonprefix, join, normpath
 
 from specialists.records import canonical
 from specialists.sessions.shell import commands
 from specialists.tools import Call, Files
 
+EDITS = ("edit", "write", "apply_patch")
 _LOOKS = frozenset("read grep glob list skill question todowrite webfetch websearch".split())  # and change nothing
 _VALUE_FOLLOWS = frozenset("-C -c --git-dir --work-tree --namespace --config-env -R --repository".split())
 _COMMITTED = re.compile(r"^\[[^\]\n]* ([0-9a-f]{7,})\]", re.M)  # what `git commit` says
 _TAKE_BACK = frozenset("git jj hg svn rm unlink patch".split())
 _ELSEWHERE = re.compile(r"[/~]|(\.\./)+[^.]")
 _REVISION = re.compile(r"([^~^:]+)((?:[~^]\d*)*)(?::.*)?")
+_NO_FAILURE = (None, 0, 124, 126, 127, 130, 137, 143)  # exit codes; from 124 on: nothing was checked to its end
+_SAYS_FAILED = re.compile(r"\b[1-9]\d* (?:failed|failures?|errors?)\b|\berror(?:\[\w+\]| TS\d+)?:|^FAILED?\b", re.M)
+_CLAUSES = re.compile(r"(?:(?!\sbut\s|\s[-–—]+\s)[^,.;:!?\n])+[,.;:!?\n]?")
+_FILLER = re.compile(r"(?:(?:no|nope|ok|now|just|then|please|can you|well|sorry|hm+|wait|oh|but|i think|[-–—]+)\s+)*")
+_FINE = re.compile(r"no\W+(?:thank|(?:it|that|this|all)\S* (?:is |looks? )?(?:fine|good|great|ok|perfect))", re.I)
+_IT, _NOT = "(?:it|that|this|these|they|those|you)", "(?:n['’]t| not)"
+_REJECTS = (  # whole clauses
+    r"(?:no|nope|nah|wrong)[,.;:!]?|(?:undo|revert)[.!]?|(?:not what )?i (?:asked|told|said|meant|wanted)\b.*",
+    rf"(?:undo|revert|roll back)(?: {_IT}\b.*| all.*| everything.*| (?:the|your) (?:last|changes?|edits?)\b.*)",
+    rf"(?:put|change|throw|take) {_IT} (?:back|away)(?: (?:as|to how) .*)?[,.;!]?|(?:the )?same (?:error|problem)\b.*",
+    rf"{_IT} (?:br(?:oke|eaks)|crashe[sd]|fail(?:s|ed)|hangs|made (?:it|things) worse)\b.*",
+    rf"{_IT}(?:['’]s| is| was)(?: \w+)? (?:wrong|incorrect|broken|worse)\b.*|{_IT}['’]s not (?:right|what)\b.*",
+    rf"(?:{_IT} )?(?:is|was|does|did|do){_NOT} (?:right|correct|what|work|help|compile|build|fix|solve)\b.*",
+    r"(?!does |is |check |see |make )(?:(?!if |whether |when |until |unless )\S+ ){0,6}still "
+    r"(?:fail|crash|hang|br(?:eak|oke)|wrong|not|does|red|the same|(?:get|see)\w* .*(?:same|error))\w*\b.*",
+)
 
 
 @dataclass(eq=False)
@@ -208,6 +227,37 @@ class _Work:
 
 def _covers(named: str, path: str) -> bool:
     return named == "." or path == named or path.startswith(f"{named}/") or fnmatch(path, named)
+
+
+def unchecked(steps: list[list[Call]], programs: Set[str] | None) -> set[int]:
+    """Indexes of steps after whose edits a check failed.
+
+    `steps`: the calls of each, within one turn; `programs`: what builds, tests and lints run, None: any is a check.
+    """
+    found, since, checked = set[int](), set[int](), False
+    for step, calls in enumerate(steps):
+        for call in calls:
+            names = {name for words in commands(call.command) for name in (words[0], basename(words[0]))}
+            if call.name in EDITS and not call.failed:
+                since, checked = (set() if checked else since) | {step}, False
+            elif names and (programs is None or programs & names):
+                told = "|" in call.command and _SAYS_FAILED.search(call.output)  # the exit code is the last program's
+                found |= since if told or call.exit not in _NO_FAILURE else set()
+                checked = True
+    return found
+
+
+def rejects(request: str, answer: str, more: Iterable[str] = ()) -> bool:
+    """Whether a request rejects the work before it, in its first clauses; `more`: patterns beside the English ones.
+
+    `answer`: what was said last; where that asks something, a word such as "no" answers it.
+    """
+    pattern = re.compile("|".join([*_REJECTS, *(rf"(?:{clause})\W*" for clause in more)]), re.I)
+    asked = answer.rstrip(" *_)\n").endswith("?")
+    clauses = [_FILLER.sub("", clause.strip().lower(), count=1) for clause in _CLAUSES.findall(request)[:3]]
+    unconditional = takewhile(lambda clause: not clause.startswith(("if ", "when ")), clauses)
+    said = [clause for clause in unconditional if pattern.fullmatch(clause) and (" " in clause or not asked)]
+    return bool(said) and not _FINE.match(request)
 
 
 def repeated(steps: list[list[Call]]) -> set[int]:
