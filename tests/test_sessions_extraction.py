@@ -161,15 +161,15 @@ def test_a_plugins_tool_is_among_those_of_the_row(config_file: Path, history: Hi
 
 def test_no_example_is_over_the_limit_by_the_base_models_own_count(config_file: Path) -> None:
     save_tokenizer(config_file.parent / "base")
-    config_file.write_text(config_file.read_text() + "\n[training]\nmax_length = 3000\n")
+    config_file.write_text(config_file.read_text() + "\n[training]\nmax_length = 2000\n")
     extract(config_file, "--database", SAMPLES / "opencode-1.18.33.db")
     chat = Chat.load(str(config_file.parent / "base"))
-    lengths = [chat.count(r["messages"], r["tools"]) for name in LANGUAGES for r in records(config_file, name)]
-    assert max(lengths) <= 3000 and len(lengths) > 25
+    lengths = [chat.count(row["messages"][1:]) for name in LANGUAGES for row in records(config_file, name)]
+    assert max(lengths) <= 2000 and len(lengths) > 20
 
 
 def test_a_secret_that_one_window_gives_away_is_a_fake_in_all_of_them(config_file: Path, history: History) -> None:
-    config_file.write_text(config_file.read_text() + "\n[training]\nmax_length = 2500\n")
+    config_file.write_text(config_file.read_text() + "\n[training]\nmax_length = 2200\n")
     history.user("ses_1", f"The database has DB_PASSWORD={PASSWORD} in .env")
     for number in range(6):
         work(history, "ses_1", f"Part {number}")
@@ -185,7 +185,7 @@ def test_a_secret_that_one_window_gives_away_is_a_fake_in_all_of_them(config_fil
     assert all(scrub(record, Rules()) == (record, []) for record in found)
     funnel = json.loads(run.stdout)["funnel"]
     assert funnel["lost"]["secret in target"] == 1 and funnel["secrets"] == 1
-    messages = found[-1]["messages"]
+    messages = max((record["messages"] for record in found), key=len)
     (spoiled,) = [message for message in messages if message["content"].startswith("I see ")]
     assert spoiled["weight"] == 0 and messages[-1] == {"role": "assistant", "content": "Done.", "weight": 1}
 
