@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from specialists.agent import ROOT
 from specialists.code.edits import FileChange, NotExact, conversation, line_hunks, plan_edits, read_spans, replay
 from specialists.records import tool_call
 
@@ -80,7 +81,7 @@ def test_short_file_is_read_whole() -> None:
     made = change("one = 1\n", "one = 2\n")
     messages = conversation("s", "r", [made], "c")
     assert " ".join(one["role"] for one in messages) == "system user assistant tool assistant tool assistant"
-    assert messages[2]["tool_calls"][0]["function"]["arguments"] == '{"filePath":"a.py"}'
+    assert messages[2]["tool_calls"][0]["function"]["arguments"] == f'{{"filePath":"{ROOT}/a.py"}}'
     assert messages[3]["content"].endswith("(End of file - total 1 lines)\n</content>")
     assert messages[-1] == {"role": "assistant", "content": "c", "weight": 1}
 

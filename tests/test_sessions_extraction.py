@@ -16,7 +16,8 @@ from conftest import LANGUAGES, ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opencode_rows import V1, V2, History, bash, edit, text, tool
-from specialists.agent import TOOLS
+from specialists.agent import ROOT as STAND_IN
+from specialists.agent import TOOLS, in_project
 from specialists.chat import Chat
 from specialists.config import load_config
 from specialists.records import read_records, write_records
@@ -67,7 +68,7 @@ def test_the_sample_of_the_real_program_gives_examples_in_every_language(config_
     assert report["funnel"]["sessions"] == 22 and report["funnel"]["lost"]["failed"] == 9
     files = list((config_file.parent / "data" / "sessions").glob("*.jsonl"))
     assert not any(write_records(path, read_records(path)) for path in files), "in order, each row once"
-    everything = "".join(path.read_text() for path in files)
+    everything = in_project("".join(path.read_text() for path in files))
     assert "/home" not in everything and "/tmp" not in everything and "/root" not in everything
 
 
@@ -81,7 +82,7 @@ def test_a_record_is_the_chat_with_its_weights_and_where_it_came_from(config_fil
     assert roles == ["s", "u", "a1", "t", "a1", "u", "a0", "t", "a1"]
     assert record["messages"][0]["content"].startswith("You are build-rust")
     call = record["messages"][2]["tool_calls"][0]["function"]
-    assert call["name"] == "edit" and json.loads(call["arguments"])["filePath"] == "src/lib.rs"
+    assert call["name"] == "edit" and json.loads(call["arguments"])["filePath"] == f"{STAND_IN}/src/lib.rs"
     source = {"kind": "session", "time": "2026-05-28T20:26:41Z", "session": "ses_1", "project": "demo"}
     assert record["source"] == source and records(config_file, "python") == []
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import count
+from posixpath import join
 from typing import Any, NamedTuple
 
-from specialists.agent import EDIT_DONE, TOOLS, WRITE_DONE, path_of, read_result
+from specialists.agent import EDIT_DONE, ROOT, TOOLS, WRITE_DONE, in_project, path_of, read_result
 from specialists.opencode2 import in_words_of
 from specialists.records import tool_call
 from specialists.tools import Call
@@ -104,16 +105,16 @@ def conversation(
     reads: list[tuple[str, dict[str, Any], str]] = []
     steps = [reads]
     for change in changes:
-        before = change.before or ""
+        before, path = change.before or "", join(ROOT, change.path)
         if not before.strip():  # nothing there that an edit could hold on to
-            steps.append([("write", {"content": change.after, "filePath": change.path}, WRITE_DONE)])
+            steps.append([("write", {"content": change.after, "filePath": path}, WRITE_DONE)])
             continue
         edits = plan_edits(change)
         for first, last in read_spans(change, edits, narrow):
             whole = (first, last) == (1, len(_lines(before)))
             part = {} if whole else {"offset": first, "limit": last - first + 1}
-            reads.append(("read", {"filePath": change.path, **part}, read_result(change.path, before, first, last)))
-        arguments = [{"filePath": change.path, "oldString": edit.old, "newString": edit.new} for edit in edits]
+            reads.append(("read", {"filePath": path, **part}, read_result(path, before, first, last)))
+        arguments = [{"filePath": path, "oldString": edit.old, "newString": edit.new} for edit in edits]
         steps.append([("edit", one, EDIT_DONE) for one in arguments])
     ids = count()
     for step in filter(None, steps):
@@ -146,7 +147,7 @@ def replay(messages: Iterable[dict[str, Any]], files: dict[str, str]) -> dict[st
     for message in messages:
         for call in message.get("tool_calls") or ():
             name, arguments = call["function"]["name"], json.loads(call["function"]["arguments"])
-            path = path_of(arguments)
+            path = in_project(path_of(arguments))
             if name == "write":
                 files[path] = arguments["content"]
             elif name == "edit":

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from specialists import adapters
+from specialists.agent import captured
 from specialists.chat import Chat, Estimate, token_counter
 from specialists.config import Config, Language, Problem
 from specialists.evaluation.gate import CONFIDENCE
@@ -18,7 +19,7 @@ from specialists.records import SOURCES, Record, read_json, write_if_changed, wr
 from specialists.reporting import figures
 from specialists.reporting.checks import skipped
 from specialists.reporting.mask_view import segments
-from specialists.reporting.parity import newest_row
+from specialists.reporting.parity import newest_row, parity
 from specialists.reporting.status import age, cost, status
 from specialists.serving import alive
 
@@ -97,6 +98,7 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
         "span": summary.get("span"),
         "tokens": summary.get("tokens"),
         "limit": language.training.max_length,
+        "head": parity(config, language, captured(config), chat)[0],
         "curve": figures.loss_curve(manifest.get("losses") or []),
         "history": _intervals(versions[:_COMPARED], "age") if len(versions) > 1 else None,
         "training": _facts(manifest),

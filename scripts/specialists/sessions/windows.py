@@ -9,11 +9,10 @@ a whole turn fits.
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import dropwhile, pairwise
+from itertools import dropwhile, groupby, pairwise
 from typing import Any
 
 from specialists.agent import CLEARED, without_line_numbers
@@ -27,7 +26,6 @@ CONTEXT_SHARE = 0.25  # of the limit, for whole steps before a window's first ta
 CLEARED_SHARE = 0.125  # of the limit, at least, for the steps before those with their outputs cleared
 OUTPUT_SHARE = 0.5  # of the limit, for one tool output; longer ones are cut in their middle
 AROUND = 12  # lines before and after what an edit replaces that stay of an output
-_ENDS = 300  # characters of both ends together that stay with them
 _CHARACTERS_PER_TOKEN = 3
 _NONE: frozenset[str] = frozenset()
 _PROBE = {"role": "user", "content": "x"}  # templates refuse conversations without a user
@@ -44,7 +42,7 @@ class Unit:
     turn: int  # counts from 0
     target: bool = False
     resets: bool = False  # the model saw nothing of what was before this unit
-    rests_on: Mapping[int, frozenset[str]] = field(default_factory=dict)  # units before it, and which texts in them
+    rests_on: Mapping[int, set[str]] = field(default_factory=dict)  # units before it, and which texts in them
     target_cost: int = 0  # tokens of the first message alone
     cost: int = 0  # tokens of all messages
     cleared_cost: int = 0  # the same with cleared outputs
@@ -55,9 +53,8 @@ class Unit:
 
     def cleared(self, texts: frozenset[str] = _NONE) -> tuple[dict[str, Any], ...]:
         """The messages with long tool outputs cleared, but for the lines around these texts."""
-        return tuple(
-            {**one, "content": _cleared(one["content"], texts)} if _is_long(one) else one for one in self.messages
-        )
+        shorter = ({**one, "content": around(one["content"], texts) or CLEARED} for one in self.messages)
+        return tuple(new if _is_long(one) else one for one, new in zip(self.messages, shorter, strict=True))
 
 
 @dataclass(frozen=True)
@@ -81,40 +78,30 @@ def step_unit(text: str, calls: list[Call], turn: int) -> Unit:
     return Unit((answer, *({"role": "tool", "content": call.output} for call in calls)), turn)
 
 
-def _cleared(text: str, texts: frozenset[str]) -> str:
-    plain = without_line_numbers(text) if texts else ""
-    return clipped(text, _ENDS, texts) if any(one in plain for one in texts) else CLEARED
-
-
-def clipped(text: str, characters: int, wanted: Iterable[str] = ()) -> str:
-    """A text of about so many characters: head, tail and the lines around wanted texts, without line numbers, in it.
-
-    Between them stands opencode's own mark for what is gone.
-    """
+def clipped(text: str, characters: int) -> str:
+    """A text of about so many characters at most: head and tail, between them opencode's own mark for what is gone."""
     if len(text) <= characters:
         return text
     half = characters // 2
     head, tail = text[:half], text[-half:]
     if "\n" in head and "\n" in tail:
         head, tail = head[: head.rindex("\n")], tail[tail.index("\n") + 1 :]
-    spans = [(0, len(head)), (len(text) - len(tail), len(text))]
-    plain, lines = without_line_numbers(text), [0, *(match.end() for match in re.finditer("\n", text)), len(text) + 1]
-    for one in wanted:
-        if (at := plain.find(one)) >= 0:
-            first = plain.count("\n", 0, at)
-            last = min(first + one.count("\n") + 1 + AROUND, len(lines) - 1)
-            spans.append((lines[max(first - AROUND, 0)], lines[last] - 1))
-    pieces, end = [""], 0
-    for start, stop in sorted(spans):
-        missing = text[end:start]
-        if missing.strip("\n"):
-            count = missing.strip("\n").count("\n") + 1
-            amount = f"{count} lines" if count > 1 else f"{len(missing)} bytes"
-            pieces += [f"...{amount} truncated...", ""]
-            end = start
-        pieces[-1] += text[end:stop]
-        end = max(end, stop)
-    return "\n\n".join(pieces)
+    missing = text[len(head) : len(text) - len(tail)]
+    lines = missing.strip("\n").count("\n") + 1
+    amount = f"{lines} lines" if lines > 1 else f"{len(missing)} bytes"
+    return f"{head}\n\n...{amount} truncated...\n\n{tail}"
+
+
+def around(text: str, wanted: Iterable[str]) -> str:
+    """The lines of an output around what is wanted of it, without line numbers; empty where nothing of it stands."""
+    plain, kept = without_line_numbers(text), set[int]()
+    for first, one in ((plain.count("\n", 0, plain.find(one)), one) for one in wanted if one in plain):
+        kept |= {*range(first - AROUND, first + one.count("\n") + 1 + AROUND)}
+    pieces = []
+    for near, group in groupby(enumerate(text.split("\n")), lambda line: line[0] in kept):
+        lines = [line for _number, line in group]
+        pieces.append("\n".join(lines) if near else f"...{len(lines)} lines truncated...")
+    return "\n\n".join(pieces) if kept else ""
 
 
 class Packer:
@@ -130,23 +117,21 @@ class Packer:
         Outputs longer than OUTPUT_SHARE of `limit` are cut where no edit needs them. A target that edits what stands
         nowhere before it is none any more.
         """
-        before, owners, wanted = list[str](), list[int](), defaultdict[int, frozenset[str]](frozenset)
+        longest, wanted = int(limit * OUTPUT_SHARE * _CHARACTERS_PER_TOKEN), defaultdict[int, set[str]](set)
+        before: list[str] = []
         for index, unit in enumerate(units := list(units)):
-            if unit.resets:
-                before, owners = [], []
+            before = [""] * index if unit.resets else before  # as many texts as units
             places = rests_on(unit.messages[0], before) if unit.target else {}
-            needed = defaultdict[int, frozenset[str]](frozenset)
+            units[index] = replace(unit, target=unit.target and places is not None, rests_on=places or {})
+            before.append("\n".join(map(shown, unit.messages)))
             for place, texts in (places or {}).items():
-                needed[owners[place]] |= texts
-                wanted[owners[place]] |= texts
-            units[index] = replace(unit, target=unit.target and places is not None, rests_on=needed)
-            before += map(shown, unit.messages)
-            owners += [index] * len(unit.messages)
-        longest = int(limit * OUTPUT_SHARE * _CHARACTERS_PER_TOKEN)
+                wanted[place] |= texts
         return [self._counted(unit, longest, wanted[index]) for index, unit in enumerate(units)]
 
-    def _counted(self, unit: Unit, longest: int, wanted: frozenset[str]) -> Unit:
-        results = [{**one, "content": clipped(one["content"], longest, wanted)} for one in unit.messages[1:]]
+    def _counted(self, unit: Unit, longest: int, wanted: set[str]) -> Unit:
+        texts = [one["content"] for one in unit.messages[1:]]
+        texts = [(len(text) > longest and around(text, wanted)) or clipped(text, longest) for text in texts]
+        results = ({**one, "content": text} for one, text in zip(unit.messages[1:], texts, strict=True))
         unit = replace(unit, messages=(unit.messages[0], *results))
         first, cost = self.cost(unit.messages[:1]), self.cost(unit.messages[1:])
         cleared = unit.cleared()

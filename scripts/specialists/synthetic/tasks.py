@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from hashlib import sha256
 from itertools import islice
+from posixpath import join
 from typing import Any, NamedTuple
 
-from specialists.agent import read_result, system_prompt
+from specialists.agent import ROOT, read_result, system_prompt
 from specialists.chat import token_counter
 from specialists.code import edits, grammars, syntax
 from specialists.config import Config, Language, Problem
@@ -114,7 +115,7 @@ class Augmenter:
         return better if better and self._fits(better) else scrubbed
 
     def _fits(self, record: Record) -> bool:
-        return self.counter.count(record["messages"], self.tools) <= self.language.training.max_length
+        return self.counter.count(record["messages"][1:]) <= self.language.training.max_length
 
 
 def _names(grammar: str, source: bytes) -> list[tuple[int, str]]:
@@ -164,6 +165,7 @@ def _messages(task: Task, language: Language, tools: list[dict[str, Any]]) -> li
     request, closing = words(mutation.kind, task.function, path, task.key())
     messages = edits.conversation(system_prompt(language), request, [change], closing, tools=tools)
     if mutation.kind == "implement":  # the whole file is read, for what the body may be made of
+        path = join(ROOT, path)
         read = in_words_of(tools, Call("read", {"filePath": path}, read_result(path, before)))
         messages[2] |= {"tool_calls": [tool_call(0, "read", read.arguments if read else {})]}
         messages[3] |= {"content": read.output if read else ""}
