@@ -110,7 +110,7 @@ def test_no_target_of_a_long_session_edits_what_its_window_does_not_show(seed: i
                 lines[at : at + 5] = new
                 call = Call("edit", {"filePath": path, "oldString": "\n".join(old), "newString": "\n".join(new)}, "ok")
             units.append(replace(step_unit("", [call], turn), target=True))
-    units.append(replace(step_unit("", [Call("edit", {"oldString": "never\nseen"}, "")], 7), target=True))
+    units.append(replace(step_unit("", [Call("edit", {"oldString": "never seen"}, "")], 7), target=True))
     windows, lost = pack(units, 8192, Estimate())
     edits = 0
     for window in windows:
