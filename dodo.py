@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from specialists import adapters, pipeline
+from specialists.agent import captured
 from specialists.config import Problem, fingerprint, load_config, owner_emails
 from specialists.pipeline import code, database_state, example_files, file_state, option, repository_state
 from specialists.tables import Training
@@ -132,7 +133,7 @@ def task_assemble():
             language,
             file_dep=[*example_files(CONFIG, language).values(), *code("assemble", "dataset")],
             targets=[train, heldout, heldout.with_suffix(".split.json")],
-            uptodate=[config_changed(fingerprint(CONFIG.assembly, reading(language)))],
+            uptodate=[config_changed(fingerprint(CONFIG.assembly, captured(CONFIG), reading(language)))],
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from specialists.agent import captured, with_head
 from specialists.cli import command, finish, language_option, progress, say
 from specialists.commits.git import Unreadable, open_repository
 from specialists.config import Config, Language, Problem
@@ -16,6 +17,7 @@ from specialists.dataset.assembly import Dataset, Row, assemble, known_ledger, r
 from specialists.exclusion import Exclusion
 from specialists.pipeline import example_files
 from specialists.records import SOURCES, Record, sha256_file, write_if_changed, write_json, write_records
+from specialists.seen import blind_as_context
 
 _FILE = click.Path(path_type=Path)
 
@@ -52,8 +54,11 @@ def main(config: Config, as_json: bool, language: str, explain: str | None, **na
         return click.echo(_explained(dataset, explain))
     # the ledger first: a kill between the two must not let held-out work be trained on the next time
     write_json(ledger, dataset.ledger)
-    write_records(heldout, [row.record() for row in dataset.heldout])
-    records = [row.record() for row in dataset.train]
+    capture, parts = captured(config), ((dataset.heldout, 1.0), (dataset.train, config.assembly.whole_heads))
+    held, records = (
+        [with_head(blind_as_context(row.record()), chosen, capture, share) for row in rows] for rows, share in parts
+    )
+    write_records(heldout, held)
     write_records(train, records)
     summary = _summary(config, chosen, dataset, records) | {"sha256": sha256_file(train)}
     again = f"are held out; for a new split, train and judge anew: rm {ledger} && doit assemble:{language}"

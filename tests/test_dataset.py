@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from specialists.agent import TOOLS
-from specialists.config import Assembly, Problem
+from specialists.agent import ROOT, TOOLS
+from specialists.config import Assembly, Problem, load_config
 from specialists.dataset.assembly import WORK, Dataset, assemble, read_rows, split
 from specialists.dataset.duplicates import jaccard, shingles
 from specialists.records import Record, cluster_of, make_record, read_records, tool_call, write_json, write_records
@@ -266,6 +266,28 @@ def test_what_a_project_kept_decides_a_score_and_a_ledger_that_starves_a_kind_is
     assert done.exit_code == 3 and f"{ledger}: most sessions are held out; for a new split" in done.stderr
     scores = json.loads(done.stdout)["scores"]
     assert [scores[row["id"]] for row in rows] == [1.0, 0.5, 1.0, 1.0], "what is newer than all commits is not judged"
+
+
+def test_heads_are_put_on_and_edits_of_what_a_row_does_not_show_are_context(config_file: Path) -> None:
+    config = load_config(config_file)
+    rows = [row(n, day=n, request=f"Change x: {text(n)}") for n in range(40)]
+    rows[0]["messages"][1]["content"] = "Change it"
+    write_records(config.rows("sessions", "rust"), rows)
+    write_records(config.rows("commits", "rust"), [])
+    described = [{**tool, "function": {**tool["function"], "description": "prose"}} for tool in TOOLS]
+    heads: dict[str, list[tuple]] = {}
+    for capture in ({}, {"tools": TOOLS, "described": described, "system": "\nmodel {adapter}"}):
+        write_json(config.tools_file, capture)
+        assert _script(config_file, "--language", "rust").exit_code == 0
+        for part in ("train", "heldout"):
+            made = [*read_records(config.rows(part, "rust"))]
+            assert {one["id"] for one in made} < {one["id"] for one in rows}
+            heads[part] = [(one["messages"][0]["content"].partition("\n")[2], one["tools"]) for one in made]
+            assert all(one["messages"][2]["weight"] == (one["id"] != rows[0]["id"]) for one in made)
+        if not capture:
+            assert all(head == (f"Working directory: {ROOT}", TOOLS) for some in heads.values() for head in some)
+    assert all(head == ("model build-rust", described) for head in heads["heldout"])
+    assert 2 < heads["train"].count(("model build-rust", described)) < len(heads["train"]) // 2
 
 
 def test_the_script_joins_the_files_that_it_is_given(config_file: Path, tmp_path: Path) -> None:

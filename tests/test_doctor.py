@@ -18,10 +18,10 @@ from click.testing import CliRunner
 from opencode_rows import History
 from servers import answering, models_answer
 from specialists.adapters import adapter_folder
-from specialists.agent import TOOLS, system_prompt
+from specialists.agent import TOOLS, system_prompt, with_head
 from specialists.chat import Chat
 from specialists.config import Config, load_config
-from specialists.records import make_record, write_records
+from specialists.records import make_record, read_json, write_records
 from specialists.reporting import checks
 from specialists.reporting.checks import Check
 from specialists.reporting.doctor import diagnose
@@ -175,12 +175,12 @@ BROKEN: list[tuple[Callable[[Config], object], str, str]] = [  # what is done, t
         "agents",
         "agent mine: nothing answers to build-cobol: no language of specialists.toml has it",
     ),
-    (text(PORT, f"{PORT}max_model_len = 4096\n"), "context", "rows may have 8,192 tokens"),
-    (text(PORT, f"{PORT}output_tokens = 131072\n"), "context", "take 131,072 tokens of 131,072"),
+    (text(PORT, f"{PORT}max_model_len = 4096\n"), "context", "rows may have 8,4"),
+    (text(PORT, f"{PORT}output_tokens = 131072\n"), "context", "tokens of 131,072; rows up to 8,4"),
     (
         lambda c: (captured(c, system="word " * 4000), edit(c, PORT, f"{PORT}max_model_len = 8192\n")),
         "context",
-        "opencode's prompt and an answer take",
+        "rows may have",
     ),
 ]
 LOCAL = {"tools", "configuration", "history", "owner", "repositories", "left out", "base model"}
@@ -274,6 +274,8 @@ def with_rows(config: Config, tools: list[dict]) -> None:
     source = {"kind": "session", "time": "2026-05-01T10:00:00Z", "session": "ses_1"}
     commit = {"kind": "commit", "time": "2026-05-02T10:00:00Z", "commit": "c", "repository": "r"}
     rows = [make_record("rust", messages, tools, source), make_record("rust", messages[1:], [], commit)]
+    capture, shares = read_json(config.tools_file), (1.0, 0.0)
+    rows = [with_head(row, config.language("rust"), capture, share) for row, share in zip(rows, shares, strict=True)]
     write_records(config.paths.data / "train" / "rust.jsonl", rows)
 
 
@@ -293,11 +295,11 @@ def tool(name: str, *arguments: str, required: tuple[str, ...] = ()) -> dict:
     ],
 )
 def test_tools_of_rows_against_tools_of_opencode(healthy: Config, now: list[dict], differences: str) -> None:
+    captured(healthy, tools=now, described=now)
     with_rows(healthy, [tool("read", "path"), tool("edit", "old"), tool("db_query", "sql")])
-    captured(healthy, tools=now)
     (check,) = [check for check in of(healthy, "sent prompt") if "build-rust" in check.says]
     assert check.state == ("ok" if differences == "the same" else "note")
-    assert check.says.endswith(f"; tools {differences}") and "tokens before the first word, trained on" in check.says
+    assert check.says.endswith(f"; tools {differences}") and "stand in the training rows: all in " in check.says
 
 
 def test_a_newer_opencode_than_the_captured_one(healthy: Config, tmp_path: Path) -> None:

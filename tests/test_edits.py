@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from specialists.agent import ROOT
 from specialists.code.edits import FileChange, NotExact, conversation, line_hunks, plan_edits, replay
 from specialists.records import tool_call
 
@@ -71,7 +72,7 @@ def test_files_are_read_whole_and_only_edits_are_learned() -> None:
     made = change("one = 1\n", "one = 2\n")
     messages = conversation("s", "r", [made])
     assert " ".join(one["role"] for one in messages) == "system user assistant tool assistant tool assistant"
-    assert messages[2]["tool_calls"][0]["function"]["arguments"] == '{"filePath":"a.py"}'
+    assert messages[2]["tool_calls"][0]["function"]["arguments"] == f'{{"filePath":"{ROOT}/a.py"}}'
     assert messages[3]["content"].endswith("(End of file - total 1 lines)\n</content>")
     assert messages[-1] == {"role": "assistant", "content": "Done.", "weight": 0}
     assert [message["weight"] for message in messages if message["role"] == "assistant"] == [0, 1, 0]

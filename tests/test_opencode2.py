@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 from opencode_rows import V1, V2, History
-from specialists.agent import EDIT_DONE, TOOLS, TOOLS_2, WRITE_DONE, read_result
+from specialists.agent import EDIT_DONE, ROOT, TOOLS, TOOLS_2, WRITE_DONE, read_result
 from specialists.code.edits import FileChange, conversation, line_hunks, replay
 from specialists.config import load_config
 from specialists.opencode2 import answer, in_words_of
@@ -98,9 +98,9 @@ def test_commits_and_synthetic_rows_are_in_the_same_words() -> None:
     change = FileChange("a.py", "x = 1\n", "x = 2\n", line_hunks("x = 1\n", "x = 2\n"))
     messages = conversation("s", "r", [change], TOOLS_2)
     calls = [call["function"] for message in messages for call in message.get("tool_calls", ())]
-    assert [json.loads(call["arguments"])["path"] for call in calls] == ["a.py", "a.py"]
+    assert [json.loads(call["arguments"])["path"] for call in calls] == [f"{ROOT}/a.py"] * 2
     answers = [message["content"] for message in messages if message["role"] == "tool"]
-    assert answers == ["Read file a.py, lines 1-1\n1: x = 1", "Edited a.py (1 replacement)"]
+    assert answers == [f"Read file {ROOT}/a.py, lines 1-1\n1: x = 1", "Edited a.py (1 replacement)"]
     assert replay(messages, {"a.py": "x = 1\n"}) == {"a.py": "x = 2\n"}
 
 

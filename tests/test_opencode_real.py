@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from opencode_model import ScriptedModel, replay
-from specialists.agent import EDIT_DONE, TOOLS, WRITE_DONE, read_result
+from specialists.agent import EDIT_DONE, ROOT, TOOLS, WRITE_DONE, read_result
 from specialists.client import request_json
 from specialists.records import read_records
 from specialists.sessions.capture import MODEL, prepare, run_opencode
@@ -149,7 +149,7 @@ def test_so_is_one_of_the_v2_engine(opencode: str, project: Path, tmp_path: Path
     record, weights = extracted(database, config_file, model.requests)
     assert weights == [1, 0, 1, 1]
     results = [message["content"] for message in record["messages"] if message["role"] == "tool"]
-    assert results[0] == read_result("src/lib.rs", "pub fn half(x: i32) -> i32 {\n    x / 3\n}\n")
+    assert results[0] == read_result(f"{ROOT}/src/lib.rs", "pub fn half(x: i32) -> i32 {\n    x / 3\n}\n")
     assert "\n2:     x / 3\n" in results[1] and "offset=3" in results[1]
     assert results[2:4] == ["lib.rs", WRITE_DONE]
     assert results[4].startswith("Could not find oldString") and results[5:] == ["Unknown tool: search", EDIT_DONE]
@@ -161,7 +161,9 @@ def test_the_tools_that_training_shows_are_the_ones_that_opencode_sends(opencode
     assert run.exit_code == 0, run.output
     assert json.loads(run.stdout)["version"] == VERSION
     captured = json.loads((config_file.parent / "data" / "opencode-tools.json").read_text())
-    assert "opencode" in captured["system"] and "/tmp" not in captured["system"]
+    known = f"Working directory: {ROOT}\n", "git repo: yes", "named {adapter}", "date: Mon Jun 01 2026"
+    assert all(part in captured["system"] for part in known)
+    assert "/tmp" not in captured["system"] and str(config_file.parent) not in json.dumps(captured)
     tools = {tool["function"]["name"]: tool["function"]["parameters"] for tool in captured["tools"]}
     for tool in TOOLS:
         parameters = tools.pop(tool["function"]["name"])

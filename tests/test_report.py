@@ -69,7 +69,7 @@ def test_everything_is_there(config_file: Path) -> None:
         "~/gone: not there",
         "lost: failed edit",
         "36 of 3 to 50 that are wanted",
-        "Longest 7,900 of 8,192 tokens",
+        "Longest 7,900 tokens, of which at most 8,192 after the head",
         "1,048,576",
         "13 min, 3.0 GiB",
         'read {"filePath": "README.md"}',

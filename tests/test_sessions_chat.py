@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from opencode_model import replay, replay_v2
 from opencode_rows import History, bash, edit, text, tool
+from specialists.agent import ROOT, in_project
 from specialists.sessions.chat import Turn, live_after_compaction, live_messages, spoken, turns, unquoted
 from specialists.sessions.database import Session, read_sessions
 
@@ -125,11 +126,11 @@ def test_paths_quotes_and_vocabulary_are_the_present_ones(history: History) -> N
     call = tool("shell", {"command": "ls /home/kim/.cargo", "description": "Lists"}, "kim kim /home/kim/src/demo")
     history.assistant("ses_1", user, text("In /home/kim/src/demo/a.rs."), call, path={"root": "/home/kim/src/demo"})
     ((turn,), _) = turns_of(history)
-    assert turn.request == 'Look at a.rs, "user"'
+    assert turn.request == f'Look at {ROOT}/a.rs, "user"'
     (step,) = turn.steps
-    assert step.text == "In a.rs." and step.reason is None
+    assert step.text == f"In {ROOT}/a.rs." and step.reason is None
     assert (step.calls[0].name, step.calls[0].arguments) == ("bash", {"command": "ls ~/.cargo"})
-    assert step.calls[0].output == "user user ."
+    assert step.calls[0].output == f"user user {ROOT}"
 
 
 @pytest.mark.parametrize(
@@ -273,4 +274,4 @@ def test_older_versions_come_out_alike(name: str) -> None:
     assert [step.reason for step in turn.steps] == [None, "failed", None]
     assert turn.steps[0].calls[0].arguments == {"command": "echo hi"}
     assert turn.steps[1].calls[0].output.startswith("Could not find oldString")
-    assert "/home" not in repr(turn)
+    assert "/home" not in in_project(repr(turn))

@@ -16,7 +16,8 @@ from conftest import LANGUAGES, ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opencode_rows import V1, V2, History, bash, edit, text, tool
-from specialists.agent import TOOLS
+from specialists.agent import ROOT as STAND_IN
+from specialists.agent import TOOLS, in_project
 from specialists.chat import Chat
 from specialists.config import load_config
 from specialists.records import read_records, write_records
@@ -67,7 +68,7 @@ def test_the_sample_of_the_real_program_gives_examples_in_every_language(config_
     assert report["funnel"]["sessions"] == 22 and report["funnel"]["lost"]["failed"] == 9
     files = list((config_file.parent / "data" / "sessions").glob("*.jsonl"))
     assert not any(write_records(path, read_records(path)) for path in files), "in order, each row once"
-    everything = "".join(path.read_text() for path in files)
+    everything = in_project("".join(path.read_text() for path in files))
     assert "/home" not in everything and "/tmp" not in everything and "/root" not in everything
 
 
@@ -81,7 +82,7 @@ def test_a_record_is_the_chat_with_its_weights_and_where_it_came_from(config_fil
     assert roles == ["s", "u", "a1", "t", "a1", "u", "a0", "t", "a1"]
     assert record["messages"][0]["content"].startswith("You are build-rust")
     call = record["messages"][2]["tool_calls"][0]["function"]
-    assert call["name"] == "edit" and json.loads(call["arguments"])["filePath"] == "src/lib.rs"
+    assert call["name"] == "edit" and json.loads(call["arguments"])["filePath"] == f"{STAND_IN}/src/lib.rs"
     source = {"kind": "session", "time": "2026-05-28T20:26:41Z", "session": "ses_1", "project": "demo"}
     assert record["source"] == source and records(config_file, "python") == []
 
@@ -161,15 +162,15 @@ def test_a_plugins_tool_is_among_those_of_the_row(config_file: Path, history: Hi
 
 def test_no_example_is_over_the_limit_by_the_base_models_own_count(config_file: Path) -> None:
     save_tokenizer(config_file.parent / "base")
-    config_file.write_text(config_file.read_text() + "\n[training]\nmax_length = 3000\n")
+    config_file.write_text(config_file.read_text() + "\n[training]\nmax_length = 2000\n")
     extract(config_file, "--database", SAMPLES / "opencode-1.18.33.db")
     chat = Chat.load(str(config_file.parent / "base"))
-    lengths = [chat.count(r["messages"], r["tools"]) for name in LANGUAGES for r in records(config_file, name)]
-    assert max(lengths) <= 3000 and len(lengths) > 25
+    lengths = [chat.count(row["messages"][1:]) for name in LANGUAGES for row in records(config_file, name)]
+    assert max(lengths) <= 2000 and len(lengths) > 20
 
 
 def test_a_secret_that_one_window_gives_away_is_a_fake_in_all_of_them(config_file: Path, history: History) -> None:
-    config_file.write_text(config_file.read_text() + "\n[training]\nmax_length = 2500\n")
+    config_file.write_text(config_file.read_text() + "\n[training]\nmax_length = 2200\n")
     history.user("ses_1", f"The database has DB_PASSWORD={PASSWORD} in .env")
     for number in range(6):
         work(history, "ses_1", f"Part {number}")
@@ -185,7 +186,7 @@ def test_a_secret_that_one_window_gives_away_is_a_fake_in_all_of_them(config_fil
     assert all(scrub(record, Rules()) == (record, []) for record in found)
     funnel = json.loads(run.stdout)["funnel"]
     assert funnel["lost"]["secret in target"] == 1 and funnel["secrets"] == 1
-    messages = found[-1]["messages"]
+    messages = max((record["messages"] for record in found), key=len)
     (spoiled,) = [message for message in messages if message["content"].startswith("I see ")]
     assert spoiled["weight"] == 0 and messages[-1] == {"role": "assistant", "content": "Done.", "weight": 1}
 

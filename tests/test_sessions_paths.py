@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from specialists.agent import ROOT, in_project
 from specialists.sessions.paths import ProjectPaths
 
 PROJECT = "/home/kim/src/demo"
@@ -53,7 +54,7 @@ TEXTS = [
     ],
 )
 def test_folders(directory: str, root: str, text: str, expected: str) -> None:
-    assert ProjectPaths(directory, root).text(text) == expected
+    assert in_project(ProjectPaths(directory, root).text(text)) == expected
 
 
 @pytest.mark.parametrize(
@@ -71,17 +72,18 @@ def test_folders(directory: str, root: str, text: str, expected: str) -> None:
     ],
 )
 def test_a_session_in_several_folders(directory: str, others: list[tuple[str, str]], text: str, expected: str) -> None:
-    assert ProjectPaths(directory, "", others).text(text) == expected
+    assert in_project(ProjectPaths(directory, "", others).text(text)) == expected
 
 
 def test_a_project_elsewhere_hides_the_home_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/robin")
-    assert ProjectPaths("/srv/app").text("/home/robin/.npm robin /srv/app/x") == "~/.npm user x"
+    assert ProjectPaths("/srv/app").text("/home/robin/.npm robin /srv/app/x") == f"~/.npm user {ROOT}/x"
 
 
 def test_values_and_names() -> None:
     paths = ProjectPaths(PROJECT)
-    assert paths.value({"a": [f"{PROJECT}/x", 1, None], "b": {"c": PROJECT}}) == {"a": ["x", 1, None], "b": {"c": "."}}
+    value = {"a": [f"{PROJECT}/x", 1, None], "b": {"c": PROJECT}}
+    assert paths.value(value) == {"a": [f"{ROOT}/x", 1, None], "b": {"c": ROOT}}
     assert (paths.project, ProjectPaths("/home/kim").project) == ("demo", "~")
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from specialists.agent import CLEARED
+from specialists.agent import CLEARED, read_result
+from specialists.chat import Estimate
 from specialists.config import Problem
 from specialists.sessions.windows import Packer, Unit, Window, clipped, step_unit
 from specialists.tools import Call
@@ -27,14 +30,14 @@ class Words:
         return len(tools or ()) + self.preamble * (len(messages) > 3) + sum(4 + len(text.split()) for text in texts)
 
 
-def pack(units: list[Unit], limit: int, counter: Words | None = None) -> tuple[list[Window], Counter[str]]:
+def pack(units: list[Unit], limit: int, counter: Words | Estimate | None = None) -> tuple[list[Window], Counter[str]]:
     packer, lost = Packer(counter or Words()), Counter()
-    return packer.windows(packer.counted(units), limit, "You are a test.", [], lost), lost
+    return packer.windows(packer.counted(units, limit), limit, "You are a test.", lost), lost
 
 
 def step(turn: int, target: bool = True, words: int = 1, output: int | None = None, name: str = "") -> Unit:
     calls = [] if output is None else [Call("bash", {"command": "x"}, "out " * part) for part in (output, 1)]
-    return replace(step_unit(f"{name} " * bool(name) + "word " * words, calls, turn, 10_000), target=target)
+    return replace(step_unit(f"{name} " * bool(name) + "word " * words, calls, turn), target=target)
 
 
 def user_unit(text: str, turn: int, resets: bool = False) -> Unit:
@@ -63,7 +66,7 @@ def test_invariants(drawn: list, limit: int, counter: Words) -> None:
     supervised: Counter[str] = Counter()
     for window in windows:
         messages = window.messages
-        assert counter.count(messages) <= limit
+        assert counter.count(messages[1:]) <= limit, "without the head"
         assert [message["role"] for message in messages[:2]] == ["system", "user"]
         assert messages[-1]["role"] == "assistant" and messages[-1]["weight"] == 1
         ids = [call["id"] for message in messages for call in message.get("tool_calls", ())]
@@ -84,6 +87,43 @@ def test_invariants(drawn: list, limit: int, counter: Words) -> None:
     targets = [unit.messages[0]["content"].split()[0] for unit in units if unit.target]
     assert all(supervised[target] <= 1 for target in targets) and set(supervised) <= set(targets)
     assert len(targets) - len(supervised) == lost["too long"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_target_of_a_long_session_edits_what_its_window_does_not_show(seed: int) -> None:
+    random = Random(seed)
+    files = {f"{name}.rs": [f"{name} {n} {'x' * random.randint(0, 60)}" for n in range(900)] for name in "abcd"}
+    units, seen = [], set[str]()
+    for turn in range(8):
+        units.append(user_unit("Go on. " * random.randint(1, 300), turn))
+        for number in range(random.randint(3, 20)):
+            path = random.choice([*files])
+            lines, at = files[path], random.randrange(len(files[path]) - 5)
+            whole = "".join(f"{line}\n" for line in lines)
+            if path not in seen or random.random() < 0.2:
+                seen.add(path)
+                call = Call("read", {"filePath": path}, read_result(path, whole))
+            elif random.random() < 0.3:
+                call = Call("bash", {"command": "ls"}, "ok\n" * random.randint(1, 5000))
+            else:
+                old, new = lines[at : at + 5], [f"{turn}.{number} new", lines[at + 1]]
+                lines[at : at + 5] = new
+                call = Call("edit", {"filePath": path, "oldString": "\n".join(old), "newString": "\n".join(new)}, "ok")
+            units.append(replace(step_unit("", [call], turn), target=True))
+    units.append(replace(step_unit("", [Call("edit", {"oldString": "never seen"}, "")], 7), target=True))
+    windows, lost = pack(units, 8192, Estimate())
+    edits = 0
+    for window in windows:
+        before = ""
+        for message in window.messages:
+            for call in message.get("tool_calls", ()):
+                arguments = json.loads(call["function"]["arguments"])
+                if message["weight"] and "oldString" in arguments:
+                    edits += 1
+                    assert all(line in before for line in arguments["oldString"].split("\n"))
+                before += str(arguments.get("newString"))
+            before += message["content"]
+    assert not lost and edits == sum("oldString" in repr(unit) for unit in units) - 1
 
 
 @settings(max_examples=100, deadline=None)

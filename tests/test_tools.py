@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from specialists.agent import TOOLS, read_result
+from specialists.agent import TOOLS, compact, read_result
 from specialists.config import load_config
 from specialists.records import write_json
-from specialists.tools import Call, Files, compact, infer_schemas, known_tools, present_calls, present_output
+from specialists.tools import Call, Files, infer_schemas, known_tools, present_calls, present_output
 
 READ = read_result("a.py", "x = 1\ny = 1\n")
 PART = (

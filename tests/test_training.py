@@ -123,7 +123,9 @@ def test_rows_that_cannot_be_trained_on_are_named(bases: dict[str, Base]) -> Non
     with pytest.raises(Problem) as raised:
         encode_rows(rows, Chat.load(bases["qwen3"].model), 64)
     too_long, untargeted = str(raised.value).splitlines()
-    assert too_long.startswith(f"row {rows[0]['id']}: ") and too_long.endswith(" tokens, over training.max_length 64")
+    assert too_long.startswith(f"row {rows[0]['id']}: ") and too_long.endswith(
+        "tokens after its head, over training.max_length 64"
+    )
     assert untargeted.startswith(f"row {rows[1]['id']}: nothing supervised")
 
 

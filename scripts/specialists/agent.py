@@ -1,4 +1,4 @@
-"""The agent as training and opencode both know it: its system prompt, its tools, and what the tools answer.
+"""The agent as training and opencode both know it: its prompt, its tools, what they answer, the head of its chats.
 
 The forms of the answers were read off requests of the real opencode 1.18.33; the schemas are opencode's own names,
 types and required keys without the prose, which costs some 500 tokens instead of 5,500. Those of opencode 2 are of its
@@ -8,9 +8,12 @@ branch v2 at 2092350cf; how it words calls and answers is in opencode2.py.
 from __future__ import annotations
 
 import re
+import zlib
 from typing import Any
 
-from specialists.config import Language
+from specialists.chat import Chat, Estimate, token_counter
+from specialists.config import Config, Language
+from specialists.records import Record, canonical, read_json
 
 
 def system_prompt(language: Language) -> str:
@@ -62,6 +65,7 @@ TOOLS_2: list[dict[str, Any]] = [
 ]
 """opencode 2's."""
 
+ROOT = "/home/user/project"  # where every project lies in rows, and the folder that their heads name
 NEW_CODE = {"edit": "newString", "write": "content"}  # the argument of a tool that holds the code it writes
 
 EDIT_DONE = "Edit applied successfully."
@@ -76,6 +80,11 @@ _LINE_NUMBER = re.compile(r"^\d+: ?", re.M)
 def path_of(arguments: dict[str, Any]) -> str:
     """The file that a call reads, edits or writes, if it does."""
     return str(arguments.get("filePath") or arguments.get("path") or "")
+
+
+def in_project(text: str) -> str:
+    """A path or a command with paths from the project's folder."""
+    return text.replace(f"{ROOT}/", "").replace(ROOT, ".")
 
 
 def without_line_numbers(text: str) -> str:
@@ -96,3 +105,56 @@ def read_result(path: str, text: str, first: int = 1, last: int | None = None) -
     else:
         tail = f"(Showing lines {first}-{last} of {total}. Use offset={last + 1} to continue.)"
     return f"<path>{path}</path>\n<type>file</type>\n<content>\n{shown}\n\n{tail}\n</content>"
+
+
+def compact(tool: dict[str, Any]) -> dict[str, Any]:
+    """A tool of a request with names, types and required keys only."""
+    function = tool["function"]
+    return {"type": "function", "function": {"name": function["name"], "parameters": _bare(function["parameters"])}}
+
+
+def _bare(schema: Any) -> Any:
+    if not isinstance(schema, dict):
+        return schema
+    bare = {key: schema[key] for key in ("type", "properties", "required", "items", "enum") if key in schema}
+    if isinstance(bare.get("properties"), dict):
+        bare["properties"] = {name: _bare(value) for name, value in bare["properties"].items()}
+    if "items" in bare:
+        bare["items"] = _bare(bare["items"])
+    return bare
+
+
+def captured(config: Config) -> dict[str, Any]:
+    """What `doit tools` captured of the installed opencode; empty before it ran."""
+    found = read_json(config.tools_file)
+    return found if isinstance(found, dict) and found.get("tools") else {}
+
+
+def sent(language: Language, capture: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
+    """System prompt and tools as the specialist of a language is sent them, for rows all under one root and date."""
+    prompt = f"{system_prompt(language)}{capture.get('system', '')}"
+    return prompt.replace("{adapter}", language.adapter), capture.get("described") or capture.get("tools") or []
+
+
+def with_head(record: Record, language: Language, capture: dict[str, Any], share: float) -> Record:
+    """A row as it is trained on: with the whole head where its id falls into `share`, else with the compact one:
+    the agent's prompt, its folder, and the tools without prose.
+    """
+    prompt, tools = f"{system_prompt(language)}\nWorking directory: {ROOT}", record["tools"]
+    if capture and zlib.crc32(record["id"].encode()) < share * 2**32:
+        prompt, described = sent(language, capture)
+        whole = {canonical(compact(tool)): tool for tool in described}
+        tools = [whole.get(canonical(compact(tool)), tool) for tool in tools]
+    said = [message for message in record["messages"] if message["role"] != "system"]
+    return {**record, "messages": [{"role": "system", "content": prompt}, *said], "tools": tools}
+
+
+def sent_tokens(config: Config, language: Language) -> int:
+    """Tokens that opencode sends the specialist of a language before the user's first word; few where none is known."""
+    chat = token_counter(config.base.model, config.base.revision)
+    return head_tokens(chat, *sent(language, captured(config)))
+
+
+def head_tokens(chat: Chat | Estimate, system: str, tools: list[dict[str, Any]]) -> int:
+    """Tokens of a conversation before the user's first word."""
+    return chat.count([{"role": "system", "content": system}, {"role": "user", "content": ""}], tools)

@@ -69,6 +69,7 @@ class Secrets:
 @dataclass(frozen=True)
 class Assembly:
     heldout_clusters: int = key(5, "Of sessions and of commits held out at least, up to half; else an eighth.", least=0)
+    whole_heads: float = key(0.25, "Share of training rows with all that opencode sends before the request.", least=0)
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Training:
         "Which parts get an adapter, by role: q/k/v/o, DeltaNet's projections, gate/up/down.",
         choices=("attention", "linear_attention", "mlp"),
     )
-    max_length: int = key(8192, "Tokens per example; a longer row is an error, never cut.", least=64)
+    max_length: int = key(8192, "Tokens per example after its head; a longer row is an error, never cut.", least=64)
     learning_rate: float = key(1e-4, "Peak learning rate.", least=0)
     epochs: float = key(3.0, "Passes over the examples.", least=0.01)
     max_steps: int = key(-1, "Stop after this many optimizer steps; -1: by epochs.", least=-1)

@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from posixpath import join
 from typing import Any
 
-from specialists.agent import EDIT_DONE, TOOLS, TOOLS_2, WRITE_DONE, read_result
+from specialists.agent import EDIT_DONE, ROOT, TOOLS, TOOLS_2, WRITE_DONE, in_project, read_result
 from specialists.config import Config
 from specialists.records import read_json
 
@@ -52,13 +53,13 @@ class Call:
 
     @property
     def path(self) -> str:
-        """The file that the call reads, edits or writes, if it does."""
-        return str(self.arguments.get("filePath") or "")
+        """The file that the call reads, edits or writes, if it does; from the project's folder where it lies in it."""
+        return in_project(str(self.arguments.get("filePath") or ""))
 
     @property
     def command(self) -> str:
         """The command line that the call runs, if it does."""
-        return str(self.arguments.get("command", "")) if self.name == "bash" else ""
+        return in_project(str(self.arguments.get("command", ""))) if self.name == "bash" else ""
 
 
 @dataclass
@@ -145,7 +146,7 @@ def _from_patch(call: Call, files: Files) -> list[Call] | None:
     for kind, path, hunks in sections:
         if kind == "Add" and len(hunks) == 1:
             texts[path] = hunks[0][1]
-            calls.append(Call("write", {"content": texts[path], "filePath": path}, WRITE_DONE))
+            calls.append(Call("write", {"content": texts[path], "filePath": join(ROOT, path)}, WRITE_DONE))
             continue
         if kind != "Update" or path not in texts or not hunks:
             return None
@@ -153,7 +154,7 @@ def _from_patch(call: Call, files: Files) -> list[Call] | None:
             if not old or texts[path].count(old) != 1:
                 return None
             texts[path] = texts[path].replace(old, new)
-            calls.append(Call("edit", {"filePath": path, "oldString": old, "newString": new}, EDIT_DONE))
+            calls.append(Call("edit", {"filePath": join(ROOT, path), "oldString": old, "newString": new}, EDIT_DONE))
     return calls or None
 
 
@@ -170,7 +171,7 @@ def _sections(patch: str) -> list[tuple[str, str, list[tuple[str, str]]]]:
                 sections[-1][2].append(("\n".join(old), "\n".join(new) + end))
                 old, new = [], []
             if header:
-                sections.append((header[1], header[2].strip(), []))
+                sections.append((header[1], in_project(header[2].strip()), []))
         elif line.startswith("*** ") or not sections:  # a rename, or no patch at all
             return []
         else:
@@ -179,23 +180,6 @@ def _sections(patch: str) -> list[tuple[str, str, list[tuple[str, str]]]]:
             if not line.startswith("-"):
                 new.append(line[1:])
     return sections
-
-
-def compact(tool: dict[str, Any]) -> dict[str, Any]:
-    """A tool of a request with names, types and required keys only."""
-    function = tool["function"]
-    return {"type": "function", "function": {"name": function["name"], "parameters": _bare(function["parameters"])}}
-
-
-def _bare(schema: Any) -> Any:
-    if not isinstance(schema, dict):
-        return schema
-    bare = {key: schema[key] for key in ("type", "properties", "required", "items", "enum") if key in schema}
-    if isinstance(bare.get("properties"), dict):
-        bare["properties"] = {name: _bare(value) for name, value in bare["properties"].items()}
-    if "items" in bare:
-        bare["items"] = _bare(bare["items"])
-    return bare
 
 
 def is_2(tools: list[dict[str, Any]]) -> bool:

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import count
+from posixpath import join
 from typing import Any, NamedTuple
 
-from specialists.agent import EDIT_DONE, TOOLS, WRITE_DONE, path_of, read_result
+from specialists.agent import EDIT_DONE, ROOT, TOOLS, WRITE_DONE, in_project, path_of, read_result
 from specialists.opencode2 import in_words_of
 from specialists.records import tool_call
 from specialists.tools import Call
@@ -81,12 +82,12 @@ def conversation(system: str, request: str, changes: list[FileChange], tools: li
     reads: list[tuple[str, dict[str, Any], str]] = []
     steps = [reads]
     for change in changes:
-        before = change.before or ""
+        before, path = change.before or "", join(ROOT, change.path)
         if not before.strip():  # nothing there that an edit could hold on to
-            steps.append([("write", {"content": change.after, "filePath": change.path}, WRITE_DONE)])
+            steps.append([("write", {"content": change.after, "filePath": path}, WRITE_DONE)])
             continue
-        reads.append(("read", {"filePath": change.path}, read_result(change.path, before)))
-        edits = [{"filePath": change.path, "oldString": old, "newString": new} for old, new in plan_edits(change)]
+        reads.append(("read", {"filePath": path}, read_result(path, before)))
+        edits = [{"filePath": path, "oldString": old, "newString": new} for old, new in plan_edits(change)]
         steps.append([("edit", one, EDIT_DONE) for one in edits])
     ids = count()
     for step in filter(None, steps):
@@ -120,7 +121,7 @@ def replay(messages: Iterable[dict[str, Any]], files: dict[str, str]) -> dict[st
     for message in messages:
         for call in message.get("tool_calls") or ():
             name, arguments = call["function"]["name"], json.loads(call["function"]["arguments"])
-            path = path_of(arguments)
+            path = in_project(path_of(arguments))
             if name == "write":
                 files[path] = arguments["content"]
             elif name == "edit":

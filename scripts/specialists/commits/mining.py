@@ -127,8 +127,8 @@ class Miner:
 
     def _fits(self, messages: list[dict]) -> bool:
         """Whether a row is short enough; what is by far, or is not, is only estimated."""
-        share = Estimate().count(messages, self.tools) / self.limit
-        return share <= SURE or (share <= 3 and self.counter.count(messages, self.tools) <= self.limit)
+        share = Estimate().count(messages[1:]) / self.limit
+        return share <= SURE or (share <= 3 and self.counter.count(messages[1:]) <= self.limit)
 
     def finish(self, most: int, reword: Callable[[Record], Record | None] | None = None) -> None:
         """Choose the best `most` examples and load them; `reword(record)` may give one with another request."""

@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from specialists.adapters import adapter_folder, evaluation_of, manifest_of
+from specialists.agent import captured as captures
+from specialists.agent import sent_tokens
 from specialists.chat import token_counter
 from specialists.cli import size
 from specialists.config import Config, Problem
 from specialists.gpus import visible_gpus
-from specialists.records import read_json
 from specialists.reporting.checks import OFFLINE, Check, fail, note, ok
-from specialists.reporting.parity import newest_row, parity
+from specialists.reporting.parity import parity
 from specialists.reporting.status import server_state
 from specialists.rollouts.sandbox import check_programs
 from specialists.serving import jsonc
@@ -163,8 +164,7 @@ def asked(config: Config) -> list[Check]:
 
 def sent_prompt(config: Config) -> list[Check]:
     """Prompt and tools that the rows were trained on against a captured request of the installed opencode."""
-    captured = read_json(config.tools_file)
-    if not isinstance(captured, dict) or not captured.get("tools"):
+    if not (captured := captures(config)):
         return [note("not captured: rows show the tools of 1.18, or of 2 where the history is its", "doit tools")]
     version = captured.get("version")
     newest = max((overview(path)[1:] for path in config.databases() if path.is_file()), default=(0, None))[1]
@@ -173,26 +173,22 @@ def sent_prompt(config: Config) -> list[Check]:
     chat = token_counter(config.base.model, config.base.revision)
     found = []
     for language in config.languages.values():
-        if row := newest_row(config, language):
-            sent, trained, differences = parity(language, row, captured, chat)
-            says = f"opencode {version} to {language.adapter}: {sent:,} tokens before the first "
-            says += f"word, trained on {trained:,}; tools {'; '.join(differences) or 'the same'}"
-            fix = "doit: extract makes the rows with the captured tools, and trains on them"
-            found.append(note(says, fix) if differences else ok(says))
+        words, gap = parity(config, language, captured, chat)
+        says = f"opencode {version} to {language.adapter}: {words}"
+        fix = "doit makes the rows with what is captured and trains on them; assembly.whole_heads: in how many"
+        found += [note(says, fix) if gap else ok(says)] if words else []
     return found or [ok(f"opencode {version}, {len(captured['tools'])} tools; no rows to compare with")]
 
 
 def context(config: Config) -> Check:
     """Whether rows as long as trained on, and opencode's own words with an answer, fit into what is served."""
-    served, captured = config.serving.max_model_len, read_json(config.tools_file)
-    longest = max((language.training.max_length for language in config.languages.values()), default=0)
+    served, languages = config.serving.max_model_len, config.languages.values()
+    first = max((sent_tokens(config, language) for language in languages), default=0)
+    longest = first + max((language.training.max_length for language in languages), default=0)
     if longest > served:
-        says = f"rows may have {longest:,} tokens (training.max_length), the server takes {served:,}"
+        says = f"rows may have {longest:,} tokens (training.max_length after their head), the server takes {served:,}"
         return fail(says, f"serving.max_model_len = {longest}, or shorter rows")
-    needs = config.serving.output_tokens
-    if isinstance(captured, dict) and captured.get("described"):
-        system = [{"role": "system", "content": captured.get("system", "")}, {"role": "user", "content": ""}]
-        needs += token_counter(config.base.model, config.base.revision).count(system, captured["described"])
+    needs = config.serving.output_tokens + first
     start = wiring.compaction_start(config)
     says = f"opencode's prompt and an answer take {needs:,} tokens of {served:,}; rows up to {longest:,}; "
     says += f"a session is compacted from {start:,} on"

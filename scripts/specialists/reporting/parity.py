@@ -1,39 +1,49 @@
-"""What a specialist was trained on against what opencode sends it: prompt and tools before the owner's first word.
-
-`doit tools` runs the installed opencode once and keeps its request; the rows show what the training saw.
-"""
+"""What a specialist was trained on against what opencode sends it: prompt and tools before the owner's first word."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
+from posixpath import commonprefix
 from typing import Any
 
-from specialists.agent import system_prompt
+from specialists.agent import compact, head_tokens, sent
 from specialists.chat import Chat, Estimate
 from specialists.config import Config, Language
-from specialists.records import Record
-from specialists.tools import compact
+from specialists.records import Record, canonical, read_records
 
 
-def parity(
-    language: Language, row: Record, captured: dict[str, Any], chat: Chat | Estimate
-) -> tuple[int, int, list[str]]:
-    """Compare a row with a captured request.
+def parity(config: Config, language: Language, capture: dict[str, Any], chat: Chat | Estimate) -> tuple[str, bool]:
+    """How much of a captured head stands in the training rows, in words, and whether that is a gap.
 
-    Returns the tokens before the owner's first word that are sent and that were trained on, by the base model's own
-    template, and the differences between the tools, in words.
+    Tokens are counted by the base model's own template; a tool without its prose counts as far as it is shown. No rows:
+    no words.
     """
-    shown, present = _parameters(row["tools"]), _parameters(captured["tools"])
-    plugins = {name for name in shown if "_" in name}  # of a plugin or an MCP server: not in a captured request
-    names = {
-        "never shown in training": present.keys() - shown.keys(),
-        "shown in training but gone": shown.keys() - present.keys() - plugins,
-        "changed since": {name for name in shown.keys() & present.keys() if shown[name] != present[name]},
+    newest, path = newest_row(config, language), config.rows("train", language.name)
+    if not newest or not capture:
+        return "", False
+    system, tools = sent(language, capture)
+    names, total = {tool["function"]["name"] for tool in tools}, head_tokens(chat, system, tools)
+    heads = Counter((row["messages"][0]["content"], canonical(row["tools"])) for row in read_records(path))
+    shares = Counter[float]()
+    for (prompt, shown), number in heads.items():
+        own = [tool for tool in json.loads(shown) if tool["function"]["name"] in names]
+        shares[head_tokens(chat, commonprefix([system, prompt]), own) / total] += number
+    mean = sum(share * number for share, number in shares.items()) / shares.total()
+    whole = sum(number for share, number in shares.items() if share > 0.99)
+    says = f"{total:,} tokens before the first word, of which {mean:.0%} stand in the training rows: all in {whole} of "
+    says += f"{shares.total()}"
+    if whole < shares.total():
+        says += f", {min(shares):.0%} where environment, skills and descriptions of tools are missing"
+    before, now = _parameters(newest["tools"]), _parameters(capture["tools"])
+    plugins = {name for name in before if "_" in name}  # of a plugin or an MCP server: not in a captured request
+    named = {
+        "never shown in training": now.keys() - before.keys(),
+        "shown in training but gone": before.keys() - now.keys() - plugins,
+        "changed since": {name for name in before.keys() & now.keys() if before[name] != now[name]},
     }
-    sent = f"{system_prompt(language)}{captured.get('system', '')}"
-    differences = [f"{what}: {', '.join(sorted(tools))}" for what, tools in names.items() if tools]
-    tokens = _tokens(chat, sent, captured.get("described") or captured["tools"])
-    return tokens, _tokens(chat, row["messages"][0]["content"], row["tools"]), differences
+    differences = [f"{what}: {', '.join(sorted(tools))}" for what, tools in named.items() if tools]
+    return f"{says}; tools {'; '.join(differences) or 'the same'}", bool(differences) or not whole
 
 
 def newest_row(config: Config, language: Language) -> Record | None:
@@ -50,7 +60,3 @@ def _parameters(tools: list[dict[str, Any]]) -> dict[str, Any]:
     schemas = {tool["function"]["name"]: compact(tool)["function"]["parameters"] for tool in tools}
     keys = ("properties", "required")
     return {name: [set(schema.get(key, ())) for key in keys] for name, schema in schemas.items()}
-
-
-def _tokens(chat: Chat | Estimate, system: str, tools: list[dict[str, Any]]) -> int:
-    return chat.count([{"role": "system", "content": system}, {"role": "user", "content": ""}], tools)

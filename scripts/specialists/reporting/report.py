@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from specialists import adapters
+from specialists.agent import captured
+from specialists.chat import Chat, Estimate, token_counter
 from specialists.config import Config, Language
 from specialists.evaluation.gate import CONFIDENCE
 from specialists.records import SOURCES, Record, is_target, read_json, read_records, write_if_changed, write_json
 from specialists.reporting import figures
 from specialists.reporting.checks import skipped
+from specialists.reporting.parity import parity
 from specialists.reporting.status import age, cost, status
 from specialists.serving import alive
 
@@ -72,7 +75,8 @@ def render(name: str, values: dict[str, Any]) -> str:
 
 def page(config: Config, state: dict[str, Any]) -> dict[str, Any]:
     """Everything that the page shows, as plain values and finished figures."""
-    languages = [section(config, config.languages[name], known) for name, known in state["languages"].items()]
+    chat = token_counter(config.base.model, config.base.revision)
+    languages = [section(config, config.languages[name], known, chat) for name, known in state["languages"].items()]
     problems = [problem.removeprefix(f"{config.path}: ") for problem in skipped(config)]
     return {
         "base": Path(state["base"]).name if Path(state["base"]).is_absolute() else state["base"],
@@ -87,7 +91,7 @@ def page(config: Config, state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def section(config: Config, language: Language, state: dict[str, Any]) -> dict[str, Any]:
+def section(config: Config, language: Language, state: dict[str, Any], chat: Chat | Estimate) -> dict[str, Any]:
     """What the page shows of one language."""
     folder = adapters.adapter_folder(config, language)
     known = folder.versions()
@@ -105,6 +109,7 @@ def section(config: Config, language: Language, state: dict[str, Any]) -> dict[s
         "span": summary.get("span"),
         "tokens": summary.get("tokens"),
         "limit": language.training.max_length,
+        "head": parity(config, language, captured(config), chat)[0],
         "curve": figures.loss_curve(manifest.get("losses") or []),
         "history": _intervals(versions[:_COMPARED], "age") if len(versions) > 1 else None,
         "training": _facts(manifest),

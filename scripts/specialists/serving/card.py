@@ -8,6 +8,7 @@ import os
 import re
 from pathlib import Path
 
+from specialists.agent import sent_tokens
 from specialists.chat import model_folder
 from specialists.cli import size
 from specialists.config import Config, Language
@@ -80,7 +81,8 @@ def training_bytes(config: Config, language: Language) -> float:
     """What training this language takes of a GPU at most. Raises Problem when the base is not here."""
     from specialists.training.memory import expected_bytes
 
-    return SPARE * sum(expected_bytes(config.base, language.training, language.training.max_length))
+    longest = language.training.max_length + sent_tokens(config, language)
+    return SPARE * sum(expected_bytes(config.base, language.training, longest))
 
 
 def _cache_and_slot_bytes(config: Config, tokens: float, rank: float) -> tuple[float, float]:

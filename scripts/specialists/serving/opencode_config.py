@@ -104,14 +104,16 @@ def major_version(config: Config) -> int:
     return max(int(found[0]) for version in versions if (found := re.match(r"\d+", version)))
 
 
+def description(language: Language) -> str:
+    """What the primary agent reads when it delegates."""
+    title, files = language.title, ", ".join([*(f"*{each}" for each in language.extensions), *language.files[:1]])
+    return f"Writes, changes, fixes and tests {title} code ({files}). Delegate every task in a {title} project to it."
+
+
 def _agent(language: Language, model: str) -> list[Setting]:
     path = ("agent", language.adapter)
-    title, files = language.title, ", ".join([*(f"*{each}" for each in language.extensions), *language.files[:1]])
-    description = (
-        f"Writes, changes, fixes and tests {title} code ({files}). Delegate every task in a {title} project to it."
-    )
     return [
-        Setting((*path, "description"), description, default=True),
+        Setting((*path, "description"), description(language), default=True),
         Setting((*path, "mode"), "all", default=True),  # both `opencode run --agent` and delegation
         Setting((*path, "model"), f"{PROVIDER}/{model}"),
         Setting((*path, "prompt"), system_prompt(language)),

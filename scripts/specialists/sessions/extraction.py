@@ -127,7 +127,7 @@ class Extractor:
         for name in worked:
             prompt, mine, lost = system_prompt(self.config.languages[name]), funnel.languages[name], Counter[str]()
             chosen = [replace(unit, target=unit.target and name in classified[unit.turn].languages) for unit in units]
-            windows = self._packer.windows(chosen, limits[name], prompt, tools, lost)
+            windows = self._packer.windows(chosen, limits[name], prompt, lost)
             for window in windows:
                 about = {"kind": "session", "time": iso(found[window.turn].time / 1000), **source}
                 records.append(self._sayable(make_record(name, window.messages, tools, about)))
@@ -143,7 +143,7 @@ class Extractor:
         """
         made: list[Made] = []
         for number, turn in enumerate(found):
-            made += self._of_turn(turn, number, limit, made)
+            made += self._of_turn(turn, number, made)
         cleaned = clean([message for unit, _step, _id in made for message in unit.messages], source, self._rules)
         funnel.counts["secrets"] += sum(finding.category == SECRET for finding in cleaned.findings)
         units, start = [], 0
@@ -156,9 +156,13 @@ class Extractor:
             target = bool(step and step.reason is None)
             units.append(replace(unit, messages=tuple(cleaned.messages[start:end]), target=target))
             start = end
-        return self._packer.counted(units), cleaned.source
+        counted = self._packer.counted(units, limit)
+        for (_unit, step, _id), before, after in zip(made, units, counted, strict=True):
+            if step and before.target and not after.target:
+                step.reason = "edits unseen text"
+        return counted, cleaned.source
 
-    def _of_turn(self, turn: Turn, number: int, limit: int, before: list[Made]) -> list[Made]:
+    def _of_turn(self, turn: Turn, number: int, before: list[Made]) -> list[Made]:
         """A turn's units in the words of the rows' opencode; those that a compaction kept stand behind its summary."""
         said = {"role": "user", "content": turn.request}
         made: list[Made] = [(Unit((said,), number), None, turn.id)] if turn.request else []
@@ -168,7 +172,7 @@ class Extractor:
                 step.reason = step.reason or "tool of another version"
                 continue
             note = Unit(({"role": "user", "content": step.text},), number) if step.note else None
-            made.append((note or step_unit(step.text, calls, number, limit), step, step.id))
+            made.append((note or step_unit(step.text, calls, number), step, step.id))
         if turn.kept is not None:
             made[0] = replace(made[0][0], resets=True), *made[0][1:]
             summary = sum(id_ in (turn.id, *turn.kept) for _unit, _step, id_ in made)

@@ -14,6 +14,7 @@ from fnmatch import fnmatch
 from itertools import takewhile
 from posixpath import basename, commonprefix, join, normpath
 
+from specialists.agent import in_project
 from specialists.records import canonical
 from specialists.sessions.shell import commands
 from specialists.tools import Call, Files
@@ -135,7 +136,7 @@ class _Work:
 
     def command(self, call: Call) -> None:
         """Take in a command line."""
-        folder = str(call.arguments.get("workdir") or ".")
+        folder = in_project(str(call.arguments.get("workdir") or "."))
         for tool, *words in commands(call.command):
             folder = join(folder, *words[:1]) if tool == "cd" else folder
             for change in self._taken_back(basename(tool), words, folder, call.output):

@@ -1,4 +1,4 @@
-"""Paths of the owner's machine, made relative to the project that a session worked in: no home, no user name."""
+"""Paths of the owner's machine as if every project lay in one stand-in folder: no home, no user name."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from specialists.agent import ROOT
 
 _SLASH = r"(?:/|\\{1,2})"  # Windows' one stands double in JSON
 # a path ends where no name goes on; "inside" is the slash before a name in it
@@ -36,12 +38,12 @@ class ProjectPaths:
         homes = homes or [match for match in [_HOME.match(str(Path.home()))] if match]  # a project in /tmp or /srv
         users = {match[2] for match in homes if match[2].lower() not in _GENERIC and len(match[2]) > 2}
         self.home = homes[0][0] if homes else "/root" if self.directory.startswith("/root/") else ""
-        shown = {self.directory: ".", self.home: "~"}  # the same folder: "~"
+        shown = {self.directory: ROOT, self.home: "~"}  # the same folder: "~"
         for folder, top in pairs:
             for place in filter(None, (folder, top)):  # `..` above the project, `.` for what it was elsewhere
                 inside = next((one for one in (self.directory, folder) if f"{one}/".startswith(f"{place}/")), place)
                 if not place.startswith(f"{self.directory}/"):
-                    shown.setdefault(place, os.path.relpath(place, inside))
+                    shown.setdefault(place, ROOT if place == inside else os.path.relpath(place, inside))
         shown |= {match[0]: "~" for match in homes}
         longest_first = sorted(filter(None, shown), key=len, reverse=True)
         self._paths = [(PurePosixPath(path).name, shown[path], _pattern(path)) for path in longest_first]
@@ -54,7 +56,7 @@ class ProjectPaths:
         return "~" if self.directory == self.home else PurePosixPath(self.directory).name
 
     def text(self, text: str) -> str:
-        """A text with the project's paths relative and the home folder as `~`."""
+        """A text with the project's folder as ROOT and the home folder as `~`."""
         for name, shown, pattern in self._paths:
             if name.split(" ", 1)[0] in text:
                 text = _replaced(text, pattern, shown)
@@ -93,7 +95,7 @@ def _spelled(part: str) -> str:
 
 
 def _replaced(text: str, pattern: re.Pattern[str], shown: str) -> str:
-    """A text with a folder as `shown`: alone; before what lies inside, as nothing if that is the project."""
+    """A text with a folder as `shown`."""
     pieces, end = [], 0
     for match in pattern.finditer(text):
         start = match.start()
@@ -101,7 +103,6 @@ def _replaced(text: str, pattern: re.Pattern[str], shown: str) -> str:
             if not (under := _UNDER.search(text[max(start - _UNDER_CHARACTERS, end) : start])):
                 continue
             start -= len(under[0])
-        inside = match["inside"]
-        pieces += [text[end:start], shown if not inside else "" if shown == "." else f"{shown}{inside}"]
+        pieces += [text[end:start], shown, (match["inside"] or "") if shown != ROOT else "/" * bool(match["inside"])]
         end = match.end()
     return "".join([*pieces, text[end:]])

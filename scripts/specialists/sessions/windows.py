@@ -2,29 +2,32 @@
 
 A window is the system prompt, the request of the turn it starts in, as much of what came before as there is room for
 (the latest steps whole, older ones with their tool outputs cleared, as opencode itself clears them), and then the steps
-that are learned from. Every target is supervised in exactly one window; windows end on a target, and are cut between
-turns where a whole turn fits.
+that are learned from. What an edit that is learned from replaces stands in its window before it, at least with the
+lines around. Every target is supervised in exactly one window; windows end on a target, and are cut between turns where
+a whole turn fits.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
-from functools import partial
-from itertools import dropwhile, pairwise
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import dropwhile, groupby, pairwise
 from typing import Any
 
-from specialists.agent import CLEARED
+from specialists.agent import CLEARED, without_line_numbers
 from specialists.chat import Chat, Estimate
 from specialists.config import Problem
 from specialists.records import tool_call
+from specialists.seen import rests_on, shown
 from specialists.tools import Call
 
 CONTEXT_SHARE = 0.25  # of the limit, for whole steps before a window's first target
 CLEARED_SHARE = 0.125  # of the limit, at least, for the steps before those with their outputs cleared
 OUTPUT_SHARE = 0.5  # of the limit, for one tool output; longer ones are cut in their middle
+AROUND = 12  # lines before and after what an edit replaces that stay of an output
 _CHARACTERS_PER_TOKEN = 3
+_NONE: frozenset[str] = frozenset()
 _PROBE = {"role": "user", "content": "x"}  # templates refuse conversations without a user
 
 
@@ -39,6 +42,7 @@ class Unit:
     turn: int  # counts from 0
     target: bool = False
     resets: bool = False  # the model saw nothing of what was before this unit
+    rests_on: Mapping[int, set[str]] = field(default_factory=dict)  # units before it, and which texts in them
     target_cost: int = 0  # tokens of the first message alone
     cost: int = 0  # tokens of all messages
     cleared_cost: int = 0  # the same with cleared outputs
@@ -47,10 +51,10 @@ class Unit:
     def is_user(self) -> bool:
         return self.messages[0]["role"] == "user"
 
-    @property
-    def cleared(self) -> tuple[dict[str, Any], ...]:
-        """The messages with long tool outputs cleared."""
-        return tuple({**message, "content": CLEARED} if _is_long(message) else message for message in self.messages)
+    def cleared(self, texts: frozenset[str] = _NONE) -> tuple[dict[str, Any], ...]:
+        """The messages with long tool outputs cleared, but for the lines around these texts."""
+        shorter = ({**one, "content": around(one["content"], texts) or CLEARED} for one in self.messages)
+        return tuple(new if _is_long(one) else one for one, new in zip(self.messages, shorter, strict=True))
 
 
 @dataclass(frozen=True)
@@ -66,13 +70,12 @@ def _is_long(message: dict[str, Any]) -> bool:
     return message["role"] == "tool" and len(message["content"]) > 2 * len(CLEARED)
 
 
-def step_unit(text: str, calls: list[Call], turn: int, limit: int) -> Unit:
-    """An assistant message and its results, of which those longer than OUTPUT_SHARE are cut in their middle."""
+def step_unit(text: str, calls: list[Call], turn: int) -> Unit:
+    """An assistant message and its results."""
     answer: dict[str, Any] = {"role": "assistant", "content": text, "weight": 0}
     if calls:
         answer["tool_calls"] = [tool_call(0, call.name, call.arguments) for call in calls]
-    longest = int(limit * OUTPUT_SHARE * _CHARACTERS_PER_TOKEN)
-    return Unit((answer, *({"role": "tool", "content": clipped(call.output, longest)} for call in calls)), turn)
+    return Unit((answer, *({"role": "tool", "content": call.output} for call in calls)), turn)
 
 
 def clipped(text: str, characters: int) -> str:
@@ -89,6 +92,18 @@ def clipped(text: str, characters: int) -> str:
     return f"{head}\n\n...{amount} truncated...\n\n{tail}"
 
 
+def around(text: str, wanted: Iterable[str]) -> str:
+    """The lines of an output around what is wanted of it, without line numbers; empty where nothing of it stands."""
+    plain, kept = without_line_numbers(text), set[int]()
+    for first, one in ((plain.count("\n", 0, plain.find(one)), one) for one in wanted if one in plain):
+        kept |= {*range(first - AROUND, first + one.count("\n") + 1 + AROUND)}
+    pieces = []
+    for near, group in groupby(enumerate(text.split("\n")), lambda line: line[0] in kept):
+        lines = [line for _number, line in group]
+        pieces.append("\n".join(lines) if near else f"...{len(lines)} lines truncated...")
+    return "\n\n".join(pieces) if kept else ""
+
+
 class Packer:
     """Packs the units of sessions into windows, for one base model."""
 
@@ -96,23 +111,46 @@ class Packer:
         self.counter = counter
         self._probe = counter.count([_PROBE], None)
 
-    def counted(self, units: list[Unit]) -> list[Unit]:
-        """The units with what they cost in tokens, each counted on its own."""
-        counted = []
-        for unit in units:
-            first, results = self._cost(unit.messages[0]), sum(map(self._cost, unit.messages[1:]))
-            cleared = sum(map(self._cost, unit.cleared[1:])) if unit.cleared != unit.messages else results
-            counted.append(replace(unit, target_cost=first, cost=first + results, cleared_cost=first + cleared))
-        return counted
+    def counted(self, units: list[Unit], limit: int) -> list[Unit]:
+        """The units with what they rest on and what they cost in tokens, each counted on its own.
 
-    def windows(self, units: list[Unit], limit: int, system: str, tools: list, lost: Counter[str]) -> list[Window]:
-        """All windows of counted units, each of `limit` tokens at most. `lost` counts targets that fit in none."""
-        head = {"role": "system", "content": system}
-        base = self.counter.count([head, _PROBE], tools) - self._probe
+        Outputs longer than OUTPUT_SHARE of `limit` are cut where no edit needs them. A target that edits what stands
+        nowhere before it is none any more.
+        """
+        longest, wanted = int(limit * OUTPUT_SHARE * _CHARACTERS_PER_TOKEN), defaultdict[int, set[str]](set)
+        before: list[str] = []
+        for index, unit in enumerate(units := list(units)):
+            before = [""] * index if unit.resets else before  # as many texts as units
+            places = rests_on(unit.messages[0], before) if unit.target else {}
+            units[index] = replace(unit, target=unit.target and places is not None, rests_on=places or {})
+            before.append("\n".join(map(shown, unit.messages)))
+            for place, texts in (places or {}).items():
+                wanted[place] |= texts
+        return [self._counted(unit, longest, wanted[index]) for index, unit in enumerate(units)]
+
+    def _counted(self, unit: Unit, longest: int, wanted: set[str]) -> Unit:
+        texts = [one["content"] for one in unit.messages[1:]]
+        texts = [(len(text) > longest and around(text, wanted)) or clipped(text, longest) for text in texts]
+        results = ({**one, "content": text} for one, text in zip(unit.messages[1:], texts, strict=True))
+        unit = replace(unit, messages=(unit.messages[0], *results))
+        first, cost = self.cost(unit.messages[:1]), self.cost(unit.messages[1:])
+        cleared = unit.cleared()
+        less = self.cost(cleared[1:]) if cleared != unit.messages else cost
+        return replace(unit, target_cost=first, cost=first + cost, cleared_cost=first + less)
+
+    def windows(self, units: list[Unit], limit: int, system: str, lost: Counter[str]) -> list[Window]:
+        """All windows of counted units, each of `limit` tokens at most without the system prompt.
+
+        `lost` counts targets that fit in none.
+        """
         starts = [0, *(index for index, unit in enumerate(units) if unit.resets and index), len(units)]
-        count = partial(self.counter.count, tools=tools)
-        segments = (_Segment(units, range(*ends), limit, head, base, count) for ends in pairwise(starts))
+        head = {"role": "system", "content": system}
+        segments = (_Segment(units, range(*ends), limit, head, self) for ends in pairwise(starts))
         return [window for segment in segments for window in segment.windows(lost)]
+
+    def cost(self, messages: Iterable[dict[str, Any]]) -> int:
+        """Tokens of messages that are counted one by one."""
+        return sum(map(self._cost, messages))
 
     def _cost(self, message: dict[str, Any]) -> int:
         try:
@@ -121,14 +159,17 @@ class Packer:
             return len(str(message)) // _CHARACTERS_PER_TOKEN + 8
 
 
+Chosen = dict[int, frozenset[str] | None]  # units of a window -> texts that stay when outputs are cleared; None: all
+
+
 class _Segment:
     """Units between two compactions: what the model could see of each other."""
 
-    def __init__(self, units: list[Unit], span: range, limit: int, head: dict, base: int, count: Callable):
-        """`head`: the system message; `base`: tokens of it and the tools; `count`: tokens of a whole conversation."""
+    def __init__(self, units: list[Unit], span: range, limit: int, head: dict, packer: Packer):
         self.units, self.start, self.limit = units, span.start, limit
-        self.head, self.base, self.count = head, base, count
+        self.head, self.packer = head, packer
         self.targets = [index for index in span if units[index].target]
+        self._costs: dict[tuple[int, frozenset[str]], int] = {}
 
     def windows(self, lost: Counter[str]) -> list[Window]:
         found: list[Window] = []
@@ -144,9 +185,8 @@ class _Segment:
 
     def _whole(self) -> Window | None:
         """One window of everything, nothing cleared."""
-        *before, last = range(self.start, self.targets[-1] + 1)
-        fits = self.base + self._cost(before) + self.units[last].target_cost <= self.limit
-        return self._window(before, (), self.targets) if fits else None
+        chosen: Chosen = dict.fromkeys(range(self.start, self.targets[-1] + 1))
+        return self._window(chosen, self.targets) if self._cost(chosen, self.targets[-1]) <= self.limit else None
 
     def _window_from(self, position: int) -> Window | None:
         """The window whose first target is the given one; None when it fits in no way."""
@@ -154,75 +194,92 @@ class _Segment:
         turn = self._start_of_turn(first)
         request = [turn] if self.units[turn].is_user else []
         before = range(first - 1, turn + len(request) - 1, -1)
-        latest = self._that_fit(before, self.limit * CONTEXT_SHARE, cleared=False)
+        latest = self._that_fit(before, self.limit * CONTEXT_SHARE, None)
         for whole in (latest, []):
             end = whole[0] if whole else first
-            fixed = self.base + self._cost([*request, *whole])
-            reserve = self._older(end, self.limit * CLEARED_SHARE) if whole else []
-            most = self._targets_that_fit(position, fixed + self._cost(reserve, cleared=True))
+            reserve = self._older(end, self.limit * CLEARED_SHARE) if whole else {}
+            most = self._targets_that_fit(position, [*request, *whole], self.limit - self._cost(reserve))
             for count in range(most, 0, -1):
                 targets = self.targets[position : position + count]
-                others = [index for index in range(first, targets[-1]) if not self.units[index].target]
-                used = fixed + self._cost(targets[:-1]) + self._cost(others, cleared=True)
-                older = self._older(end, self.limit - used - self.units[targets[-1]].target_cost)
-                for cleared in ([*older, *others], others):
-                    if window := self._window([*request, *whole], cleared, targets):
+                chosen = self._chosen([*request, *whole], targets)
+                older = self._older(end, self.limit - self._cost(chosen, targets[-1]))
+                for some in (older | chosen, chosen):
+                    if window := self._window(some, targets):
                         return window
         return None
 
-    def _targets_that_fit(self, position: int, used: int) -> int:
+    def _chosen(self, whole: list[int], targets: list[int]) -> Chosen:
+        """The units that a window of these targets has to hold, with the requests of what they rest on."""
+        chosen: Chosen = dict.fromkeys(range(targets[0], targets[-1]), _NONE)
+        for target in targets:
+            for index, texts in self.units[target].rests_on.items():
+                chosen[index] = (chosen.get(index) or _NONE) | texts
+                if self.units[turn := self._start_of_turn(index)].is_user:
+                    chosen.setdefault(turn, _NONE)
+        return chosen | dict.fromkeys([*whole, *targets])
+
+    def _targets_that_fit(self, position: int, whole: list[int], budget: float) -> int:
         """How many targets from a position fit, back to the end of a turn when a whole one does."""
         targets = self.targets[position:]
         for count, target in enumerate(targets):
-            if used + self.units[target].target_cost > self.limit:
+            if self._cost(self._chosen(whole, targets[: count + 1]), target) > budget:
                 whole_turns = sum(self.units[earlier].turn != self.units[target].turn for earlier in targets[:count])
                 return whole_turns or count
-            following = targets[count + 1] if target != targets[-1] else target
-            used += self.units[target].cost + self._cost(range(target + 1, following), cleared=True)
         return len(targets)
 
-    def _that_fit(self, latest_first: Iterable[int], budget: float, cleared: bool) -> list[int]:
+    def _that_fit(self, latest_first: Iterable[int], budget: float, texts: frozenset[str] | None) -> list[int]:
         """The latest units that fit a budget, in order."""
         found: list[int] = []
         for index in latest_first:
-            budget -= self._cost([index], cleared)
+            budget -= self._cost({index: texts})
             if budget < 0:
                 break
             found.insert(0, index)
         return found
 
-    def _older(self, end: int, budget: float) -> list[int]:
+    def _older(self, end: int, budget: float) -> Chosen:
         """Units before `end` that fit a budget when they are cleared: the rest of its turn, then whole turns before."""
         turn = self._start_of_turn(end)
         earlier = (i for i in range(end - 1, self.start - 1, -1) if i != turn or not self.units[turn].is_user)
-        found = self._that_fit(earlier, budget, cleared=True)
-        return list(dropwhile(lambda index: index < turn and not self.units[index].is_user, found))
+        found = self._that_fit(earlier, budget, _NONE)
+        return dict.fromkeys(dropwhile(lambda index: index < turn and not self.units[index].is_user, found), _NONE)
 
     def _start_of_turn(self, index: int) -> int:
         while index > self.start and self.units[index - 1].turn == self.units[index].turn:
             index -= 1
         return index
 
-    def _cost(self, indexes: Iterable[int], cleared: bool = False) -> int:
-        return sum(self.units[index].cleared_cost if cleared else self.units[index].cost for index in indexes)
-
-    def _window(self, whole: Iterable[int], cleared: Collection[int], targets: list[int]) -> Window | None:
-        """The window of these units when it is within the limit; the last target's results are left out."""
-        chosen = sorted({*whole, *cleared, *targets})
-        messages: list[dict] = [self.head]
-        for index in chosen:
+    def _cost(self, chosen: Chosen, last: int = -1) -> int:
+        """Tokens of units; of `last` only its first message counts."""
+        total = 0
+        for index, texts in chosen.items():
             unit = self.units[index]
-            pieces = unit.cleared if index in cleared else unit.messages
+            if index == last:
+                total += unit.target_cost
+            elif texts:
+                if (index, texts) not in self._costs:
+                    self._costs[index, texts] = self.packer.cost(unit.cleared(texts))
+                total += self._costs[index, texts]
+            else:
+                total += unit.cost if texts is None else unit.cleared_cost
+        return total
+
+    def _window(self, chosen: Chosen, targets: list[int]) -> Window | None:
+        """The window of these units when it is within the limit; the last target's results are left out."""
+        messages: list[dict] = [self.head]
+        for index, texts in sorted(chosen.items()):
+            unit = self.units[index]
+            pieces = unit.messages if texts is None else unit.cleared(texts)
             if index in targets:
                 pieces = ({**pieces[0], "weight": 1}, *(() if index == targets[-1] else pieces[1:]))
             messages.extend(pieces)
         finished = numbered(messages)
         try:
-            if self.count(finished) > self.limit:
+            if self.packer.counter.count(finished[1:]) > self.limit:
                 return None
         except Problem:  # the template refuses the conversation, which the trainer would have to refuse too
             return None
-        return Window(finished, self.units[chosen[0]].turn, tuple(targets))
+        return Window(finished, self.units[min(chosen)].turn, tuple(targets))
 
 
 def numbered(messages: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

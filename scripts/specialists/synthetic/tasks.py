@@ -117,7 +117,7 @@ class Augmenter:
         return self.sayable(better if better and self._fits(better) else scrubbed)
 
     def _fits(self, record: Record) -> bool:
-        return self.counter.count(record["messages"], self.tools) <= self.language.training.max_length
+        return self.counter.count(record["messages"][1:]) <= self.language.training.max_length
 
 
 def _names(grammar: str, source: bytes) -> list[tuple[int, str]]:

@@ -97,8 +97,9 @@ def encode_rows(rows: list[Record], chat: Chat, max_length: int) -> list[Tokens]
             faults.append(str(problem))
             continue
         encoded.append(vars(tokens))
-        if len(tokens.input_ids) > max_length:
-            faults.append(f"row {row['id']}: {len(tokens.input_ids)} tokens, over training.max_length {max_length}")
+        said = [message for message in row["messages"] if message["role"] != "system"]
+        if len(tokens.input_ids) > max_length and (length := chat.count(said)) > max_length:
+            faults.append(f"row {row['id']}: {length} tokens after its head, over training.max_length {max_length}")
     if faults:
         more = f"\n… and {len(faults) - 10} more" if len(faults) > 10 else ""
         raise Problem("\n".join(faults[:10]) + more)

@@ -1,0 +1,48 @@
+"""Seen before it is said: an edit replaces text that its row shows before it, or a model would learn to invent it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from specialists.agent import NEW_CODE, without_line_numbers
+from specialists.records import Record, is_target
+
+
+def _arguments(message: dict[str, Any], key: str) -> list[str]:
+    """An argument of each call that edits or writes a file."""
+    functions = (call["function"] for call in message.get("tool_calls") or ())
+    return [str(json.loads(one["arguments"]).get(key) or "") for one in functions if one["name"] in NEW_CODE]
+
+
+def shown(message: dict[str, Any]) -> str:
+    """What a message shows of files: its text without line numbers, and what its calls write."""
+    written = (text for key in NEW_CODE.values() for text in _arguments(message, key))
+    return "\n".join([without_line_numbers(message.get("content") or ""), *written])
+
+
+def rests_on(message: dict[str, Any], before: Sequence[str]) -> dict[int, set[str]] | None:
+    """Which of the texts `before` a message the edits in it rest on: index -> what has to stand there.
+
+    None when an edit replaces what stands nowhere. It may stand there whole, or line by line where edits came between.
+    """
+    found: dict[int, set[str]] = {}
+    for old in filter(None, _arguments(message, "oldString")):
+        for parts in ([old], [line for line in old.split("\n") if line.strip()]):
+            places = [next((i for i in range(len(before) - 1, -1, -1) if part in before[i]), -1) for part in parts]
+            if -1 not in places:
+                break
+        else:
+            return None
+        for place, part in zip(places, parts, strict=True):
+            found.setdefault(place, set()).add(part)
+    return found
+
+
+def blind_as_context(record: Record) -> Record:
+    """A record in which an answer is no target (weight 0) that edits what stands nowhere before it."""
+    messages, before = record["messages"], [*map(shown, record["messages"])]
+    blind = (is_target(one) and rests_on(one, before[:place]) is None for place, one in enumerate(messages))
+    judged = [{**one, "weight": 0} if unseen else one for one, unseen in zip(messages, blind, strict=True)]
+    return {**record, "messages": judged}
