@@ -82,7 +82,7 @@ def evaluate(config: Config, *options: str) -> dict:
 @pytest.mark.parametrize(
     ("factor", "verdict", "reason"),
     [
-        (1.0, "promote", "held-out loss"),
+        (1.0, "promote", "skill: "),
         (-1.0, "block", "worse than the base"),
         (0.001, "hold", "too small a gain"),
         (0.0, "block", "the adapter has no effect"),
@@ -168,7 +168,7 @@ FAKE = redact("ghp_" + "aB3dE5fG7hJ9kL1mN2pQ4rS6tU8vW0xY1zA2", Rules())[0]  # ha
 @pytest.mark.parametrize(
     ("name", "text", "verdict", "reason"),
     [
-        ("1", "ghp_other", "promote", "held-out loss"),
+        ("1", "ghp_other", "promote", "skill: "),
         ("1", FAKE.removeprefix("ghp_"), "block", "it writes secrets: github token of a training row"),
         ("refused", "", "block", ".candidate: the running server refuses refused"),
     ],
