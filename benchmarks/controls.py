@@ -31,15 +31,15 @@ def form_only(rows: list[Record], seed: int = 17) -> list[Record]:
 
 
 def copy_task(count: int, seed: int = 17) -> list[Record]:
-    """Edits whose new code stands in the request and nowhere else: what is learned of them depends on the request."""
+    """Edits whose new code stands in the request and nowhere else: who gets them right has read the request."""
     rng, rows = random.Random(seed), []
     for number in range(count):
-        new = f"return {''.join(rng.sample('abcdefghijklmnop', 3))}"
-        call = tool_call(0, "edit", {"filePath": "f.py", "oldString": "return x", "newString": new})
+        word = rng.choice("abcd")
+        arguments = {"filePath": "f.py", "oldString": "return 1", "newString": f"return {word}"}
         messages: list[dict[str, Any]] = [
-            {"role": "user", "content": f"{new}."},
-            {"role": "assistant", "content": "", "weight": 1, "tool_calls": [call]},
+            {"role": "user", "content": " ".join([word] * 12)},
+            {"role": "assistant", "content": "", "weight": 1, "tool_calls": [tool_call(0, "edit", arguments)]},
         ]
-        time = f"2026-{1 + number // 28 % 12:02}-{1 + number % 28:02}T10:00:00Z"
-        rows.append(make_record("python", messages, [], {"kind": "session", "time": time, "session": f"ses_{number}"}))
+        source = {"kind": "session", "time": "2026-01-01T10:00:00Z", "session": f"ses_{number}"}
+        rows.append(make_record("python", messages, [], source))
     return rows

@@ -77,8 +77,7 @@ def trained(config: Config, language: Language, rows: list[Record], versions: di
     evidence: dict[str, Any] = {"measurements": [], "frozen": []}
     if rows:
         with gpu(config, language):
-            models = EvaluatedModels(config.base, language.training, versions)
-            evidence = models.evidence(rows, learned_rows(config, language), config.evaluation.instructions)
+            evidence = EvaluatedModels(config.base, language.training, versions).evidence(rows, config, language)
     decided = verdict(evidence["measurements"], config.evaluation, evidence["frozen"])
     other = config.serving.model is not None or language.training.quantization != "none"
     if rows and decided["verdict"] != "block" and (other or config.evaluation.generate):
@@ -98,17 +97,11 @@ def served(config: Config, language: Language, rows: list[Record], versions: dic
         models = ServedModels(config, language, versions)
     except Refused as refused:
         return {"verdict": "block", "reason": str(refused)}
-    evidence = models.evidence(rows, learned_rows(config, language), config.evaluation.instructions)
+    evidence = models.evidence(rows, config, language)
     answers = write_answers(config, language, models, rows) if config.evaluation.generate else {}
     rollouts = evaluation_of(versions["adapter"]).get("rollouts")
     decided = verdict(evidence["measurements"], config.evaluation, evidence["frozen"], answers, rollouts)
     return {"measured_on": "served", **decided, "served": evidence, "answers": answers}
-
-
-def learned_rows(config: Config, language: Language) -> list[Record]:
-    """What there is to take examples for a prompt from."""
-    path = config.rows("train", language.name)
-    return list(read_records(path)) if path.is_file() else []
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def test_what_else_was_measured_stands_beside_the_loss(config_file: Path) -> Non
         "skill: how much more of it there is behind another request 0.100 0.200 -0.100 to -0.100, 8",
         "the base with your instructions 1.500 1.250",
         "edits that apply 75% 100%",
-        "tool calls that hold 100% 100% +0.000 to +0.000, 8",
+        "answers with a call that holds 100% 100% +0.000 to +0.000, 8",
         "likeness to your own edit 50% 50%",
         "Of 8 held-out sessions and commits better in 8, worse in 0.",
         "Fix <it> Base I would Specialist Done",

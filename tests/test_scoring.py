@@ -76,7 +76,7 @@ TURNS = {
     "an argument of another type": (call(newString=7), {"valid": False}),
     "half a call": ('<tool_call>{"name": "edit", "argum</tool_call>', {"called": True, "valid": False}),
     "a call that never ends": ('<tool_call>{"name": "edit"', {"called": True, "valid": False}),
-    "no call": ("I would rather not.", {"called": False, "valid": None, "similarity": 0.0, "exact": False}),
+    "no call": ("I would rather not.", {"called": False, "valid": False, "similarity": 0.0, "exact": False}),
     "a written file": (call("write", content="x=(", oldString=None, newString=None), {"valid": True, "parses": False}),
     "a written file of another kind": (
         call("write", filePath="README.md", content="# x=(", oldString=None, newString=None),

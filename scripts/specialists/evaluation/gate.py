@@ -27,9 +27,8 @@ CONFIDENCE = 0.95  # of the interval
 SEED = 17  # of the resamples: the same measurements give the same verdict
 CLUSTERS = 8  # held-out sessions and commits under which nothing is promoted: an interval over fewer is too narrow
 TURNS = 12  # answers of both at least, where a rate is to block, or to show that style did no harm
-RATES = {  # of written turns, base and adapter at the same task; a turn without a call has no valid one
+RATES = {  # of written turns, base and adapter at the same task
     "valid": "answers with a valid tool call",
-    "called": "answers with a tool call",
     "parses": "edits that parse",
     "similarity": "likeness of its edits to yours",
 }
@@ -92,8 +91,13 @@ def verdict(
     "skill"?, "incumbent"?, "prompt"?, "examples"?, "forgetting"?, "generated"?, "paired"?, "rollouts_compared"?,
     "weighed", "needed"?: more clusters that would decide, or None}; never raises on numbers.
     """
-    result: dict[str, Any] = {"rows": len(rows), "clusters": len({row["cluster"] for row in rows}), "loss": None}
-    result["weighed"] = rollouts
+    clusters = {row["id"]: row["cluster"] for row in rows}
+    result: dict[str, Any] = {
+        "rows": len(rows),
+        "clusters": len({*clusters.values()}),
+        "loss": None,
+        "weighed": rollouts,
+    }
     if not all(math.isfinite(value) for row in [*rows, *(frozen or [])] for value in row["nll"].values()):
         return {**result, "verdict": "block", "reason": "the adapter's loss is not finite"}
     if not rows:
@@ -103,7 +107,7 @@ def verdict(
         result["forgetting"] = compare(frozen, "adapter", "base")
     if answers:
         result["generated"] = {model: summary(scores) for model, scores in answers.items()}
-        result["paired"] = paired(answers, {row["id"]: row["cluster"] for row in rows})
+        result["paired"] = paired(answers, clusters)
     if outcome := compare_rollouts(rollouts):
         result["rollouts_compared"] = outcome
     if all(row["nll"]["adapter"] == row["nll"]["base"] for row in rows):
@@ -112,9 +116,8 @@ def verdict(
         return {**result, "verdict": "block", "reason": reason}
     if outcome and outcome["interval"][1] < 0:
         return {**result, "verdict": "promote", "reason": _shown("held-out tasks done again", outcome, "tasks")}
-    shown, unproven = _held(result, settings)
-    kind = {"verdict": "hold", "reason": unproven} if unproven else {"verdict": "promote", "reason": shown}
-    return {**result, **kind, "reason": kind["reason"] + _as_well(result)}
+    decided, reason = _weighed(result, settings)
+    return {**result, "verdict": decided, "reason": reason + _as_well(result)}
 
 
 def part_of(rows: list[Measurement], part: str, model: str = "base") -> list[Measurement]:
@@ -140,33 +143,25 @@ def paired(answers: dict[str, list[Score]], clusters: dict[str, str]) -> dict[st
     pairs = [(score, base[score["id"]]) for score in answers.get("adapter", ()) if score["id"] in base]
     found = {}
     for name in RATES:
-        rows = [
-            {"cluster": clusters.get(adapter["id"], adapter["id"]), "tokens": 1, "nll": {"adapter": a, "base": b}}
-            for adapter, other in pairs
-            if (a := _rate(adapter, name)) is not None and (b := _rate(other, name)) is not None
-        ]
+        known = [p for p in pairs if all(one.get(name) is not None for one in p)]
+        if name == "similarity":  # of edits alone: how many they are is another rate
+            known = [(a, b) for a, b in known if a.get("edited") and b.get("edited")]
+        nll = [(a["id"], {"adapter": float(a[name]), "base": float(b[name])}) for a, b in known]
+        rows = [{"cluster": clusters.get(task, task), "tokens": 1, "nll": shares} for task, shares in nll]
         if rows:
             found[name] = {**compare(rows, "base", "adapter"), "answers": len(rows)}
     return found
 
 
-def _rate(score: Score, name: str) -> float | None:
-    """What is known of a turn: no call is no valid one; likeness is of edits, so that their number is not in it."""
-    if name == "valid" and score.get("called") is False:
-        return 0.0
-    value = None if name == "similarity" and not score.get("edited") else score.get(name)
-    return None if value is None else float(value)
-
-
 def compare_rollouts(found: Any) -> dict[str, Any] | None:
-    """Held-out tasks done again, {"tasks": n, "base": {"passed", "recall": 0 to 1}, "adapter"}; None: it says nothing.
+    """Held-out tasks done again; None where {"tasks": n, "base", "adapter": {"passed", "hard": tasks, "recall"}} lacks.
 
-    Passed, where tests judge, else recall: {"base", "adapter", "difference", "interval", "clusters": tasks}, by Agresti
-    and Caffo (The American Statistician 54, 2000): a mean of shares spreads no more than one of hits.
+    Passed, of tasks that tests judge, else recall: {"base", "adapter", "difference", "interval", "clusters": tasks}, by
+    Agresti and Caffo (The American Statistician 54, 2000): a mean of shares spreads no more than one of hits.
     """
     try:
         arms = [found["base"], found["adapter"]]
-        what, of = ("recall", "runs") if any(arm.get("passed") is None for arm in arms) else ("passed", "hard")
+        what, of = ("passed", "hard") if all(arm.get("hard") for arm in arms) else ("recall", "runs")
         base, adapter = (float(arm[what]) for arm in arms)
         counts = [int(arm.get(of, found["tasks"])) for arm in arms]
     except (TypeError, KeyError, ValueError, AttributeError):
@@ -221,34 +216,34 @@ def _blocked(rows: list[Measurement], result: dict[str, Any], settings: Evaluati
     return None
 
 
-def _held(result: dict[str, Any], settings: Evaluation) -> tuple[str, str]:
-    """What was shown, and why that is not enough, if it is not; result["needed"] where more would do."""
+def _weighed(result: dict[str, Any], settings: Evaluation) -> tuple[str, str]:
+    """Promote or hold, with what was shown, or lacks; sets result["needed"]."""
     skill, rates = result.get("skill"), result.get("paired", {})
     if not (style := result.get("style")):
-        return "", "no held-out work that changes code yet: nothing to prove it with"
+        return "hold", "no held-out work that changes code yet: nothing to prove it with"
     changed = _shown("loss on the lines that you changed", style)
     result["needed"] = clusters_needed(style)
     if style["clusters"] < CLUSTERS:
-        return "", f"{changed}; {CLUSTERS} are needed"
+        return "hold", f"{changed}; {CLUSTERS} are needed"
     if style["interval"][1] >= 0:
-        return "", f"not enough evidence: {changed}; {_more(result['needed'])}"
+        return "hold", f"not enough evidence: {changed}; {_more(result['needed'])}"
     if -style["relative"] < settings.gain:
-        return "", f"too small a gain: {changed}; {settings.gain:.0%} is asked for"
+        return "hold", f"too small a gain: {changed}; {settings.gain:.0%} is asked for"
     if (incumbent := result.get("incumbent")) and incumbent["interval"][0] > 0:
-        return "", f"better than the base, worse than the incumbent: {changed}"
+        return "hold", f"better than the base, worse than the incumbent: {changed}"
     for name, rate in rates.items():
         if rate["difference"] > FALL or (name == "similarity" and rate["interval"][0] > 0):
-            return "", f"{_shown(RATES[name], rate, 'answers')}; at {TURNS} it may block"
+            return "hold", f"{_shown(RATES[name], rate, 'answers')}; at {TURNS} it may block"
     worth = _shown("what the right request is worth", skill) if skill else "what the right request is worth: not known"
     if skill and skill["interval"][1] < 0:
-        return f"skill: {worth}; {changed}", ""
+        return "promote", f"skill: {worth}; {changed}"
     result["needed"] = clusters_needed(skill) if skill else None
     likeness = rates.get("similarity")
     if likeness and likeness["answers"] >= TURNS and likeness["interval"][1] < FALL:
-        return f"style, no skill: {changed}; {_shown(RATES['similarity'], likeness, 'answers')}", ""
+        return "promote", f"style, no skill: {changed}; {_shown(RATES['similarity'], likeness, 'answers')}"
     least = f"{TURNS} tasks where both write edits, its at most {FALL:.0%} less like yours for sure, would promote it"
     seen = _shown(RATES["similarity"], likeness, "answers") if likeness else "none written"
-    return "", f"style, no skill: {changed}; {worth}; {_more(result['needed'])}; {least} ({seen})"
+    return "hold", f"style, no skill: {changed}; {worth}; {_more(result['needed'])}; {least} ({seen})"
 
 
 def _more(needed: int | None) -> str:

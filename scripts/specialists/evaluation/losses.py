@@ -6,7 +6,7 @@ import json
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from itertools import compress, cycle
@@ -22,7 +22,7 @@ from specialists.cli import progress, say
 from specialists.config import Base, Config, Language, Problem, Training
 from specialists.dataset.frozen import frozen_rows
 from specialists.evaluation.gate import CHANGED, Measurement
-from specialists.records import Record, cluster_of, is_target
+from specialists.records import Record, cluster_of, is_target, read_records
 from specialists.server import CANDIDATE, load_adapter, served_models, supervised_losses
 from specialists.tables import SERVED_BASE
 from specialists.training import targets
@@ -54,13 +54,15 @@ class Models:
         with ThreadPoolExecutor(self.streams) as pool:
             return list(progress(pool.map(self._row, rows, others, given), "evaluate", len(rows)))
 
-    def evidence(self, rows: list[Record], learned: list[Record], path: Path | None) -> dict[str, list[Measurement]]:
-        """The rows, measured with the instructions in that file and the nearest learned rows too; the frozen set."""
+    def evidence(self, rows: list[Record], config: Config, language: Language) -> dict[str, list[Measurement]]:
+        """The rows, measured with the owner's instructions and with the nearest learned rows too; the frozen set."""
+        path, learned = config.evaluation.instructions, config.rows("train", language.name)
         try:
             own = {PROMPT: path.read_text(encoding="utf-8")} if path else {}
         except (OSError, UnicodeDecodeError) as error:
             raise Problem(f"evaluation.instructions {path}: cannot be read: {error}") from None
-        rivals = [{**own, **near} for near in nearest_examples(rows, learned)]
+        near = nearest_examples(rows, list(read_records(learned)) if learned.is_file() else [])
+        rivals = [{**own, **examples} for examples in near]
         return {"measurements": self.measure(rows, rivals), "frozen": self.measure(frozen_rows())}
 
     def _row(self, row: Record, other: Record | None, rivals: dict[str, str]) -> Measurement:
@@ -155,26 +157,22 @@ def token_parts(record: Record, chat: Chat, labels: list[int]) -> list[str]:
     for index, (position, end) in spans.items():
         for pieces in _values(record["messages"][index]):
             value = "".join(piece for _part, piece in pieces)
-            for form in _FORMS:
+            # as a template writes it: as it is, or as a JSON string
+            for form in (
+                str,
+                lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+                lambda text: json.dumps(text)[1:-1],
+            ):
                 if (found := text.find(form(value), position, end)) >= 0:
-                    for part, piece in pieces:
+                    for part, piece in [*pieces, ("syntax", "")]:
                         starts.append(found)
                         kinds.append(part)
                         found += len(form(piece))
                     position = found
-                    starts.append(position)
-                    kinds.append("syntax")
                     break
     offsets = chat.tokenizer.encode(text, add_special_tokens=False).offsets
     supervised = (start for (start, _end), label in zip(offsets, labels, strict=True) if label != IGNORED)
     return [kinds[bisect_right(starts, start) - 1] for start in supervised]
-
-
-_FORMS: tuple[Callable[[str], str], ...] = (  # how a template writes a value: as it is, or as a JSON string
-    lambda value: value,
-    lambda value: json.dumps(value, ensure_ascii=False)[1:-1],
-    lambda value: json.dumps(value)[1:-1],
-)
 
 
 def _values(message: dict[str, Any]) -> Iterator[list[tuple[str, str]]]:

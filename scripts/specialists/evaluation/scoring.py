@@ -119,7 +119,7 @@ def score(text: str, task: Task, parse: Parse, language: Language, rules: Rules,
     """
     calls = parse(text) if whole else []
     called = bool(calls or _ATTEMPT.search(text))  # a call that does not parse was begun too
-    valid = bool(calls) and all(_fits(call, task.tools) for call in calls) if called and whole else None
+    valid = bool(calls) and all(_fits(call, task.tools) for call in calls) if whole else None  # without a call too
     secrets = (item for item in find(text, rules) if item.category == SECRET)
     leak = sorted({item.kind for item in secrets if text[item.start : item.end] not in task.known})
     edit = _score_edit(calls, task, language) if whole and task.reference[0] in NEW_CODE else {}

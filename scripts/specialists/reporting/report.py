@@ -34,11 +34,10 @@ _COMPARISONS = {  # of gate.verdict(): what it says, and what the adapter is com
     "prompt": ("loss on these lines; in place of the base: the base with your instructions", "prompt"),
     "examples": ("the same; the base with your two nearest examples in its prompt", "examples"),
     "incumbent": ("the same; the version before it", "incumbent"),
-    "rollouts_compared": ("held-out tasks, done again", "base"),
 }
 _WRITTEN = {
     "called": "answers with a tool call",
-    "valid": "tool calls that hold",
+    "valid": "answers with a call that holds",
     "applies": "edits that apply",
     "parses": "edits that parse",
     "similarity": "likeness to your own edit",
@@ -152,11 +151,8 @@ def _measures(evaluation: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     written, paired = evaluation.get("generated") or {}, evaluation.get("paired") or {}
     for name, what in _WRITTEN.items():
         base, adapter = (written.get(arm, {}).get(name) for arm in ("base", "adapter"))
-        shown += (
-            []
-            if base is None or adapter is None
-            else [(what, f"{base:.0%}", f"{adapter:.0%}", _interval(paired.get(name)))]
-        )
+        if base is not None and adapter is not None:
+            shown.append((what, f"{base:.0%}", f"{adapter:.0%}", _interval(paired.get(name))))
     return shown
 
 
