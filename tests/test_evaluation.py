@@ -84,7 +84,7 @@ def evaluate(config: Config, *options: str) -> dict:
 @pytest.mark.parametrize(
     ("factor", "verdict", "reason"),
     [
-        (1.0, "promote", "skill: "),
+        (1.0, "hold", "style, no skill: "),  # all requests are for the same
         (-1.0, "block", "worse than the base"),
         (0.001, "hold", "too small a gain"),
         (0.0, "block", "the adapter has no effect"),
@@ -174,10 +174,10 @@ def test_all_rows_that_fit_are_measured_in_the_server_once(config: Config, train
     with answering(vllm({"base": "", "build-python": str(folder.path / "1")}, asked)) as port:
         config = serving(config, port, f'max_model_len = 400\nmodel = "{config.base.model}"\n')
         result = evaluate(config)
-        assert (result["verdict"], result["measured_on"], result["rows"]) == ("promote", "served", 11), result["reason"]
+        assert (result["verdict"], result["measured_on"], result["rows"]) == ("hold", "served", 11), result["reason"]
         assert result["loss"]["base"] == 1.0 and result["loss"]["adapter"] == result["incumbent"]["incumbent"] == 0.5
         models = [ask["model"] for ask in asked if "model" in ask]
-        assert Counter(models) == dict.fromkeys(("base", "build-python", ".candidate"), 11 + 24)
+        assert Counter(models) == dict.fromkeys(("base", "build-python", ".candidate"), 11 + 11 + 24)
         assert f"left out, over serving.max_model_len 400: {rows[0]['id']}" in result["said"]
         count = len(asked)
         assert evaluate(config)["reason"] == result["reason"] and len(asked) == count
@@ -190,7 +190,7 @@ FAKE = redact("ghp_" + "aB3dE5fG7hJ9kL1mN2pQ4rS6tU8vW0xY1zA2", Rules())[0]  # ha
 @pytest.mark.parametrize(
     ("name", "text", "verdict", "reason"),
     [
-        ("1", "ghp_other", "promote", "skill: "),
+        ("1", "ghp_other", "hold", "style, no skill: "),
         ("1", FAKE.removeprefix("ghp_"), "block", "it writes secrets: github token of a training row"),
         ("refused", "", "block", ".candidate: the running server refuses refused"),
     ],
@@ -209,7 +209,7 @@ def test_turns_are_written_by_the_server_alone(
         monkeypatch.setattr(evaluation, "served_models", lambda _config: None)
         result = evaluate(config)
         assert (result["verdict"], result["measured_on"], "generated" in result) == ("wait", "training base", False)
-        assert "in the server; on the base that was trained on, promote: held-out loss" in result["reason"]
+        assert "in the server; on the base that was trained on, hold: style" in result["reason"]
         assert not is_evaluated(config, config.language("python"))
         monkeypatch.setattr(evaluation, "served_models", served_models)
         result = evaluate(config)

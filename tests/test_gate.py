@@ -41,13 +41,6 @@ def measurements(
     return rows
 
 
-def parts(rows: list[dict], **gains: float) -> list[dict]:
-    """The rows with another part in each, in which the adapter is that much better."""
-    for row in rows:
-        row["parts"] |= {p: {"tokens": 100, "nll": {"base": 100.0, "adapter": 100 - 100 * g}} for p, g in gains.items()}
-    return rows
-
-
 def wrote(base: dict | None = None, turns: int = 16, bad: int = 0, **adapter: Any) -> dict:
     """The scores of turns that base and adapter wrote at the same tasks; `bad` ones of the adapter are as given."""
     usual = {"called": True, "valid": True, "edited": True, "similarity": 0.6, "parses": True, "leak": []}
@@ -56,9 +49,14 @@ def wrote(base: dict | None = None, turns: int = 16, bad: int = 0, **adapter: An
     return {"base": [{"id": f"r{number}", **first} for number in range(turns)], "adapter": scores}
 
 
+def with_part(rows: list[dict], **nats: float) -> list[dict]:
+    other = {part: {"tokens": 100, "nll": {"base": 100.0, "adapter": nll}} for part, nll in nats.items()}
+    return [{**row, "parts": {**row["parts"], **other}} for row in rows]
+
+
 def redone(base: float, adapter: float, hard: int = 40) -> dict:
-    base_and_adapter = ({"passed": share, "hard": hard} for share in (base, adapter))
-    return {"rollouts": {"tasks": 40, **dict(zip(("base", "adapter"), base_and_adapter, strict=True))}}
+    found = [{"passed": share, "hard": hard} for share in (base, adapter)]
+    return {"rollouts": {"tasks": 40, "base": found[0], "adapter": found[1]}}
 
 
 SPREAD = 0.03  # of what the right request is worth more, a row
@@ -74,17 +72,12 @@ TABLE: dict[str, tuple] = {  # name: (rows, more, verdict, reason)
         "promote",
         "yours 0.600 -> 0.600 (+0.000 to +0.000, 16 an",
     ),
-    "style, of eleven": (
-        STYLE,
-        {"answers": wrote(turns=11)},
-        "hold",
-        "would promote it (likeness of its edits to yours",
-    ),
+    "style, of eleven": (STYLE, {"answers": wrote(turns=11)}, "hold", "or 12 tasks where both write"),
     "style, worse edits": (STYLE, {"answers": wrote(similarity=0.4)}, "hold", "yours 0.600 -> 0.400"),
-    "style, base writes none": (STYLE, {"answers": wrote(NONE)}, "hold", "(none written)"),
-    "skill, other code": (parts(measurements(0.2, skill=0.05), prose=-0.5), {}, "block", "loss of prose 1.000 -> 1.5"),
+    "style, base writes none": (STYLE, {"answers": wrote(NONE)}, "hold", "or 12 tasks where both write"),
+    "skill, worse prose": (with_part(GOOD, prose=150), {}, "block", "loss of prose 1.000 -> 1.500 (+0.5"),
     "skill, worse on the lines": (measurements(0.0, skill=0.05), {}, "hold", "not enough evidence"),
-    "form alone": (parts(measurements(0.0), syntax=0.5), {}, "hold", "not enough evidence"),
+    "form alone": (with_part(measurements(0.0), syntax=50), {}, "hold", "not enough evidence"),
     "no changed code": ([{**row, "parts": {}} for row in GOOD], {}, "hold", "no held-out work that changes code"),
     "too small a gain": (measurements(0.01, noise=0.001), {}, "hold", "too small a gain"),
     "no evidence": (measurements(0.01, noise=0.5), {}, "hold", "not enough evidence"),
@@ -100,12 +93,12 @@ TABLE: dict[str, tuple] = {  # name: (rows, more, verdict, reason)
     "invalid calls": (GOOD, {"answers": wrote(valid=False, bad=8)}, "block", "a valid tool call 1.000 -> 0.500 (+0.1"),
     "one of sixteen": (GOOD, {"answers": wrote(valid=False, bad=1)}, "promote", SHOWN),
     "two of sixteen": (GOOD, {"answers": wrote(valid=False, bad=2)}, "hold", "1.000 -> 0.875"),
+    "of eleven": (GOOD, {"answers": wrote(valid=False, turns=11)}, "hold", "11 answers); at 12 it may block"),
     "of twelve": (GOOD, {"answers": wrote(valid=False, turns=12)}, "block", "12 answers)"),
     "a base without calls": (GOOD, {"answers": wrote(NONE, valid=False, bad=12)}, "promote", SHOWN),
     "no calls any more": (GOOD, {"answers": wrote(**NONE)}, "block", "with a valid tool call 1.000 -> 0.000"),
     "does not parse": (GOOD, {"answers": wrote(parses=False, bad=9)}, "block", "edits that parse 1.000 -> 0.438"),
     "a secret": (GOOD, {"answers": wrote(leak=["GitHub token"])}, "block", "secrets: GitHub token"),
-    "edits unlike": (GOOD, {"answers": wrote(similarity=0.55)}, "hold", "0.600 -> 0.550"),
     "no better than a prompt": (
         measurements(0.2, skill=0.05, prompt=0.3),
         {},
@@ -123,7 +116,6 @@ TABLE: dict[str, tuple] = {  # name: (rows, more, verdict, reason)
         "40 t",
     ),
     "as many tasks": (STYLE, redone(0.5, 0.6), "hold", "style, no skill"),
-    "no tasks": (GOOD, redone(1, 0, 0), "promote", SHOWN),
     "shares over 1": (GOOD, redone(9, 7), "promote", SHOWN),
     "other rollouts": (GOOD, {"rollouts": {"base": "no", "adapter": [1]}}, "promote", SHOWN),
 }

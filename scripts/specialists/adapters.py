@@ -252,8 +252,7 @@ def present_verdict(config: Config, language: Language) -> str | None:
         return None
     evaluation, heldout = evaluation_of(latest), config.rows("heldout", language.name)
     known = evaluation.get("inputs") == evaluation_inputs(config, folder.incumbent(latest), heldout)
-    known = known and evaluation.get("rollouts") == evaluation.get("weighed")
-    return evaluation["verdict"] if known else None
+    return evaluation["verdict"] if known and evaluation.get("rollouts") == evaluation.get("weighed") else None
 
 
 def is_decided(config: Config, language: Language) -> bool:

@@ -1,9 +1,8 @@
 """The verdict on an adapter: promote, hold or block, from paired measurements on held-out work.
 
 Differences below zero are better: adapter minus base in nats per token, base minus adapter in rates. The interval is a
-percentile bootstrap over whole clusters (sessions, commits), because the rows of one session are not independent, with
-the tails of Hesterberg's expanded percentile interval (What Teachers Should Know About the Bootstrap, 2015), as
-clusters are few.
+percentile bootstrap over whole clusters (sessions, commits), as the rows of one are not independent, with the tails of
+Hesterberg's expanded percentile interval (What Teachers Should Know About the Bootstrap, 2015), as clusters are few.
 
 "style": loss on the lines of code that the owner changed. "skill": the same minus the loss of the same lines behind
 another row's request, which is what the right request is worth: who learned form and style alone gains nothing there.
@@ -241,9 +240,8 @@ def _weighed(result: dict[str, Any], settings: Evaluation) -> tuple[str, str]:
     likeness = rates.get("similarity")
     if likeness and likeness["answers"] >= TURNS and likeness["interval"][1] < FALL:
         return "promote", f"style, no skill: {changed}; {_shown(RATES['similarity'], likeness, 'answers')}"
-    least = f"{TURNS} tasks where both write edits, its at most {FALL:.0%} less like yours for sure, would promote it"
-    seen = _shown(RATES["similarity"], likeness, "answers") if likeness else "none written"
-    return "hold", f"style, no skill: {changed}; {worth}; {_more(result['needed'])}; {least} ({seen})"
+    least = f"or {TURNS} tasks where both write edits, its at most {FALL:.0%} less like yours for sure"
+    return "hold", f"style, no skill: {changed}; {worth}; {_more(result['needed'])}, {least}"
 
 
 def _more(needed: int | None) -> str:

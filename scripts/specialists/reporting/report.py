@@ -109,6 +109,7 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
         "older": len(known) - len(versions),
         "decisions": list(reversed(decisions[-_SHOWN:])),
         "clusters": evaluation.get("clusters"),
+        "style": evaluation.get("style"),
         "measures": _measures(evaluation),
         "side_by_side": _side_by_side(evaluation),
         "signs": (evaluation.get("loss") or {}).get("signs"),
@@ -130,15 +131,15 @@ def _version(folder: adapters.AdapterFolder, version: Path) -> dict[str, Any]:
         "fit": [losses[0][1], losses[-1][1]] if losses else None,
         "cost": cost(manifest),
         "loss": evaluation.get("loss"),
+        "style": evaluation.get("style"),
         "verdict": evaluation.get("verdict"),
     }
 
 
 def _intervals(compared: list[dict[str, Any]], label: str) -> Any:
     """The differences of languages or versions to the base, of those that were evaluated."""
-    rows = [row for row in compared if row["loss"]]
-    losses = [(row["loss"]["interval"][0], row["loss"]["difference"], row["loss"]["interval"][1]) for row in rows]
-    drawn = [(row[label], *loss, row["verdict"]) for row, loss in zip(rows, losses, strict=True)]
+    rows = [(row, row["style"] or row["loss"]) for row in compared if row["loss"]]
+    drawn = [(row[label], e["interval"][0], e["difference"], e["interval"][1], row["verdict"]) for row, e in rows]
     return figures.intervals(drawn, UNIT)
 
 
