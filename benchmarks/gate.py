@@ -48,7 +48,8 @@ def simulated(rows: list[dict[str, Any]], clusters: int, gain: float, seed: int)
 
 def difference(row: dict[str, Any]) -> tuple[float, float]:
     """Adapter minus base on a row's changed lines, in nats: behind its own request, and behind another's."""
-    return tuple(nll["adapter"] - nll["base"] for nll in (row["parts"]["changed"]["nll"], row["other"]))  # type: ignore
+    own, other = row["parts"]["changed"]["nll"], row["other"]
+    return own["adapter"] - own["base"], other["adapter"] - other["base"]
 
 
 @click.command()
