@@ -132,7 +132,7 @@ def arm(out: Path, name: str, repository: Path, language: str, **sizes: Any) -> 
 
 
 def rows_of(repository: str, name: str, found: dict[str, Any]) -> list[list[Any]]:
-    """What the table shows of an evaluation: base, each rival and the adapter, then the verdict."""
+    """What the table shows of an evaluation: base, each rival and the adapter."""
     parts = found.get("parts", {})
     models = [model for model in ("base", "prompt", "examples", "adapter") if model in parts.get("changed", {})]
     shown = []
@@ -141,7 +141,7 @@ def rows_of(repository: str, name: str, found: dict[str, Any]) -> list[list[Any]
         shown.append(
             [repository, name, model, *losses, *(_interval(found, what, model) for what in ("style", "skill"))]
         )
-    return [*shown, [repository, name, found["verdict"], "", "", "", "", found["reason"], ""]]
+    return shown
 
 
 PARTS = ("changed", "code", "syntax", "prose")
@@ -164,17 +164,21 @@ def _interval(found: dict[str, Any], what: str, model: str) -> str:
 def main(repositories: tuple[str, ...], out: Path, **sizes: Any) -> None:
     """Every repository's adapters one after the other; then one table."""
     out, started, done, shown = out.resolve(), time.monotonic(), 0, []
+    verdicts: list[str] = []
     make_base(out / "base")
     for given in repositories:
         path, _, language = given.rpartition("=")
         for name in ARMS:
             repository = Path(path).expanduser().resolve()
             folder = out / f"{repository.parent.name}-{repository.name}"
-            shown += rows_of(repository.name, name, arm(folder, name, repository, language, **sizes))
+            found = arm(folder, name, repository, language, **sizes)
+            shown += rows_of(repository.name, name, found)
+            verdicts.append(f"{repository.name}, {name}: {found['verdict']}: {found['reason']}")
             done += 1
             left = (time.monotonic() - started) / done * (len(repositories) * len(ARMS) - done)
             print(f"{done} of {len(repositories) * len(ARMS)}, about {duration(left)} left", file=sys.stderr)
     print(table(shown, ["repository", "rows", "model", *PARTS, "style", "skill"]))
+    print("\n".join(verdicts))
 
 
 if __name__ == "__main__":
