@@ -12,7 +12,6 @@ from specialists.cli import command, finish, language_option, say
 from specialists.client import Refused
 from specialists.config import Config, Language
 from specialists.evaluation.gate import verdict
-from specialists.evaluation.scoring import summary
 from specialists.records import Record, read_records, write_json
 from specialists.server import CANDIDATE, served_models
 from specialists.serving.lora import check_adapter
@@ -57,8 +56,14 @@ def main(config: Config, as_json: bool, language: str, version: str | None, held
     with AdapterFolder(config.paths.adapters / CANDIDATE).lock():  # whoever comes second finds it measured
         result = evaluation_of(candidate)
         undecided = result["measured_on"] != "served" and result["verdict"] != "block"
+        found = {}
         if rows and undecided and served_models(config) is not None:
             found = served(config, chosen, rows, versions)
+        elif result.get("rollouts") != result.get("weighed") and result["verdict"] != adapters.WAIT:
+            evidence = result.get("served") or result
+            losses = evidence["measurements"], config.evaluation, evidence["frozen"]
+            found = verdict(*losses, result.get("answers"), result.get("rollouts"))
+        if found:
             result |= found | {"reason": found["reason"] + more}
             write_json(candidate / EVALUATION, result)
     say(f"{chosen.adapter}: {candidate.name}: {result['verdict']}: {result['reason']}")
@@ -70,10 +75,9 @@ def trained(config: Config, language: Language, rows: list[Record], versions: di
     from specialists.evaluation.losses import EvaluatedModels
 
     evidence: dict[str, Any] = {"measurements": [], "frozen": []}
-    path = config.evaluation.instructions
     if rows:
         with gpu(config, language):
-            evidence = EvaluatedModels(config.base, language.training, versions).evidence(rows, path)
+            evidence = EvaluatedModels(config.base, language.training, versions).evidence(rows, config, language)
     decided = verdict(evidence["measurements"], config.evaluation, evidence["frozen"])
     other = config.serving.model is not None or language.training.quantization != "none"
     if rows and decided["verdict"] != "block" and (other or config.evaluation.generate):
@@ -93,10 +97,10 @@ def served(config: Config, language: Language, rows: list[Record], versions: dic
         models = ServedModels(config, language, versions)
     except Refused as refused:
         return {"verdict": "block", "reason": str(refused)}
-    evidence = models.evidence(rows, config.evaluation.instructions)
+    evidence = models.evidence(rows, config, language)
     answers = write_answers(config, language, models, rows) if config.evaluation.generate else {}
-    generated = {model: summary(scores) for model, scores in answers.items()}
-    decided = verdict(evidence["measurements"], config.evaluation, evidence["frozen"], generated)
+    rollouts = evaluation_of(versions["adapter"]).get("rollouts")
+    decided = verdict(evidence["measurements"], config.evaluation, evidence["frozen"], answers, rollouts)
     return {"measured_on": "served", **decided, "served": evidence, "answers": answers}
 
 

@@ -12,11 +12,13 @@ import evaluate as evaluation
 import pytest
 import tiny_models
 from click.testing import CliRunner
+from controls import copy_task, form_only
 from safetensors.numpy import load_file, save_file
 from servers import answering, models_answer
 from specialists.adapters import adapter_folder, is_evaluated
-from specialists.config import Base, Config, load_config
+from specialists.config import Base, Config, Evaluation, load_config
 from specialists.evaluation import writing
+from specialists.evaluation.gate import verdict
 from specialists.records import read_json, write_records
 from specialists.secrets import Rules, redact
 from specialists.server import served_models
@@ -82,7 +84,7 @@ def evaluate(config: Config, *options: str) -> dict:
 @pytest.mark.parametrize(
     ("factor", "verdict", "reason"),
     [
-        (1.0, "promote", "held-out loss"),
+        (1.0, "hold", "style, no skill: "),  # all requests are for the same
         (-1.0, "block", "worse than the base"),
         (0.001, "hold", "too small a gain"),
         (0.0, "block", "the adapter has no effect"),
@@ -95,7 +97,7 @@ def test_what_an_adapter_does_decides(config: Config, trained: Path, factor: flo
     assert is_evaluated(config, config.language("python"))
     kept = read_json(made / "evaluation.json")
     assert len(kept["measurements"]) == 12 and len(kept["frozen"]) == 24
-    assert result["clusters"] == 12 and set(result["parts"]) == {"code", "syntax", "prose"}
+    assert result["clusters"] == 12 and set(result["parts"]) == {"changed", "code", "syntax", "prose"}
     for row in kept["measurements"]:
         assert sum(part["tokens"] for part in row["parts"].values()) == row["tokens"]
         total = sum(part["nll"]["adapter"] for part in row["parts"].values())
@@ -118,6 +120,26 @@ def test_an_incumbent_a_prompt_and_the_frozen_set_are_measured_on_the_same_rows(
     assert is_evaluated(config, config.language("python"))
     (tmp_path / "AGENTS.md").write_text("Use spaces.")
     assert not is_evaluated(config, config.language("python"))
+
+
+@pytest.mark.parametrize("control", [False, True], ids=["skill", "form only"])
+def test_skill_is_promoted_and_form_is_not(control: bool, tmp_path: Path) -> None:
+    """The new code stands in the request; of the control's rows it stands in another one's."""
+    from specialists.evaluation.losses import EvaluatedModels, nearest_examples
+    from specialists.training.trainer import train_adapter
+
+    tiny_models.pretrain(tiny_models.save_base(tmp_path / "base"), form_only(copy_task(320, seed=3)))
+    base, rows = Base(str(tmp_path / "base"), dtype="float32"), copy_task(160)
+    learned, folder = rows[20:], tmp_path / "adapter"
+    folder.mkdir()
+    settings = dataclasses.replace(SETTINGS, max_steps=70)
+    train_adapter(form_only(learned) if control else learned, base, settings, folder)
+    models = EvaluatedModels(base, settings, {"adapter": folder})
+    result = verdict(models.measure(rows[:20], nearest_examples(rows[:20], learned)), Evaluation())
+    assert (result["verdict"] == "promote", "skill: " in result["reason"]) == (not control, not control), result[
+        "reason"
+    ]
+    assert result["examples"]["clusters"] == 20 and result["rows"] == 20
 
 
 def vllm(served: dict[str, str], asked: list[dict], text: str = "") -> Callable:
@@ -152,10 +174,10 @@ def test_all_rows_that_fit_are_measured_in_the_server_once(config: Config, train
     with answering(vllm({"base": "", "build-python": str(folder.path / "1")}, asked)) as port:
         config = serving(config, port, f'max_model_len = 400\nmodel = "{config.base.model}"\n')
         result = evaluate(config)
-        assert (result["verdict"], result["measured_on"], result["rows"]) == ("promote", "served", 11), result["reason"]
+        assert (result["verdict"], result["measured_on"], result["rows"]) == ("hold", "served", 11), result["reason"]
         assert result["loss"]["base"] == 1.0 and result["loss"]["adapter"] == result["incumbent"]["incumbent"] == 0.5
         models = [ask["model"] for ask in asked if "model" in ask]
-        assert Counter(models) == dict.fromkeys(("base", "build-python", ".candidate"), 11 + 24)
+        assert Counter(models) == dict.fromkeys(("base", "build-python", ".candidate"), 11 + 11 + 24)
         assert f"left out, over serving.max_model_len 400: {rows[0]['id']}" in result["said"]
         count = len(asked)
         assert evaluate(config)["reason"] == result["reason"] and len(asked) == count
@@ -168,7 +190,7 @@ FAKE = redact("ghp_" + "aB3dE5fG7hJ9kL1mN2pQ4rS6tU8vW0xY1zA2", Rules())[0]  # ha
 @pytest.mark.parametrize(
     ("name", "text", "verdict", "reason"),
     [
-        ("1", "ghp_other", "promote", "held-out loss"),
+        ("1", "ghp_other", "hold", "style, no skill: "),
         ("1", FAKE.removeprefix("ghp_"), "block", "it writes secrets: github token of a training row"),
         ("refused", "", "block", ".candidate: the running server refuses refused"),
     ],
@@ -187,7 +209,7 @@ def test_turns_are_written_by_the_server_alone(
         monkeypatch.setattr(evaluation, "served_models", lambda _config: None)
         result = evaluate(config)
         assert (result["verdict"], result["measured_on"], "generated" in result) == ("wait", "training base", False)
-        assert "in the server; on the base that was trained on, promote: held-out loss" in result["reason"]
+        assert "in the server; on the base that was trained on, hold: style" in result["reason"]
         assert not is_evaluated(config, config.language("python"))
         monkeypatch.setattr(evaluation, "served_models", served_models)
         result = evaluate(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from specialists.config import Evaluation
@@ -15,86 +16,134 @@ def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "RESAMPLES", 1000)
 
 
-def verdict(rows: list[dict], gain: float = 0.02, **more: object) -> dict:
+def verdict(rows: list[dict], gain: float = 0.02, **more: Any) -> dict:
     return gate.verdict(rows, Evaluation(gain=gain), **more)
 
 
-def measurements(gain: float, noise: float = 0.05, clusters: int = 20, seed: int = 1, **models: float) -> list[dict]:
-    """Rows of 100 tokens, two per cluster, whose adapter loss is `gain` below the base's 1.0 per token."""
+def measurements(
+    gain: float, noise: float = 0.05, clusters: int = 20, seed: int = 1, skill: float = 0.0, **models: float
+) -> list[dict]:
+    """Rows of 100 tokens of changed code, two per cluster, whose adapter loss is `gain` below the base's 1.0 a token.
+
+    The right request is worth 0.05 to the base, `skill` more to the adapter, spread as measured on a real base.
+    """
     rng = random.Random(seed)
     rows = []
     for number in range(2 * clusters):
         base = 100 + rng.gauss(0, 5)
         nll = {"base": base, "adapter": base - 100 * (gain + rng.gauss(0, noise))}
         nll.update({model: base - 100 * value for model, value in models.items()})
-        rows.append({"cluster": f"c{number // 2}", "tokens": 100, "nll": nll})
+        worth = rng.gauss(5, 5)
+        other = {"base": base + worth, "adapter": nll["adapter"] + worth + 100 * (skill + rng.gauss(0, SPREAD))}
+        parts = {"changed": {"tokens": 100, "nll": nll}}
+        row = {"id": f"r{number}", "cluster": f"c{number // 2}", "tokens": 100, "nll": nll, "parts": parts}
+        rows.append({**row, "other": other})
     return rows
 
 
-def wrote(base: dict | None = None, turns: int = 50, **adapter: object) -> dict:
-    """What base and adapter wrote, as scoring.summary() reports it; `turns` is of how many the adapter's calls are."""
-    usual = {"answers": 50, "called": 1.0, "valid": 1.0, "similarity": 0.6, "exact": 0.1, "applies": 0.9, "parses": 0.9}
-    usual |= {"leaks": [], "of": dict.fromkeys(usual, 50)}
-    return {"base": {**usual, **(base or {})}, "adapter": {**usual, "of": {**usual["of"], "valid": turns}, **adapter}}
+def wrote(base: dict | None = None, turns: int = 16, bad: int = 0, **adapter: Any) -> dict:
+    """The scores of turns that base and adapter wrote at the same tasks; `bad` ones of the adapter are as given."""
+    usual = {"called": True, "valid": True, "edited": True, "similarity": 0.6, "parses": True, "leak": []}
+    first, second = {**usual, **(base or {})}, {**usual, **adapter}
+    scores = [{"id": f"r{number}", **(second if number < (bad or turns) else usual)} for number in range(turns)]
+    return {"base": [{"id": f"r{number}", **first} for number in range(turns)], "adapter": scores}
 
 
-GOOD = measurements(0.2)
-TABLE = {  # name: (rows, frozen, generated, verdict, reason)
-    "better": (GOOD, None, None, "promote", "held-out loss"),
-    "too small a gain": (measurements(0.01, noise=0.001), None, None, "hold", "too small a gain"),
-    "no evidence": (measurements(0.01, noise=0.5), None, None, "hold", "not enough evidence"),
-    "worse": (measurements(-0.2), None, None, "block", "worse than the base"),
-    "few clusters": (measurements(0.2, clusters=3), None, None, "hold", "3 held-out sessions and commits; 5 are"),
-    "better than the incumbent": (measurements(0.2, incumbent=0.1), None, None, "promote", "held-out loss"),
-    "worse than the incumbent": (measurements(0.2, incumbent=0.4), None, None, "hold", "worse than the incumbent"),
-    "infinite": (measurements(float("inf")), None, None, "block", "not finite"),
-    "no number on the frozen set": (GOOD, measurements(float("nan")), None, "block", "not finite"),
-    "no effect": (measurements(0.0, noise=0.0), None, None, "block", "has no effect"),
-    "nothing held out": ([], None, None, "hold", "no held-out examples"),
-    "forgets": (GOOD, measurements(-0.05), None, "block", "it forgets: loss on the frozen set 1.003 -> 1.052 (+5.0%)"),
-    "forgets a little": (GOOD, measurements(-0.015), None, "promote", "held-out loss"),
-    "forgets, perhaps": (GOOD, measurements(-0.03, noise=0.5), None, "promote", "held-out loss"),
-    "invalid calls": (GOOD, None, wrote(valid=0.985), "block", "calls: 100.0% -> 98.5% of 50 turns, under 99%"),
-    "a base no better": (GOOD, None, wrote({"valid": 0.9}, valid=0.95), "block", "-> 95.0% of 50 turns, under 98%"),
-    "two of three": (GOOD, None, wrote(valid=0.667, turns=3), "hold", "-> 66.7% of 3 turns, under 99%; 12 such turns"),
-    "of eleven": (GOOD, None, wrote(valid=0.9, turns=11), "hold", "of 11 turns"),
-    "of twelve": (GOOD, None, wrote(valid=0.9, turns=12), "block", "of 12 turns"),
-    "few, and none is wrong": (GOOD, None, wrote(turns=3), "promote", "held-out loss"),
-    "a base without calls": (GOOD, None, wrote({"valid": None, "of": {"valid": 0}}, valid=0.5), "block", "-> 50.0%"),
-    "one point less": (GOOD, None, wrote(valid=0.99), "promote", "held-out loss"),
-    "no calls any more": (GOOD, None, wrote(called=0.5), "block", "with a tool call"),
-    "no call to look at": (GOOD, None, wrote({"valid": None}, valid=None), "promote", "held-out loss"),
-    "does not parse": (GOOD, None, wrote(parses=0.85), "block", "parse: 90.0% -> 85.0% of 50"),
-    "a secret": (GOOD, None, wrote(leaks=["GitHub token"]), "block", "secrets: GitHub token"),
-    "edits unlike": (GOOD, None, wrote(similarity=0.5), "hold", "60.0% -> 50.0%"),
-    "as the base's prompt": (measurements(0.2, prompt=0.3), None, None, "promote", "held-out loss"),
+def with_part(rows: list[dict], **nats: float) -> list[dict]:
+    other = {part: {"tokens": 100, "nll": {"base": 100.0, "adapter": nll}} for part, nll in nats.items()}
+    return [{**row, "parts": {**row["parts"], **other}} for row in rows]
+
+
+def redone(base: float, adapter: float, hard: int = 40) -> dict:
+    found = [{"passed": share, "hard": hard} for share in (base, adapter)]
+    return {"rollouts": {"tasks": 40, "base": found[0], "adapter": found[1]}}
+
+
+SPREAD = 0.03  # of what the right request is worth more, a row
+NONE = {"called": False, "valid": False, "edited": False, "similarity": 0.0, "parses": None}
+STYLE, GOOD = measurements(0.2), measurements(0.2, skill=0.05)
+SHOWN = "skill: what the right request is worth 0.0"
+TABLE: dict[str, tuple] = {  # name: (rows, more, verdict, reason)
+    "skill": (GOOD, {}, "promote", SHOWN),
+    "style alone": (STYLE, {}, "hold", "style, no skill: loss on the lines that you changed 1."),
+    "style, and as good edits": (
+        STYLE,
+        {"answers": wrote()},
+        "promote",
+        "yours 0.600 -> 0.600 (+0.000 to +0.000, 16 an",
+    ),
+    "style, of eleven": (STYLE, {"answers": wrote(turns=11)}, "hold", "or 12 tasks where both write"),
+    "style, worse edits": (STYLE, {"answers": wrote(similarity=0.4)}, "hold", "yours 0.600 -> 0.400"),
+    "style, base writes none": (STYLE, {"answers": wrote(NONE)}, "hold", "or 12 tasks where both write"),
+    "skill, worse prose": (with_part(GOOD, prose=150), {}, "block", "loss of prose 1.000 -> 1.500 (+0.5"),
+    "skill, worse on the lines": (measurements(0.0, skill=0.05), {}, "hold", "not enough evidence"),
+    "form alone": (with_part(measurements(0.0), syntax=50), {}, "hold", "not enough evidence"),
+    "no changed code": ([{**row, "parts": {}} for row in GOOD], {}, "hold", "no held-out work that changes code"),
+    "too small a gain": (measurements(0.01, noise=0.001), {}, "hold", "too small a gain"),
+    "no evidence": (measurements(0.01, noise=0.5), {}, "hold", "not enough evidence"),
+    "worse": (measurements(-0.2), {}, "block", "worse than the base"),
+    "few clusters": (measurements(0.2, clusters=3), {}, "hold", "3 sessions and commits); 8 are"),
+    "worse than the incumbent": (measurements(0.2, skill=0.05, incumbent=0.4), {}, "hold", "worse than the incumbent"),
+    "infinite": (measurements(float("inf")), {}, "block", "not finite"),
+    "no number on the frozen set": (GOOD, {"frozen": measurements(float("nan"))}, "block", "not finite"),
+    "no effect": (measurements(0.0, noise=0.0), {}, "block", "has no effect"),
+    "nothing held out": ([], {}, "hold", "no held-out examples"),
+    "forgets": (GOOD, {"frozen": measurements(-0.05)}, "block", "it forgets: loss on the frozen set 1.0"),
+    "forgets, perhaps": (GOOD, {"frozen": measurements(-0.03, noise=0.5)}, "promote", SHOWN),
+    "invalid calls": (GOOD, {"answers": wrote(valid=False, bad=8)}, "block", "a valid tool call 1.000 -> 0.500 (+0.1"),
+    "one of sixteen": (GOOD, {"answers": wrote(valid=False, bad=1)}, "promote", SHOWN),
+    "two of sixteen": (GOOD, {"answers": wrote(valid=False, bad=2)}, "hold", "1.000 -> 0.875"),
+    "of eleven": (GOOD, {"answers": wrote(valid=False, turns=11)}, "hold", "11 answers); at 12 it may block"),
+    "of twelve": (GOOD, {"answers": wrote(valid=False, turns=12)}, "block", "12 answers)"),
+    "a base without calls": (GOOD, {"answers": wrote(NONE, valid=False, bad=12)}, "promote", SHOWN),
+    "no calls any more": (GOOD, {"answers": wrote(**NONE)}, "block", "with a valid tool call 1.000 -> 0.000"),
+    "does not parse": (GOOD, {"answers": wrote(parses=False, bad=9)}, "block", "edits that parse 1.000 -> 0.438"),
+    "a secret": (GOOD, {"answers": wrote(leak=["GitHub token"])}, "block", "secrets: GitHub token"),
+    "no better than a prompt": (
+        measurements(0.2, skill=0.05, prompt=0.3),
+        {},
+        "promote",
+        "the base with your AGENTS.md",
+    ),
+    "than examples": (measurements(0.2, examples=0.3), {}, "hold", "Not better than a prompt"),
+    "tasks done again": (STYLE, redone(0.2, 0.8), "promote", "tasks done again 0.200 -> 0.800 (-0."),
+    "fewer tasks": (GOOD, redone(0.8, 0.2), "block", "0.800 -> 0.200 (+0.3"),
+    "of two with tests": (GOOD, redone(1, 0, 2), "promote", SHOWN),
+    "less recall": (
+        GOOD,
+        {"rollouts": {"tasks": 40, "base": {"recall": 0.8}, "adapter": {"recall": 0.2}}},
+        "block",
+        "40 t",
+    ),
+    "as many tasks": (STYLE, redone(0.5, 0.6), "hold", "style, no skill"),
+    "shares over 1": (GOOD, redone(9, 7), "promote", SHOWN),
+    "other rollouts": (GOOD, {"rollouts": {"base": "no", "adapter": [1]}}, "promote", SHOWN),
 }
 
 
 @pytest.mark.parametrize("case", TABLE)
 def test_every_verdict(case: str) -> None:
-    rows, frozen, generated, expected, reason = TABLE[case]
-    result = verdict(rows, frozen=frozen, generated=generated)
+    rows, more, expected, reason = TABLE[case]
+    result = verdict(rows, **more)
     assert (result["verdict"], reason in result["reason"]) == (expected, True), result["reason"]
-    if "prompt" in case:
-        assert result["prompt"]["difference"] == pytest.approx(0.1, abs=0.02)
+    assert result["weighed"] == more.get("rollouts")
 
 
 def test_what_is_needed_is_computed_from_the_interval() -> None:
     """With as many clusters as it says, the interval, narrowed by the root of their share, ends at zero."""
-    few = verdict(measurements(0.1, noise=0.6, clusters=40, seed=1))
+    few = verdict(measurements(0.1, noise=0.6, clusters=40, seed=4))
     assert few["verdict"] == "hold" and f"about {few['needed']} more held-out" in few["reason"], few["reason"]
-    loss = few["loss"]
+    loss = few["style"]
     share = (40 + few["needed"]) / 40
     width = (loss["interval"][1] - loss["difference"]) / share**0.5
     assert loss["difference"] + width == pytest.approx(0, abs=0.01) and loss["difference"] + width <= 0
-    worse = verdict(measurements(0.1, noise=0.6, clusters=40, seed=3))
+    worse = verdict(measurements(-0.05, noise=0.6, clusters=40, seed=4))
     assert worse["needed"] is None and "no gain that more could prove" in worse["reason"]
-    assert verdict(measurements(0.2, clusters=3))["needed"] == 2
+    assert verdict(measurements(0.2, clusters=3))["needed"] == 5
 
 
 def test_losses_by_part() -> None:
-    first = {"code": {"tokens": 10, "nll": {"base": 20.0, "adapter": 10.0}}}
+    first = {"code": {"tokens": 10, "nll": {"base": 20.0, "adapter": 10.0, "prompt": 1.0}}}
     second = {"code": {"tokens": 30, "nll": {"base": 20.0, "adapter": 30.0}}}
     prose = {"prose": {"tokens": 1, "nll": {"base": 3.0, "adapter": 4.0}}}
     assert by_part([{"parts": first}, {"parts": second | prose}, {}]) == {
@@ -103,11 +152,12 @@ def test_losses_by_part() -> None:
     }
 
 
-@pytest.mark.parametrize(("clusters", "gain"), [(20, 0.02), (20, 0.0), (8, 0.0), (5, 0.0)])
-def test_base_against_base_is_hardly_ever_promoted(clusters: int, gain: float) -> None:
-    """The plain percentile interval promotes 8 % of five clusters."""
-    rows = (measurements(0.0, noise=0.5, clusters=clusters, seed=seed) for seed in range(200))
-    runs = [verdict(row, gain)["verdict"] for row in rows]
+@pytest.mark.parametrize("gain", [0.0, 0.2], ids=["base against base", "style without skill"])
+@pytest.mark.parametrize("clusters", [20, 12, 8])
+def test_what_has_no_skill_is_hardly_ever_promoted(clusters: int, gain: float) -> None:
+    """The plain percentile interval promotes more of few clusters."""
+    rows = (measurements(gain, noise=0.5 if not gain else 0.05, clusters=clusters, seed=seed) for seed in range(200))
+    runs = [verdict(row, gain=0.0)["verdict"] for row in rows]
     assert runs.count("promote") <= 10  # 5 % of 200; the interval alone would allow 2.5 %
 
 

@@ -83,22 +83,37 @@ def test_what_else_was_measured_stands_beside_the_loss(config_file: Path) -> Non
     """From an evaluation as evaluate.py writes it."""
     config = built(config_file)
     latest = adapter_folder(config, config.language("rust")).latest
-    nll, parts = {"base": 20.0, "adapter": 10.0, "prompt": 15.0}, {"tokens": 4, "nll": {"base": 8.0, "adapter": 5.0}}
-    rows = [{"id": n, "cluster": str(n), "tokens": 10, "nll": nll, "parts": {"code": parts}} for n in range(6)]
-    rates = {"called": 1.0, "valid": 0.98, "similarity": 0.5, "exact": None, "applies": 0.75, "parses": 1.0}
-    rates["leaks"] = []
-    result = gate.verdict(rows, config.evaluation, rows, {"base": rates, "adapter": {**rates, "applies": 1.0}})
+    nll, parts = {"base": 20.0, "adapter": 10.0}, {"tokens": 4, "nll": {"base": 8.0, "adapter": 5.0, "prompt": 6.0}}
+    row = {"tokens": 10, "nll": nll, "parts": {"changed": parts}, "other": {"base": 8.4, "adapter": 5.8}}
+    rows = [{"id": str(n), "cluster": str(n), **row} for n in range(8)]
+    rates = {
+        "called": True,
+        "valid": True,
+        "edited": True,
+        "similarity": 0.5,
+        "exact": None,
+        "parses": True,
+        "leak": [],
+    }
+    answers = {
+        model: [{"id": row["id"], **rates, "applies": applies, "request": "Fix <it>", "text": text} for row in rows]
+        for model, applies, text in (("base", 0.75, "I would"), ("adapter", 1.0, "Done"))
+    }
+    result = gate.verdict(rows, config.evaluation, rows, answers) | {"answers": answers}
     write(latest / "evaluation.json", {**result, "measurements": rows})
     write(latest / alive.ALIVE, {"server": "x", "faults": []})
     _html, page = page_of(config_file)
     for words in (
-        "loss on code 2.000 1.250",
-        "should not forget 2.000 1.000",
-        "the base with your instructions 1.500 1.000",
+        "loss on lines that you changed 2.000 1.250",
+        "should not forget 2.000 1.000 -1.000 to -1.000, 8",
+        "skill: how much more of it there is behind another request 0.100 0.200 -0.100 to -0.100, 8",
+        "the base with your instructions 1.500 1.250",
         "edits that apply 75% 100%",
-        "tool calls that hold 98% 98%",
+        "answers with a call that holds 100% 100% +0.000 to +0.000, 8",
         "likeness to your own edit 50% 50%",
-        "Of 6 held-out sessions and commits better in 6, worse in 0.",
+        "Of 8 held-out sessions and commits better in 8, worse in 0.",
+        "Fix <it> Base I would Specialist Done",
+        "Rather the specialist than the base.",
         "The server applies it as it was evaluated.",
         "Not tried in a server yet.",
     ):

@@ -76,7 +76,7 @@ TURNS = {
     "an argument of another type": (call(newString=7), {"valid": False}),
     "half a call": ('<tool_call>{"name": "edit", "argum</tool_call>', {"called": True, "valid": False}),
     "a call that never ends": ('<tool_call>{"name": "edit"', {"called": True, "valid": False}),
-    "no call": ("I would rather not.", {"called": False, "valid": None, "similarity": 0.0, "exact": False}),
+    "no call": ("I would rather not.", {"called": False, "valid": False, "similarity": 0.0, "exact": False}),
     "a written file": (call("write", content="x=(", oldString=None, newString=None), {"valid": True, "parses": False}),
     "a written file of another kind": (
         call("write", filePath="README.md", content="# x=(", oldString=None, newString=None),
@@ -162,8 +162,8 @@ def test_every_supervised_token_is_code_syntax_or_prose(chat: Chat) -> None:
     for part in set(parts):
         ids = [token for token, kind in zip(tokens, parts, strict=True) if kind == part]
         texts[part] = chat.tokenizer.decode(ids, skip_special_tokens=False)
-    for text in ("return x + 1", "return x + 2"):
-        assert text.replace(" ", "") in texts["code"].replace(" ", "")
+    for part, text in {"code": "return x + 1", "changed": "return x + 2"}.items():
+        assert text.replace(" ", "") in texts[part].replace(" ", "")
     assert "filePath" not in texts["code"] and "Two" not in texts["code"]
     assert "Two it is" in texts["prose"] and "Done: x + 2" in texts["prose"] and "return" not in texts["prose"]
     assert "filePath" in texts["syntax"] and texts["syntax"].count("<|im_end|>") == 3

@@ -86,6 +86,28 @@ def save_base(folder: Path, architecture: str = "qwen3", shard: str = "5GB", **c
     return folder
 
 
+def pretrain(folder: Path, rows: list[dict], steps: int = 80) -> None:
+    """Train all weights of a tiny base, larger random ones at first, on the form of such rows, all equally long."""
+    import torch
+    from specialists.chat import Chat
+    from transformers import AutoModelForCausalLM
+
+    chat = Chat.load(str(folder))
+    encoded = [chat.encode(row).input_ids for row in rows]
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    torch.manual_seed(0)
+    for weights in model.parameters():
+        if weights.dim() > 1:
+            torch.nn.init.normal_(weights, std=0.08)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for step in range(steps):
+        ids = torch.tensor([encoded[(8 * step + number) % len(encoded)] for number in range(8)])
+        model(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.save_pretrained(folder)
+
+
 def rows(count: int, language: str = "python") -> list[dict]:
     """Training rows with something to learn: every answer is the same edit call and the same closing line."""
     from specialists.records import make_record, tool_call

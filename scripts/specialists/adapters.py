@@ -28,7 +28,7 @@ from specialists.config import Config, Language, Problem, fingerprint, named_by
 from specialists.records import iso, names_of, read_json, sha256_file, source_of, write_json
 
 TRAINING_FORMAT = 2  # raise it when a change of the training code must retrain every adapter
-EVALUATION_FORMAT = 2  # raise it when a change of what is measured, or of the gate, must judge every adapter anew
+EVALUATION_FORMAT = 3  # raise it when a change of what is measured, or of the gate, must judge every adapter anew
 MANIFEST = "manifest.json"
 EVALUATION = "evaluation.json"
 DECISIONS = "promotions.jsonl"
@@ -252,7 +252,7 @@ def present_verdict(config: Config, language: Language) -> str | None:
         return None
     evaluation, heldout = evaluation_of(latest), config.rows("heldout", language.name)
     known = evaluation.get("inputs") == evaluation_inputs(config, folder.incumbent(latest), heldout)
-    return evaluation["verdict"] if known else None
+    return evaluation["verdict"] if known and evaluation.get("rollouts") == evaluation.get("weighed") else None
 
 
 def is_decided(config: Config, language: Language) -> bool:

@@ -118,7 +118,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Evaluation:
-    gain: float = key(0.02, "Smallest relative fall of the held-out loss that is promoted.", least=0)
+    gain: float = key(0.02, "Smallest relative fall of the loss on lines that you changed that is promoted.", least=0)
     forgetting: float = key(0.02, "Relative rise of the loss on the frozen set that blocks.", least=0)
     generate: int = key(16, "Held-out turns that base and adapter write themselves; 0: none.", least=0)
     instructions: Path | None = key(None, "An AGENTS.md: also measures the base with it, without training.")

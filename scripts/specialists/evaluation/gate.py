@@ -1,40 +1,45 @@
 """The verdict on an adapter: promote, hold or block, from paired measurements on held-out work.
 
-Differences are in nats per supervised token, adapter minus base: below zero is better. The interval is a percentile
-bootstrap over whole clusters (sessions, commits), because the rows of one session are not independent, with the tails
-of Hesterberg's expanded percentile interval (What Teachers Should Know About the Bootstrap, 2015), as clusters are few.
+Differences below zero are better: adapter minus base in nats per token, base minus adapter in rates. The interval is a
+percentile bootstrap over whole clusters (sessions, commits), as the rows of one are not independent, with the tails of
+Hesterberg's expanded percentile interval (What Teachers Should Know About the Bootstrap, 2015), as clusters are few.
+
+"style": loss on the lines of code that the owner changed. "skill": the same minus the loss of the same lines behind
+another row's request, which is what the right request is worth: who learned form and style alone gains nothing there.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Iterator
 from statistics import NormalDist
 from typing import Any
 
 from specialists.config import Evaluation
+from specialists.evaluation.scoring import Score, summary
 
-Measurement = dict[str, Any]  # {"id", "cluster", "tokens", "nll": {model: nats}, "parts": {part: {"tokens", "nll"}}}
+Measurement = dict[str, Any]
+"""{"id", "cluster", "tokens", "nll": {model: nats}, "parts": {part: {"tokens", "nll"}}, "other"?: {model: nats}}"""
+CHANGED = "changed"  # the part of a row that is its work: lines of an edit's new code that are not in its old code
 
 RESAMPLES = 10_000  # of the clusters; chance moves the ends of an interval by about 1 % of its width
 CONFIDENCE = 0.95  # of the interval
 SEED = 17  # of the resamples: the same measurements give the same verdict
-CLUSTERS = 5  # held-out sessions and commits under which nothing is promoted: an interval over fewer is too narrow
-TURNS = 12  # of which a rate has to be, the adapter's and the base's, to block; of fewer it holds
-RATES = (  # of the turns that it writes: how far each may fall below the base's, and which it must reach
-    ("valid", "valid tool calls", 0.01, 0.98),
-    ("called", "answers with a tool call", 0.01, 0.0),
-    ("parses", "edits that parse", 0.02, 0.0),
-)
-SIMILARITY = 0.02  # how much less like the owner's its edits may be than the base's
+CLUSTERS = 8  # held-out sessions and commits under which nothing is promoted: an interval over fewer is too narrow
+TURNS = 12  # answers of both at least, where a rate is to block, or to show that style did no harm
+RATES = {  # of written turns, base and adapter at the same task
+    "valid": "answers with a valid tool call",
+    "parses": "edits that parse",
+    "similarity": "likeness of its edits to yours",
+}
+FALL = 0.1  # how far one of them may lie under the base's where it is not sure that it does
+RIVALS = {"prompt": "with your AGENTS.md", "examples": "with your two nearest examples in its prompt"}
 
 
 def compare(rows: list[Measurement], model: str, against: str) -> dict[str, Any]:
     """Loss of two models per token, their difference and its interval; needs at least one row.
 
     Returns {model: loss, against: loss, "difference", "relative" (of `against`), "interval": [low, high],
-    "signs": {"better", "worse": clusters}}.
+    "clusters", "signs": {"better", "worse": clusters}}.
     """
     import numpy
 
@@ -54,6 +59,7 @@ def compare(rows: list[Measurement], model: str, against: str) -> dict[str, Any]
         "difference": difference,
         "relative": difference / (second / tokens) if second else 0.0,
         "interval": interval,
+        "clusters": count,
         "signs": {"better": better, "worse": worse},
     }
 
@@ -74,111 +80,183 @@ def verdict(
     rows: list[Measurement],
     settings: Evaluation,
     frozen: list[Measurement] | None = None,
-    generated: dict[str, dict[str, Any]] | None = None,
+    answers: dict[str, list[Score]] | None = None,
+    rollouts: Any = None,
 ) -> dict[str, Any]:
     """Decide on the model "adapter" against "base", and against "incumbent" where that was measured too.
 
-    `frozen` are measurements of what should not be forgotten, `generated` each model's scoring.summary().
-    Returns {"verdict", "reason", "rows", "clusters", "loss", "parts"?, "incumbent"?, "prompt"?, "forgetting"?,
-    "generated"?, "needed"?: more clusters that would decide, or None}; never raises on numbers.
+    `frozen` are measurements of what should not be forgotten, `answers` the scores of each model's written turns,
+    `rollouts` what rollout.py found. Returns {"verdict", "reason", "rows", "clusters", "loss", "parts"?, "style"?,
+    "skill"?, "incumbent"?, "prompt"?, "examples"?, "forgetting"?, "generated"?, "paired"?, "rollouts_compared"?,
+    "weighed", "needed"?: more clusters that would decide, or None}; never raises on numbers.
     """
-    result: dict[str, Any] = {"rows": len(rows), "clusters": len({row["cluster"] for row in rows}), "loss": None}
+    clusters = {row["id"]: row["cluster"] for row in rows}
+    result: dict[str, Any] = {
+        "rows": len(rows),
+        "clusters": len({*clusters.values()}),
+        "loss": None,
+        "weighed": rollouts,
+    }
     if not all(math.isfinite(value) for row in [*rows, *(frozen or [])] for value in row["nll"].values()):
         return {**result, "verdict": "block", "reason": "the adapter's loss is not finite"}
     if not rows:
         return {**result, "verdict": "hold", "reason": "no held-out examples yet: nothing to prove it with"}
-    result |= {"loss": compare(rows, "adapter", "base"), "parts": by_part(rows)}
-    for model in ("incumbent", "prompt"):
-        if model in rows[0]["nll"]:
-            result[model] = compare(rows, "adapter", model)
+    result |= {"loss": compare(rows, "adapter", "base"), "parts": by_part(rows), **_compared(rows)}
     if frozen:
         result["forgetting"] = compare(frozen, "adapter", "base")
-    if generated:
-        result["generated"] = generated
+    if answers:
+        result["generated"] = {model: summary(scores) for model, scores in answers.items()}
+        result["paired"] = paired(answers, clusters)
+    if outcome := compare_rollouts(rollouts):
+        result["rollouts_compared"] = outcome
     if all(row["nll"]["adapter"] == row["nll"]["base"] for row in rows):
         return {**result, "verdict": "block", "reason": "the adapter has no effect: every loss is exactly the base's"}
-    if reason := _blocked(result, settings):
+    if reason := _blocked(rows, result, settings):
         return {**result, "verdict": "block", "reason": reason}
-    result["needed"] = clusters_needed(result)
-    if reason := _held(result, settings):
-        return {**result, "verdict": "hold", "reason": reason}
-    return {**result, "verdict": "promote", "reason": f"held-out loss {_losses(result['loss'])}"}
+    if outcome and outcome["interval"][1] < 0:
+        return {**result, "verdict": "promote", "reason": _shown("held-out tasks done again", outcome, "tasks")}
+    decided, reason = _weighed(result, settings)
+    return {**result, "verdict": decided, "reason": reason + _as_well(result)}
+
+
+def part_of(rows: list[Measurement], part: str, model: str = "base") -> list[Measurement]:
+    """The rows as if they were that part alone, of those that have it and were measured with the model."""
+    found = ({**row, **row["parts"][part]} for row in rows if part in row.get("parts", {}))
+    return [row for row in found if model in row["nll"]]
+
+
+def _compared(rows: list[Measurement]) -> dict[str, Any]:
+    """Style and skill, and the changed code's loss against the rivals, of what was measured."""
+    found: dict[str, Any] = {}
+    for name, model in (("style", "base"), ("incumbent", "incumbent"), *((rival, rival) for rival in RIVALS)):
+        if changed := part_of(rows, CHANGED, model):
+            found[name] = compare(changed, "adapter", model)
+    asked = [row for row in part_of(rows, CHANGED) if "other" in row]
+    worth = [{**row, "nll": {name: nll - row["nll"][name] for name, nll in row["other"].items()}} for row in asked]
+    return found | ({"skill": compare(worth, "base", "adapter")} if worth else {})
+
+
+def paired(answers: dict[str, list[Score]], clusters: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Each of RATES on the tasks where it is known of base and adapter: compare()'s, with the number of "answers"."""
+    base = {score["id"]: score for score in answers.get("base", ())}
+    pairs = [(score, base[score["id"]]) for score in answers.get("adapter", ()) if score["id"] in base]
+    found = {}
+    for name in RATES:
+        known = [p for p in pairs if all(one.get(name) is not None for one in p)]
+        if name == "similarity":  # of edits alone: how many they are is another rate
+            known = [(a, b) for a, b in known if a.get("edited") and b.get("edited")]
+        nll = [(a["id"], {"adapter": float(a[name]), "base": float(b[name])}) for a, b in known]
+        rows = [{"cluster": clusters.get(task, task), "tokens": 1, "nll": shares} for task, shares in nll]
+        if rows:
+            found[name] = {**compare(rows, "base", "adapter"), "answers": len(rows)}
+    return found
+
+
+def compare_rollouts(found: Any) -> dict[str, Any] | None:
+    """Held-out tasks done again; None where {"tasks": n, "base", "adapter": {"passed", "hard": tasks, "recall"}} lacks.
+
+    Passed, of tasks that tests judge, else recall: {"base", "adapter", "difference", "interval", "clusters": tasks}, by
+    Agresti and Caffo (The American Statistician 54, 2000): a mean of shares spreads no more than one of hits.
+    """
+    try:
+        arms = [found["base"], found["adapter"]]
+        what, of = ("passed", "hard") if all(arm.get("hard") for arm in arms) else ("recall", "runs")
+        base, adapter = (float(arm[what]) for arm in arms)
+        counts = [int(arm.get(of, found["tasks"])) for arm in arms]
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return None
+    if not (0 <= base <= 1 and 0 <= adapter <= 1 and min(counts) > 0):
+        return None
+    shares = [(share * count + 1) / (count + 2) for share, count in zip((base, adapter), counts, strict=True)]
+    spread = sum(share * (1 - share) / (count + 2) for share, count in zip(shares, counts, strict=True))
+    wide, middle = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * math.sqrt(spread), shares[0] - shares[1]
+    result = {"base": base, "adapter": adapter, "difference": base - adapter, "clusters": min(counts)}
+    return {**result, "interval": [middle - wide, middle + wide]}
 
 
 def by_part(rows: list[Measurement]) -> dict[str, dict[str, float]]:
-    """Loss per token of code, syntax and prose: part -> {"tokens", model: loss}."""
-    sums: defaultdict[str, Counter] = defaultdict(Counter)
-    for row in rows:
-        for part, measured in row.get("parts", {}).items():
-            sums[part].update({"tokens": measured["tokens"], **measured["nll"]})
-    return {
-        part: {name: value if name == "tokens" else value / total["tokens"] for name, value in total.items()}
-        for part, total in sums.items()
-    }
+    """Loss per token of changed code, other code, syntax and prose: part -> {"tokens", model: loss}."""
+    result = {}
+    for part in sorted({part for row in rows for part in row.get("parts", {})}):
+        found = part_of(rows, part)
+        tokens, models = sum(row["tokens"] for row in found), set.intersection(*({*row["nll"]} for row in found))
+        losses = {model: sum(row["nll"][model] for row in found) / tokens for model in sorted(models)}
+        result[part] = {"tokens": tokens, **losses}
+    return result
 
 
-def clusters_needed(result: dict[str, Any]) -> int | None:
+def clusters_needed(found: dict[str, Any]) -> int | None:
     """How many more held-out clusters would decide, if they were like those there are; None when none would."""
-    clusters, difference, high = result["clusters"], result["loss"]["difference"], result["loss"]["interval"][1]
+    clusters, difference, high = found["clusters"], found["difference"], found["interval"][1]
     if difference >= 0:
         return None
     # an interval narrows with the square root of their number
     return max(CLUSTERS, clusters, math.ceil(clusters * ((high - difference) / difference) ** 2)) - clusters or None
 
 
-def _blocked(result: dict[str, Any], settings: Evaluation) -> str | None:
+def _blocked(rows: list[Measurement], result: dict[str, Any], settings: Evaluation) -> str | None:
     """Why it must never be served."""
+    if (outcome := result.get("rollouts_compared")) and outcome["interval"][0] > 0:
+        return f"worse than the base: {_shown('held-out tasks done again', outcome, 'tasks')}"
     if result["loss"]["interval"][0] > 0:
-        return f"worse than the base: held-out loss {_losses(result['loss'])}"
-    if generated := result.get("generated"):
-        if leaks := generated["adapter"]["leaks"]:
-            return f"it writes secrets: {', '.join(leaks)}"
-        for reason, turns in _worse_turns(generated):
-            if turns >= TURNS:
-                return reason
+        return f"worse than the base: {_shown('held-out loss', result['loss'])}"
+    for part in result["parts"]:
+        loss = compare(part_of(rows, part), "adapter", "base")
+        if loss["clusters"] >= CLUSTERS and loss["interval"][0] > 0 and loss["relative"] > settings.forgetting:
+            return f"worse than the base: {_shown(f'held-out loss of {part}', loss)}"
+    if leaks := result.get("generated", {}).get("adapter", {}).get("leaks"):
+        return f"it writes secrets: {', '.join(leaks)}"
+    for name, rate in result.get("paired", {}).items():
+        if name != "similarity" and rate["answers"] >= TURNS and rate["interval"][0] > 0:
+            return _shown(RATES[name], rate, "answers")
     forgetting = result.get("forgetting")
     if forgetting and forgetting["relative"] > settings.forgetting and forgetting["interval"][0] > 0:
-        return f"it forgets: loss on the frozen set {_losses(forgetting)}"
+        return f"it forgets: {_shown('loss on the frozen set', forgetting)}"
     return None
 
 
-def _held(result: dict[str, Any], settings: Evaluation) -> str | None:
-    """Why it is not proven."""
-    loss, (low, high) = result["loss"], result["loss"]["interval"]
-    change, needed = f"held-out loss {_losses(loss)}", result["needed"]
-    if result["clusters"] < CLUSTERS:
-        return f"{change} on {result['clusters']} held-out sessions and commits; {CLUSTERS} are needed"
-    if high >= 0:
-        more = f"about {needed} more held-out sessions or commits needed" if needed else "no gain that more could prove"
-        return f"not enough evidence: {change}, interval {low:+.3f} to {high:+.3f}; {more}"
-    if -loss["relative"] < settings.gain:
-        return f"too small a gain: {change}; {settings.gain:.0%} is asked for"
+def _weighed(result: dict[str, Any], settings: Evaluation) -> tuple[str, str]:
+    """Promote or hold, with what was shown, or lacks; sets result["needed"]."""
+    skill, rates = result.get("skill"), result.get("paired", {})
+    if not (style := result.get("style")):
+        return "hold", "no held-out work that changes code yet: nothing to prove it with"
+    changed = _shown("loss on the lines that you changed", style)
+    result["needed"] = clusters_needed(style)
+    if style["clusters"] < CLUSTERS:
+        return "hold", f"{changed}; {CLUSTERS} are needed"
+    if style["interval"][1] >= 0:
+        return "hold", f"not enough evidence: {changed}; {_more(result['needed'])}"
+    if -style["relative"] < settings.gain:
+        return "hold", f"too small a gain: {changed}; {settings.gain:.0%} is asked for"
     if (incumbent := result.get("incumbent")) and incumbent["interval"][0] > 0:
-        return f"better than the base, worse than the incumbent: {change}"
-    generated = result.get("generated", {"adapter": {}, "base": {}})
-    for reason, _turns in _worse_turns(generated):
-        return f"{reason}; {TURNS} such turns would block it"
-    adapter, base = (generated[model].get("similarity") for model in ("adapter", "base"))
-    if _less(adapter, base, SIMILARITY):
-        return f"its edits are less like yours: similarity {base:.1%} -> {adapter:.1%}"
-    return None
+        return "hold", f"better than the base, worse than the incumbent: {changed}"
+    for name, rate in rates.items():
+        if rate["difference"] > FALL or (name == "similarity" and rate["interval"][0] > 0):
+            return "hold", f"{_shown(RATES[name], rate, 'answers')}; at {TURNS} it may block"
+    worth = _shown("what the right request is worth", skill) if skill else "what the right request is worth: not known"
+    if skill and skill["interval"][1] < 0:
+        return "promote", f"skill: {worth}; {changed}"
+    result["needed"] = clusters_needed(skill) if skill else None
+    likeness = rates.get("similarity")
+    if likeness and likeness["answers"] >= TURNS and likeness["interval"][1] < FALL:
+        return "promote", f"style, no skill: {changed}; {_shown(RATES['similarity'], likeness, 'answers')}"
+    least = f"or {TURNS} tasks where both write edits, its at most {FALL:.0%} less like yours for sure"
+    return "hold", f"style, no skill: {changed}; {worth}; {_more(result['needed'])}, {least}"
 
 
-def _worse_turns(generated: dict[str, dict[str, Any]]) -> Iterator[tuple[str, int]]:
-    """Each rate of the turns that the adapter wrote which is too low, in words, and how many turns it rests on."""
-    adapter, base = generated["adapter"], generated["base"]
-    for name, what, tolerance, least in RATES:
-        was, now = base.get(name), adapter.get(name)
-        asked = max(least, (was or 0) - tolerance)
-        if _less(now, asked, 0):
-            turns = min(filter(None, (model["of"][name] for model in (adapter, base))))
-            yield f"{what}: {was or 0:.1%} -> {now:.1%} of {turns} turns, under {asked:.0%}", turns
+def _more(needed: int | None) -> str:
+    return f"about {needed} more held-out sessions or commits needed" if needed else "no gain that more could prove"
 
 
-def _less(adapter: float | None, base: float | None, tolerance: float) -> bool:
-    """Whether a rate is below the base's by more than the tolerance; rates that are not known are not."""
-    return adapter is not None and base is not None and adapter < base - tolerance - 1e-9
+def _as_well(result: dict[str, Any]) -> str:
+    """Which rivals do as well as the adapter, or better: they cost no training."""
+    names = [name for name in RIVALS if name in result and result[name]["interval"][1] >= 0]
+    good = [name for name in names if result[name][name] < result["style"]["base"]]
+    found = [_shown(f"the base {RIVALS[name]}", {**result[name], "base": result[name][name]}) for name in good]
+    return f". Not better than a prompt, which costs no training: {'; '.join(found)}" if found else ""
 
 
-def _losses(loss: dict[str, Any]) -> str:
-    return f"{loss['base']:.3f} -> {loss['adapter']:.3f} ({loss['relative']:+.1%})"
+def _shown(what: str, found: dict[str, Any], unit: str = "sessions and commits") -> str:
+    """A comparison in words, with what it rests on."""
+    (low, high), count = found["interval"], found.get("answers", found["clusters"])
+    return f"{what} {found['base']:.3f} -> {found['adapter']:.3f} ({low:+.3f} to {high:+.3f}, {count} {unit})"

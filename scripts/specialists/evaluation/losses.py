@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from itertools import compress
+from itertools import compress, cycle
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,8 @@ from specialists.chat import IGNORED, Chat
 from specialists.cli import progress, say
 from specialists.config import Base, Config, Language, Problem, Training
 from specialists.dataset.frozen import frozen_rows
-from specialists.evaluation.gate import Measurement
-from specialists.records import Record, cluster_of
+from specialists.evaluation.gate import CHANGED, Measurement
+from specialists.records import Record, cluster_of, is_target, read_records
 from specialists.server import CANDIDATE, load_adapter, served_models, supervised_losses
 from specialists.tables import SERVED_BASE
 from specialists.training import targets
@@ -28,47 +30,65 @@ from specialists.training.base_model import load_base
 from specialists.training.trainer import encode_rows
 
 BASE = "base"  # the model without an adapter
-PROMPT = "prompt"  # the base with the owner's instructions as well
+PROMPT, EXAMPLES = "prompt", "examples"  # the base with the owner's instructions, or with his nearest work, as well
+EXAMPLE = 4_000  # characters of an example in a prompt at most
 CODE = {*NEW_CODE.items(), ("edit", "oldString")}  # (tool, argument) that hold code
 
 
 class Models:
     """The base with adapters. A model's name is BASE or that of an adapter; a subclass says how its losses are had."""
 
-    def __init__(self, base: Base, names: list[str], limit: int, streams: int | None):
+    def __init__(self, base: Base, names: list[str], limit: int, room: float, streams: int | None):
         self.chat, self.names, self.limit = Chat.load(base.model, base.revision), names, limit
-        self.streams = streams  # rows under way at once; None: the usual number of threads
+        self.room, self.streams = room, streams  # of a row with a longer prompt; rows under way at once, None: threads
 
-    def measure(self, rows: list[Record], instructions: str | None = None) -> list[Measurement]:
+    def measure(self, rows: list[Record], rivals: list[dict[str, str]] | None = None) -> list[Measurement]:
         """Each row's summed negative log-likelihood (nats) over its supervised tokens, under every model.
 
-        With `instructions` there is one more, PROMPT: the base with them at the end of its system prompt.
+        `rivals` has for each row what else the base is measured with: a name, and the end of its system prompt. Rows
+        with rivals are also measured behind the requests of other ones: "other", the loss of their changed code.
         """
-        encoded = encode_rows(rows, self.chat, self.limit)
+        encode_rows(rows, self.chat, self.limit)
+        half, given = len(rows) // 2, rivals or [{}] * len(rows)
+        others = map(with_requests, rows, rows[half:] + rows[:half]) if rivals else [None] * len(rows)
         with ThreadPoolExecutor(self.streams) as pool:
-            found = pool.map(self._row, rows, encoded, [instructions] * len(rows))
-            return list(progress(found, "evaluate", len(rows)))
+            return list(progress(pool.map(self._row, rows, others, given), "evaluate", len(rows)))
 
-    def evidence(self, rows: list[Record], path: Path | None) -> dict[str, list[Measurement]]:
-        """The rows, measured with the instructions in that file too, and the frozen set."""
+    def evidence(self, rows: list[Record], config: Config, language: Language) -> dict[str, list[Measurement]]:
+        """The rows, measured with the owner's instructions and with the nearest learned rows too; the frozen set."""
+        path, learned = config.evaluation.instructions, config.rows("train", language.name)
         try:
-            instructions = path.read_text(encoding="utf-8") if path else None
+            own = {PROMPT: path.read_text(encoding="utf-8")} if path else {}
         except (OSError, UnicodeDecodeError) as error:
             raise Problem(f"evaluation.instructions {path}: cannot be read: {error}") from None
-        return {"measurements": self.measure(rows, instructions), "frozen": self.measure(frozen_rows())}
+        near = nearest_examples(rows, list(read_records(learned)) if learned.is_file() else [])
+        rivals = [{**own, **examples} for examples in near]
+        return {"measurements": self.measure(rows, rivals), "frozen": self.measure(frozen_rows())}
 
-    def _row(self, row: Record, encoded: dict[str, list[int]], instructions: str | None) -> Measurement:
-        kinds = token_parts(row, self.chat, encoded["labels"])
-        losses = {name: self._losses(encoded["input_ids"], encoded["labels"], name) for name in self.names}
-        parts: dict[str, Any] = {}
-        for part in sorted({*kinds}):
-            nll = {name: sum(compress(values, (kind == part for kind in kinds))) for name, values in losses.items()}
-            parts[part] = {"tokens": kinds.count(part), "nll": nll}
-        if instructions:
-            prompted = self.chat.encode(with_instructions(row, instructions))
-            losses[PROMPT] = self._losses(prompted.input_ids, prompted.labels, BASE)
-        nll = {name: sum(values) for name, values in losses.items()}
-        return {"id": row["id"], "cluster": cluster_of(row), "tokens": len(kinds), "nll": nll, "parts": parts}
+    def _row(self, row: Record, other: Record | None, rivals: dict[str, str]) -> Measurement:
+        tokens, losses = self._by_part(row, self.names)
+        for name, text in rivals.items():
+            if self._fits(prompted := with_instructions(row, text)):
+                losses[name] = self._by_part(prompted, [BASE])[1][BASE]
+        nll = {name: sum(parts.values()) for name, parts in losses.items()}
+        parts = {part: {"tokens": tokens[part], "nll": {n: losses[n][part] for n in losses}} for part in sorted(tokens)}
+        measured = {"id": row["id"], "cluster": cluster_of(row), "tokens": tokens.total(), "nll": nll, "parts": parts}
+        if other and tokens[CHANGED] and self._fits(other):
+            measured["other"] = {name: found[CHANGED] for name, found in self._by_part(other, self.names)[1].items()}
+        return measured
+
+    def _by_part(self, row: Record, names: list[str]) -> tuple[Counter[str], dict[str, dict[str, float]]]:
+        """Number of a row's supervised tokens by part, and under each of those models their loss in nats."""
+        encoded = self.chat.encode(row)
+        kinds = token_parts(row, self.chat, encoded.labels)
+        losses: dict[str, dict[str, float]] = {name: dict.fromkeys(kinds, 0.0) for name in names}
+        for name in names:
+            for kind, loss in zip(kinds, self._losses(encoded.input_ids, encoded.labels, name), strict=True):
+                losses[name][kind] += loss
+        return Counter(kinds), losses
+
+    def _fits(self, row: Record) -> bool:
+        return len(self.chat.encode(row).input_ids) <= self.room
 
     def _losses(self, input_ids: list[int], labels: list[int], name: str) -> list[float]:
         """Negative log-likelihood of each supervised token."""
@@ -79,7 +99,7 @@ class EvaluatedModels(Models):
     """The base that was trained on with at least one adapter, loaded once, through PEFT."""
 
     def __init__(self, base: Base, settings: Training, adapters: dict[str, Path]):
-        super().__init__(base, [*adapters, BASE], settings.max_length, streams=1)
+        super().__init__(base, [*adapters, BASE], settings.max_length, math.inf, streams=1)
         model, first = load_base(base, settings.quantization), next(iter(adapters))
         self.model = get_peft_model(model, PeftConfig.from_pretrained(adapters[first]), first)
         for name, folder in adapters.items():
@@ -116,47 +136,93 @@ class ServedModels(Models):
         self.config, self.served = config, {BASE: SERVED_BASE, "adapter": CANDIDATE}
         if (served_models(config) or {}).get(language.adapter) == str(adapters.get("incumbent")):
             self.served["incumbent"] = language.adapter
-        super().__init__(config.base, [*self.served], config.serving.max_model_len - 1, streams=None)
+        room = config.serving.max_model_len - 1
+        super().__init__(config.base, [*self.served], room, room, streams=None)
 
-    def measure(self, rows: list[Record], instructions: str | None = None) -> list[Measurement]:
+    def measure(self, rows: list[Record], rivals: list[dict[str, str]] | None = None) -> list[Measurement]:
         """As of Models, of the rows that the server takes with one token for its answer."""
-        prompts = [with_instructions(row, instructions) if instructions else row for row in rows]
-        lengths = [len(self.chat.encode(prompt).input_ids) for prompt in prompts]
-        if longer := [row["id"] for row, length in zip(rows, lengths, strict=True) if length > self.limit]:
+        fit = [self._fits(row) for row in rows]
+        if longer := [row["id"] for row, fits in zip(rows, fit, strict=True) if not fits]:
             say(f"left out, over serving.max_model_len {self.limit + 1}: {', '.join(longer)}")
-        return super().measure([row for row in rows if row["id"] not in longer], instructions)
+        return super().measure([*compress(rows, fit)], rivals and [*compress(rivals, fit)])
 
     def _losses(self, input_ids: list[int], labels: list[int], name: str) -> list[float]:
         return supervised_losses(self.config, self.served[name], input_ids, labels)
 
 
 def token_parts(record: Record, chat: Chat, labels: list[int]) -> list[str]:
-    """What each supervised token is: "code" (of an edit or a written file), "prose", or "syntax" of calls and turns."""
+    """What each supervised token is: CHANGED (new lines of code), "code" (others), "prose", or "syntax" of calls."""
     text, spans = chat.targets(record)
     starts, kinds = [0], ["syntax"]  # from starts[i] on, a character is of kinds[i]
     for index, (position, end) in spans.items():
-        for part, value in _values(record["messages"][index]):
+        for pieces in _values(record["messages"][index]):
+            value = "".join(piece for _part, piece in pieces)
             # as a template writes it: as it is, or as a JSON string
-            for form in (value, json.dumps(value, ensure_ascii=False)[1:-1], json.dumps(value)[1:-1]):
-                if (found := text.find(form, position, end)) >= 0:
-                    position = found + len(form)
-                    starts += [found, position]
-                    kinds += [part, "syntax"]
+            for form in (
+                str,
+                lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+                lambda text: json.dumps(text)[1:-1],
+            ):
+                if (found := text.find(form(value), position, end)) >= 0:
+                    for part, piece in [*pieces, ("syntax", "")]:
+                        starts.append(found)
+                        kinds.append(part)
+                        found += len(form(piece))
+                    position = found
                     break
     offsets = chat.tokenizer.encode(text, add_special_tokens=False).offsets
     supervised = (start for (start, _end), label in zip(offsets, labels, strict=True) if label != IGNORED)
     return [kinds[bisect_right(starts, start) - 1] for start in supervised]
 
 
-def _values(message: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The texts in a message that are no syntax, in their order, with what they are."""
+def _values(message: dict[str, Any]) -> Iterator[list[tuple[str, str]]]:
+    """The texts in a message that are no syntax, in their order, each as pieces with what they are."""
     if content := (message.get("content") or "").strip():
-        yield "prose", content
+        yield [("prose", content)]
     for call in message.get("tool_calls") or ():
         function = call["function"]
-        for argument, value in json.loads(function["arguments"]).items():
+        arguments = json.loads(function["arguments"])
+        old = {line.strip() for line in str(arguments.get("oldString", "")).splitlines()} | {""}
+        for argument, value in arguments.items():
             if (function["name"], argument) in CODE and isinstance(value, str) and value.strip():
-                yield "code", value.strip()
+                new = argument != "oldString"
+                lines = value.strip().splitlines(keepends=True)
+                yield [(CHANGED if new and line.strip() not in old else "code", line) for line in lines]
+
+
+def requests(record: Record) -> list[str]:
+    """What the owner asks for in a record."""
+    return [message["content"] for message in record["messages"] if message["role"] == "user"]
+
+
+def with_requests(record: Record, other: Record) -> Record | None:
+    """A record with the requests of another session or commit; None where that is none, or has none."""
+    if cluster_of(record) == cluster_of(other) or not (texts := requests(other)):
+        return None
+    given = cycle(texts)
+    messages = [{**m, "content": next(given)} if m["role"] == "user" else m for m in record["messages"]]
+    return {**record, "messages": messages}
+
+
+def nearest_examples(rows: list[Record], learned: list[Record]) -> list[dict[str, str]]:
+    """For each row, as a rival, the two learned ones whose request and code are most like its requests (BM25)."""
+    texts = [example for row in learned if (example := _example(row))]
+    if not texts or not rows:
+        return [{} for _row in rows]
+    import bm25s
+
+    index = bm25s.BM25()
+    index.index(bm25s.tokenize(texts, show_progress=False), show_progress=False)
+    asked = bm25s.tokenize([" ".join(requests(row)) for row in rows], show_progress=False)
+    found = index.retrieve(asked, k=min(2, len(texts)), show_progress=False).documents.tolist()
+    return [{EXAMPLES: "\n\n".join(["Earlier work:", *(texts[number] for number in near)])} for near in found]
+
+
+def _example(row: Record) -> str:
+    """A learned row's first request, and the calls that did the work; empty without one."""
+    calls = [call["function"] for turn in filter(is_target, row["messages"]) for call in turn.get("tool_calls") or ()]
+    work = [f"{function['name']} {function['arguments']}" for function in calls if function["name"] in NEW_CODE]
+    return "\n".join([*requests(row)[:1], *work])[:EXAMPLE] if work else ""
 
 
 def with_instructions(record: Record, instructions: str) -> Record:

@@ -112,13 +112,14 @@ def _task(row: Record, turn: int, chat: Chat) -> Task:
 def score(text: str, task: Task, parse: Parse, language: Language, rules: Rules, whole: bool = True) -> Score:
     """One generated turn; None stands for what is not known of it, which is most when it is not whole.
 
-    {"called": a tool call was begun, "valid": all calls parse, name a tool and fit its schema, "similarity": 0 to 1 of
-    the new code to the owner's (difflib's ratio), "exact": the same call, "applies": what it replaces is there,
-    "parses": it adds no error to what tree-sitter saw before, "leak": kinds of secrets that the prompt did not hold}
+    {"called": a tool call was begun, "valid": all calls parse, name a tool and fit its schema, "edited": code was
+    written, "similarity": 0 to 1 of it to the owner's (difflib's ratio), "exact": the same call, "applies": what it
+    replaces is there, "parses": it adds no error to what tree-sitter saw before, "leak": kinds of secrets that the
+    prompt did not hold}
     """
     calls = parse(text) if whole else []
     called = bool(calls or _ATTEMPT.search(text))  # a call that does not parse was begun too
-    valid = bool(calls) and all(_fits(call, task.tools) for call in calls) if called and whole else None
+    valid = bool(calls) and all(_fits(call, task.tools) for call in calls) if whole else None  # without a call too
     secrets = (item for item in find(text, rules) if item.category == SECRET)
     leak = sorted({item.kind for item in secrets if text[item.start : item.end] not in task.known})
     edit = _score_edit(calls, task, language) if whole and task.reference[0] in NEW_CODE else {}
@@ -129,13 +130,13 @@ def _score_edit(calls: list[Call], task: Task, language: Language) -> Score:
     """What is known of the first edit or written file among the calls."""
     edits = [call for call in calls if call[0] in NEW_CODE and isinstance(call[1], dict)]
     if not edits:
-        return {"similarity": 0.0, "exact": False}
+        return {"edited": False, "similarity": 0.0, "exact": False}
     (tool, arguments), (wanted_tool, wanted) = edits[0], task.reference
     code, old = (value if isinstance(value := arguments.get(key), str) else "" for key in (NEW_CODE[tool], "oldString"))
     path = path_of(arguments)
     grammar = dialect(language.grammar, path) if path.endswith(language.extensions) else None
     matcher = SequenceMatcher(None, wanted[NEW_CODE[wanted_tool]], code, autojunk=False)
-    result: Score = {"similarity": matcher.ratio(), "exact": edits[0] == task.reference}
+    result: Score = {"edited": True, "similarity": matcher.ratio(), "exact": edits[0] == task.reference}
     if tool == "edit" and task.shown:
         result["applies"] = bool(old) and old in task.shown
         if result["applies"] and grammar:

@@ -7,14 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from specialists.agent import TOOLS
 from specialists.cli import progress
 from specialists.config import Config, Language
-from specialists.evaluation.losses import ServedModels
+from specialists.evaluation.losses import ServedModels, requests
 from specialists.evaluation.scoring import Canary, Score, Task, canaries, score, tasks, vllm_parser
 from specialists.families import vllm_options
 from specialists.records import Record, read_records
-from specialists.secrets import Rules
+from specialists.secrets import Rules, redact
 from specialists.server import complete
 
 TURN_TOKENS = 512  # of a written turn at most; one that is cut off there counts for little
+SHOWN = 3  # turns whose texts are kept for the report
 STREAMS = 8  # turns under way at once in a server
 CANARIES, CANARY_TOKENS = 8, 32  # of training rows; tokens that a model may add to one
 
@@ -41,11 +42,14 @@ def write_answers(
     scores: dict[str, list[Score]] = {"adapter": [], "base": []}
     with ThreadPoolExecutor(STREAMS) as pool:
         answered = list(progress(pool.map(write, turns), "write", len(turns)))
+    asked = {row["id"]: requests(row) for row in rows}
     for turn, answers in zip(turns, answered, strict=True):
         if isinstance(turn, Canary):
             leak = turn.leak(answers["adapter"][0], answers["base"][0])
             scores["adapter"].append({"id": turn.id, "canary": turn.kind, "leak": leak})
             continue
         for model, (text, whole) in answers.items():
-            scores[model].append({"id": turn.id, **score(text, turn, parse, language, rules, whole)})
+            shown = {"request": "\n".join(asked[turn.id]), "text": redact(text, rules)[0]}
+            kept = shown if len(scores["base"]) < SHOWN else {}
+            scores[model].append({"id": turn.id, **score(text, turn, parse, language, rules, whole), **kept})
     return scores

@@ -29,15 +29,18 @@ _COMPARED = 8  # versions drawn beside each other
 _EXCERPT = 600  # characters at each end of a long text
 _EXAMPLES = 40  # rows shown per language, evenly from the best to the worst
 _MESSAGES = 8  # shown of a row at most, the last requests and answers that are learned
-_PARTS = {"code": "code", "syntax": "the syntax of tool calls", "prose": "prose"}
+_PARTS = {"changed": "lines that you changed", "code": "other code", "syntax": "syntax of tool calls", "prose": "prose"}
 _COMPARISONS = {  # of gate.verdict(): what it says, and what the adapter is compared with
     "forgetting": ("loss on the frozen set, which it should not forget", "base"),
-    "prompt": ("loss; in place of the base: the base with your instructions", "prompt"),
-    "incumbent": ("loss; in place of the base: the version before it", "incumbent"),
+    "style": ("style: loss on the lines that you changed", "base"),
+    "skill": ("skill: how much more of it there is behind another request", "base"),
+    "prompt": ("loss on these lines; in place of the base: the base with your instructions", "prompt"),
+    "examples": ("the same; the base with your two nearest examples in its prompt", "examples"),
+    "incumbent": ("the same; the version before it", "incumbent"),
 }
 _WRITTEN = {
     "called": "answers with a tool call",
-    "valid": "tool calls that hold",
+    "valid": "answers with a call that holds",
     "applies": "edits that apply",
     "parses": "edits that parse",
     "similarity": "likeness to your own edit",
@@ -118,7 +121,9 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
         "older": len(known) - len(versions),
         "decisions": list(reversed(decisions[-_SHOWN:])),
         "clusters": evaluation.get("clusters"),
+        "style": evaluation.get("style"),
         "measures": _measures(evaluation),
+        "side_by_side": _side_by_side(evaluation),
         "signs": (evaluation.get("loss") or {}).get("signs"),
         "alive": (read_json(folder.latest / alive.ALIVE) or {}).get("faults") if folder.latest else None,
         "questions": [answer for answer in asked if answer["model"] == language.adapter],
@@ -138,33 +143,50 @@ def _version(folder: adapters.AdapterFolder, version: Path) -> dict[str, Any]:
         "fit": [losses[0][1], losses[-1][1]] if losses else None,
         "cost": cost(manifest),
         "loss": evaluation.get("loss"),
+        "style": evaluation.get("style"),
         "verdict": evaluation.get("verdict"),
     }
 
 
 def _intervals(compared: list[dict[str, Any]], label: str) -> Any:
     """The differences of languages or versions to the base, of those that were evaluated."""
-    rows = [row for row in compared if row["loss"]]
-    losses = [(row["loss"]["interval"][0], row["loss"]["difference"], row["loss"]["interval"][1]) for row in rows]
-    drawn = [(row[label], *loss, row["verdict"]) for row, loss in zip(rows, losses, strict=True)]
+    rows = [(row, row["style"] or row["loss"]) for row in compared if row["loss"]]
+    drawn = [(row[label], e["interval"][0], e["difference"], e["interval"][1], row["verdict"]) for row, e in rows]
     return figures.intervals(drawn, UNIT)
 
 
-def _measures(evaluation: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """What else an evaluation says, as (what, the base's, the adapter's)."""
+def _measures(evaluation: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """What else an evaluation says, as (what, the base's, the adapter's, interval of the difference and its n)."""
     parts = evaluation.get("parts") or {}
     rows = [(f"loss on {what}", parts[part], "base") for part, what in _PARTS.items() if part in parts]
     rows += [(what, evaluation[name], arm) for name, (what, arm) in _COMPARISONS.items() if evaluation.get(name)]
-    shown = [(what, _loss(loss[arm]), _loss(loss["adapter"])) for what, loss, arm in rows]
-    written = evaluation.get("generated") or {}
+    shown = [(what, _loss(loss[arm]), _loss(loss["adapter"]), _interval(loss)) for what, loss, arm in rows]
+    written, paired = evaluation.get("generated") or {}, evaluation.get("paired") or {}
     for name, what in _WRITTEN.items():
         base, adapter = (written.get(arm, {}).get(name) for arm in ("base", "adapter"))
-        shown += [] if base is None or adapter is None else [(what, f"{base:.0%}", f"{adapter:.0%}")]
+        if base is not None and adapter is not None:
+            shown.append((what, f"{base:.0%}", f"{adapter:.0%}", _interval(paired.get(name))))
     again = evaluation.get("rollouts") or {}
     for name, (what, form) in _ROLLOUTS.items() if again else ():
         base, adapter = (again[arm][name] for arm in ("base", "adapter"))
-        shown += [] if None in (base, adapter) else [(what, format(base, form), format(adapter, form))]
+        shown += [] if None in (base, adapter) else [(what, format(base, form), format(adapter, form), "")]
     return shown
+
+
+def _interval(found: dict[str, Any] | None) -> str:
+    """Below zero is better, of rates too; of the paired answers where the rates are of all."""
+    if not found or "interval" not in found:
+        return ""
+    low, high = found["interval"]
+    return f"{low:+.3f} to {high:+.3f}, {found.get('answers', found['clusters'])}"
+
+
+def _side_by_side(evaluation: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Held-out requests with what the base and the adapter wrote."""
+    answers = evaluation.get("answers") or {}
+    base, adapter = ([one for one in answers.get(arm, ()) if "text" in one] for arm in ("base", "adapter"))
+    both = zip(base, adapter, strict=False)
+    return [(one["request"], _shortened(one["text"]), _shortened(other["text"])) for one, other in both]
 
 
 def _loss(value: float) -> str:

