@@ -11,6 +11,7 @@ import git_repositories
 import pytest
 from click.testing import CliRunner
 from servers import answering
+from specialists.agent import ROOT
 from specialists.endpoint import Endpoint
 from specialists.records import make_record, read_json, read_records, tool_call
 from specialists.synthetic.rephrase import Rephraser
@@ -50,7 +51,7 @@ def shelf(tmp_path):
 
 def test_a_model_words_requests_and_is_asked_once_and_told_no_secret(config_file, shelf, model) -> None:
     rows, summary = run(wanting(config_file, 12), "ruby", shelf, more=model.options)
-    assert {row["messages"][1]["content"] for row in rows} == {"please look after a.rb"}
+    assert {row["messages"][1]["content"] for row in rows} == {f"please look after {ROOT}/a.rb"}
     assert summary["by model"] == len(rows) and {row["source"]["request"] for row in rows} == {"model"}
     assert len(model.asked) == 2 * len(rows)  # written and checked
     assert run(config_file, "ruby", shelf, more=model.options) == (rows, summary)

@@ -280,9 +280,9 @@ def test_what_the_server_measures_is_what_peft_measures(served: Served, monkeypa
     language, rows = config.language("ts"), tiny_models.rows(6)
     versions = {"adapter": served.version("ts", "measured", 8), "incumbent": served.folder("ts").current}
     models = ServedModels(config, language, versions)
-    found = models.measure(rows, "Use tabs.")
+    found = models.measure(rows, [{"prompt": "Use tabs."}] * 6)
     settings = dataclasses.replace(language.training, quantization="none")
-    expected = EvaluatedModels(config.base, settings, versions).measure(rows, "Use tabs.")
+    expected = EvaluatedModels(config.base, settings, versions).measure(rows, [{"prompt": "Use tabs."}] * 6)
     for row, wanted in zip(found, expected, strict=True):
         assert {*row["nll"]} == {"base", "adapter", "incumbent", "prompt"} and {*row["parts"]} == {*wanted["parts"]}
         assert row["nll"] == pytest.approx(wanted["nll"], abs=1e-3 * row["tokens"])
