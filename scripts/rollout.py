@@ -186,8 +186,9 @@ def _rows(config: Config, language: Language, results: list[dict[str, Any]], pro
 
 
 def means(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over runs, None where there is nothing to go by: passed is known of tasks with tests only."""
-    found: dict[str, Any] = {"runs": len(results)}
+    """Means over runs, None where there is nothing to go by: passed is known of the "hard" tasks, those with tests."""
+    judged = {(result["repository"], result["commit"]) for result in results if result["hard"] == "yes"}
+    found: dict[str, Any] = {"runs": len(results), "hard": len(judged)}
     for name in MEANS:
         some = [float(result[name] or 0) for result in results if name != "passed" or result["hard"] == "yes"]
         found[name] = round(mean(some), 3) if some else None

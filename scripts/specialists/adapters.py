@@ -241,8 +241,17 @@ def evaluation_inputs(config: Config, incumbent: Path | None, heldout: Path) -> 
 
 
 def is_evaluated(config: Config, language: Language) -> bool:
-    """Whether there is a verdict on the newest version, if there is one."""
-    return adapter_folder(config, language).latest is None or present_verdict(config, language) not in (None, WAIT)
+    """Whether there is a verdict on the newest version, if there is one; one that waits counts while no server runs."""
+    if adapter_folder(config, language).latest is None:
+        return True
+    if (verdict := present_verdict(config, language)) != WAIT:
+        return verdict is not None
+    from specialists.server import served_models  # only here: this takes a request
+
+    try:
+        return served_models(config) is None
+    except Problem:
+        return False  # evaluate.py says what answers there
 
 
 def present_verdict(config: Config, language: Language) -> str | None:

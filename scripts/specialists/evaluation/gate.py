@@ -160,7 +160,9 @@ def compare_rollouts(found: Any) -> dict[str, Any] | None:
     """
     try:
         arms = [found["base"], found["adapter"]]
-        what, of = ("passed", "hard") if all(arm.get("hard") for arm in arms) else ("recall", "runs")
+        what, of = (
+            ("passed", "hard") if all(arm.get("hard") for arm in arms) else ("recall", "tasks")
+        )  # runs of one task are alike
         base, adapter = (float(arm[what]) for arm in arms)
         counts = [int(arm.get(of, found["tasks"])) for arm in arms]
     except (TypeError, KeyError, ValueError, AttributeError):
