@@ -16,7 +16,7 @@ from specialists.config import Config, Language, Problem
 from specialists.dataset.assembly import Dataset, Row, assemble, known_ledger, read_rows, starved, survived
 from specialists.exclusion import Exclusion
 from specialists.pipeline import example_files
-from specialists.records import SOURCES, Record, sha256_file, write_if_changed, write_json, write_records
+from specialists.records import SOURCES, Record, is_target, sha256_file, write_if_changed, write_json, write_records
 from specialists.seen import blind_as_context
 
 _FILE = click.Path(path_type=Path)
@@ -56,7 +56,12 @@ def main(config: Config, as_json: bool, language: str, explain: str | None, **na
     write_json(ledger, dataset.ledger)
     capture, parts = captured(config), ((dataset.heldout, 1.0), (dataset.train, config.assembly.whole_heads))
     held, records = (
-        [with_head(blind_as_context(row.record()), chosen, capture, share) for row in rows] for rows, share in parts
+        [
+            with_head(record, chosen, capture, share)
+            for record in (blind_as_context(row.record()) for row in rows)
+            if any(map(is_target, record["messages"]))
+        ]
+        for rows, share in parts
     )
     write_records(heldout, held)
     write_records(train, records)
