@@ -134,7 +134,7 @@ def test_commits_take_their_share_where_there_are_sessions_enough(tmp_path: Path
 def test_synthetic_rows_fill_the_gap_and_inherit_the_split(tmp_path: Path) -> None:
     def made_from(number: int) -> Record:  # shows a line of commit number, as `read` shows it
         line = text(number).splitlines()[2]
-        return row(f"m{number}", "synthetic", commit="head", request=f"Mend this please:\n12: {line}\n{text('m', 1)}")
+        return row(f"m{number}", "synthetic", commit="head", request=f"Repair it please:\n12: {line}\n{text('m', 1)}")
 
     work = [row(number, "commit", day=number) for number in range(8)]
     made = [made_from(number) for number in range(8)]

@@ -35,7 +35,7 @@ def module(role: str, line: str) -> str:
 
 
 def history(roles: tuple[str, ...]) -> list[Made]:
-    """A commit that mends a function and tests it, for each role."""
+    """A commit that corrects a function and tests it, for each role."""
     first: dict[str, Any] = {f"{role}.py": module(role, BEFORE) for role in roles} | {"tests/__init__.py": ""}
     commits = [Made("Add functions that halve numbers", first)]
     for role in roles:

@@ -68,7 +68,7 @@ CASES: list[tuple[list[Call], set[int]]] = [
     ([NEW, write("n.rs", "other\n\nwords\n")], set()),
     ([NEW, write("n.rs", "")], {0}),
     ([EDIT, bash("git checkout elsewhere src"), seen("b\n")], set()),  # the text knows better
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("calls", "expected"), CASES)

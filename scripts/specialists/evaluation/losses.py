@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ EXAMPLE = 4_000  # characters of an example in a prompt at most
 CODE = {*NEW_CODE.items(), ("edit", "oldString")}  # (tool, argument) that hold code
 
 
-class Models:
+class Models(ABC):
     """The base with adapters. A model's name is BASE or that of an adapter; a subclass says how its losses are had."""
 
     def __init__(self, base: Base, names: list[str], limit: int, room: float, streams: int | None):
@@ -90,9 +91,9 @@ class Models:
     def _fits(self, row: Record) -> bool:
         return len(self.chat.encode(row).input_ids) <= self.room
 
+    @abstractmethod
     def _losses(self, input_ids: list[int], labels: list[int], name: str) -> list[float]:
         """Negative log-likelihood of each supervised token."""
-        raise NotImplementedError
 
 
 class EvaluatedModels(Models):

@@ -85,9 +85,17 @@ class Store:
 
     def _git(self, *arguments: str, at: Path | None = None, given: str = "") -> str:
         words = ["git", f"--git-dir={self.folder}", *([f"--work-tree={at}"] if at else []), *arguments]
-        code = {"encoding": "utf-8", "errors": "surrogateescape"}
-        place = {"cwd": at or self.folder, "env": self.environment, "timeout": _SECONDS}
-        done = subprocess.run(words, input=given, capture_output=True, check=False, **code, **place)  # type: ignore[call-overload]
+        done = subprocess.run(
+            words,
+            input=given,
+            capture_output=True,
+            check=False,
+            encoding="utf-8",
+            errors="surrogateescape",
+            cwd=at or self.folder,
+            env=self.environment,
+            timeout=_SECONDS,
+        )
         if done.returncode:
             raise Problem(f"git {arguments[0]}: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")
         return done.stdout
