@@ -71,7 +71,7 @@ def main(config: Config, as_json: bool, language: str, heldout: bool, program: s
             write_records(output, rows)
             summary["examples"] = len(rows)
             write_json(output.with_suffix(".summary.json"), {**summary, "problems": problems})
-    say(table([[name, *scores.values()] for name, scores in models.items()], ["model", "runs", *MEANS]))
+    say(table([[name, *scores.values()] for name, scores in models.items()], ["model", "runs", "with tests", *MEANS]))
     for name, reasons in counts.items():
         say(f"{name}: {', '.join(f'{number} {reason}' for reason, number in reasons.most_common()) or 'none'}")
     finish(summary, as_json, problems)
