@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -127,6 +129,11 @@ def test_rows_that_cannot_be_trained_on_are_named(bases: dict[str, Base]) -> Non
         "tokens after its head, over training.max_length 64"
     )
     assert untargeted.startswith(f"row {rows[1]['id']}: nothing supervised")
+
+
+def test_a_server_that_is_started_after_training_logs_as_usual() -> None:
+    importlib.import_module("specialists.training.trainer")
+    assert "VLLM_LOGGING_LEVEL" not in os.environ  # TRL sets it, and children inherit it
 
 
 def test_a_base_that_is_not_there(tmp_path: Path) -> None:
