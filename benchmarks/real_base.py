@@ -105,7 +105,7 @@ def configure(folder: Path, repository: Path, language: str, **sizes: Any) -> Pa
         examples=sizes["rows"] + sizes["heldout"],
         **sizes,
     )
-    own = {key: value for key, value in known.items() if f"\n{key} = " not in text}
+    own = {key: value for key, value in known.items() if f"\n{key} = " not in text and key != "synthetic"}
     lines = [f"{key} = {json.dumps(value)}" for key, value in own.items() if not isinstance(value, dict)]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "specialists.toml"
