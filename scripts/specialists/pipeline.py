@@ -65,6 +65,11 @@ def option(name: str, kind: type = str) -> dict[str, Any]:
     return {"name": name, "long": name, "type": kind, "default": kind()}
 
 
+def without(name: str) -> Callable[[Any], bool]:
+    """For `uptodate`: a task that is given that option always runs."""
+    return lambda task: not (task.options or {}).get(name)
+
+
 def python(*arguments: str) -> list[tuple]:
     """The action that runs something else than a script of ours with this Python."""
     return [(run, [[sys.executable, *arguments]])]
