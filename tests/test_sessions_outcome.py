@@ -74,17 +74,11 @@ def test_what_was_taken_back(calls: list[Call], expected: set[int]) -> None:
     assert undone([[call] for call in calls]) == expected
 
 
-@pytest.mark.parametrize(
-    ("calls", "expected"),
-    [
-        ([EDIT, edit("b", "c")], {0}),
-        ([EDIT, edit("b", "b\nc")], set()),
-        ([seen(TEXT), edit("two\n", "two\nlog(2)\n"), edit("two\nlog(2)\nthree", "2\nthree")], {1}),
-        ([seen(TEXT), edit("two", "2"), bash("cargo fmt"), seen("one\n  2\nthree\n")], set()),
-    ],
-)
-def test_what_a_turn_replaced_itself(calls: list[Call], expected: set[int]) -> None:
-    assert undone([[call] for call in calls], in_turn=True) == expected
+def test_what_a_turn_replaced_itself() -> None:
+    debugged = [seen(TEXT), edit("two\n", "two\nlog(2)\nlog(3)\n2\n"), edit("two\nlog(2)\nlog(3)\n2", "2")]
+    formatted = [seen(TEXT), edit("two", "2"), bash("cargo fmt"), seen("one\n  2\nthree\n")]
+    for calls, expected in (([EDIT, edit("b", "c")], {0}), (debugged, {1}), (formatted, set())):
+        assert undone([[call] for call in calls], in_turn=True) == expected
 
 
 LOOK, OTHER, TEST = read("a.rs", "x"), grep("x", output="a.rs"), bash("cargo test", "1 failed", 101)
@@ -130,7 +124,7 @@ def test_what_a_check_refused(calls: list[Call], expected: set[int]) -> None:
 REJECTED = """No, that is wrong. Put it back.|no|Nope, use a map|undo|Thanks. Now undo that.|please revert your changes
 That was wrong, throw it away|That’s not what I asked for|it still fails|Why does it still fail?|same error as before
 The second test still fails: expected 3|ok but it still crashes|this doesn't work|You broke the build|can you undo that?
-Not what I wanted|hmm, that's worse|I said no tests|Now it crashes|Nein, anders|das ist falsch"""
+Not what I wanted|hmm, that's worse|I said no tests|Now it crashes|check again, not fixed|Nein, anders|das ist falsch"""
 GONE_ON = """no problem, now add a test|no tests needed|No, that's fine|No thanks|No need to undo that|Don't undo that
 Undo should restore the cursor too|Now add undo support|Undo, redo and copy share a menu|If it still fails, revert
 Tell me if they still fail|Does it still fail?|Fix the message if it's wrong|Explain what was wrong|Wrong keys give 401
@@ -143,5 +137,5 @@ def test_what_rejects_the_work_before() -> None:
     }
     assert [line for line in said if said[line]] == re.split("[|\n]", REJECTED)
     assert not rejects("No.", "Done. Shall I commit?") and rejects("No, it still fails", "Shall I commit?")
-    assert goes_on("Please continue.", "Next I write it.") and not goes_on("continue", "Shall I?")
-    assert not goes_on("Continue with the tests", "Done.")
+    assert goes_on("Please continue.", "Next I write it.") and not goes_on("Continue with it", "Done.")
+    assert not goes_on("continue", "Shall I?")

@@ -253,9 +253,8 @@ def _mark_no_targets(found: list[Turn], config: Config | None) -> None:
         steps[index].reason = steps[index].reason or "undone later"
     for turn, following in zip_longest(found, found[1:]):
         calls = [step.calls for step in turn.steps]
-        reasons = dict.fromkeys(repeated(calls), "repeated") | dict.fromkeys(
-            undone(calls, in_turn=True), "undone later"
-        )
+        reasons = dict.fromkeys(repeated(calls), "repeated")
+        reasons |= dict.fromkeys(undone(calls, in_turn=True), "undone later")
         reasons |= dict.fromkeys(unchecked(calls, checks), "check failed")
         if following and calls and not calls[-1] and goes_on(following.request, turn.steps[-1].text):
             reasons[len(calls) - 1] = "stopped early"

@@ -32,14 +32,14 @@ _FILLER = re.compile(r"(?:(?:no|nope|ok|now|just|then|please|can you|well|sorry|
 _ASKS = re.compile(r"\?[ *_)\n]*\Z")
 _GO_ON = re.compile(r"(?:please |just )?(?:continue|go on|carry on|keep going|proceed)\W*", re.I)
 _FINE = re.compile(r"no\W+(?:thank|(?:it|that|this|all)\S* (?:is |looks? )?(?:fine|good|great|ok|perfect))", re.I)
-_IT, _NOT = "(?:it|that|this|these|they|those|you)", "(?:n['’]t| not)"
+_IT, _NOT = "(?:it|that|this|these|they|those|you)", "(?:(?:is|was|does|did|do)(?:n['’]t| not)|not)"
 _REJECTS = (  # whole clauses
     r"(?:no|nope|nah|wrong)[,.;:!]?|(?:undo|revert)[.!]?|(?:not what )?i (?:asked|told|said|meant|wanted)\b.*",
     rf"(?:undo|revert|roll back)(?: {_IT}\b.*| all.*| everything.*| (?:the|your) (?:last|changes?|edits?)\b.*)",
     rf"(?:put|change|throw|take) {_IT} (?:back|away)(?: (?:as|to how) .*)?[,.;!]?|(?:the )?same (?:error|problem)\b.*",
     rf"{_IT} (?:br(?:oke|eaks)|crashe[sd]|fail(?:s|ed)|hangs|made (?:it|things) worse)\b.*",
-    rf"{_IT}(?:['’]s| is| was)(?: \w+)? (?:wrong|incorrect|broken|worse)\b.*|{_IT}['’]s not (?:right|what)\b.*",
-    rf"(?:{_IT} )?(?:is|was|does|did|do){_NOT} (?:right|correct|what|work|help|compile|build|fix|solve)\b.*",
+    rf"{_IT}(?:['’]s| is| was)(?: \w+)? (?:wrong|incorrect|broken|worse)\b.*",
+    rf"(?:{_IT}(?:['’]s)? )?{_NOT} (?:right|correct|what|work(?:ing)?|help|compile|build|fix(?:ed)?|solved?)\b.*",
     r"(?!does |is |check |see |make )(?:(?!if |whether |when |until |unless )\S+ ){0,6}still "
     r"(?:fail|crash|hang|br(?:eak|oke)|wrong|not|does|red|the same|(?:get|see)\w* .*(?:same|error))\w*\b.*",
 )
@@ -82,11 +82,9 @@ class _Change:
 
     @property
     def replaced(self) -> bool:
-        before, after, now = (
-            "".join(text.split(" ")) for text in (self.before, self.after, self.now)
-        )  # however indented
+        before, after, now = ("".join(text.split(" ")) for text in (self.before, self.after, self.now))  # reindented
         added = {line for line in after.split("\n") if line} - {*before.split("\n")}
-        return bool(added) and not any(line in now for line in added)
+        return sum(line in now for line in added) * 2 < len(added)
 
 
 def _reads_as_before(before: str, after: str, now: str) -> bool:
@@ -104,8 +102,8 @@ def _reads_as_before(before: str, after: str, now: str) -> bool:
 
 
 def undone(steps: list[list[Call]], in_turn: bool = False) -> set[int]:
-    """Indexes of steps (calls of each) of which a change was taken back; `in_turn`: or of whose lines none stand at the
-    end, if these are of one turn: what a later request changes was still right."""
+    """Indexes of steps (calls of each) of which a change was taken back; `in_turn`: or of whose lines most are gone at
+    the end, if these are of one turn: what a later request changes was still right."""
     work = _Work()
     for step, calls in enumerate(steps):
         for call in calls:
@@ -171,8 +169,7 @@ class _Work:
         live = [one for one in self.changes if not one.lost and _covers(tree, one.path)]
         named = [one for one in live if any(_covers(path, one.path) for path in paths)]
         revision = names[0] if names else "HEAD"
-        older = bool(_OLDER.fullmatch(revision))
-        pending = [one for one in live if older or not one.committed]
+        pending = [one for one in live if not one.committed or _OLDER.fullmatch(revision)]
         chosen = [one for one in pending if one in named or not named]
         tracked = [one for one in chosen if not one.untracked]
         match tool, verb:
