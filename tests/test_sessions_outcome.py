@@ -124,7 +124,8 @@ def test_what_a_check_refused(calls: list[Call], expected: set[int]) -> None:
 REJECTED = """No, that is wrong. Put it back.|no|Nope, use a map|undo|Thanks. Now undo that.|please revert your changes
 That was wrong, throw it away|That’s not what I asked for|it still fails|Why does it still fail?|same error as before
 The second test still fails: expected 3|ok but it still crashes|this doesn't work|You broke the build|can you undo that?
-Not what I wanted|hmm, that's worse|I said no tests|Now it crashes|check again, not fixed|Nein, anders|das ist falsch"""
+Not what I wanted|hmm, that's worse|I said no tests|Now it crashes|check again, not fixed|the last fix is not working
+Nein, anders|das ist falsch"""
 GONE_ON = """no problem, now add a test|no tests needed|No, that's fine|No thanks|No need to undo that|Don't undo that
 Undo should restore the cursor too|Now add undo support|Undo, redo and copy share a menu|If it still fails, revert
 Tell me if they still fail|Does it still fail?|Fix the message if it's wrong|Explain what was wrong|Wrong keys give 401
@@ -137,5 +138,4 @@ def test_what_rejects_the_work_before() -> None:
     }
     assert [line for line in said if said[line]] == re.split("[|\n]", REJECTED)
     assert not rejects("No.", "Done. Shall I commit?") and rejects("No, it still fails", "Shall I commit?")
-    assert goes_on("Please continue.", "Next I write it.") and not goes_on("Continue with it", "Done.")
-    assert not goes_on("continue", "Shall I?")
+    assert goes_on("Please continue.", "Next I write it.") and not goes_on("continue", "Shall I?")

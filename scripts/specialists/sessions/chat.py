@@ -256,6 +256,7 @@ def _mark_no_targets(found: list[Turn], config: Config | None) -> None:
         reasons = dict.fromkeys(repeated(calls), "repeated")
         reasons |= dict.fromkeys(undone(calls, in_turn=True), "undone later")
         reasons |= dict.fromkeys(unchecked(calls, checks), "check failed")
+        reasons |= {} if turn.request else dict.fromkeys(range(len(calls)), "no request")
         if following and calls and not calls[-1] and goes_on(following.request, turn.steps[-1].text):
             reasons[len(calls) - 1] = "stopped early"
         if following and calls and rejects(following.request, turn.steps[-1].text, more):

@@ -32,7 +32,8 @@ _FILLER = re.compile(r"(?:(?:no|nope|ok|now|just|then|please|can you|well|sorry|
 _ASKS = re.compile(r"\?[ *_)\n]*\Z")
 _GO_ON = re.compile(r"(?:please |just )?(?:continue|go on|carry on|keep going|proceed)\W*", re.I)
 _FINE = re.compile(r"no\W+(?:thank|(?:it|that|this|all)\S* (?:is |looks? )?(?:fine|good|great|ok|perfect))", re.I)
-_IT, _NOT = "(?:it|that|this|these|they|those|you)", "(?:(?:is|was|does|did|do)(?:n['’]t| not)|not)"
+_IT = "(?:it|that|this|these|they|those|you|(?:the|your) (?:(?:last|previous) )?(?:approach|changes?|fix|solution))"
+_NOT = "(?:(?:is|was|does|did|do)(?:n['’]t| not)|not)"
 _REJECTS = (  # whole clauses
     r"(?:no|nope|nah|wrong)[,.;:!]?|(?:undo|revert)[.!]?|(?:not what )?i (?:asked|told|said|meant|wanted)\b.*",
     rf"(?:undo|revert|roll back)(?: {_IT}\b.*| all.*| everything.*| (?:the|your) (?:last|changes?|edits?)\b.*)",
