@@ -155,6 +155,17 @@ def test_a_long_turn_keeps_its_request_and_clears_old_outputs() -> None:
     assert second[first_target - 1]["content"].startswith("out"), "the latest are whole"
 
 
+def test_what_a_target_answers_is_whole_before_it() -> None:
+    units = [user_unit("ask", 0), step(0, output=90), step(0, False, output=90), step(0), step(0, output=200), step(0)]
+    windows, lost = pack(units, 400)
+    assert not lost and sum(len(window.targets) for window in windows) == 4
+    for window in windows:
+        for before, message in zip(window.messages, window.messages[2:], strict=False):  # the longer of two outputs
+            assert not message.get("weight") or before["content"] != CLEARED
+    cut = Packer(Words()).counted([step(0, output=900)], 100)[0].messages  # a step's outputs share their room
+    assert len(cut[1]["content"]) < 200 and cut[2]["content"] == "out "
+
+
 def test_what_was_before_the_first_request_is_in_no_later_window() -> None:
     units = [step(0, output=9), user_unit("ask", 1), *(step(1, words=50) for _ in range(3))]
     windows, _ = pack(units, 150)
