@@ -10,7 +10,7 @@ from git_repositories import ME, Made, git, module
 from specialists.commits.filter import CommitFilter, is_docs, is_test
 from specialists.commits.git import open_repository
 
-BASE = Made("Add the modules", {"sums.py": module("Sums"), "other.py": module("Other"), "README.md": "#\n"})
+BASE = Made("Add the modules of it", {"sums.py": module("Sums"), "other.py": module("Other"), "README.md": "#\n"})
 WORDS = "Fix the sum of one number"
 CODE = {"sums.py": module("Sums", 5)}
 

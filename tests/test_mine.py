@@ -89,11 +89,14 @@ def test_examples_of_a_repository(configured: Path, repository: Path) -> None:
 def test_every_example_replays(configured: Path, tmp_path: Path) -> None:
     """Before, read with git itself, becomes after, byte for byte, by the calls alone."""
     odd = [
-        Made("Add many functions to use", {"long.py": LONG}),
+        Made("Add many functions to use\n\n" + "Each of them returns another number. " * 5, {"long.py": LONG}),
         Made("Rename two functions far apart", {"long.py": LONG.replace("f3()", "g3()").replace("f77()", "g77()")}),
         Made("Drop the last line end of it", {"long.py": LONG[:200].rstrip()}),
         Made("Add a text in another script", {"ünï cödé.py": "name = 'zażółć'\n\n\n\n", "a b/c.py": "x = 1"}),
-        Made("Add two copies of a module", {"one/a.py": LONG[:900], "two/a.py": LONG[:900], "e.py": "", "f.py": "x\n"}),
+        Made(
+            "Add two copies of a module, one in each of the folders",
+            {"one/a.py": LONG[:900], "two/a.py": LONG[:900], "e.py": "", "f.py": "x\n"},
+        ),
         Made("Change both copies of the module", {f"{name}/a.py": LONG[60:900] + "x = 1\n" for name in ("one", "two")}),
         Made("Fill the module that was empty", {"e.py": "e = 1\n"}),
     ]
@@ -168,6 +171,7 @@ def test_an_excluded_commit_stays_away(configured: Path, repository: Path) -> No
         (Made("Reformat what is in it", {"sums.py": NEWEST.replace(" + ", "   +  ")}), "formatting only"),
         (Made("Use other line ends in it", {"sums.py": NEWEST.replace("\n", "\r\n")}), "formatting only"),
         (Made("Add all the functions", {"t.py": LONG * 20}), "too long"),
+        (Made("Add all the functions", {"t.py": LONG}), "message too short for its change"),
         (Made("Add the second module", {"t.py": "x = 1\n", "t.rs": "fn main() {}\n" * 9}), "mostly another language"),
         (Made("Add the key of the shop", {"t.py": f"key = 'AKIA{'QRSTUVWXYZ234567'}'\n"}), "secret in target"),
         (Made("Add an empty module here", {"t.py": ""}), "empty file"),
