@@ -51,6 +51,7 @@ SUBJECTS = [
         "other",
     ),
     ("Update the parser to print dates", "Update the parser to print dates", "other"),
+    ("Bind `this` in every constructor", "Bind `this` in every constructor", "other"),
     ("Read files in small pieces\nCo-authored-by: A <a@example.org>", "Read files in small pieces", "other"),
 ]
 
@@ -68,10 +69,12 @@ NOTHING = {
         Unify help parameter after last pull; Initial commit; Fix the failing tests again; typo in the docs
         Apply updated pre-commit hooks; Update lib/thor/options.rb; Really fix the parser now
         Update the help text; Further consolidation in the parser; Content-length header fixes; Merge commit from fork
+        Skip these tests for now; Main code tidy-ups; Set the header in more cases; Nicer now, let's try it
         Fix merge conflicts in the parser; Refactor it all, add changelog; feat(types): improve the handler""",
     RELEASE: """
         v1.2.3; grep-matcher-0.1.7; Bump the version; Release 1.2; Prepare for 1.3.1; Update serde from 1.0.1 to 1.0.2
-        chore(deps): update eslint to v9; Update all dependencies""",
+        chore(deps): update eslint to v9; Update all dependencies
+        v6.5.0 - Sky's Version; Upgrade the code to the latest Rust""",
 }
 
 
@@ -100,7 +103,7 @@ BODIES = [
     (f"{LOST}\n\n# Conflicts:\n#\tCHANGES.rst", LOST),
     (f"{LOST} See #12 for more. It was never read.", f"{LOST} It was never read."),
     ("It lost the last line of a file (fixes #12).", LOST),
-    (f"{LOST} It did so since 4b108df3ab99.", LOST),
+    (f"{LOST} It did so since 4b108df3ab99. Also shipping as 0.5", LOST),
     (f"{LOST} Like this:\n\n    $ tool\n    nothing", ""),
     (f"{LOST}\n\n```\nout\n```", LOST),
     ("- one more line is read\n- and kept as it is", "- one more line is read\n- and kept as it is"),

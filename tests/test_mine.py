@@ -172,6 +172,8 @@ def test_an_excluded_commit_stays_away(configured: Path, repository: Path) -> No
         (Made("Use other line ends in it", {"sums.py": NEWEST.replace("\n", "\r\n")}), "formatting only"),
         (Made("Add all the functions", {"t.py": LONG * 20}), "too long"),
         (Made("Add all the functions", {"t.py": LONG}), "message too short for its change"),
+        (Made("Remove what was moved here", {"t.py": "x = 1\n"}), "new files only"),
+        (Made("Add tests of the module", {"tests/test_a.py": "x = 1\n"}), "new files only"),
         (Made("Add the second module", {"t.py": "x = 1\n", "t.rs": "fn main() {}\n" * 9}), "mostly another language"),
         (Made("Add the key of the shop", {"t.py": f"key = 'AKIA{'QRSTUVWXYZ234567'}'\n"}), "secret in target"),
         (Made("Add an empty module here", {"t.py": ""}), "empty file"),

@@ -42,7 +42,9 @@ _REFERENCE = re.compile(  # issues and pull requests with the words around them
     rf"(?i)[(\[]?\s*(?:{_AROUND}\s+){{0,5}}{_ISSUE}(?:(?:[\s,&]+{_AROUND}){{0,4}}[\s,&]*{_ISSUE}){{0,9}}\s*[)\]]?:?"
 )
 _SHA = r"\b(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{7,40}\b"
-_OUTSIDE = re.compile(rf"(?i){_ISSUE}|\bthanks\b|{_SHA}")  # what a reader of the code alone does not have
+_OUTSIDE = re.compile(  # what a reader of the code alone does not have, or is no part of the example
+    rf"(?i){_ISSUE}|\bthanks\b|{_SHA}|\b(?:ship|releas|publish)\w* (?:\w+ ){{0,2}}v?\d+\.\d+"
+)
 _MARKS = re.compile(  # keys of trackers, what stands there for machines, pictures
     r"\[[A-Z]{2,10}-\d+\]|^(?!UTF|SHA|ISO|RFC)[A-Z]{2,10}-\d+:|\[(?i:skip ci|ci skip|no ci|wip|#\d+[^\]]*)\]"
     r"|:[a-z_]+:(?!\S)| ?/?\b(?:cc|props|thanks|h/t)\b:?(?: to)?(?: ?@[\w-]+,?)+"
@@ -75,7 +77,8 @@ _THING = (
 _TOOL = r"[\w-]*(?:fmt|format\w*|lint\w*|cop|black|prettier|clippy|isort|ruff|mypy|commit hooks?)"
 _NOISE = re.compile(  # about the commit or the repository's upkeep, nothing of the code
     r"(?i)(?:o+ps|whoops|doh|ugh|typos?|wip|misc\w*|nits?|forgot|missed|really)\b.*"
-    r"|merge (?:branch|commit|pull request|remote|tag)\b.*|(?:fix|remove|resolve)\w* merge (?:conflict|typo)s?\b.*"
+    r"|merge (?:branch|commit|pull request|remote|tag)\b.*"
+    r"|(?:fix|remove|resolve)\w* (?:\S+ ){0,2}merge(?: conflicts?\b.*)?"
     r"|.*\b(?:review(?:er'?s?)?|pr) (?:feedback|comments?|suggestions?|changes|fixes|remarks|nits?)(?:[:,(].*)?"
     r"|(?:address|apply|incorporate)\w* .*\b(?:review|feedback|comments?|suggestions?|nits?)\b.*"
     r"|.*\b(?:this|previous|last|prior|earlier) (?:\w+ )?(?:commit|merge|pull|pull request|pr|push|rebase)"
@@ -88,15 +91,18 @@ _UNSAID = re.compile(  # names a thing, but nothing that it should become; a bod
     r"(?i)(?:more|further|another|some|minor|small|tiny|quick|better|various|initial|final)(?: [\w'-]+){1,4}"
     r"|(?:updat|improv|refactor|rework|adjust|enhanc|modif|chang|tweak|polish|clean ?up|tidy)\w*"
     r"(?: (?!(?:to|from|for|with|by|if|when|so|into|as)\b)\S+){1,3}"
-    r"|(?:[\w'-]+ ){1,3}(?:fix(?:es)?|tweaks?|clean-?ups?|improvements?|enhancements?|refactorings?)"
+    r"|(?:[\w'-]+ ){1,3}(?:fix(?:es)?|tweaks?|(?:clean|tidy)-?ups?|improvements?|enhancements?|refactorings?)"
+    r"(?: (?:in|of|for|to)(?: [\w'-]+){1,4})?|.*\b(?:in|for) (?:more|some|other|various|several) \w+"
+    r"|.*(?<!`)\b(?:(?-i:I)(?!/)|my|let'?s|this|these)\b(?!`).*"  # who speaks, and of what, only the author knows
 )
 _VERSION = r"v?\d+(?:\.\d+)+\S*"
 _UPDATE = r"(?:bump|upgrade|update|pin|set|change|increment|increase|bring in)\w*"
 _RELEASES = re.compile(
-    rf"(?i)(?:[\w@/-]+[-@ ])?{_VERSION}|release(?:s|d)?(?: (?:candidate|notes?)\b.*)?|release: .*"
+    rf"(?i)(?:[\w@/-]+[-@ ])?{_VERSION}(?:\W+(?-i:[A-Z])[\w']*)*"
+    r"|release(?:s|d)?(?: (?:candidate|notes?)\b.*)?|release: .*"
     rf"|(?:prepare|prep|cut|tag|publish|start|begin|release)\w*(?: \S+){{0,2}} (?:release|version|{_VERSION})\b.*"
     rf"|(?:bump|upgrade|pin)\w* .*\b(?:to {_VERSION}|from \S*\d\S* to \S*\d\S*)|deps(?:-dev)?: {_UPDATE} .*"
-    rf"|(?:update|bring in)\w* \S+ (?:from \S+ )?to {_VERSION}"
+    rf"|(?:update|bring in)\w* \S+ (?:from \S+ )?to {_VERSION}|{_UPDATE} (?:\S+ )*(?:to|for) (?:the )?latest\b.*"
     rf"|{_UPDATE}(?: \S+){{0,3}} (?:versions?|deps|dependenc\w+|lock ?files?)(?: (?:number|to|for|from|in)\b.*)?"
 )
 
