@@ -124,6 +124,7 @@ def test_kinds_of_files() -> None:
         ("Revert the last commit", True),
         ("Revert 3f2a1b9c5d2e7f", True),
         ("Back out changeset 12", True),
+        ("Revert the parser refactoring", True),
         ("Revert selection when escape is pressed", False),
         ("Revert to the default when the flag is absent", False),
     ],

@@ -70,6 +70,7 @@ NOTHING = {
         Apply updated pre-commit hooks; Update lib/thor/options.rb; Really fix the parser now
         Update the help text; Further consolidation in the parser; Content-length header fixes; Merge commit from fork
         Skip these tests for now; Main code tidy-ups; Set the header in more cases; Nicer now, let's try it
+        A colon is better here; Make it so that my own tests pass
         Fix merge conflicts in the parser; Refactor it all, add changelog; feat(types): improve the handler""",
     RELEASE: """
         v1.2.3; grep-matcher-0.1.7; Bump the version; Release 1.2; Prepare for 1.3.1; Update serde from 1.0.1 to 1.0.2

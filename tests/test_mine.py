@@ -132,7 +132,7 @@ def test_rewritten_history_takes_its_examples_along(configured: Path, repository
 
 
 def test_what_cannot_be_read_keeps_its_rows(configured: Path, repository: Path, tmp_path: Path) -> None:
-    other = repositories.make(tmp_path / "src" / "other", [Made("Add another module here", {"o.py": module("Other")})])
+    other = repositories.make(tmp_path / "src" / "other", [Made("Add another module to it", {"o.py": module("Other")})])
     configured.write_text(configured.read_text().replace("/src/*", "/src/sums").replace('sums"]', f'sums", "{other}"]'))
     run(configured, "--language", "python")
     first = loose(repository, "HEAD~2")
@@ -172,11 +172,11 @@ def test_an_excluded_commit_stays_away(configured: Path, repository: Path) -> No
         (Made("Use other line ends in it", {"sums.py": NEWEST.replace("\n", "\r\n")}), "formatting only"),
         (Made("Add all the functions", {"t.py": LONG * 20}), "too long"),
         (Made("Add all the functions", {"t.py": LONG}), "message too short for its change"),
-        (Made("Remove what was moved here", {"t.py": "x = 1\n"}), "new files only"),
+        (Made("Remove what was moved away", {"t.py": "x = 1\n"}), "new files only"),
         (Made("Add tests of the module", {"tests/test_a.py": "x = 1\n"}), "new files only"),
         (Made("Add the second module", {"t.py": "x = 1\n", "t.rs": "fn main() {}\n" * 9}), "mostly another language"),
         (Made("Add the key of the shop", {"t.py": f"key = 'AKIA{'QRSTUVWXYZ234567'}'\n"}), "secret in target"),
-        (Made("Add an empty module here", {"t.py": ""}), "empty file"),
+        (Made("Add an empty module as well", {"t.py": ""}), "empty file"),
         (Made("Take everything out of it", {"sums.py": "\n"}), "deletes or moves files"),
         (Made("Add a package of two files", {"p/__init__.py": "", "p/a.py": "x = 1\n"}), None),
         (Made("Add a table beside the code", {"t.py": "x = 1\n", "t.toml": "x" * 1001}), "minified or data"),
@@ -229,7 +229,7 @@ def test_personal_data_that_a_commit_only_keeps_is_replaced(configured: Path, tm
 def test_a_repository_that_collapses_keeps_its_rows_until_the_owner_accepts_it(
     configured: Path, repository: Path, tmp_path: Path, lost: str
 ) -> None:
-    repositories.make(tmp_path / "src" / "other", [Made("Add another module here", {"o.py": module("Other")})])
+    repositories.make(tmp_path / "src" / "other", [Made("Add another module to it", {"o.py": module("Other")})])
     run(configured, "--language", "python")
     shutil.rmtree(repository)
     if lost != "gone":

@@ -18,7 +18,7 @@ _UNFINISHED = re.compile(r"(?i)(?:fixup|squash|amend)! |\W*(?:wip|work in progre
 _REVERT = re.compile(  # of a commit; "Revert selection when escape is pressed" is of something else
     r"(?i)(?:\w+(?:\([^)]*\))?!?:\s*)?(?:revert|reapply|reland|re-apply|back ?out)(?:s|ed|ing)?"
     r"(?::| +(?:['\"“#]|[0-9a-f]{7,64}\b|\w+(?:\([^)]*\))?!?: "
-    r"|(?:\S+ ){0,3}(?:commits?|changes?|changesets?|patch|prs?|merge)\b))"
+    r"|(?:\S+ ){0,3}(?:commits?|changes?|changesets?|patch|prs?|merge|refactor\w*|state)\b))"
 )
 _REVERTED_SHA = re.compile(r"(?i)(?:reverts?|reverting) (?:commit )?([0-9a-f]{7,64})\b")
 _REVERTED_TITLE = re.compile(r"(?i)revert(?:s|ed)?:? ['\"“](.+)['\"”]")
