@@ -7,7 +7,7 @@ import contextlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from specialists.commits.message import RELEASE, VAGUE, LeftOut, coauthors, understand
+from specialists.commits.message import RELEASE, VAGUE, LeftOut, understand
 
 SUBJECTS = [
     # subject, request without its full stop, kind
@@ -42,6 +42,7 @@ SUBJECTS = [
     ("🐛 Stop at the first match [skip ci]", "Stop at the first match", "other"),
     ("Use the commit's time instead\nof the author's", "Use the commit's time instead of the author's", "other"),
     ("Store the port of the server\nadd changelog", "Store the port of the server", "other"),
+    ("Store the port of the server. Bump version.", "Store the port of the server", "other"),
     ("Add a changelog generator to it", "Add a changelog generator to it", "feature"),
     ("Wait for the hook, props @ann-b. :smile:", "Wait for the hook", "other"),
     ("Name the host that is logged. /cc #12", "Name the host that is logged", "other"),
@@ -120,10 +121,9 @@ def test_body_is_used_where_it_says_more(body: str, kept: str) -> None:
     assert (first, rest) == ("Fix reading of files.", kept)
 
 
-def test_squashed_commits_are_no_body_and_coauthors_are_counted() -> None:
+def test_squashed_commits_are_no_body() -> None:
     message = "Fix reading of files (#12)\n\n* fix reading\n\n* address the review of the code\n\n* more tests for it"
     assert understand(message).request == "Fix reading of files."
-    assert coauthors("Do it\n\nCo-authored-by: A <a@b>\nCo-Authored-By: C <c@d>\n") == 2
 
 
 @given(st.text(alphabet=st.sampled_from("fix(a): #1\n-* `.…A\u200d🐛éß\t"), max_size=80) | st.text(max_size=80))

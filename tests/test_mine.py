@@ -76,7 +76,7 @@ def test_examples_of_a_repository(configured: Path, repository: Path) -> None:
     assert roles == "system user assistant tool assistant tool assistant"
     assert (fix["messages"][-1]["content"], fix["tools"]) == ("Done.", tools)
     sha = git(repository, "rev-parse", "HEAD~1")
-    origin = {"kind": "commit", "time": "2025-06-15T16:06:40Z", "repository": "sums", "commit": sha, "coauthors": 0}
+    origin = {"kind": "commit", "time": "2025-06-15T16:06:40Z", "repository": "sums", "commit": sha}
     files = {"path": "sums.py", "paths": ["sums.py"], "blobs": [git(repository, "rev-parse", f"{sha}:sums.py")]}
     worth = {"verified": "replayed", "type": "fix", "files": 1, "lines": 2, "tests": False, "survives": 1.0}
     assert fix["source"] == origin | files | worth

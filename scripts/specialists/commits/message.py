@@ -65,9 +65,10 @@ _UNWANTED = (
 _SECTION = re.compile(  # where a part of the body begins: a heading of Markdown, a label of Phabricator
     rf"(?i)(?:#{{1,6}} +|\*\*)(?P<heading>[^*]+?):?\**:?|(?P<label>summary|{_UNWANTED}):\s*(?P<text>.*)"
 )
-_ASIDE = re.compile(  # what is no part of the example: the template's hints, a changelog that is passed over
+_ASIDE = re.compile(  # no part of the example: the template's hints, a changelog or a version that is passed over
     r"(?is)<!--(?:(?!<!--).)*?-->|[,;]?\s?(?:\band )?\b(?:add|updat)\w* (?:(?:to|the|a) )?"
     r"(?:change-?log|release notes?)(?: entry)?(?= ?(?:[.,;&\n]|and\b|$))"
+    r"|(?<=[.,;]) (?:and )?bump\w* (?:the )?version(?: (?:to|in) \S+)?\.?(?=\n|$)"
 )
 _CUT = re.compile(r"^(?:-{3,}\s*$|# -+ >8|(?:# )?Conflicts:).*", re.M | re.S)  # nothing behind it is the message
 
@@ -135,11 +136,6 @@ def understand(message: str) -> Intent:
         raise LeftOut(VAGUE)
     request = request if request[-1] in ".!?" else f"{request}."
     return Intent(f"{request}\n\n{body}" if body else request, kind)
-
-
-def coauthors(message: str) -> int:
-    """How many others a message names as authors."""
-    return len(re.findall(r"^\s*[-*]?\s*co-authored-by:", message, re.I | re.M))
 
 
 def _title(message: str) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from specialists.code.edits import FileChange, NotExact, conversation, prove
 from specialists.commits.contents import changed_lines, file_changes, size
 from specialists.commits.filter import Candidate, CommitFilter, is_test
 from specialists.commits.git import GitSource, Unreadable, open_repository
-from specialists.commits.message import TERSE, LeftOut, coauthors, count_words
+from specialists.commits.message import TERSE, LeftOut, count_words
 from specialists.config import Config, Language, Problem, fingerprint
 from specialists.exclusion import Exclusion
 from specialists.families import Sayable
@@ -208,5 +208,4 @@ def _source(candidate: Candidate, changes: list[FileChange], name: str, survives
         "lines": sum(map(size, changes)),
         "tests": any(tests) and not all(tests),
         "survives": survives,
-        "coauthors": coauthors(commit.message.decode("utf-8")),
     }
