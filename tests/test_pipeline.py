@@ -1,4 +1,4 @@
-"""What dodo.py is made of: what a failed run prints, how one ends on SIGTERM, what makes a step run again."""
+"""What dodo.py is made of: what a failed run prints, how a signal ends one, what makes a step run again."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -44,8 +45,9 @@ def task_report():
     return {{"actions": [lambda: print("reported")]}}
 
 def task_slow():
-    step = "import os, signal, sys, time; signal.signal(15, lambda *_: (os.mkdir('saved'), sys.exit(1)));"
-    return {{"actions": pipeline.python("-c", step + "os.mkdir('started'); time.sleep(60)")}}
+    save = "import os, signal, sys, time; save = lambda *_: (time.sleep(0.5), os.mkdir('saved'), sys.exit(1));"
+    heard = "signal.signal(2, signal.SIG_IGN); signal.signal(1, signal.SIG_IGN); signal.signal(15, save);"
+    return {{"actions": pipeline.python("-c", save + heard + "os.mkdir('started'); time.sleep(60)")}}
 """
 
 
@@ -54,7 +56,7 @@ def started(folder: Path, *arguments: str) -> subprocess.Popen:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [sys.executable, "-m", "doit", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command, cwd=folder, env=environment, **pipes)
+    return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **pipes)
 
 
 def test_a_failed_run_ends_in_a_line_for_each_language_and_does_the_rest(tmp_path: Path) -> None:
@@ -69,13 +71,19 @@ def test_a_failed_run_ends_in_a_line_for_each_language_and_does_the_rest(tmp_pat
     assert "Traceback" in defect and "ZeroDivisionError" in defect, "of ours: with all there is to know"
 
 
-def test_on_sigterm_the_step_saves_and_doit_keeps_what_it_finished(tmp_path: Path) -> None:
-    process = started(tmp_path, "mine", "slow")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("jobs", ["", "-n 2", "-n 2 -P thread"])
+def test_told_to_end_doit_waits_for_what_the_step_saves_and_keeps_what_it_finished(
+    tmp_path: Path, jobs: str, number: int
+) -> None:
+    process = started(tmp_path, *jobs.split(), "mine", "slow")
     while not (tmp_path / "started").exists():
         assert process.poll() is None
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
-    assert process.returncode == 128 + signal.SIGTERM and (tmp_path / "saved").exists()
+    send = process.send_signal if number == signal.SIGTERM else partial(os.killpg, process.pid)  # the terminal: to all
+    send(number)
+    printed, _none = process.communicate(timeout=30)
+    assert jobs or "Traceback" not in printed  # multiprocessing's workers may print one
+    assert process.returncode == 128 + number and (tmp_path / "saved").exists()
     status = started(tmp_path, "info", "slow").communicate()[0]
     assert "status" in status and list(tmp_path.glob(".doit.db*"))
 

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from specialists.config import PARTIAL, Problem, load_config
+from specialists.stopping import handled
 
 
 class Command(click.Command):
@@ -24,7 +25,8 @@ class Command(click.Command):
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         before = os.umask(0o077)  # whatever is written, by libraries and child processes too, is the owner's alone
         try:
-            return super().main(*arguments, **options)
+            with handled():
+                return super().main(*arguments, **options)
         except Problem as problem:
             say(f"Error: {problem}")
             sys.exit(1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import math
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -18,10 +19,12 @@ from doit.tools import config_changed
 
 from specialists.config import PARTIAL, Config, Language
 from specialists.records import SOURCES
+from specialists.stopping import handle
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 # no step's rows depend on them: values of the configuration are compared instead, versions have manifests
-_NOT_CODE = ("adapters.py", "cli.py", "client.py", "config.py", "pipeline.py", "tables.py")
+_NOT_CODE = ("adapters.py", "cli.py", "client.py", "config.py", "pipeline.py", "stopping.py", "tables.py")
+_steps: set[subprocess.Popen] = set()  # under way
 
 
 def state_file(path: Path) -> str:
@@ -51,13 +54,23 @@ def run(arguments: list[str], **options: str | bool) -> bool | TaskFailed:
     """
     given = [[f"--{name}"] if value is True else [f"--{name}", value] for name, value in options.items() if value]
     process = subprocess.Popen([*arguments, *(part for option in given for part in option)])
+    _steps.add(process)
     try:
-        code = process.wait()
-    except BaseException:  # doit is to end: so is the step, which may first save what it has
-        process.terminate()
-        process.wait()
+        code = process.wait(math.inf)  # looks again and again: another thread may have got the signal
+    except BaseException:  # doit is to end
+        end_steps()
         raise
+    _steps.discard(process)
     return code in (0, PARTIAL) or TaskFailed(f"ended with exit code {code}", report=False)
+
+
+@atexit.register  # `doit -P thread` leaves its threads behind without a word
+def end_steps() -> None:
+    """End every step under way, which may first save what it has."""
+    for process in _steps:
+        process.terminate()
+    while _steps:
+        _steps.pop().wait()
 
 
 def option(name: str, kind: type = str) -> dict[str, Any]:
@@ -80,8 +93,8 @@ class Reporter(ExecutedOnlyReporter):
     """Prints each task that runs, and at the end a line for each language that failed; silent when nothing is to do."""
 
     def initialize(self, tasks: dict[str, Any], selected_tasks: list[str]) -> None:
-        """On SIGTERM doit ends as after Ctrl-C: it saves the state of what it finished."""
-        signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+        """When doit is to end, it ends the steps under way and saves the state of what it finished."""
+        handle()
 
     def add_failure(self, task: Any, fail: BaseFail) -> None:
         """What could not run because of another failure is not reported."""
