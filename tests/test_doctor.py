@@ -350,12 +350,12 @@ def test_kernels_are_needed_for_linear_attention_on_a_gpu(
 
 
 def test_languages_with_few_examples_and_versions_of_excluded_work_are_notes(healthy: Config) -> None:
-    assert [of(healthy, name)[0].state for name in ("examples", "unused versions")] == ["ok", "ok"]
+    assert [of(healthy, name)[0].state for name in ("examples", "unusable")] == ["ok", "ok"]
     path = adapter_folder(healthy, healthy.language("rust")).current / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "clusters": ["ses_1"]}))
     edit(healthy, "[owner]", '[owner]\nexclude = ["ses_1"]')
     edit(healthy, "min_examples = 3\nmax_examples = 50", "min_examples = 46\nmax_examples = 50")
-    few, unused = (of(load_config(healthy.path), name)[0] for name in ("examples", "unused versions"))
+    few, unused = (of(load_config(healthy.path), name)[0] for name in ("examples", "unusable"))
     assert (few.state, unused.state) == ("note", "note") and few.fix and unused.fix
     assert "Rust: not trained: 45 examples are fewer than languages.rust.min_examples = 46" in few.says
     assert unused.says == f"build-rust/{NAME}: never served: trained on ses_1, which owner.exclude names"

@@ -18,6 +18,8 @@ import pytest
 from conftest import ROOT
 from git_repositories import Made, make
 from specialists import pipeline
+from specialists.config import load_config
+from specialists.reporting.checks import skipped
 from test_house import imported_rooms
 
 DODO = """
@@ -119,6 +121,19 @@ def test_the_state_of_a_repository_changes_with_a_commit_whatever_its_layout(tmp
     subprocess.run([*git, "pack-refs", "--all"], check=True)
     assert pipeline.repository_state(repository) != after[0] and "unreadable" not in str(after)
     assert "unreadable" in pipeline.repository_state(tmp_path / "nowhere")[0]
+    before = pipeline.repository_state(worktree)
+    subprocess.run([*git, "config", "user.email", "me@example.org"], check=True)  # as doctor says
+    assert pipeline.repository_state(worktree) != before
+
+
+def test_a_step_that_failed_is_named_until_it_succeeds(config_file: Path) -> None:
+    config = load_config(config_file)
+    failure = config.paths.data / "failed-train" / "rust.summary.json"
+    for code, named in ((0, False), (4, True), (4, True), (3, False), (4, True), (0, False)):
+        arguments = [sys.executable, "-c", f"raise SystemExit({code})", "FILE", "--language", "rust"]
+        assert (pipeline.run(arguments, failure) is True) != named
+        problems = skipped(config)
+        assert len(problems) == named and all("--language rust: ended with exit code 4" in says for says in problems)
 
 
 def test_the_state_of_a_database_has_its_log(tmp_path: Path) -> None:

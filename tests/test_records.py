@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sqlite3
@@ -120,6 +121,15 @@ def test_a_folder_that_cannot_be_written_loses_nothing(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="cannot be written"):
         write_if_changed(tmp_path / "file" / "x", "new")
     assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_what_a_killed_run_left_beside_a_file_goes_and_what_is_being_written_stays(tmp_path: Path) -> None:
+    abandoned, mine = tmp_path / ".a.json.k7f_x1", tmp_path / ".a.json.q2"
+    abandoned.write_text("half")
+    with mine.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        write_if_changed(tmp_path / "a.json", "{}")
+        assert {path.name for path in tmp_path.iterdir()} == {"a.json", mine.name}
 
 
 def test_half_a_json_file_counts_as_none(tmp_path: Path) -> None:

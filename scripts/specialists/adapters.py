@@ -185,14 +185,19 @@ def damage(version: Path) -> str | None:
 
 
 @lru_cache
-def _damage(version: Path, *states: os.stat_result) -> str | None:
+def _damage(version: Path, *_states: os.stat_result) -> str | None:
     if broken := [name for name in (MANIFEST, FILES[0]) if not isinstance(read_json(version / name), dict)]:
         return f"{broken[0]} is no JSON"
-    with (version / FILES[1]).open("rb") as file:  # https://github.com/huggingface/safetensors#format
+    return None if is_whole(version / FILES[1]) else f"{FILES[1]} is not whole"
+
+
+def is_whole(weights: Path) -> bool:
+    """Whether a safetensors file is as long as it says: https://github.com/huggingface/safetensors#format."""
+    size = weights.stat().st_size
+    with weights.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        header = file.read(min(length, states[-1].st_size))
-    ends = map(int, re.findall(rb'"data_offsets":\s*\[\d+,\s*(\d+)\]', header))
-    return None if 8 + length + max(ends, default=0) == states[-1].st_size else f"{FILES[1]} is not whole"
+        ends = re.findall(rb'"data_offsets":\s*\[\d+,\s*(\d+)\]', file.read(min(length, size)))
+    return 8 + length + max(map(int, ends), default=0) == size
 
 
 def manifest_of(version: Path | None) -> dict[str, Any]:

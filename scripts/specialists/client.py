@@ -1,13 +1,12 @@
 """The one HTTP client: JSON to and from a server that speaks OpenAI's API, be it our vLLM or an endpoint.
 
 No redirect is followed, so that a key goes to the server that it is meant for and to no other; what is on this machine
-or in its private network is asked without a proxy. Whatever answers, an answer ends in time and in size.
+is asked without a proxy. Whatever answers, an answer ends in time and in size.
 """
 
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import json
 import threading
 import urllib.error
@@ -21,7 +20,7 @@ from typing import Any
 from specialists.config import Problem
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-LARGEST = 64 << 20  # bytes that are read of an answer; log-probabilities of a long row take 10 MB
+LARGEST = 64 << 20  # bytes of an answer that are read; log-probabilities of a long row take some
 
 
 class Unreachable(Problem):
@@ -74,8 +73,8 @@ def open_json(url: str, body: Any, key: str | None, timeout: float) -> Iterator[
     """The answer of request_json, to be read piece by piece; raises what that raises, also while it is read."""
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
     data = None if body is None else json.dumps(body).encode()
-    direct = [urllib.request.ProxyHandler({})] if _is_near(urllib.parse.urlsplit(url).hostname or "") else []
-    opener = urllib.request.build_opener(_NoRedirect, *direct)
+    local = urllib.parse.urlsplit(url).hostname in LOOPBACK
+    opener = urllib.request.build_opener(_NoRedirect, *([urllib.request.ProxyHandler({})] if local else []))
     try:
         with opener.open(urllib.request.Request(url, data, headers), timeout=timeout) as response:
             yield response
@@ -87,10 +86,3 @@ def open_json(url: str, body: Any, key: str | None, timeout: float) -> Iterator[
         no_http = isinstance(cause, http.client.HTTPException) and not isinstance(cause, ConnectionError)
         says = f"no HTTP answers there: {cause}" if no_http else cause
         raise Unreachable(f"{url}: {says}", no_http or isinstance(cause, TimeoutError)) from None
-
-
-def _is_near(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_private
-    except ValueError:
-        return host == "localhost"

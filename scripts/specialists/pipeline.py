@@ -8,8 +8,9 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from doit.exceptions import BaseFail, TaskFailed, UnmetDependency
 from doit.reporter import ExecutedOnlyReporter
 from doit.tools import config_changed
 
-from specialists.config import PARTIAL, Config, Language
-from specialists.records import SOURCES
-from specialists.stopping import handle
+from specialists.config import PARTIAL, Config, Language, Problem
+from specialists.records import SOURCES, iso, write_json
+from specialists.stopping import handled
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 # no step's rows depend on them: values of the configuration are compared instead, versions have manifests
@@ -47,10 +48,11 @@ def command(config: Config, script: str, *arguments: str) -> list[str]:
     return [sys.executable, str(SCRIPTS / f"{script}.py"), "--config", str(config.path), *arguments]
 
 
-def run(arguments: list[str], **options: str | bool) -> bool | TaskFailed:
+def run(arguments: list[str], failure: Path | None = None, **options: str | bool) -> bool | TaskFailed:
     """Run a command as an action, with the options that were given to the task; it reports itself what went wrong.
 
-    What it had to leave out (exit code PARTIAL) is no failure: doctor repeats it.
+    What it had to leave out (exit code PARTIAL) is no failure: doctor repeats it. Where a step fails, the summary
+    `failure` says so to report and doctor until it succeeds.
     """
     given = [[f"--{name}"] if value is True else [f"--{name}", value] for name, value in options.items() if value]
     process = subprocess.Popen([*arguments, *(part for option in given for part in option)])
@@ -61,7 +63,17 @@ def run(arguments: list[str], **options: str | bool) -> bool | TaskFailed:
         end_steps()
         raise
     _steps.discard(process)
-    return code in (0, PARTIAL) or TaskFailed(f"ended with exit code {code}", report=False)
+    if code in (0, PARTIAL):
+        if failure:
+            failure.unlink(missing_ok=True)
+        return True
+    says = f"ended with exit code {code}"
+    if failure:
+        step = " ".join([Path(arguments[1]).name, *arguments[4:]])
+        problem = f"{step}: {says} at {iso(time.time())}; the log of that run has its message"
+        with suppress(Problem):  # the disk is full, and whatever comes next says so
+            write_json(failure, {"problems": [problem]})
+    return TaskFailed(says, report=False)
 
 
 @atexit.register  # `doit -P thread` leaves its threads behind without a word
@@ -94,7 +106,8 @@ class Reporter(ExecutedOnlyReporter):
 
     def initialize(self, tasks: dict[str, Any], selected_tasks: list[str]) -> None:
         """When doit is to end, it ends the steps under way and saves the state of what it finished."""
-        handle()
+        self.handling = handled()
+        self.handling.__enter__()  # until the process ends
 
     def add_failure(self, task: Any, fail: BaseFail) -> None:
         """What could not run because of another failure is not reported."""
@@ -164,8 +177,9 @@ def repository_state(path: Path) -> list[str]:
         common = folder / "commondir"
         shared = folder / common.read_text().strip() if common.is_file() else folder
         reference = shared / head.removeprefix("ref:").strip()
+        state = [head, str(file_state(shared / "config"))]  # whose commits they are
         if reference.is_file():
-            return [head, str(file_state(shared / "shallow")), reference.read_text().strip()]
-        return [head, str(file_state(shared / "packed-refs")), str(file_state(shared / "reftable" / "tables.list"))]
+            return [*state, str(file_state(shared / "shallow")), reference.read_text().strip()]
+        return [*state, str(file_state(shared / "packed-refs")), str(file_state(shared / "reftable" / "tables.list"))]
     except (OSError, UnicodeDecodeError) as error:
         return [f"unreadable: {error}"]

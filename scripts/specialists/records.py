@@ -8,6 +8,7 @@ target. Files are sorted, appear whole or not at all, and are touched only when 
 
 from __future__ import annotations
 
+import fcntl
 import filecmp
 import hashlib
 import json
@@ -15,8 +16,9 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from glob import escape
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -148,7 +150,9 @@ def replace_file(path: Path, write: Callable[[BinaryIO], Any], mode: int = 0o600
     """
     with written(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _remove_abandoned(path)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
             try:
                 write(cast(BinaryIO, file))
                 file.flush()
@@ -161,6 +165,14 @@ def replace_file(path: Path, write: Callable[[BinaryIO], Any], mode: int = 0o600
             finally:
                 Path(file.name).unlink(missing_ok=True)
     return True
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the temporary files of killed runs beside a file: nobody holds their lock any more."""
+    for abandoned in path.parent.glob(f".{escape(path.name)}.*"):
+        with suppress(OSError), abandoned.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            abandoned.unlink()
 
 
 @contextmanager

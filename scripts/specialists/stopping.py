@@ -21,16 +21,11 @@ def leave(number: int, _frame: Any) -> None:
     sys.exit(128 + number)
 
 
-def handle(handler: Callable[[int, Any], Any] = leave) -> dict[int, Any]:
-    """Handle the signals from now on, but for those that nohup has ignored. Returns the handlers that there were."""
-    heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-    return {number: signal.signal(number, handler) for number in heard}
-
-
 @contextmanager
 def handled(handler: Callable[[int, Any], Any] = leave) -> Iterator[None]:
-    """Handle the signals while the body runs."""
-    before = handle(handler)
+    """Handle the signals, but for those that nohup has ignored, while the body runs."""
+    heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in heard}
     try:
         yield
     finally:

@@ -162,7 +162,7 @@ def examples(config: Config) -> Check:
     return ok("no language has fewer than its min_examples")
 
 
-def unused_versions(config: Config) -> Check:
+def unusable(config: Config) -> Check:
     """Versions that are never served, as they are damaged or were trained on what `[owner] exclude` names."""
     if lines := [line for language in config.languages.values() for line in not_served(config, language)]:
         return note("\n".join(lines), "`doit` goes back to the one before, or trains anew; `doit prune` removes them")
@@ -214,16 +214,4 @@ def base_model(config: Config) -> Check:
     return note("\n".join(shown), again)
 
 
-OFFLINE = (
-    versions,
-    tools,
-    disk,
-    configuration,
-    history,
-    owner,
-    repositories,
-    examples,
-    unused_versions,
-    left_out,
-    base_model,
-)
+OFFLINE = (versions, tools, disk, configuration, history, owner, repositories, examples, unusable, left_out, base_model)

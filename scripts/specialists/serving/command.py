@@ -21,15 +21,11 @@ from specialists.training.targets import ROLES
 
 def served_adapters(config: Config) -> tuple[dict[str, Path], list[str]]:
     """The current version of every adapter that vLLM can load, by name, and what is wrong with the others."""
-    folders = {each.adapter: adapter_folder(config, each) for each in config.languages.values()}
-    promoted = {name: version for name, folder in folders.items() if (version := folder.current)}
+    current = {each.adapter: adapter_folder(config, each).current for each in config.languages.values()}
+    promoted = {name: version for name, version in current.items() if version}
     wrong = {name: faults for name, version in promoted.items() if (faults := check_adapter(version, config))}
     adapters = {name: version for name, version in promoted.items() if name not in wrong}
-    faults = [f"{name}: left out: {'; '.join(faults)}" for name, faults in wrong.items()]
-    retired = [(name, folder) for name, folder in folders.items() if folder.retired("current")]
-    return adapters, faults + [
-        f"{name}: left out: {folder.unusable(folder.path / 'current')}" for name, folder in retired
-    ]
+    return adapters, [f"{name}: left out: {'; '.join(faults)}" for name, faults in wrong.items()]
 
 
 def vllm_command(config: Config, adapters: dict[str, Path]) -> list[str]:

@@ -7,10 +7,12 @@ import shutil
 import time
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 from tqdm import tqdm
 from transformers import TrainerCallback
 
+from specialists.adapters import is_whole
 from specialists.cli import duration, say
 from specialists.config import Problem
 
@@ -70,9 +72,10 @@ class Monitor(TrainerCallback):
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest complete checkpoint, or None; incomplete ones, of a killed run, are removed."""
+    """The newest complete checkpoint, or None; those of a killed run or with a damaged file are removed."""
     for checkpoint in folder.glob("checkpoint-*"):
-        if not (checkpoint / COMPLETE).exists():
+        whole = all(map(is_zipfile, checkpoint.glob("*.pt"))) and all(map(is_whole, checkpoint.glob("*.safetensors")))
+        if not whole or not (checkpoint / COMPLETE).exists():
             shutil.rmtree(checkpoint, ignore_errors=True)  # so does every process of a launcher
     complete = [str(mark.parent) for mark in folder.glob(f"checkpoint-*/{COMPLETE}")]
     return max(complete, key=lambda path: int(path.rpartition("-")[2]), default=None)
