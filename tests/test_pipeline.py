@@ -16,6 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
+from doit.dependency import SqliteDB
 from git_repositories import Made, make
 from specialists import pipeline
 from specialists.config import load_config
@@ -104,6 +105,20 @@ def test_a_damaged_state_is_put_aside_and_one_in_use_is_not(tmp_path: Path, dama
         database.execute("begin exclusive")
         pipeline.state_file(state)
     assert state.exists() and not (tmp_path / ".doit.sqlite.damaged").exists()
+
+
+def test_a_full_disk_costs_no_more_than_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def full(_state: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(SqliteDB, "dump", full)
+    reporter = pipeline.Reporter.__new__(pipeline.Reporter)
+    reporter.initialize({}, [])
+    reporter.handling.__exit__(None, None, None)
+    SqliteDB.dump(SimpleNamespace(name="x.sqlite"))
+    assert "x.sqlite: not saved: database or disk is full" in capsys.readouterr().err
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=0))
+    assert pipeline.state_file(tmp_path / ".doit.sqlite") == ":memory:"
 
 
 def test_the_state_of_a_repository_changes_with_a_commit_whatever_its_layout(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import math
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+from doit.dependency import SqliteDB
 from doit.exceptions import BaseFail, TaskFailed, UnmetDependency
 from doit.reporter import ExecutedOnlyReporter
 from doit.tools import config_changed
@@ -25,11 +27,17 @@ from specialists.stopping import handled
 SCRIPTS = Path(__file__).resolve().parents[1]
 # no step's rows depend on them: values of the configuration are compared instead, versions have manifests
 _NOT_CODE = ("adapters.py", "cli.py", "client.py", "config.py", "pipeline.py", "stopping.py", "tables.py")
+_FULL = 1 << 16  # bytes free under which SQLite writes no row and its journal
 _steps: set[subprocess.Popen] = set()  # under way
 
 
 def state_file(path: Path) -> str:
-    """The file of doit's own state, which only saves work: one that is damaged is put aside, and doit makes it anew."""
+    """The file of doit's own state, which only saves work: one that is damaged is put aside, and doit makes it anew.
+
+    On a full disk it is kept in memory: each step looks again, and what cannot be written is said by who wants to.
+    """
+    if shutil.disk_usage(path.parent).free < _FULL:
+        return ":memory:"
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
             well = database.execute("pragma quick_check(1)").fetchone() == ("ok",)
@@ -108,6 +116,15 @@ class Reporter(ExecutedOnlyReporter):
         """When doit is to end, it ends the steps under way and saves the state of what it finished."""
         self.handling = handled()
         self.handling.__enter__()  # until the process ends
+        save = SqliteDB.dump
+
+        def dump(state: SqliteDB) -> None:
+            try:
+                save(state)
+            except sqlite3.Error as error:  # the disk was filled meanwhile
+                sys.stderr.write(f"{state.name}: not saved: {error}; the next run looks at each step again\n")
+
+        SqliteDB.dump = dump
 
     def add_failure(self, task: Any, fail: BaseFail) -> None:
         """What could not run because of another failure is not reported."""
