@@ -136,7 +136,7 @@ BROKEN: list[tuple[Callable[[Config], object], str, str]] = [  # what is done, t
     (
         lambda c: (edit(c, 'emails = ["me@example.org"]', ""), edit(c, 'title = "Ruby"', 'repositories = ["."]')),
         "owner",
-        "git config user.email is not set: nothing is mined",
+        "git config --global user.email is not set: nothing is mined",
     ),
     (lambda c: skip(c, '{"problems": ["tengu: whose commits?"]}'), "left out", "tengu: whose commits?"),
     (lambda c: skip(c, "{"), "left out", "rust.summary.json: cannot be read"),
@@ -258,7 +258,9 @@ def test_before_anything_is_built_it_says_what_to_do_first(config_file: Path) ->
     assert {name for name, check in found.items() if check.state == "fail"} == {"base model", "history"}
     assert found["last run"].fix == "doit" and found["server"].fix == "doit serve"
     assert found["sent prompt"].fix == "doit tools" and found["opencode"].fix == "doit opencode"
-    assert "no such agent" in found["agents"].says and "git config user.email is not set" in found["owner"].says
+    assert (
+        "no such agent" in found["agents"].says and "git config --global user.email is not set" in found["owner"].says
+    )
     Path(os.environ["GIT_CONFIG_GLOBAL"]).write_text("[user]\nemail = me@example.org\n")
     assert {check.name: check for check in diagnose(load_config(config_file))}["owner"].state == "ok"
 

@@ -194,9 +194,8 @@ def repository_state(path: Path) -> list[str]:
         common = folder / "commondir"
         shared = folder / common.read_text().strip() if common.is_file() else folder
         reference = shared / head.removeprefix("ref:").strip()
-        state = [head, str(file_state(shared / "config"))]  # whose commits they are
         if reference.is_file():
-            return [*state, str(file_state(shared / "shallow")), reference.read_text().strip()]
-        return [*state, str(file_state(shared / "packed-refs")), str(file_state(shared / "reftable" / "tables.list"))]
+            return [head, str(file_state(shared / "shallow")), reference.read_text().strip()]
+        return [head, str(file_state(shared / "packed-refs")), str(file_state(shared / "reftable" / "tables.list"))]
     except (OSError, UnicodeDecodeError) as error:
         return [f"unreadable: {error}"]

@@ -137,13 +137,12 @@ def _database(path: Path, missing: Callable[[str, str], Check]) -> Check:
 
 
 def owner(config: Config) -> Check:
-    """Whose commits are mined. Repositories may have e-mails of their own: where one has none, `left out` says so."""
+    """Whose commits are mined."""
     if emails := ", ".join(owner_emails(config)):
         return ok(f"commits of {emails}")
-    says = "[owner] emails is empty, and git config user.email is not set"
-    if any(language.repositories for language in config.languages.values()):
-        return fail(f"{says}: nothing is mined", "name your addresses in [owner] emails")
-    return note(says, "name your addresses in [owner] emails")
+    says = "[owner] emails is empty, and git config --global user.email is not set"
+    mined = any(language.repositories for language in config.languages.values())
+    return (fail if mined else note)(f"{says}{': nothing is mined' * mined}", "set it, or name yours in [owner] emails")
 
 
 def repositories(config: Config) -> Check:
