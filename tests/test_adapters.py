@@ -62,6 +62,9 @@ def test_a_link_to_half_a_version_is_no_version(tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     folder.point("current", tmp_path / "1")
     assert folder.current is None
+    make_version(AdapterFolder(tmp_path.parent / "other"), "1")
+    with pytest.raises(Problem, match="no such version; there are none"):
+        folder.version("../other/1")
     with pytest.raises(Problem, match="no such version; there are none"):
         folder.version("1")
 

@@ -155,7 +155,7 @@ class AdapterFolder:
             fcntl.flock(file, fcntl.LOCK_EX)
             decided = last_decision(self)
             for link in ("previous", "current") if "previous" in decided else ():  # lines until 1.1 have none
-                version = self.path / decided[link] if decided[link] else None
+                version = (self.path / decided[link]).resolve() if decided[link] else None
                 if version != self._linked(link) and (version is None or not self.unusable(version)):
                     self.point(link, version)
             yield

@@ -64,7 +64,7 @@ def request_json(url: str, body: Any = None, *, key: str | None = None, timeout:
         return json.loads(content.result(timeout))
     except TimeoutError:
         raise Unreachable(f"{url}: no whole answer in {timeout:g} s", something=True) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

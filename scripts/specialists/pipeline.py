@@ -87,7 +87,7 @@ def run(arguments: list[str], failure: Path | None = None, **options: str | bool
 @atexit.register  # `doit -P thread` leaves its threads behind without a word
 def end_steps() -> None:
     """End every step under way, which may first save what it has."""
-    for process in _steps:
+    for process in _steps.copy():
         process.terminate()
     while _steps:
         _steps.pop().wait()

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -150,7 +151,7 @@ def replace_file(path: Path, write: Callable[[BinaryIO], Any], mode: int = 0o600
     """
     with written(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _remove_abandoned(path)
+        _remove_abandoned(path.parent, f".{escape(path.name)}.*")
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             try:
@@ -167,12 +168,29 @@ def replace_file(path: Path, write: Callable[[BinaryIO], Any], mode: int = 0o600
     return True
 
 
-def _remove_abandoned(path: Path) -> None:
-    """Remove the temporary files of killed runs beside a file: nobody holds their lock any more."""
-    for abandoned in path.parent.glob(f".{escape(path.name)}.*"):
-        with suppress(OSError), abandoned.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            abandoned.unlink()
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """A folder among the system's temporary ones while the body runs; those that killed runs left are removed."""
+    _remove_abandoned(Path(tempfile.gettempdir()), f"{prefix}*")
+    with tempfile.TemporaryDirectory(prefix=prefix) as folder, _locked(Path(folder), 0):
+        yield Path(folder)
+
+
+def _remove_abandoned(folder: Path, pattern: str) -> None:
+    """Remove the temporary files and folders of killed runs: nobody holds their lock any more."""
+    for abandoned in folder.glob(pattern):
+        with suppress(OSError), _locked(abandoned, fcntl.LOCK_NB):
+            shutil.rmtree(abandoned) if abandoned.is_dir() else abandoned.unlink()
+
+
+@contextmanager
+def _locked(path: Path, wait: int) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | wait)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
