@@ -69,6 +69,12 @@ def test_a_link_to_half_a_version_is_no_version(tmp_path: Path) -> None:
         folder.version("1")
 
 
+def test_lines_that_are_no_decision_are_left_out(tmp_path: Path) -> None:
+    line = b'{"version": "1", "verdict": "hold"}\n'
+    (tmp_path / "promotions.jsonl").write_bytes(b"[]\nnull\n{}\n\xff\n" + line + line[:20])
+    assert adapters.decisions(AdapterFolder(tmp_path)) == [{"version": "1", "verdict": "hold"}]
+
+
 def test_a_second_run_waits_for_the_first(tmp_path: Path) -> None:
     folder, seen = AdapterFolder(tmp_path), []
 

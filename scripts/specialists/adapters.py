@@ -321,12 +321,12 @@ def evaluation_hash(version: Path) -> str | None:
 
 
 def decisions(folder: AdapterFolder) -> list[dict[str, Any]]:
-    """The lines of promotions.jsonl, oldest first; one cut short by a full disk is left out."""
+    """The lines of promotions.jsonl, oldest first; one cut short by a full disk or else damaged is left out."""
     path, found = folder.path / DECISIONS, []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
         with contextlib.suppress(ValueError):
             found.append(json.loads(line))
-    return found
+    return [line for line in found if isinstance(line, dict) and {"version", "verdict"} <= line.keys()]
 
 
 def last_decision(folder: AdapterFolder) -> dict[str, Any]:
