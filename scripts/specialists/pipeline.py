@@ -98,7 +98,7 @@ def option(name: str, kind: type = str) -> dict[str, Any]:
     return {"name": name, "long": name, "type": kind, "default": kind()}
 
 
-def without(name: str) -> Callable[[Any], bool]:
+def without(name: str) -> Callable[..., bool]:
     """For `uptodate`: a task that is given that option always runs."""
     return lambda task: not (task.options or {}).get(name)
 
