@@ -11,6 +11,7 @@ import os
 import random
 import sysconfig
 from collections.abc import Iterator
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,12 @@ PIECES = r"\n[\n ]*| ?\p{L}+|[^\p{L}\n]+"  # no token goes over these; JSON's pu
 STEPS = 300
 SHARES = (0.25, 0.6)  # of the steps on code, and until when on conversations without a list of tools
 PEAK = 1e-2  # of the learning rate: the best of 2e-3 to 1.2e-2
+UNLEARNED = -100  # the label of a token without loss
 LIBRARY_FILES = 120  # of the standard library, read for the tokenizer and the training
 
 
 def make(out: Path) -> None:
-    """Make out/base, unless it is there already: tokenizer, chat template, weights. Takes most of a minute."""
+    """Make out/base, unless it is there already: tokenizer, chat template, weights. Takes over half a minute."""
     sources = [HERE / name for name in ("make_base.py", "toy_chats.py", "chat_template.jinja")]
     make_once(out / "base", sources, build)
 
@@ -134,8 +136,9 @@ def train_model(tokenizer: Any, files: list[Path], steps: int, threads: int) -> 
         rate = PEAK * min(1.0, (step + 1) / 20) * (1 - 0.95 * step / steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss = model(input_ids=batch, labels=labels).loss
-        loss.backward()
+        row, before_it = (labels[:, 1:] != UNLEARNED).nonzero(as_tuple=True)  # logits of what is learned, no others
+        hidden = model.model(input_ids=batch).last_hidden_state[row, before_it]
+        torch.nn.functional.cross_entropy(model.lm_head(hidden), labels[row, before_it + 1]).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -152,8 +155,8 @@ def _batches(tokenizer: Any, files: list[Path], steps: int) -> Iterator[tuple[An
 
     rng = random.Random(SEED)
     code: list[int] = []
-    for path in files:
-        code += [*tokenizer.encode(path.read_text(encoding="utf-8")).ids, tokenizer.token_to_id(END_OF_TEXT)]
+    for found in tokenizer.encode_batch([path.read_text(encoding="utf-8") for path in files]):
+        code += [*found.ids, tokenizer.token_to_id(END_OF_TEXT)]
     short, whole = (_talk(tokenizer, chats(files, SEED + 1, tools)) for tools in (False, True))
     for step in range(steps):
         if step < steps * SHARES[0]:
@@ -167,8 +170,8 @@ def _batches(tokenizer: Any, files: list[Path], steps: int) -> Iterator[tuple[An
 
 def _talk(tokenizer: Any, texts: Iterator[str]) -> Iterator[tuple[int, int]]:
     """Token ids with labels, without loss on the system prompts, which are nearly the same every time."""
-    end = tokenizer.token_to_id(TURN_END)
+    prompt = cache(lambda text: tokenizer.encode(text).ids)
     for text in texts:
-        ids = tokenizer.encode(text).ids
-        system = ids.index(end) + 1
-        yield from zip(ids, [-100] * system + ids[system:], strict=True)
+        system, end, talk = text.partition(TURN_END)
+        ids = tokenizer.encode(end + talk).ids
+        yield from zip([*prompt(system), *ids], [UNLEARNED] * (len(prompt(system)) + 1) + ids[1:], strict=True)

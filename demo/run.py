@@ -34,7 +34,7 @@ def main() -> int:
     """Run the demo; returns the exit code."""
     started = time.monotonic()
     if not (OUT / "base").exists():
-        say("demo: some five minutes on two cores that have nothing else to do; a base model is trained first")
+        say("demo: some two minutes on two cores that have nothing else to do; a base model is trained first")
     for what, module in (("history", make_history), ("repositories", make_repositories), ("base model", make_base)):
         begun = time.monotonic()
         module.make(OUT)
