@@ -1,4 +1,6 @@
-"""The demo's base model: a tiny dense Qwen3 that has read some of Python's standard library, made on the spot.
+"""What made demo/base, the demo's base model: a tiny dense Qwen3 that has read some of Python's standard library.
+
+    python demo/make_base.py            some minutes; it lies in the repository, so that the demo need not wait for it
 
 Too small to be of use, and just large enough that an adapter trained on it is measurably better than it: everything
 around the model is as it is with a real one.
@@ -9,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import sys
 import sysconfig
 from collections.abc import Iterator
 from functools import cache
@@ -16,35 +19,30 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from stamps import make_once
-
-HERE = Path(__file__).resolve().parent
+BASE = Path(__file__).resolve().parent / "base"
+sys.path.insert(0, str(BASE.parents[1] / "scripts"))
 SEED = 17
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 SPECIAL = (END_OF_TEXT, TURN_START, TURN_END)
 MARKS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<tools>", "</tools>")  # one token each
 VOCABULARY = 3072
 PIECES = r"\n[\n ]*| ?\p{L}+|[^\p{L}\n]+"  # no token goes over these; JSON's punctuation is one, so schemas are short
-STEPS = 300
+STEPS = 2000
 SHARES = (0.25, 0.6)  # of the steps on code, and until when on conversations without a list of tools
 PEAK = 1e-2  # of the learning rate: the best of 2e-3 to 1.2e-2
 UNLEARNED = -100  # the label of a token without loss
 LIBRARY_FILES = 120  # of the standard library, read for the tokenizer and the training
 
 
-def make(out: Path) -> None:
-    """Make out/base, unless it is there already: tokenizer, chat template, weights. Takes over half a minute."""
-    sources = [HERE / name for name in ("make_base.py", "toy_chats.py", "chat_template.jinja")]
-    make_once(out / "base", sources, build)
-
-
 def build(folder: Path, steps: int = STEPS, vocabulary: int = VOCABULARY, threads: int = 2) -> None:
-    """Write a base model into a folder. The same Python gives the same tokenizer, the same machine the same weights."""
-    folder.mkdir(parents=True)
-    (folder / "chat_template.jinja").write_bytes((HERE / "chat_template.jinja").read_bytes())
+    """Write tokenizer and weights beside the chat template. The same Python gives the same tokenizer, the same machine
+    the same weights; they are kept in 16 bits."""
+    import torch
+
+    folder.mkdir(parents=True, exist_ok=True)
     files = library()
     tokenizer = train_tokenizer(files, vocabulary)
-    tokenizer.save(str(folder / "tokenizer.json"))
+    tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": TURN_END,
@@ -53,7 +51,7 @@ def build(folder: Path, steps: int = STEPS, vocabulary: int = VOCABULARY, thread
         "clean_up_tokenization_spaces": False,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
-    train_model(tokenizer, files, steps, threads).save_pretrained(folder)
+    train_model(tokenizer, files, steps, threads).to(torch.bfloat16).save_pretrained(folder)
 
 
 def library() -> list[Path]:
@@ -98,7 +96,7 @@ def chats(files: list[Path], seed: int, tools: bool = True) -> Iterator[str]:
     from specialists.chat import Chat, decoded
     from toy_chats import conversations
 
-    chat = Chat((HERE / "chat_template.jinja").read_text(encoding="utf-8"), "", {"eos_token": TURN_END})
+    chat = Chat((BASE / "chat_template.jinja").read_text(encoding="utf-8"), "", {"eos_token": TURN_END})
     for messages in conversations(files, seed):
         yield chat.render(decoded(messages), TOOLS if tools else None)
 
@@ -175,3 +173,7 @@ def _talk(tokenizer: Any, texts: Iterator[str]) -> Iterator[tuple[int, int]]:
         system, end, talk = text.partition(TURN_END)
         ids = tokenizer.encode(end + talk).ids
         yield from zip([*prompt(system), *ids], [UNLEARNED] * (len(prompt(system)) + 1) + ids[1:], strict=True)
+
+
+if __name__ == "__main__":
+    build(BASE)
