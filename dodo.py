@@ -44,14 +44,15 @@ DOIT_CONFIG = {
 }
 
 
-def script(name: str, *arguments: str) -> list:
+def script(name: str, *arguments: str, failure: Path | None = None) -> list:
     """The action that runs a script."""
-    return [(pipeline.run, [pipeline.command(CONFIG, name, *arguments)])]
+    return [(pipeline.run, [pipeline.command(CONFIG, name, *arguments), failure])]
 
 
 def step(name: str, language, **more) -> dict:
     """The sub-task of a language: its script, and what makes it run."""
-    return {"name": language.name, "actions": script(name, "--language", language.name), **more}
+    failure = CONFIG.paths.data / f"failed-{name}" / f"{language.name}.summary.json"
+    return {"name": language.name, "actions": script(name, "--language", language.name, failure=failure), **more}
 
 
 def reading(language) -> list:
@@ -65,7 +66,7 @@ def task_extract():
     """Read the opencode history: examples of every language from its sessions."""
     inputs = [CONFIG.opencode, *map(database_state, CONFIG.databases()), *map(reading, LANGUAGES.values())]
     return {
-        "actions": script("extract-training-data"),
+        "actions": script("extract-training-data", failure=CONFIG.paths.data / "failed-extract" / "summary.json"),
         "file_dep": code("extract-training-data", "sessions", "secrets"),
         "targets": [CONFIG.rows("sessions", name) for name in LANGUAGES],
         "params": [option("accept-loss", bool)],

@@ -259,7 +259,7 @@ def test_authors(configured: Path, repository: Path) -> None:
     run(configured, "--language", "python")
     configured.write_text(configured.read_text().replace('emails = ["me@example.org"]', ""))
     result = run(configured, "--language", "python", code=3)
-    assert "[owner] emails is empty, and git config user.email is not set" in result.stderr
+    assert "[owner] emails is empty, and git config --global user.email is not set" in result.stderr
     assert (summary(configured)["kept"], len(rows(configured))) == (3, 3)
     Path(os.environ["GIT_CONFIG_GLOBAL"]).write_text(f"[user]\n\temail = {ME.upper()}\n")
     run(configured, "--language", "python")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from built_pipeline import files
 from click.testing import CliRunner
 from conftest import ROOT
 from git_repositories import Made, git, make
@@ -214,6 +215,7 @@ def test_held_out_commits_are_done_by_base_and_version(config_file: Path, monkey
         importlib.import_module("rollout"),
     )
     write_json(version / "manifest.json", {})
+    files(version)
     write_json(version / "evaluation.json", {"verdict": "promote"})
     monkeypatch.setattr(script, "served_models", lambda config: {})
     monkeypatch.setattr(script, "load_adapter", lambda config, name, folder: None)

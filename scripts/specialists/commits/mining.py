@@ -63,7 +63,9 @@ class Miner:
         """Read one repository; one that cannot be read is named among the problems."""
         try:
             if not emails:
-                raise Problem(f"{path}: whose commits? [owner] emails is empty, and git config user.email is not set")
+                raise Problem(
+                    f"{path}: whose commits? [owner] emails is empty, and git config --global user.email is not set"
+                )
             with open_repository(path) as source:
                 self._mine(source, CommitFilter(source, emails, self.language.extensions))
         except (Problem, OSError) as problem:

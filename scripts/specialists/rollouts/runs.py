@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from specialists.config import Config, Language, Problem, fingerprint
-from specialists.records import read_json, write_if_changed, write_json
+from specialists.records import read_json, temporary_folder, write_if_changed, write_json
 from specialists.rollouts.model import ModelSocket
 from specialists.rollouts.sandbox import HOME, remove, run
 from specialists.rollouts.store import Store
@@ -166,9 +165,9 @@ class Round:
         ]
 
         # a socket's path has to be short
-        with tempfile.TemporaryDirectory(prefix="rollout-") as folder, model.listening(Path(folder, "socket")):
+        with temporary_folder("rollout-") as folder, model.listening(folder / "socket"):
             program = self.program.parent
-            shown = {**verifier.shown, str(program): program, "/run/model": Path(folder)}
+            shown = {**verifier.shown, str(program): program, "/run/model": folder}
             place = verifier.task.place
             ended = run(words, folders, shown, place, SECONDS, lambda: model.ended or verifier.stop(), **variables)
         how = ended.limit or model.ended or ("refused" if model.failure else "failed" if ended.code else "done")

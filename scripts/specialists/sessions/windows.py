@@ -1,10 +1,10 @@
 """Long chats as windows that fit the token limit.
 
-A window is the system prompt, the request of the turn it starts in, as much of what came before as there is room for
-(the latest steps whole, older ones with their tool outputs cleared, as opencode itself clears them), and then the steps
-that are learned from. The step that a target answers stands whole before it, and what an edit that is learned from
-replaces at least with the lines around. Every target is supervised in exactly one window; windows end on a target, and
-are cut between turns where a whole turn fits.
+A window is the system prompt, the request of the turn it starts in (of a few words: with what it replies to), as much
+of what came before as there is room for (the latest steps whole, older ones with their tool outputs cleared, as opencode
+itself clears them), and then the steps that are learned from. The step that a target answers stands whole before it,
+and what an edit that is learned from replaces at least with the lines around. Every target is supervised in exactly one
+window; windows end on a target, and are cut between turns where a whole turn fits.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from specialists.tools import Call
 CONTEXT_SHARE = 0.25  # of the limit, for whole steps before a window's first target
 CLEARED_SHARE = 0.125  # of the limit, at least, for the steps before those with their outputs cleared
 OUTPUT_SHARE = 0.5  # of the limit, for the outputs of one step; longer ones are cut in their middle
+REPLY_WORDS = 4  # a request of fewer ("yes", "then do it") answers what was said before it
 AROUND = 12  # lines before and after what an edit replaces that stay of an output
 _CHARACTERS_PER_TOKEN = 3
 _NONE: frozenset[str] = frozenset()
@@ -195,8 +196,8 @@ class _Segment:
         """The window whose first target is the given one; None when it fits in no way."""
         first = self.targets[position]
         turn = self._start_of_turn(first)
-        request = [turn] if self.units[turn].is_user else []
-        before = range(first - 1, turn + len(request) - 1, -1)
+        request = self._asked(turn)
+        before = range(first - 1, turn + self.units[turn].is_user - 1, -1)
         latest = self._that_fit(before, self.limit * CONTEXT_SHARE, None) or [*before[:1]]
         for whole in (latest, []):
             end = whole[0] if whole else first
@@ -210,6 +211,13 @@ class _Segment:
                     if window := self._window(some, targets):
                         return window
         return None
+
+    def _asked(self, turn: int) -> list[int]:
+        """The request that a turn starts with; before a reply also the answer that it replies to, with its request."""
+        if not self.units[turn].is_user:
+            return []
+        replies = len(self.units[turn].messages[0]["content"].split()) < REPLY_WORDS and turn > self.start
+        return [*self._asked(self._start_of_turn(turn - 1)), turn - 1, turn] if replies else [turn]
 
     def _chosen(self, whole: list[int], targets: list[int]) -> Chosen:
         """The units that a window of these targets has to hold, with the requests of what they rest on; what each
