@@ -1,6 +1,6 @@
 """What made demo/base, the demo's base model: a tiny dense Qwen3 that has read some of Python's standard library.
 
-    python demo/make_base.py            some minutes; it lies in the repository, so that the demo need not wait for it
+    python demo/make_base.py            two minutes; it lies in the repository, so that the demo need not wait for it
 
 Too small to be of use, and just large enough that an adapter trained on it is measurably better than it: everything
 around the model is as it is with a real one.
@@ -27,7 +27,7 @@ SPECIAL = (END_OF_TEXT, TURN_START, TURN_END)
 MARKS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<tools>", "</tools>")  # one token each
 VOCABULARY = 3072
 PIECES = r"\n[\n ]*| ?\p{L}+|[^\p{L}\n]+"  # no token goes over these; JSON's punctuation is one, so schemas are short
-STEPS = 2000
+STEPS = 800
 SHARES = (0.25, 0.6)  # of the steps on code, and until when on conversations without a list of tools
 PEAK = 1e-2  # of the learning rate: the best of 2e-3 to 1.2e-2
 UNLEARNED = -100  # the label of a token without loss
@@ -37,8 +37,6 @@ LIBRARY_FILES = 120  # of the standard library, read for the tokenizer and the t
 def build(folder: Path, steps: int = STEPS, vocabulary: int = VOCABULARY, threads: int = 2) -> None:
     """Write tokenizer and weights beside the chat template. The same Python gives the same tokenizer, the same machine
     the same weights; they are kept in 16 bits."""
-    import torch
-
     folder.mkdir(parents=True, exist_ok=True)
     files = library()
     tokenizer = train_tokenizer(files, vocabulary)
@@ -51,7 +49,7 @@ def build(folder: Path, steps: int = STEPS, vocabulary: int = VOCABULARY, thread
         "clean_up_tokenization_spaces": False,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
-    train_model(tokenizer, files, steps, threads).to(torch.bfloat16).save_pretrained(folder)
+    train_model(tokenizer, files, steps, threads).bfloat16().save_pretrained(folder)
 
 
 def library() -> list[Path]:

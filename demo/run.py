@@ -2,8 +2,8 @@
 
     python demo/run.py
 
-Makes, once, an opencode history and git repositories under demo/out/; then runs `doit` with demo/specialists.toml on the
-tiny base model in demo/base, asks each promoted adapter a question through a real vLLM, and shows what came out.
+Makes, once, an opencode history and git repositories under demo/out/; then runs `doit` with demo/specialists.toml on
+the tiny base model in demo/base, asks each promoted adapter a question through a real vLLM, and shows what came out.
 """
 
 from __future__ import annotations
