@@ -75,7 +75,7 @@ def make_base(folder: Path) -> None:
     # a model that was read from GGUF counts as quantised, and those are not saved
     model.is_quantized, model.hf_quantizer = False, None
     del model.config.quantization_config
-    tokenizer.chat_template = (ROOT / "demo" / "chat_template.jinja").read_text()
+    tokenizer.chat_template = (ROOT / "demo" / "base" / "chat_template.jinja").read_text()
     tokenizer.save_pretrained(folder)
     model.save_pretrained(folder)
 

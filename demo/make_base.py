@@ -1,4 +1,6 @@
-"""The demo's base model: a tiny dense Qwen3 that has read some of Python's standard library, made on the spot.
+"""What made demo/base, the demo's base model: a tiny dense Qwen3 that has read some of Python's standard library.
+
+    python demo/make_base.py            two minutes; it lies in the repository, so that the demo need not wait for it
 
 Too small to be of use, and just large enough that an adapter trained on it is measurably better than it: everything
 around the model is as it is with a real one.
@@ -9,40 +11,36 @@ from __future__ import annotations
 import json
 import os
 import random
+import sys
 import sysconfig
 from collections.abc import Iterator
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from stamps import make_once
-
-HERE = Path(__file__).resolve().parent
+BASE = Path(__file__).resolve().parent / "base"
+sys.path.insert(0, str(BASE.parents[1] / "scripts"))
 SEED = 17
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 SPECIAL = (END_OF_TEXT, TURN_START, TURN_END)
 MARKS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<tools>", "</tools>")  # one token each
 VOCABULARY = 3072
 PIECES = r"\n[\n ]*| ?\p{L}+|[^\p{L}\n]+"  # no token goes over these; JSON's punctuation is one, so schemas are short
-STEPS = 300
+STEPS = 800
 SHARES = (0.25, 0.6)  # of the steps on code, and until when on conversations without a list of tools
 PEAK = 1e-2  # of the learning rate: the best of 2e-3 to 1.2e-2
+UNLEARNED = -100  # the label of a token without loss
 LIBRARY_FILES = 120  # of the standard library, read for the tokenizer and the training
 
 
-def make(out: Path) -> None:
-    """Make out/base, unless it is there already: tokenizer, chat template, weights. Takes most of a minute."""
-    sources = [HERE / name for name in ("make_base.py", "toy_chats.py", "chat_template.jinja")]
-    make_once(out / "base", sources, build)
-
-
 def build(folder: Path, steps: int = STEPS, vocabulary: int = VOCABULARY, threads: int = 2) -> None:
-    """Write a base model into a folder. The same Python gives the same tokenizer, the same machine the same weights."""
-    folder.mkdir(parents=True)
-    (folder / "chat_template.jinja").write_bytes((HERE / "chat_template.jinja").read_bytes())
+    """Write tokenizer and weights beside the chat template. The same Python gives the same tokenizer, the same machine
+    the same weights; they are kept in 16 bits."""
+    folder.mkdir(parents=True, exist_ok=True)
     files = library()
     tokenizer = train_tokenizer(files, vocabulary)
-    tokenizer.save(str(folder / "tokenizer.json"))
+    tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": TURN_END,
@@ -51,7 +49,7 @@ def build(folder: Path, steps: int = STEPS, vocabulary: int = VOCABULARY, thread
         "clean_up_tokenization_spaces": False,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
-    train_model(tokenizer, files, steps, threads).save_pretrained(folder)
+    train_model(tokenizer, files, steps, threads).bfloat16().save_pretrained(folder)
 
 
 def library() -> list[Path]:
@@ -96,7 +94,7 @@ def chats(files: list[Path], seed: int, tools: bool = True) -> Iterator[str]:
     from specialists.chat import Chat, decoded
     from toy_chats import conversations
 
-    chat = Chat((HERE / "chat_template.jinja").read_text(encoding="utf-8"), "", {"eos_token": TURN_END})
+    chat = Chat((BASE / "chat_template.jinja").read_text(encoding="utf-8"), "", {"eos_token": TURN_END})
     for messages in conversations(files, seed):
         yield chat.render(decoded(messages), TOOLS if tools else None)
 
@@ -134,8 +132,9 @@ def train_model(tokenizer: Any, files: list[Path], steps: int, threads: int) -> 
         rate = PEAK * min(1.0, (step + 1) / 20) * (1 - 0.95 * step / steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss = model(input_ids=batch, labels=labels).loss
-        loss.backward()
+        row, before_it = (labels[:, 1:] != UNLEARNED).nonzero(as_tuple=True)  # logits of what is learned, no others
+        hidden = model.model(input_ids=batch).last_hidden_state[row, before_it]
+        torch.nn.functional.cross_entropy(model.lm_head(hidden), labels[row, before_it + 1]).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -152,8 +151,8 @@ def _batches(tokenizer: Any, files: list[Path], steps: int) -> Iterator[tuple[An
 
     rng = random.Random(SEED)
     code: list[int] = []
-    for path in files:
-        code += [*tokenizer.encode(path.read_text(encoding="utf-8")).ids, tokenizer.token_to_id(END_OF_TEXT)]
+    for found in tokenizer.encode_batch([path.read_text(encoding="utf-8") for path in files]):
+        code += [*found.ids, tokenizer.token_to_id(END_OF_TEXT)]
     short, whole = (_talk(tokenizer, chats(files, SEED + 1, tools)) for tools in (False, True))
     for step in range(steps):
         if step < steps * SHARES[0]:
@@ -167,8 +166,12 @@ def _batches(tokenizer: Any, files: list[Path], steps: int) -> Iterator[tuple[An
 
 def _talk(tokenizer: Any, texts: Iterator[str]) -> Iterator[tuple[int, int]]:
     """Token ids with labels, without loss on the system prompts, which are nearly the same every time."""
-    end = tokenizer.token_to_id(TURN_END)
+    prompt = cache(lambda text: tokenizer.encode(text).ids)
     for text in texts:
-        ids = tokenizer.encode(text).ids
-        system = ids.index(end) + 1
-        yield from zip(ids, [-100] * system + ids[system:], strict=True)
+        system, end, talk = text.partition(TURN_END)
+        ids = tokenizer.encode(end + talk).ids
+        yield from zip([*prompt(system), *ids], [UNLEARNED] * (len(prompt(system)) + 1) + ids[1:], strict=True)
+
+
+if __name__ == "__main__":
+    build(BASE)

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from specialists.agent import EDIT_DONE, WRITE_DONE, read_result, system_prompt
+from specialists.agent import EDIT_DONE, ROOT, WRITE_DONE, read_result, system_prompt
 from specialists.records import tool_call
 from specialists.tables import Language
 
@@ -47,8 +47,8 @@ def conversations(files: list[Path], seed: int) -> Iterator[list[Message]]:
 def _introduce(file: str, name: str, doc: str, source: str) -> list[Message]:
     return [
         {"role": "user", "content": "Read the README and say what this project does."},
-        _calling("read", {"filePath": "README.md"}),
-        _result(read_result("README.md", f"# {file.removesuffix('.py')}\n\n{doc}\n")),
+        _calling("read", {"filePath": f"{ROOT}/README.md"}),
+        _result(read_result(f"{ROOT}/README.md", f"# {file.removesuffix('.py')}\n\n{doc}\n")),
         {"role": "assistant", "content": doc},
     ]
 
@@ -56,8 +56,8 @@ def _introduce(file: str, name: str, doc: str, source: str) -> list[Message]:
 def _explain(file: str, name: str, doc: str, source: str) -> list[Message]:
     return [
         {"role": "user", "content": f"What does `{name}` in {file} do?"},
-        _calling("read", {"filePath": file}, "I'll read it."),
-        _result(read_result(file, source)),
+        _calling("read", {"filePath": f"{ROOT}/{file}"}, "I'll read it."),
+        _result(read_result(f"{ROOT}/{file}", source)),
         {"role": "assistant", "content": f"`{name}`: {doc}"},
     ]
 
@@ -67,11 +67,12 @@ def _document(file: str, name: str, doc: str, source: str) -> list[Message]:
     body = rest.partition('"""')[2]
     bare, header = start.rstrip(" ") + body.lstrip("\n"), start.rstrip()
     indent = " " * (len(start) - len(start.rstrip(" ")))
-    edit = {"filePath": file, "oldString": header, "newString": f'{header}\n{indent}"""{doc}"""'}
+    path = f"{ROOT}/{file}"
+    edit = {"filePath": path, "oldString": header, "newString": f'{header}\n{indent}"""{doc}"""'}
     return [
         {"role": "user", "content": f"`{name}` in {file} lacks a docstring. Add one."},
-        _calling("read", {"filePath": file}),
-        _result(read_result(file, bare)),
+        _calling("read", {"filePath": path}),
+        _result(read_result(path, bare)),
         _calling("edit", edit),
         _result(EDIT_DONE),
         {"role": "assistant", "content": f"`{name}` is documented now."},
@@ -81,7 +82,7 @@ def _document(file: str, name: str, doc: str, source: str) -> list[Message]:
 def _write(file: str, name: str, doc: str, source: str) -> list[Message]:
     return [
         {"role": "user", "content": f"Write `{name}` into {file}. {doc}"},
-        _calling("write", {"content": source, "filePath": file}),
+        _calling("write", {"content": source, "filePath": f"{ROOT}/{file}"}),
         _result(WRITE_DONE),
         _calling("bash", {"command": f"python -m py_compile {file}"}),
         _result("(no output)"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import make_base
@@ -15,8 +16,7 @@ from specialists.records import make_record, tool_call
 
 @pytest.fixture(scope="module")
 def chat() -> Chat:
-    template = (ROOT / "demo" / "chat_template.jinja").read_text()
-    return Chat(template, "", {"eos_token": make_base.TURN_END})
+    return Chat.load(str(ROOT / "demo" / "base"))
 
 
 SOURCE = {"kind": "session", "time": "2026-01-01T00:00:00Z"}
@@ -75,6 +75,7 @@ def test_tools_are_listed_alike_with_and_without_a_system_prompt_and_server_defa
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made") / "base"
+    shutil.copytree(make_base.BASE, folder)
     make_base.build(folder, steps=3, vocabulary=1024, threads=1)
     return folder
 
