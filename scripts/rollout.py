@@ -8,14 +8,14 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import click
-from specialists.adapters import EVALUATION, AdapterFolder, adapter_folder, base_fingerprint, evaluation_of
+from specialists.adapters import EVALUATION, ROLLOUTS, AdapterFolder, adapter_folder, base_fingerprint, evaluation_of
 from specialists.cli import command, duration, finish, language_option, progress, say, table
 from specialists.config import Config, Language, Problem
 from specialists.dataset.assembly import known_ledger
@@ -35,7 +35,7 @@ MEANS = ("passed", "recall", "precision", "steps", "tokens", "failed calls", "se
 
 @command
 @language_option
-@click.option("--heldout", is_flag=True, help="Base and newest version at held-out tasks, into its evaluation.json.")
+@click.option("--heldout", is_flag=True, help="Base, newest version and the one before it at held-out tasks.")
 @click.option("--program", default="opencode", show_default=True, help="The opencode to run.")
 def main(config: Config, as_json: bool, language: str, heldout: bool, program: str) -> None:
     """Have the agent do your past commits again.
@@ -49,7 +49,8 @@ def main(config: Config, as_json: bool, language: str, heldout: bool, program: s
     """
     chosen, output = config.language(language), config.rows("rollouts", language)
     summary: dict[str, Any] = {"step": "rollout", "language": language}
-    with AdapterFolder(config.paths.data / "rollouts" / language).lock():
+    candidate = AdapterFolder(config.paths.adapters / CANDIDATE).lock() if heldout else nullcontext()
+    with AdapterFolder(config.paths.data / "rollouts" / language).lock(), candidate:  # nobody else may load another
         try:
             work = round_of(config, chosen, program, heldout)
         except Problem as problem:
@@ -60,12 +61,14 @@ def main(config: Config, as_json: bool, language: str, heldout: bool, program: s
             return finish(summary, as_json, [str(problem)])
         _announce(work)
         problems, results = work.do(progress), work.results()
-        models = {s.name: means([result for result in results if result["model"] == s.name]) for s in work.solvers}
+        runs = {s.name: [result for result in results if result["version"] == s.version] for s in work.solvers}
+        models = {name: means(some) for name, some in runs.items()}
         tasks = {(result["repository"], result["commit"]): result["hard"] for result in results}
         counts = {"ended": Counter(result["ended"] for result in results), "judged by tests": Counter(tasks.values())}
         summary |= {"tasks": len(tasks), "models": models, "funnel": {name: dict(n) for name, n in counts.items()}}
         if heldout and (version := adapter_folder(config, chosen).latest):
             write_json(version / EVALUATION, {**evaluation_of(version), "rollouts": {"tasks": len(tasks), **models}})
+            write_json(version / ROLLOUTS, _side_by_side(runs))
         else:
             rows = _rows(config, chosen, results, problems)
             write_records(output, rows)
@@ -126,7 +129,7 @@ def _solvers(config: Config, language: Language, heldout: bool) -> list[Solver]:
         say(f"what the agent reads of your repositories goes to {endpoint.url}")
         where = endpoint.url.rstrip("/")
         return [Solver("endpoint", f"{where} {endpoint.model}", where, endpoint.model, os.environ.get(KEY))]
-    if served_models(config) is None:
+    if (models := served_models(config)) is None:
         raise Problem(f"{base_url(config)}: no server runs there; doit serve")
     key, version = api_key(config), folder.latest if heldout else folder.current
     served = base_fingerprint(config.serving.model or config.base.model, config.base.revision)
@@ -138,7 +141,10 @@ def _solvers(config: Config, language: Language, heldout: bool) -> list[Solver]:
     if not heldout:
         return [Solver("adapter", version.name, url, language.adapter, key)]
     load_adapter(config, CANDIDATE, version)
-    return [base, Solver("adapter", version.name, url, CANDIDATE, key)]
+    solvers, incumbent = [base, Solver("adapter", version.name, url, CANDIDATE, key)], folder.incumbent(version)
+    if incumbent and models.get(language.adapter) == str(incumbent):
+        solvers.append(Solver("incumbent", incumbent.name, url, language.adapter, key))
+    return solvers
 
 
 def _configuration(config: Config, language: Language) -> str:
@@ -150,7 +156,7 @@ def _configuration(config: Config, language: Language) -> str:
     provider, model = document["provider"][PROVIDER], f"{PROVIDER}/{name}"
     provider["options"] = {"baseURL": f"http://127.0.0.1:{PORT}/v1", "apiKey": "EMPTY"}
     provider["models"] = {name: provider["models"][SERVED_BASE]}
-    agents = {name: {**document["agent"][name], "model": model}}
+    agents = {agent: {**says, "model": model} for agent, says in document["agent"].items()}
     own = {"agent": agents, "model": model, "small_model": model, "permission": {"*": "allow"}, "share": "disabled"}
     return json.dumps({**document, **own})
 
@@ -183,6 +189,17 @@ def _rows(config: Config, language: Language, results: list[dict[str, Any]], pro
         problems += extractor.problems
         rows = [*read_records(Path(folder, f"{language.name}.jsonl"))]
     return [{**row, "source": sources[row["source"]["session"]]} for row in rows]
+
+
+def _side_by_side(runs: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Tasks with what the first run of each model made of them: {"request", "runs": {model: scores and "diff"}}."""
+    tasks: dict[tuple[str, str], dict[str, Any]] = {}
+    for model, result in ((model, result) for model, some in runs.items() for result in some if result["run"] == 0):
+        known = {"request": result["request"], "runs": {}}
+        task = tasks.setdefault((result["repository"], result["commit"]), known)
+        diff = (result["folder"] / "changes.diff").read_text(encoding="utf-8")
+        task["runs"][model] = {name: result[name] for name in ("ended", "passed", "recall", "steps")} | {"diff": diff}
+    return [*tasks.values()]
 
 
 def means(results: list[dict[str, Any]]) -> dict[str, Any]:

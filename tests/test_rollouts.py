@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,11 +19,12 @@ from click.testing import CliRunner
 from conftest import ROOT
 from git_repositories import Made, git, make
 from opencode_model import ScriptedModel
-from specialists.config import Problem
+from specialists.agent import ROOT as AT
+from specialists.agent import captured, with_head
+from specialists.config import Problem, load_config
 from specialists.records import cluster_of, read_records, write_json
 from specialists.rollouts import runs, sandbox
-from specialists.sessions.paths import ProjectPaths
-from test_opencode_real import comparable, opencode  # noqa: F401
+from test_opencode_real import opencode  # noqa: F401
 
 pytestmark = pytest.mark.slow
 
@@ -65,8 +67,9 @@ class Player(ScriptedModel):
 
     @staticmethod
     def steps(role: str) -> list[tuple[str, list]]:
-        file = {"filePath": f"/home/user/halves/{role}.py"}
-        read: tuple[str, list] = ("I read it.", [("read", file)])
+        file = {"filePath": f"{AT}/{role}.py"}
+        calls = [("read", file), ("bash", {"command": "pwd; ls -a . ~", "description": "Looks"})]
+        read: tuple[str, list] = ("I read it.", calls)
         if role == "looper":
             return [read] * 20
         if role == "cheat":
@@ -119,6 +122,8 @@ def test_what_solves_a_task_becomes_a_row_and_nothing_else_does(
     monkeypatch.setattr(runs, "STREAMS", 2)
     with Player().serving() as player:
         owner(config_file, player.url, ROLES)
+        capture = ["--config", str(config_file), "--program", opencode]
+        assert CliRunner().invoke(importlib.import_module("capture-tools").main, capture).exit_code == 0
         summary = rollout(config_file, "--program", opencode)
         asked = len(player.requests)
         assert rollout(config_file, "--program", opencode)["examples"] == summary["examples"] == 1
@@ -129,11 +134,30 @@ def test_what_solves_a_task_becomes_a_row_and_nothing_else_does(
     (row,) = read_records(data / "python.jsonl")
     assert (row["source"]["kind"], row["source"]["recall"], row["source"]["passed"]) == ("rollout", 1.0, True)
     solved = [request for request in player.requests if "half_solver" in str(request["messages"][1])]
-    shown = ProjectPaths("/home/user/halves").text
-    assert comparable(row["messages"][1:-1], shown) == comparable(solved[-1]["messages"][1:], shown)
+    config = load_config(config_file)
+    row = with_head(row, config.language("python"), captured(config), 1.0)
+    assert (row["messages"][:-1], row["tools"]) == as_in_rows(solved[-1])
     assert row["messages"][-1]["content"] == "It halves now."
     assert "sk-not-inside" not in json.dumps(player.requests)
     assert {path.name for path in data.joinpath("python").iterdir()} == {"runs", "tasks", ".lock"}
+
+
+def as_in_rows(request: dict[str, Any]) -> tuple[list, list]:
+    """Messages and tools of a request, byte for byte but for what rows do not have: the day, the numbers that calls got
+    from the server, why a command was run, the home folder's name."""
+    text = re.sub("(?<=date: )[^\\n]*", "Mon Jun 01 2026", request["messages"][0]["content"])
+    messages, numbers = [{**request["messages"][0], "content": text}], dict[str, str]()
+    for message in request["messages"][1:]:
+        calls = message.get("tool_calls", ())
+        numbers |= {call["id"]: f"call_{number}" for number, call in enumerate(calls, len(numbers))}
+        for call in calls:
+            call["function"]["arguments"] = call["function"]["arguments"].replace(',"description":"Looks"', "")
+            call["id"] = numbers[call["id"]]
+        if message["role"] == "tool":
+            message["tool_call_id"] = numbers[message["tool_call_id"]]
+            message["content"] = message["content"].replace(f"\n{sandbox.HOME}:", "\n~:")
+        messages.append({**message, "weight": 1} if message["role"] == "assistant" else message)
+    return messages, request["tools"]
 
 
 def stand_in(folder: Path, script: str) -> str:
@@ -215,12 +239,17 @@ def test_held_out_commits_are_done_by_base_and_version(config_file: Path, monkey
     )
     write_json(version / "manifest.json", {})
     write_json(version / "evaluation.json", {"verdict": "promote"})
-    monkeypatch.setattr(script, "served_models", lambda config: {})
+    older = write_json(version.with_name("20261127-1") / "manifest.json", {}) and version.with_name("20261127-1")
+    older.with_name("current").symlink_to(older)
+    monkeypatch.setattr(script, "served_models", lambda config: {"build-python": str(older)})
     monkeypatch.setattr(script, "load_adapter", lambda config, name, folder: None)
     rollout(config_file, "--heldout", "--program", stand_in(config_file.parent / "bin", SOLVES))
     evaluation = json.loads((version / "evaluation.json").read_text())
     assert evaluation["verdict"] == "promote" and evaluation["rollouts"]["tasks"] == 1
-    assert all(evaluation["rollouts"][arm]["passed"] == 1 for arm in ("base", "adapter"))
+    assert all(evaluation["rollouts"][arm]["passed"] == 1 for arm in ("base", "adapter", "incumbent"))
+    (task,) = json.loads((version / "rollouts.json").read_text())
+    assert "half_solver" in task["request"] and [*task["runs"]] == ["base", "adapter", "incumbent"]
+    assert all("+    return number / 2" in run["diff"] for run in task["runs"].values())
     assert not (config_file.parent / "data" / "rollouts" / "python.jsonl").exists()
 
 

@@ -49,6 +49,9 @@ TEXTS = [
         ("/net/server/home/kim/app", "", "/home/kim/app/a.py /export/home/kim/.rc", "a.py ~/.rc"),
         ("/home/kim/wt/fix", "/home/kim/src/demo", "/home/kim/wt/fix/a /home/kim/src/demo/b", "a b"),
         ("/srv/app/", "", "/srv/app/a.rb /srv/other", "a.rb /srv/other"),
+        ("/home/user/src/app", "", "/home/user/src/app/a /home/user/.npm", "a ~/.npm"),  # whose home is ROOT's
+        ("/Users/user/app", "", "/Users/user/app/a", "a"),
+        (ROOT, "", f"{ROOT}/a /home/user/.npm", "a ~/.npm"),
         ("/", "/", "/etc/passwd", "/etc/passwd"),
         ("", "", "/etc/passwd", "/etc/passwd"),
     ],

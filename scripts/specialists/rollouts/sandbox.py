@@ -14,11 +14,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from posixpath import dirname
 from typing import NamedTuple
 
+from specialists.agent import ROOT
 from specialists.config import Problem
 
-HOME = "/home/user"
+HOME = dirname(ROOT)  # so that nothing of a checkout at ROOT needs another name in a row
 PROCESSES, MEMORY, DISK, OUTPUT = 512, 8 << 30, 8 << 30, 32 << 20  # of one command; disk: of what it can write; bytes
 LOOK = 0.5  # seconds between two looks
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc")

@@ -17,6 +17,7 @@ _HOME = re.compile(r"(.*?/(?:home|Users))/([^/]+)")
 # what a home lies under: a mount, a drive, a share of WSL, where a link leads; looked for backwards from a home
 _UNDER = re.compile(rf"(?:\b[A-Za-z]:)?(?:{_SLASH}[\w.$@-]+)*{_SLASH}\Z")
 _UNDER_CHARACTERS = 100
+_HERE = "\0here\0"  # ROOT while folders are replaced: it may itself lie in one of them
 # names that say nothing about anybody, and stand in code all the time
 _GENERIC = frozenset(
     """
@@ -38,12 +39,12 @@ class ProjectPaths:
         homes = homes or [match for match in [_HOME.match(str(Path.home()))] if match]  # a project in /tmp or /srv
         users = {match[2] for match in homes if match[2].lower() not in _GENERIC and len(match[2]) > 2}
         self.home = homes[0][0] if homes else "/root" if self.directory.startswith("/root/") else ""
-        shown = {self.directory: ROOT, self.home: "~"}  # the same folder: "~"
+        shown = {self.directory: _HERE, self.home: "~"}  # the same folder: "~"
         for folder, top in pairs:
             for place in filter(None, (folder, top)):  # `..` above the project, `.` for what it was elsewhere
                 inside = next((one for one in (self.directory, folder) if f"{one}/".startswith(f"{place}/")), place)
                 if not place.startswith(f"{self.directory}/"):
-                    shown.setdefault(place, ROOT if place == inside else os.path.relpath(place, inside))
+                    shown.setdefault(place, _HERE if place == inside else os.path.relpath(place, inside))
         shown |= {match[0]: "~" for match in homes}
         longest_first = sorted(filter(None, shown), key=len, reverse=True)
         self._paths = [(PurePosixPath(path).name, shown[path], _pattern(path)) for path in longest_first]
@@ -60,6 +61,7 @@ class ProjectPaths:
         for name, shown, pattern in self._paths:
             if name.split(" ", 1)[0] in text:
                 text = _replaced(text, pattern, shown)
+        text = text.replace(_HERE, ROOT)
         return self._name.sub("user", text) if self._name else text
 
     def value(self, value: Any) -> Any:
@@ -103,6 +105,6 @@ def _replaced(text: str, pattern: re.Pattern[str], shown: str) -> str:
             if not (under := _UNDER.search(text[max(start - _UNDER_CHARACTERS, end) : start])):
                 continue
             start -= len(under[0])
-        pieces += [text[end:start], shown, (match["inside"] or "") if shown != ROOT else "/" * bool(match["inside"])]
+        pieces += [text[end:start], shown, (match["inside"] or "") if shown != _HERE else "/" * bool(match["inside"])]
         end = match.end()
     return "".join([*pieces, text[end:]])
