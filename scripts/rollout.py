@@ -94,13 +94,11 @@ def round_of(config: Config, language: Language, program: str, heldout: bool) ->
 
 def _tasks(config: Config, language: Language, part: str) -> list[Task]:
     """The commits that `mine` made examples of, with their requests. Raises Problem before the first assembly."""
-    exclusion, ledger = (
-        Exclusion(config),
-        known_ledger(config.rows("heldout", language.name).with_suffix(".split.json")),
-    )
+    ledger = known_ledger(config.rows("heldout", language.name).with_suffix(".split.json"))
     if not ledger:
         raise Problem(f"{language.name}: nothing says yet which commits are held out; doit assemble:{language.name}")
-    repositories, tasks = {path.name: path for path in config.repositories(language.name)}, []
+    repositories = {path.name: path for path in config.repositories(language.name)}
+    exclusion, tasks = Exclusion(config), []
     for row in read_records(config.rows("commits", language.name)):
         source = row["source"]
         if cluster_of(row) in ledger[part] and source["repository"] in repositories and not exclusion.covers(source):
@@ -164,8 +162,9 @@ def _configuration(config: Config, language: Language) -> str:
 def _announce(work: Round) -> None:
     """What it will cost, by the runs that are there."""
     missing = sum(len(work.missing(task)) for task in work.tasks)
-    took = [result["seconds"] for result in work.results()]
-    each, by = (mean(took), f"as the {len(took)} before") if took else (GUESS, "a guess")
+    done = work.results()
+    each, by = (mean(run["seconds"] for run in done), f"as the {len(done)} before") if done else (GUESS, "a guess")
+    by += f", with {missing * mean(run['tokens'] for run in done):,.0f} tokens in all" if done else ""
     time = f"{duration(each)} each ({by}), {STREAMS} at a time: {duration(missing * each / STREAMS)}"
     say(f"{missing} runs of {len(work.tasks)} tasks to do, {time}; at most {work.config.rollouts.minutes} min now")
 

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -26,7 +27,7 @@ from specialists.records import cluster_of, read_records, write_json
 from specialists.rollouts import runs, sandbox
 from test_opencode_real import opencode  # noqa: F401
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("programs")]
 
 ROLES = ("solver", "wrong", "cheat", "looper")
 BEFORE, AFTER = "    return number / 3", "    return number / 2  # {role}"
@@ -78,7 +79,7 @@ class Player(ScriptedModel):
         return [read, ("", [("edit", {**file, "oldString": BEFORE, "newString": new})]), ("It halves now.", [])]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def programs() -> None:
     try:
         sandbox.check_programs()
@@ -86,13 +87,13 @@ def programs() -> None:
         pytest.skip(str(problem))
 
 
-def owner(config_file: Path, url: str, roles: tuple[str, ...], heldout: bool = False) -> None:
+def owner(config_file: Path, url: str, roles: tuple[str, ...], heldout: bool = False, who: str = "endpoint") -> None:
     """A repository whose commits are mined and split, to be done again by the model at `url`."""
     repository = make(config_file.parent / "halves", history(roles))
     command = '["python3", "-m", "unittest", "discover"]'
     more = f'adapter = "build-python"\ntest = {command}\nrepositories = ["{repository}"]'
     text = config_file.read_text().replace('adapter = "build-python"', more)
-    rollouts = '[rollouts]\nenabled = true\nmodel = "endpoint"\nruns = 1'
+    rollouts = f'[rollouts]\nenabled = true\nmodel = "{who}"\nruns = 1'
     config_file.write_text(f'{text}\n{rollouts}\n[endpoint]\nurl = "{url}"\nmodel = "player"\n')
     write = CliRunner().invoke(importlib.import_module("mine-repos").main, arguments(config_file))
     assert write.exit_code == 3  # the endpoint words no request
@@ -125,9 +126,9 @@ def test_what_solves_a_task_becomes_a_row_and_nothing_else_does(
         capture = ["--config", str(config_file), "--program", opencode]
         assert CliRunner().invoke(importlib.import_module("capture-tools").main, capture).exit_code == 0
         summary = rollout(config_file, "--program", opencode)
-        asked = len(player.requests)
+        before = len(player.requests)
         assert rollout(config_file, "--program", opencode)["examples"] == summary["examples"] == 1
-        assert len(player.requests) == asked, "nothing is done twice"
+        assert len(player.requests) == before, "nothing is done twice"
     assert summary["funnel"] == {"ended": {"loop": 1, "done": 3}, "judged by tests": {"yes": 4}}
     assert summary["models"]["endpoint"]["passed"] == 0.25
     data = config_file.parent / "data" / "rollouts"
@@ -136,28 +137,20 @@ def test_what_solves_a_task_becomes_a_row_and_nothing_else_does(
     solved = [request for request in player.requests if "half_solver" in str(request["messages"][1])]
     config = load_config(config_file)
     row = with_head(row, config.language("python"), captured(config), 1.0)
-    assert (row["messages"][:-1], row["tools"]) == as_in_rows(solved[-1])
-    assert row["messages"][-1]["content"] == "It halves now."
+    *asked, answer = ({key: value for key, value in one.items() if key != "weight"} for one in row["messages"])
+    assert (asked, row["tools"]) == (as_in_rows(solved[-1]), solved[-1]["tools"])
+    assert answer["content"] == "It halves now."
     assert "sk-not-inside" not in json.dumps(player.requests)
     assert {path.name for path in data.joinpath("python").iterdir()} == {"runs", "tasks", ".lock"}
 
 
-def as_in_rows(request: dict[str, Any]) -> tuple[list, list]:
-    """Messages and tools of a request, byte for byte but for what rows do not have: the day, the numbers that calls got
-    from the server, why a command was run, the home folder's name."""
-    text = re.sub("(?<=date: )[^\\n]*", "Mon Jun 01 2026", request["messages"][0]["content"])
-    messages, numbers = [{**request["messages"][0], "content": text}], dict[str, str]()
-    for message in request["messages"][1:]:
-        calls = message.get("tool_calls", ())
-        numbers |= {call["id"]: f"call_{number}" for number, call in enumerate(calls, len(numbers))}
-        for call in calls:
-            call["function"]["arguments"] = call["function"]["arguments"].replace(',"description":"Looks"', "")
-            call["id"] = numbers[call["id"]]
-        if message["role"] == "tool":
-            message["tool_call_id"] = numbers[message["tool_call_id"]]
-            message["content"] = message["content"].replace(f"\n{sandbox.HOME}:", "\n~:")
-        messages.append({**message, "weight": 1} if message["role"] == "assistant" else message)
-    return messages, request["tools"]
+def as_in_rows(request: dict[str, Any]) -> list[dict[str, Any]]:
+    """Messages of a request, byte for byte but for what rows do not have: the day, the numbers that calls got from the
+    server, why a command was run, the home folder's name."""
+    text = json.dumps(request["messages"]).replace(r",\"description\":\"Looks\"", "")
+    text = re.sub(r"(?<=date: )[^\\]*", "Mon Jun 01 2026", text.replace(rf"\n{sandbox.HOME}:", r"\n~:"))
+    numbers = [*dict.fromkeys(re.findall(r"call_\d+", text))]
+    return json.loads(re.sub(r"call_\d+", lambda call: f"call_{numbers.index(call[0])}", text))
 
 
 def stand_in(folder: Path, script: str) -> str:
@@ -207,23 +200,29 @@ def test_how_a_run_ends(script: str, expected: Any, config_file: Path, monkeypat
     assert not (config_file.parent / "data" / "rollouts" / "python" / ".work").exists()
 
 
-def test_a_round_that_is_killed_goes_on_where_it_was(config_file: Path) -> None:
+def test_a_round_that_is_killed_at_any_moment_goes_on_where_it_was(config_file: Path) -> None:
+    """Killed after a second, and each time a little later, until it comes to its end."""
     owner(config_file, "http://127.0.0.1:9/v1", ("solver", "wrong"))
-    mark = f"sleep 7{os.getpid()}"
-    slow = stand_in(config_file.parent / "slow", f"{SOLVES}; grep -q half_solver ~/request && {mark}; true")
-    words = [sys.executable, str(ROOT / "scripts" / "rollout.py"), *arguments(config_file, "--program", slow)]
+    mark, patience, written, kills = f"sleep 1.{os.getpid()}", 1.0, dict[Path, int](), 0
+    program = stand_in(config_file.parent / "bin", f"{SOLVES}; {mark}")
+    words = [sys.executable, str(ROOT / "scripts" / "rollout.py"), *arguments(config_file, "--program", program)]
     folder = config_file.parent / "data" / "rollouts" / "python"
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while mark not in processes():
-            assert process.poll() is None
-            time.sleep(0.1)
-        process.send_signal(signal.SIGKILL)
-    (first,) = folder.glob("runs/*/result.json")
-    time.sleep(0.5)
-    assert mark not in processes() and [*folder.glob(".work/*")]
-    written = first.stat().st_mtime_ns
-    rollout(config_file, "--program", stand_in(config_file.parent / "quick", SOLVES))
-    assert len([*folder.glob("runs/*/result.json")]) == 2 and first.stat().st_mtime_ns == written
+    with tempfile.TemporaryDirectory(dir="/tmp") as temporary:
+        while True:
+            process = subprocess.Popen(words, stdout=subprocess.DEVNULL, env={**os.environ, "TMPDIR": temporary})
+            try:
+                assert process.wait(patience) == 0
+                break
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            patience, kills = patience * 1.2, kills + 1
+            time.sleep(0.5)
+            assert mark not in processes()
+            for result in folder.glob("runs/*/result.json"):
+                assert written.setdefault(result, result.stat().st_mtime_ns) == result.stat().st_mtime_ns
+        assert kills > 1 and not [*Path(temporary).iterdir()]
+    assert len([*folder.glob("runs/*/result.json")]) == 2
     assert {path.name for path in folder.iterdir()} == {"runs", "tasks", ".lock"}
 
 

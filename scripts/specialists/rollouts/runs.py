@@ -3,7 +3,8 @@
     data/rollouts/LANGUAGE/tasks/…-COMMIT.json   whether the owner's tests can judge the task, and why not
     data/rollouts/LANGUAGE/runs/KEY/             result.json, opencode.db, changes.diff; the folder appears whole
                                                  (the database is as opencode wrote it, secrets too)
-    data/rollouts/LANGUAGE/.work/                what is under way; the next round removes what a killed one left
+    data/rollouts/LANGUAGE/.work/                what is under way, as is a folder of the system's for temporary files;
+                                                 the next round removes what a killed one left
 
 KEY names task, version and number: what is there is never done again. The folder is open to the owner alone.
 """
@@ -83,8 +84,12 @@ class Round:
 
     def do(self, progress: Callable[[Iterable, str, int], Iterator]) -> list[str]:
         """Do what is missing, newest commit first; nothing new begins after [rollouts] minutes. Returns problems."""
-        remove(self.folder / ".work")
+        temporary = Path(tempfile.gettempdir(), f"rollouts-{fingerprint(str(self.folder))}")
+        for folder in (self.folder / ".work", temporary):  # what a killed round left
+            remove(folder)
         self.folder.chmod(0o700)
+        temporary.mkdir(0o700)
+        tempfile.tempdir = str(temporary)  # of the stores too; a socket's path has to be short
         tasks = sorted(filter(self.missing, self.tasks), key=lambda task: task.time, reverse=True)
         problems, stop, end = list[str](), threading.Event(), time.monotonic() + 60 * self.config.rollouts.minutes
 
@@ -112,7 +117,9 @@ class Round:
                 list(progress(pool.map(one, tasks), "rollouts", len(tasks)))
             finally:
                 stop.set()  # those under way end, and are not recorded
-        remove(self.folder / ".work")
+                tempfile.tempdir = None
+        for folder in (self.folder / ".work", temporary):
+            remove(folder)
         return problems
 
     def examined(self, verifier: Verifier) -> dict[str, str]:
@@ -156,20 +163,8 @@ class Round:
     def _run(self, verifier: Verifier, folders: dict[str, Path], model: ModelSocket) -> tuple[str, dict[str, float]]:
         """opencode at a task: how it ended (done, refused, failed, or why it was ended), and what it took."""
         variables = {"OPENCODE_CONFIG": f"{HOME}/opencode.json", **{f"OPENCODE_DISABLE_{what}": "1" for what in _OFF}}
-        words = [
-            "sh",
-            "-c",
-            _START,
-            "sh",
-            str(self.program),
-            "run",
-            "--format",
-            "json",
-            "--agent",
-            self.language.adapter,
-        ]
-
-        # a socket's path has to be short
+        arguments = f"run --format json --agent {self.language.adapter}".split()
+        words = ["sh", "-c", _START, "sh", str(self.program), *arguments]
         with tempfile.TemporaryDirectory(prefix="rollout-") as folder, model.listening(Path(folder, "socket")):
             program = self.program.parent
             shown = {**verifier.shown, str(program): program, "/run/model": Path(folder)}
