@@ -29,7 +29,8 @@ from test_opencode_real import opencode  # noqa: F401
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("programs")]
 
-ROLES = ("solver", "wrong", "cheat", "looper")
+ROLES = ("solver", "wrong", "cheat", "looper", "leaker")
+TOKEN = "ghp_" + "x7Kq2mZ9tR4w" * 3
 BEFORE, AFTER = "    return number / 3", "    return number / 2  # {role}"
 
 
@@ -75,7 +76,8 @@ class Player(ScriptedModel):
             return [read] * 20
         if role == "cheat":
             return [read, ("", [("write", {**file, "content": "import os\nos._exit(0)\n"})]), ("It halves now.", [])]
-        new = AFTER.format(role=role) if role == "solver" else "    return number / 4"
+        right = {"solver": AFTER.format(role=role), "leaker": AFTER.format(role=TOKEN)}
+        new = right.get(role, "    return number / 4")
         return [read, ("", [("edit", {**file, "oldString": BEFORE, "newString": new})]), ("It halves now.", [])]
 
 
@@ -129,8 +131,8 @@ def test_what_solves_a_task_becomes_a_row_and_nothing_else_does(
         before = len(player.requests)
         assert rollout(config_file, "--program", opencode)["examples"] == summary["examples"] == 1
         assert len(player.requests) == before, "nothing is done twice"
-    assert summary["funnel"] == {"ended": {"loop": 1, "done": 3}, "judged by tests": {"yes": 4}}
-    assert summary["models"]["endpoint"]["passed"] == 0.25
+    assert summary["funnel"] == {"ended": {"loop": 1, "done": 4}, "judged by tests": {"yes": 5}}
+    assert summary["models"]["endpoint"]["passed"] == 0.4
     data = config_file.parent / "data" / "rollouts"
     (row,) = read_records(data / "python.jsonl")
     assert (row["source"]["kind"], row["source"]["recall"], row["source"]["passed"]) == ("rollout", 1.0, True)
@@ -141,6 +143,7 @@ def test_what_solves_a_task_becomes_a_row_and_nothing_else_does(
     assert (asked, row["tools"]) == (as_in_rows(solved[-1]), solved[-1]["tools"])
     assert answer["content"] == "It halves now."
     assert "sk-not-inside" not in json.dumps(player.requests)
+    assert TOKEN in json.dumps(player.requests) and not any(TOKEN in diff.read_text() for diff in data.rglob("*.diff"))
     assert {path.name for path in data.joinpath("python").iterdir()} == {"runs", "tasks", ".lock"}
 
 
@@ -208,15 +211,13 @@ def test_a_round_that_is_killed_at_any_moment_goes_on_where_it_was(config_file: 
     words = [sys.executable, str(ROOT / "scripts" / "rollout.py"), *arguments(config_file, "--program", program)]
     folder = config_file.parent / "data" / "rollouts" / "python"
     with tempfile.TemporaryDirectory(dir="/tmp") as temporary:
+        environment = {**os.environ, "TMPDIR": temporary}
         while True:
-            process = subprocess.Popen(words, stdout=subprocess.DEVNULL, env={**os.environ, "TMPDIR": temporary})
             try:
-                assert process.wait(patience) == 0
+                subprocess.run(words, capture_output=True, env=environment, timeout=patience, check=True)
                 break
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            patience, kills = patience * 1.2, kills + 1
+            except subprocess.TimeoutExpired:  # it is killed then
+                patience, kills = patience * 1.2, kills + 1
             time.sleep(0.5)
             assert mark not in processes()
             for result in folder.glob("runs/*/result.json"):
@@ -232,10 +233,7 @@ def processes() -> str:
 
 def test_held_out_commits_are_done_by_base_and_version(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     owner(config_file, "http://127.0.0.1:9/v1", ("solver",), heldout=True)
-    version, script = (
-        config_file.parent / "adapters" / "build-python" / "20261128-1",
-        importlib.import_module("rollout"),
-    )
+    version, script = config_file.parent / "adapters/build-python/20261128-1", importlib.import_module("rollout")
     write_json(version / "manifest.json", {})
     write_json(version / "evaluation.json", {"verdict": "promote"})
     older = write_json(version.with_name("20261127-1") / "manifest.json", {}) and version.with_name("20261127-1")
