@@ -149,9 +149,9 @@ def test_what_solves_a_task_becomes_a_row_and_nothing_else_does(
 
 def as_in_rows(request: dict[str, Any]) -> list[dict[str, Any]]:
     """Messages of a request, byte for byte but for what rows do not have: the day, the numbers that calls got from the
-    server, why a command was run, the home folder's name."""
+    server, why a command was run."""
     text = json.dumps(request["messages"]).replace(r",\"description\":\"Looks\"", "")
-    text = re.sub(r"(?<=date: )[^\\]*", "Mon Jun 01 2026", text.replace(rf"\n{sandbox.HOME}:", r"\n~:"))
+    text = re.sub(r"(?<=date: )[^\\]*", "Mon Jun 01 2026", text)
     numbers = [*dict.fromkeys(re.findall(r"call_\d+", text))]
     return json.loads(re.sub(r"call_\d+", lambda call: f"call_{numbers.index(call[0])}", text))
 
@@ -218,8 +218,9 @@ def test_a_round_that_is_killed_at_any_moment_goes_on_where_it_was(config_file: 
                 break
             except subprocess.TimeoutExpired:  # it is killed then
                 patience, kills = patience * 1.2, kills + 1
-            time.sleep(0.5)
-            assert mark not in processes()
+            until = time.monotonic() + 5
+            while mark in processes():
+                assert time.monotonic() < until
             for result in folder.glob("runs/*/result.json"):
                 assert written.setdefault(result, result.stat().st_mtime_ns) == result.stat().st_mtime_ns
         assert kills > 1 and not [*Path(temporary).iterdir()]

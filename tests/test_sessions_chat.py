@@ -129,7 +129,7 @@ def test_paths_quotes_and_vocabulary_are_the_present_ones(history: History) -> N
     assert turn.request == f'Look at {ROOT}/a.rs, "user"'
     (step,) = turn.steps
     assert step.text == f"In {ROOT}/a.rs." and step.reason is None
-    assert (step.calls[0].name, step.calls[0].arguments) == ("bash", {"command": "ls ~/.cargo"})
+    assert (step.calls[0].name, step.calls[0].arguments) == ("bash", {"command": "ls /home/user/.cargo"})
     assert step.calls[0].output == f"user user {ROOT}"
 
 

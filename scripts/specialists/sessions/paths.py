@@ -10,6 +10,8 @@ from typing import Any
 
 from specialists.agent import ROOT
 
+HOME = str(PurePosixPath(ROOT).parent)  # where the home folder lies in rows: `~` is none to tools, nor within quotes
+
 _SLASH = r"(?:/|\\{1,2})"  # Windows' one stands double in JSON
 # a path ends where no name goes on; "inside" is the slash before a name in it
 _END = rf"(?:(?P<inside>{_SLASH})(?=[\w.@~+\[(*-])|(?![\w-]|\.\w))"
@@ -17,7 +19,6 @@ _HOME = re.compile(r"(.*?/(?:home|Users))/([^/]+)")
 # what a home lies under: a mount, a drive, a share of WSL, where a link leads; looked for backwards from a home
 _UNDER = re.compile(rf"(?:\b[A-Za-z]:)?(?:{_SLASH}[\w.$@-]+)*{_SLASH}\Z")
 _UNDER_CHARACTERS = 100
-_HERE = "\0here\0"  # ROOT while folders are replaced: it may itself lie in one of them
 # names that say nothing about anybody, and stand in code all the time
 _GENERIC = frozenset(
     """
@@ -39,13 +40,13 @@ class ProjectPaths:
         homes = homes or [match for match in [_HOME.match(str(Path.home()))] if match]  # a project in /tmp or /srv
         users = {match[2] for match in homes if match[2].lower() not in _GENERIC and len(match[2]) > 2}
         self.home = homes[0][0] if homes else "/root" if self.directory.startswith("/root/") else ""
-        shown = {self.directory: _HERE, self.home: "~"}  # the same folder: "~"
+        shown = {self.directory: ROOT, self.home: HOME}  # the same folder: HOME
         for folder, top in pairs:
             for place in filter(None, (folder, top)):  # `..` above the project, `.` for what it was elsewhere
                 inside = next((one for one in (self.directory, folder) if f"{one}/".startswith(f"{place}/")), place)
                 if not place.startswith(f"{self.directory}/"):
-                    shown.setdefault(place, _HERE if place == inside else os.path.relpath(place, inside))
-        shown |= {match[0]: "~" for match in homes}
+                    shown.setdefault(place, ROOT if place == inside else os.path.relpath(place, inside))
+        shown |= {match[0]: HOME for match in homes}
         longest_first = sorted(filter(None, shown), key=len, reverse=True)
         self._paths = [(PurePosixPath(path).name, shown[path], _pattern(path)) for path in longest_first]
         names = "|".join(map(_spelled, sorted(users, key=len, reverse=True)))
@@ -57,11 +58,10 @@ class ProjectPaths:
         return "~" if self.directory == self.home else PurePosixPath(self.directory).name
 
     def text(self, text: str) -> str:
-        """A text with the project's folder as ROOT and the home folder as `~`."""
+        """A text with the project's folder as ROOT and the home folder as HOME."""
         for name, shown, pattern in self._paths:
             if name.split(" ", 1)[0] in text:
                 text = _replaced(text, pattern, shown)
-        text = text.replace(_HERE, ROOT)
         return self._name.sub("user", text) if self._name else text
 
     def value(self, value: Any) -> Any:
@@ -105,6 +105,7 @@ def _replaced(text: str, pattern: re.Pattern[str], shown: str) -> str:
             if not (under := _UNDER.search(text[max(start - _UNDER_CHARACTERS, end) : start])):
                 continue
             start -= len(under[0])
-        pieces += [text[end:start], shown, (match["inside"] or "") if shown != _HERE else "/" * bool(match["inside"])]
+        inside = "/" if match["inside"] and shown.startswith("/") else match["inside"] or ""
+        pieces += [text[end:start], shown, inside]
         end = match.end()
     return "".join([*pieces, text[end:]])
