@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from specialists import adapters, pipeline
 from specialists.agent import captured
 from specialists.config import Problem, fingerprint, load_config, owner_emails
-from specialists.pipeline import code, database_state, example_files, file_state, option, repository_state
+from specialists.pipeline import code, database_state, example_files, file_state, option, repository_state, without
 from specialists.tables import Training
 from specialists.tools import known_tools
 
@@ -32,17 +32,8 @@ except Problem as problem:
     raise InvalidDodoFile(str(problem)) from None
 
 LANGUAGES = CONFIG.languages
-STEPS = [
-    "extract",
-    "mine",
-    "augment",
-    *["rollout"] * CONFIG.rollouts.enabled,
-    "assemble",
-    "train",
-    "evaluate",
-    "promote",
-    "report",
-]
+ROLLOUT = ["rollout"] if CONFIG.rollouts.enabled else []
+STEPS = ["extract", "mine", "augment", *ROLLOUT, "assemble", "train", "evaluate", "promote", "report"]
 DOIT_CONFIG = {
     "default_tasks": [*STEPS, "doctor", "--offline"],
     "backend": "sqlite3",
@@ -53,14 +44,15 @@ DOIT_CONFIG = {
 }
 
 
-def script(name: str, *arguments: str) -> list:
+def script(name: str, *arguments: str, failure: Path | None = None) -> list:
     """The action that runs a script."""
-    return [(pipeline.run, [pipeline.command(CONFIG, name, *arguments)])]
+    return [(pipeline.run, [pipeline.command(CONFIG, name, *arguments), failure])]
 
 
 def step(name: str, language, **more) -> dict:
     """The sub-task of a language: its script, and what makes it run."""
-    return {"name": language.name, "actions": script(name, "--language", language.name), **more}
+    failure = CONFIG.paths.data / f"failed-{name}" / f"{language.name}.summary.json"
+    return {"name": language.name, "actions": script(name, "--language", language.name, failure=failure), **more}
 
 
 def reading(language) -> list:
@@ -70,20 +62,15 @@ def reading(language) -> list:
     return [replace(language, training=limit), base, CONFIG.owner, CONFIG.secrets, known_tools(CONFIG)]
 
 
-def accepts_no_loss(task) -> bool:
-    """With --accept-loss, which drops the examples of what is gone, a step always runs."""
-    return not (task.options or {}).get("accept-loss")
-
-
 def task_extract():
     """Read the opencode history: examples of every language from its sessions."""
     inputs = [CONFIG.opencode, *map(database_state, CONFIG.databases()), *map(reading, LANGUAGES.values())]
     return {
-        "actions": script("extract-training-data"),
+        "actions": script("extract-training-data", failure=CONFIG.paths.data / "failed-extract" / "summary.json"),
         "file_dep": code("extract-training-data", "sessions", "secrets"),
         "targets": [CONFIG.rows("sessions", name) for name in LANGUAGES],
         "params": [option("accept-loss", bool)],
-        "uptodate": [config_changed(fingerprint(*inputs)), accepts_no_loss],
+        "uptodate": [config_changed(fingerprint(*inputs)), without("accept-loss")],
     }
 
 
@@ -97,7 +84,7 @@ def from_repositories(name: str, folder: str, language) -> dict:
         file_dep=code(name, "commits", "synthetic", "code", "secrets"),
         targets=[CONFIG.rows(folder, language.name)],
         params=[option("accept-loss", bool)] if folder == "commits" else [],
-        uptodate=[config_changed(fingerprint(*inputs)), accepts_no_loss],
+        uptodate=[config_changed(fingerprint(*inputs)), without("accept-loss")],
     )
 
 
@@ -154,11 +141,8 @@ def task_evaluate():
 def task_promote():
     """Act on the verdict: a promoted adapter is served from now on, otherwise nothing changes."""
     for name, language in LANGUAGES.items():
-
-        def decided(task, language=language):
-            return not (task.options or {}).get("force") and adapters.is_decided(CONFIG, language)
-
-        needs = {"task_dep": [f"evaluate:{name}"], "uptodate": [decided]}
+        decided = [without("force"), lambda of=language: adapters.is_decided(CONFIG, of)]
+        needs = {"task_dep": [f"evaluate:{name}"], "uptodate": decided}
         yield step("promote", language, params=[option("force"), option("reason")], **needs)
 
 

@@ -55,7 +55,6 @@ def running_server(config: Config) -> Iterator[None]:
     if served_models(config) is not None:
         yield
         return
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # leaves no server behind
     config.paths.reports.mkdir(parents=True, exist_ok=True)
     serve = [sys.executable, str(Path(__file__).with_name("serve.py")), "--config", str(config.path)]
     with (log := config.paths.reports / "server.log").open("w") as output:

@@ -51,7 +51,7 @@ def main(config: Config, as_json: bool, language: str, explain: str | None, **na
     rows = _weighed(config, chosen, rows)
     dataset = assemble(rows, known_ledger(ledger), (chosen.min_examples, chosen.max_examples), config.assembly)
     if explain:
-        return click.echo(_explained(dataset, explain))
+        return say(_explained(dataset, explain), err=False)
     # the ledger first: a kill between the two must not let held-out work be trained on the next time
     write_json(ledger, dataset.ledger)
     capture, parts = captured(config), ((dataset.heldout, 1.0), (dataset.train, config.assembly.whole_heads))

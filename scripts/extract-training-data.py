@@ -76,16 +76,17 @@ def _explain(config: Config, paths: list[Path], wanted: str) -> None:
     classified = LanguageClassifier(config.languages.values()).classify(found)
     for number, (turn, result) in enumerate(zip(found, classified, strict=True), 1):
         first = turn.request.split("\n", 1)[0][:100]
-        click.echo(f"turn {number}: {' + '.join(result.languages) or 'no language'} ({result.reason}): {first}")
+        say(f"turn {number}: {' + '.join(result.languages) or 'no language'} ({result.reason}): {first}", err=False)
         for item in result.evidence:
-            click.echo(f"    {item.weight:5g}  {item.language:8} {item.kind}: {item.detail}")
+            say(f"    {item.weight:5g}  {item.language:8} {item.kind}: {item.detail}", err=False)
         if result.scores:
-            click.echo("    total  " + ", ".join(f"{name} {score:g}" for name, score in sorted(result.scores.items())))
+            scores = ", ".join(f"{name} {score:g}" for name, score in sorted(result.scores.items()))
+            say(f"    total  {scores}", err=False)
         for step in turn.steps:
             what = ", ".join(call.name for call in step.calls) or "answer"
-            click.echo(f"    step: {what}: {f'not learned from: {step.reason}' if step.reason else 'learned from'}")
+            say(f"    step: {what}: {f'not learned from: {step.reason}' if step.reason else 'learned from'}", err=False)
     for reason, number in sorted(lost.items()):
-        click.echo(f"not in any turn: {number} {reason}")
+        say(f"not in any turn: {number} {reason}", err=False)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -20,7 +19,7 @@ from specialists.cli import command, duration, finish, language_option, progress
 from specialists.config import Config, Language, Problem
 from specialists.dataset.assembly import known_ledger
 from specialists.exclusion import Exclusion
-from specialists.records import Record, cluster_of, read_records, write_json, write_records
+from specialists.records import Record, cluster_of, read_records, temporary_folder, write_json, write_records
 from specialists.rollouts.runs import PORT, STREAMS, Round, Solver
 from specialists.rollouts.sandbox import check_programs
 from specialists.rollouts.store import Store
@@ -175,8 +174,8 @@ def _rows(config: Config, language: Language, results: list[dict[str, Any]], pro
 
     config = replace(config, opencode=replace(config.opencode, agents=("*",)))
     taken, sources = Counter[str](), {}
-    with tempfile.TemporaryDirectory() as folder:
-        extractor = Extractor(config, [language.name], Path(folder))
+    with temporary_folder("rollout-rows-") as folder:
+        extractor = Extractor(config, [language.name], folder)
         for result in sorted((r for r in results if r["kept"]), key=lambda r: (r["steps"], r["run"])):
             taken[result["commit"]] += 1
             for session in read_histories([result["folder"] / "opencode.db"], extractor.problems):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from specialists.cli import command, finish, language_option, say
 from specialists.config import Config, Language, Problem, fingerprint
 from specialists.records import Record, cluster_of, read_json, read_records, sha256_file, write_if_changed, write_json
 from specialists.serving.sharing import gpu
+from specialists.stopping import handled
 from specialists.training.model_card import model_card
 
 _FULL = 1 << 20  # bytes free under which a disk counts as full
@@ -124,11 +124,8 @@ def launch(config: Config, language: Language, rows_file: Path, building: Path) 
     script = [str(Path(__file__).resolve()), "--config", str(config.path), "--language", language.name]
     script += ["--train", str(rows_file), "--into", str(building)]
     process = subprocess.Popen([found, *arguments, *script], stdout=subprocess.DEVNULL)
-    before = signal.signal(signal.SIGTERM, lambda *_signal: process.terminate())  # they write a checkpoint first
-    try:
+    with handled(lambda *_signal: process.terminate()):  # they write a checkpoint first
         code = process.wait()
-    finally:
-        signal.signal(signal.SIGTERM, before)
     if code:
         raise Problem(f"training.launcher: {program} ended with exit code {code}; the reason stands above")
     run = read_json(building / RUN) or {}

@@ -49,6 +49,12 @@ def examples(config: Config, language: str, train: dict[str, int], longest: int 
     write(config.paths.data / "train" / f"{language}.summary.json", summary)
 
 
+def files(version: Path) -> None:
+    """An adapter's two files, without a weight."""
+    write(version / "adapter_config.json", {"r": 8})
+    (version / "adapter_model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+
+
 def version(config: Config, name: str, language: str, steps: int = 12, **manifest: Any) -> Path:
     """A trained version of the present rows and configuration; keywords replace what its manifest says."""
     chosen = config.language(language)
@@ -72,6 +78,7 @@ def version(config: Config, name: str, language: str, steps: int = 12, **manifes
         **manifest,
     }
     write(folder.path / name / "manifest.json", whole)
+    files(folder.path / name)
     folder.point("latest", folder.path / name)
     return folder.path / name
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from built_pipeline import files
 from specialists import adapters
 from specialists.adapters import AdapterFolder, base_fingerprint, is_trained, make_current
 from specialists.config import Problem, load_config
@@ -17,18 +18,19 @@ def make_version(folder: AdapterFolder, name: str) -> Path:
     path = folder.path / name
     path.mkdir(parents=True)
     (path / "manifest.json").write_text(f'{{"version": "{name}"}}')
+    files(path)
     return path
 
 
 def test_publishing_makes_a_whole_version_and_points_to_it(tmp_path: Path) -> None:
     folder = AdapterFolder(tmp_path / "build-rust")
     building = folder.building("0123456789")
-    (building / "adapter_model.safetensors").write_text("weights")
+    files(building)
     assert folder.versions() == [] and folder.latest is None
     version = folder.publish(building, {"key": "0123456789"})
     assert folder.versions() == [version] == [folder.latest]
     assert version.name.endswith("-01234567")
-    assert (version / "adapter_model.safetensors").read_text() == "weights"
+    assert (version / "adapter_model.safetensors").is_file()
     assert not building.exists()
 
 
@@ -60,8 +62,17 @@ def test_a_link_to_half_a_version_is_no_version(tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     folder.point("current", tmp_path / "1")
     assert folder.current is None
+    make_version(AdapterFolder(tmp_path.parent / "other"), "1")
+    with pytest.raises(Problem, match="no such version; there are none"):
+        folder.version("../other/1")
     with pytest.raises(Problem, match="no such version; there are none"):
         folder.version("1")
+
+
+def test_lines_that_are_no_decision_are_left_out(tmp_path: Path) -> None:
+    line = b'{"version": "1", "verdict": "hold"}\n'
+    (tmp_path / "promotions.jsonl").write_bytes(b"[]\nnull\n{}\n\xff\n" + line + line[:20])
+    assert adapters.decisions(AdapterFolder(tmp_path)) == [{"version": "1", "verdict": "hold"}]
 
 
 def test_a_second_run_waits_for_the_first(tmp_path: Path) -> None:
@@ -93,6 +104,7 @@ def test_trained_means_these_rows_and_this_configuration(config_file: Path) -> N
     assert trained("abc", count=2), "too few to be trained on"
     folder = adapters.adapter_folder(config, language)
     inputs = adapters.training_inputs(config, language, "abc")
+    files(folder.building("k" * 8))
     folder.publish(folder.building("k" * 8), {"key": "k" * 8, "inputs": inputs})
     assert trained("abc") and not trained("abd")
     config_file.write_text(config_file.read_text() + "\n[training]\nepochs = 1\n")

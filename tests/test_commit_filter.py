@@ -10,7 +10,7 @@ from git_repositories import ME, Made, git, module
 from specialists.commits.filter import CommitFilter, is_docs, is_test
 from specialists.commits.git import open_repository
 
-BASE = Made("Add the modules", {"sums.py": module("Sums"), "other.py": module("Other"), "README.md": "#\n"})
+BASE = Made("Add the modules of it", {"sums.py": module("Sums"), "other.py": module("Other"), "README.md": "#\n"})
 WORDS = "Fix the sum of one number"
 CODE = {"sums.py": module("Sums", 5)}
 
@@ -57,11 +57,18 @@ def test_reasons(commit: Made, reason: str | None, tmp_path: Path) -> None:
 
 
 def test_files_left_out_of_candidates_are_counted(tmp_path: Path) -> None:
-    files = {**CODE, "uv.lock": "x", "CHANGES.md": "- it\n", "tests/test_sums.py": "x = 1\n", "docs/a.md": "x\n"}
+    files = {
+        **CODE,
+        "uv.lock": "x",
+        "deno_dist/sums.py": "x = 1\n",
+        "CHANGES.md": "- it\n",
+        "tests/test_sums.py": "x = 1\n",
+        "docs/a.md": "x\n",
+    }
     folder = repositories.make(tmp_path / "repository", [BASE, Made(WORDS, files)])
     candidates, lost, counted = filtered(folder)
     assert candidates[0] == ["sums.py", "tests/test_sums.py", "docs/a.md"]
-    assert (lost, counted) == ({}, {"lock file": 1, "changelog": 1})
+    assert (lost, counted) == ({}, {"lock file": 1, "build output": 1, "changelog": 1})
 
 
 @pytest.mark.parametrize(
@@ -110,26 +117,6 @@ def test_kinds_of_files() -> None:
 
 
 @pytest.mark.parametrize(
-    ("attributes", "path", "generated"),
-    [
-        ("*.py linguist-generated", "a/b.py", True),
-        ("/*.py linguist-generated", "a/b.py", False),
-        ("a/*.py linguist-generated=true", "a/b.py", True),
-        ("a/*.py linguist-generated=false", "a/b.py", False),
-        ("*.py linguist-generated\na/** -linguist-generated", "a/b.py", False),
-        ("**/b.py linguist-generated text", "a/b.py", True),
-        ("# *.py linguist-generated", "a/b.py", False),
-        ("[a linguist-generated\n( linguist-generated\n", "a/b.py", False),
-    ],
-)
-def test_attributes(attributes: str, path: str, generated: bool, tmp_path: Path) -> None:
-    folder = repositories.make(tmp_path / "repository", [Made(WORDS, {path: "x = 1\n", ".gitattributes": attributes})])
-    with open_repository(folder) as source:
-        reason = CommitFilter(source, [ME], (".py",)).path_reason(path)
-    assert reason == ("generated" if generated else None)
-
-
-@pytest.mark.parametrize(
     ("title", "is_revert"),
     [
         ('Revert "Add sums"', True),
@@ -137,6 +124,7 @@ def test_attributes(attributes: str, path: str, generated: bool, tmp_path: Path)
         ("Revert the last commit", True),
         ("Revert 3f2a1b9c5d2e7f", True),
         ("Back out changeset 12", True),
+        ("Revert the parser refactoring", True),
         ("Revert selection when escape is pressed", False),
         ("Revert to the default when the flag is absent", False),
     ],

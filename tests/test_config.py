@@ -35,6 +35,8 @@ LANGUAGE_MISTAKES = [
     ("[languages.go]\nadapter = 'build-rust'\nextensions = ['.go']", "'build-rust' is the adapter of rust too"),
     ("[languages.go]\nadapter = '../x'\nextensions = ['.go']", "letters, digits, - _ . only"),
     ("[languages.go]\nadapter = '..'\nextensions = ['.go']", "languages.go.adapter: '..': letters, digits, - _ . only"),
+    ("[languages.'../go']\nadapter = 'x'\nextensions = ['.go']", "languages.'../go': letters, digits"),
+    ("[languages.-go]\nadapter = 'x'\nextensions = ['.go']", "languages.'-go': letters, digits"),
     ("[languages.go]\nadapter = 'base'\nextensions = ['.go']", "languages.go.adapter: 'base' is the base model's name"),
     (f"{GO}min_examples = 9\nmax_examples = 3", "languages.go.min_examples: 9 is above max_examples, 3"),
     (f"{GO}wanted = [9, 30]", "languages.go.wanted: unknown key; use min_examples and max_examples instead"),

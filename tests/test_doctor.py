@@ -136,7 +136,7 @@ BROKEN: list[tuple[Callable[[Config], object], str, str]] = [  # what is done, t
     (
         lambda c: (edit(c, 'emails = ["me@example.org"]', ""), edit(c, 'title = "Ruby"', 'repositories = ["."]')),
         "owner",
-        "git config user.email is not set: nothing is mined",
+        "git config --global user.email is not set: nothing is mined",
     ),
     (lambda c: skip(c, '{"problems": ["tengu: whose commits?"]}'), "left out", "tengu: whose commits?"),
     (lambda c: skip(c, "{"), "left out", "rust.summary.json: cannot be read"),
@@ -258,7 +258,9 @@ def test_before_anything_is_built_it_says_what_to_do_first(config_file: Path) ->
     assert {name for name, check in found.items() if check.state == "fail"} == {"base model", "history"}
     assert found["last run"].fix == "doit" and found["server"].fix == "doit serve"
     assert found["sent prompt"].fix == "doit tools" and found["opencode"].fix == "doit opencode"
-    assert "no such agent" in found["agents"].says and "git config user.email is not set" in found["owner"].says
+    assert (
+        "no such agent" in found["agents"].says and "git config --global user.email is not set" in found["owner"].says
+    )
     Path(os.environ["GIT_CONFIG_GLOBAL"]).write_text("[user]\nemail = me@example.org\n")
     assert {check.name: check for check in diagnose(load_config(config_file))}["owner"].state == "ok"
 
@@ -350,15 +352,15 @@ def test_kernels_are_needed_for_linear_attention_on_a_gpu(
 
 
 def test_languages_with_few_examples_and_versions_of_excluded_work_are_notes(healthy: Config) -> None:
-    assert [of(healthy, name)[0].state for name in ("examples", "excluded")] == ["ok", "ok"]
+    assert [of(healthy, name)[0].state for name in ("examples", "unusable")] == ["ok", "ok"]
     path = adapter_folder(healthy, healthy.language("rust")).current / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "clusters": ["ses_1"]}))
     edit(healthy, "[owner]", '[owner]\nexclude = ["ses_1"]')
     edit(healthy, "min_examples = 3\nmax_examples = 50", "min_examples = 46\nmax_examples = 50")
-    few, unused = (of(load_config(healthy.path), name)[0] for name in ("examples", "excluded"))
+    few, unused = (of(load_config(healthy.path), name)[0] for name in ("examples", "unusable"))
     assert (few.state, unused.state) == ("note", "note") and few.fix and unused.fix
     assert "Rust: not trained: 45 examples are fewer than languages.rust.min_examples = 46" in few.says
-    assert unused.says == f"build-rust/{NAME}: never served: trained on ses_1 (owner.exclude)"
+    assert unused.says == f"build-rust/{NAME}: never served: trained on ses_1, which owner.exclude names"
 
 
 def test_a_last_run_of_long_ago(healthy: Config) -> None:

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from built_pipeline import files
 from click.testing import CliRunner, Result
 from specialists.adapters import adapter_folder, decisions, is_decided, prune, record_decision
 from specialists.config import Config, Problem, load_config
@@ -44,6 +45,7 @@ def built(config_file: Path) -> Path:
     for name, clusters in TRAINED_ON.items():
         (folder.path / name).mkdir(parents=True)
         (folder.path / name / "manifest.json").write_text(json.dumps({"version": name, "clusters": clusters}))
+        files(folder.path / name)
         (folder.path / name / "evaluation.json").write_text('{"verdict": "hold", "reason": "not proven"}')
         record_decision(folder, {"version": name, "verdict": "promote", "current": name, "reason": "better"})
     for link, name in {"latest": "3", "current": "3", "previous": "2"}.items():

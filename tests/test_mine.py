@@ -76,7 +76,7 @@ def test_examples_of_a_repository(configured: Path, repository: Path) -> None:
     assert roles == "system user assistant tool assistant tool assistant"
     assert (fix["messages"][-1]["content"], fix["tools"]) == ("Done.", tools)
     sha = git(repository, "rev-parse", "HEAD~1")
-    origin = {"kind": "commit", "time": "2025-06-15T16:06:40Z", "repository": "sums", "commit": sha, "coauthors": 0}
+    origin = {"kind": "commit", "time": "2025-06-15T16:06:40Z", "repository": "sums", "commit": sha}
     files = {"path": "sums.py", "paths": ["sums.py"], "blobs": [git(repository, "rev-parse", f"{sha}:sums.py")]}
     worth = {"verified": "replayed", "type": "fix", "files": 1, "lines": 2, "tests": False, "survives": 1.0}
     assert fix["source"] == origin | files | worth
@@ -89,11 +89,14 @@ def test_examples_of_a_repository(configured: Path, repository: Path) -> None:
 def test_every_example_replays(configured: Path, tmp_path: Path) -> None:
     """Before, read with git itself, becomes after, byte for byte, by the calls alone."""
     odd = [
-        Made("Add many functions to use", {"long.py": LONG}),
+        Made("Add many functions to use\n\n" + "Each of them returns another number. " * 5, {"long.py": LONG}),
         Made("Rename two functions far apart", {"long.py": LONG.replace("f3()", "g3()").replace("f77()", "g77()")}),
         Made("Drop the last line end of it", {"long.py": LONG[:200].rstrip()}),
         Made("Add a text in another script", {"ünï cödé.py": "name = 'zażółć'\n\n\n\n", "a b/c.py": "x = 1"}),
-        Made("Add two copies of a module", {"one/a.py": LONG[:900], "two/a.py": LONG[:900], "e.py": "", "f.py": "x\n"}),
+        Made(
+            "Add two copies of a module, one in each of the folders",
+            {"one/a.py": LONG[:900], "two/a.py": LONG[:900], "e.py": "", "f.py": "x\n"},
+        ),
         Made("Change both copies of the module", {f"{name}/a.py": LONG[60:900] + "x = 1\n" for name in ("one", "two")}),
         Made("Fill the module that was empty", {"e.py": "e = 1\n"}),
     ]
@@ -129,7 +132,7 @@ def test_rewritten_history_takes_its_examples_along(configured: Path, repository
 
 
 def test_what_cannot_be_read_keeps_its_rows(configured: Path, repository: Path, tmp_path: Path) -> None:
-    other = repositories.make(tmp_path / "src" / "other", [Made("Add another module here", {"o.py": module("Other")})])
+    other = repositories.make(tmp_path / "src" / "other", [Made("Add another module to it", {"o.py": module("Other")})])
     configured.write_text(configured.read_text().replace("/src/*", "/src/sums").replace('sums"]', f'sums", "{other}"]'))
     run(configured, "--language", "python")
     first = loose(repository, "HEAD~2")
@@ -168,9 +171,12 @@ def test_an_excluded_commit_stays_away(configured: Path, repository: Path) -> No
         (Made("Reformat what is in it", {"sums.py": NEWEST.replace(" + ", "   +  ")}), "formatting only"),
         (Made("Use other line ends in it", {"sums.py": NEWEST.replace("\n", "\r\n")}), "formatting only"),
         (Made("Add all the functions", {"t.py": LONG * 20}), "too long"),
+        (Made("Add all the functions", {"t.py": LONG}), "message too short for its change"),
+        (Made("Remove what was moved away", {"t.py": "x = 1\n"}), "new files only"),
+        (Made("Add tests of the module", {"tests/test_a.py": "x = 1\n"}), "new files only"),
         (Made("Add the second module", {"t.py": "x = 1\n", "t.rs": "fn main() {}\n" * 9}), "mostly another language"),
         (Made("Add the key of the shop", {"t.py": f"key = 'AKIA{'QRSTUVWXYZ234567'}'\n"}), "secret in target"),
-        (Made("Add an empty module here", {"t.py": ""}), "empty file"),
+        (Made("Add an empty module as well", {"t.py": ""}), "empty file"),
         (Made("Take everything out of it", {"sums.py": "\n"}), "deletes or moves files"),
         (Made("Add a package of two files", {"p/__init__.py": "", "p/a.py": "x = 1\n"}), None),
         (Made("Add a table beside the code", {"t.py": "x = 1\n", "t.toml": "x" * 1001}), "minified or data"),
@@ -223,7 +229,7 @@ def test_personal_data_that_a_commit_only_keeps_is_replaced(configured: Path, tm
 def test_a_repository_that_collapses_keeps_its_rows_until_the_owner_accepts_it(
     configured: Path, repository: Path, tmp_path: Path, lost: str
 ) -> None:
-    repositories.make(tmp_path / "src" / "other", [Made("Add another module here", {"o.py": module("Other")})])
+    repositories.make(tmp_path / "src" / "other", [Made("Add another module to it", {"o.py": module("Other")})])
     run(configured, "--language", "python")
     shutil.rmtree(repository)
     if lost != "gone":
@@ -253,7 +259,7 @@ def test_authors(configured: Path, repository: Path) -> None:
     run(configured, "--language", "python")
     configured.write_text(configured.read_text().replace('emails = ["me@example.org"]', ""))
     result = run(configured, "--language", "python", code=3)
-    assert "[owner] emails is empty, and git config user.email is not set" in result.stderr
+    assert "[owner] emails is empty, and git config --global user.email is not set" in result.stderr
     assert (summary(configured)["kept"], len(rows(configured))) == (3, 3)
     Path(os.environ["GIT_CONFIG_GLOBAL"]).write_text(f"[user]\n\temail = {ME.upper()}\n")
     run(configured, "--language", "python")

@@ -1,4 +1,4 @@
-"""What dodo.py is made of: what a failed run prints, how one ends on SIGTERM, what makes a step run again."""
+"""What dodo.py is made of: what a failed run prints, how a signal ends one, what makes a step run again."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
+from doit.dependency import SqliteDB
 from git_repositories import Made, make
 from specialists import pipeline
+from specialists.config import load_config
+from specialists.reporting.checks import skipped
 from test_house import imported_rooms
 
 DODO = """
@@ -44,8 +48,9 @@ def task_report():
     return {{"actions": [lambda: print("reported")]}}
 
 def task_slow():
-    step = "import os, signal, sys, time; signal.signal(15, lambda *_: (os.mkdir('saved'), sys.exit(1)));"
-    return {{"actions": pipeline.python("-c", step + "os.mkdir('started'); time.sleep(60)")}}
+    save = "import os, signal, sys, time; save = lambda *_: (time.sleep(0.5), os.mkdir('saved'), sys.exit(1));"
+    heard = "signal.signal(2, signal.SIG_IGN); signal.signal(1, signal.SIG_IGN); signal.signal(15, save);"
+    return {{"actions": pipeline.python("-c", save + heard + "os.mkdir('started'); time.sleep(60)")}}
 """
 
 
@@ -54,7 +59,7 @@ def started(folder: Path, *arguments: str) -> subprocess.Popen:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [sys.executable, "-m", "doit", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command, cwd=folder, env=environment, **pipes)
+    return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **pipes)
 
 
 def test_a_failed_run_ends_in_a_line_for_each_language_and_does_the_rest(tmp_path: Path) -> None:
@@ -69,13 +74,19 @@ def test_a_failed_run_ends_in_a_line_for_each_language_and_does_the_rest(tmp_pat
     assert "Traceback" in defect and "ZeroDivisionError" in defect, "of ours: with all there is to know"
 
 
-def test_on_sigterm_the_step_saves_and_doit_keeps_what_it_finished(tmp_path: Path) -> None:
-    process = started(tmp_path, "mine", "slow")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("jobs", ["", "-n 2", "-n 2 -P thread"])
+def test_told_to_end_doit_waits_for_what_the_step_saves_and_keeps_what_it_finished(
+    tmp_path: Path, jobs: str, number: int
+) -> None:
+    process = started(tmp_path, *jobs.split(), "mine", "slow")
     while not (tmp_path / "started").exists():
         assert process.poll() is None
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
-    assert process.returncode == 128 + signal.SIGTERM and (tmp_path / "saved").exists()
+    send = process.send_signal if number == signal.SIGTERM else partial(os.killpg, process.pid)  # the terminal: to all
+    send(number)
+    printed, _none = process.communicate(timeout=30)
+    assert jobs or "Traceback" not in printed  # multiprocessing's workers may print one
+    assert process.returncode == 128 + number and (tmp_path / "saved").exists()
     status = started(tmp_path, "info", "slow").communicate()[0]
     assert "status" in status and list(tmp_path.glob(".doit.db*"))
 
@@ -96,6 +107,20 @@ def test_a_damaged_state_is_put_aside_and_one_in_use_is_not(tmp_path: Path, dama
     assert state.exists() and not (tmp_path / ".doit.sqlite.damaged").exists()
 
 
+def test_a_full_disk_costs_no_more_than_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def full(_state: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(SqliteDB, "dump", full)
+    reporter = pipeline.Reporter.__new__(pipeline.Reporter)
+    reporter.initialize({}, [])
+    reporter.handling.__exit__(None, None, None)
+    SqliteDB.dump(SimpleNamespace(name="x.sqlite"))
+    assert "x.sqlite: not saved: database or disk is full" in capsys.readouterr().err
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=0))
+    assert pipeline.state_file(tmp_path / ".doit.sqlite") == ":memory:"
+
+
 def test_the_state_of_a_repository_changes_with_a_commit_whatever_its_layout(tmp_path: Path) -> None:
     repository = make(tmp_path / "repo", [Made("One", {"a.py": "1\n"})])
     worktree = tmp_path / "worktree"
@@ -111,6 +136,16 @@ def test_the_state_of_a_repository_changes_with_a_commit_whatever_its_layout(tmp
     subprocess.run([*git, "pack-refs", "--all"], check=True)
     assert pipeline.repository_state(repository) != after[0] and "unreadable" not in str(after)
     assert "unreadable" in pipeline.repository_state(tmp_path / "nowhere")[0]
+
+
+def test_a_step_that_failed_is_named_until_it_succeeds(config_file: Path) -> None:
+    config = load_config(config_file)
+    failure = config.paths.data / "failed-train" / "rust.summary.json"
+    for code, named in ((0, False), (4, True), (4, True), (3, False), (4, True), (0, False)):
+        arguments = [sys.executable, "-c", f"raise SystemExit({code})", "FILE", "--language", "rust"]
+        assert (pipeline.run(arguments, failure) is True) != named
+        problems = skipped(config)
+        assert len(problems) == named and all("--language rust: ended with exit code 4" in says for says in problems)
 
 
 def test_the_state_of_a_database_has_its_log(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from built_pipeline import files
 from click.testing import CliRunner, Result
 from specialists import adapters, pipeline
 from specialists.adapters import AdapterFolder, adapter_folder, last_decision, make_current
@@ -89,6 +90,7 @@ def make(folder: AdapterFolder, name: str, verdict: str = "promote") -> Path:
     version = folder.path / name
     write_json(version / "manifest.json", {"version": name})
     write_json(version / "evaluation.json", {"verdict": verdict, "reason": "as measured"})
+    files(version)
     folder.point("latest", version)
     return version
 
@@ -281,6 +283,31 @@ def test_rolling_back_and_forth(config: Config, folder: AdapterFolder, server: S
     assert "3: promote" in run("promote", config).output
 
 
+def test_a_rollback_that_fails_is_none(config: Config, folder: AdapterFolder, server: Server) -> None:
+    for name in ("1", "2"):
+        make(folder, name)
+        run("promote", config)
+    server.dies_at = "load it"
+    before = state(folder), len(adapters.decisions(folder))
+    assert run("rollback", config).exit_code == 1
+    assert (state(folder), len(adapters.decisions(folder))) == before
+
+
+@pytest.mark.parametrize("file", ["adapter_model.safetensors", "adapter_config.json", "manifest.json"])
+def test_a_damaged_version_is_rolled_back_with_a_line(
+    file: str, config: Config, folder: AdapterFolder, server: Server
+) -> None:
+    for name in ("1", "2"):
+        make(folder, name)
+        run("promote", config)
+    (folder.path / "2" / file).write_bytes(b"{")
+    assert folder.current == folder.path / "1", "whoever asks, from now on"
+    assert run("promote", config).exit_code == 0
+    assert state(folder)[0] == "1" and server.serving == {"build-rust": "1"}
+    (line,) = (each for each in adapters.decisions(folder) if each["verdict"] == "retired")
+    assert line["version"] == "2" and file in line["reason"] and adapters.is_decided(config, config.language("rust"))
+
+
 def test_going_back_from_the_first_version_is_going_to_the_base(
     config: Config, folder: AdapterFolder, server: Server
 ) -> None:
@@ -313,7 +340,7 @@ class Killed(BaseException):
 
 
 def kill_after(changes: int, patch: pytest.MonkeyPatch) -> None:
-    """Let so many changes to the file system happen, and not the next."""
+    """Let so many changes to the file system and requests to the server happen, and not the next."""
     left = iter(range(changes))
 
     def mortal(act: Callable, *arguments: object, **options: object) -> object:
@@ -321,8 +348,10 @@ def kill_after(changes: int, patch: pytest.MonkeyPatch) -> None:
             raise Killed
         return act(*arguments, **options)
 
-    for name in ("replace", "rename", "symlink", "unlink", "rmdir", "mkdir", "fsync"):
-        patch.setattr(os, name, partial(mortal, getattr(os, name)))
+    changes = ("replace", "rename", "symlink", "unlink", "rmdir", "mkdir", "fsync")
+    for module, names in ((os, changes), (promotion, ("served_models", "load_adapter", "unload_adapter"))):
+        for name in names:
+            patch.setattr(module, name, partial(mortal, getattr(module, name)))
 
 
 def train_and_promote(config: Config, folder: AdapterFolder) -> None:
@@ -332,8 +361,14 @@ def train_and_promote(config: Config, folder: AdapterFolder) -> None:
     else:
         building = folder.building("c" * 8)
         write_json(building / "evaluation.json", {"verdict": "promote", "reason": "as measured"})
+        files(building)
         folder.publish(building, {"key": "c" * 8, "inputs": inputs})
     promotion.decide(config, config.language("rust"))
+
+
+def end(folder: AdapterFolder, server: Server) -> tuple:
+    served = [name and name[-8:] for name in (*state(folder), server.serving.get("build-rust"))]
+    return *served, len(folder.versions()), len(adapters.decisions(folder))
 
 
 def back(config: Config, folder: AdapterFolder) -> None:
@@ -341,7 +376,7 @@ def back(config: Config, folder: AdapterFolder) -> None:
         promotion.rollback(config, config.language("rust"), "x")
 
 
-@pytest.mark.parametrize(("act", "points"), [(train_and_promote, 10), (back, 6)])
+@pytest.mark.parametrize(("act", "points"), [(train_and_promote, 16), (back, 9)])
 def test_killed_at_any_point_what_is_served_stays_whole(
     act: Callable, points: int, config: Config, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,7 +386,8 @@ def test_killed_at_any_point_what_is_served_stays_whole(
         folder = AdapterFolder(config.paths.adapters / f"at-{point}")
         monkeypatch.setattr(promotion, "adapter_folder", lambda *_, folder=folder: folder)
         for name in ("0", "1", "2"):
-            make_current(folder, make(folder, name))
+            make(folder, name)
+            promotion.decide(config, config.language("rust"))
         with contextlib.suppress(Killed), monkeypatch.context() as patch:
             kill_after(point, patch)
             act(config, folder)
@@ -359,6 +395,6 @@ def test_killed_at_any_point_what_is_served_stays_whole(
         used = {folder.current, folder.previous} - {None}
         assert folder.current and used <= {*folder.versions()}, point
         act(config, folder)
-        ends.append((state(folder)[0][-8:], len(folder.versions())))
+        ends.append(end(folder, server))
     assert len(ends) >= points, "so many points there were at least"
-    assert {*ends} == {(state(folder)[0][-8:], len(folder.versions()))}, "always to the same end"
+    assert {*ends} == {end(folder, server)}, "always to the same end"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sqlite3
@@ -21,6 +22,7 @@ from specialists.records import (
     read_json,
     read_records,
     record_id,
+    temporary_folder,
     tool_call,
     write_if_changed,
     write_records,
@@ -120,6 +122,19 @@ def test_a_folder_that_cannot_be_written_loses_nothing(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="cannot be written"):
         write_if_changed(tmp_path / "file" / "x", "new")
     assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_what_a_killed_run_left_goes_and_what_is_in_use_stays(tmp_path: Path, monkeypatch) -> None:
+    abandoned, mine = tmp_path / ".a.json.k7f_x1", tmp_path / ".a.json.q2"
+    abandoned.write_text("half")
+    with mine.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        write_if_changed(tmp_path / "a.json", "{}")
+        assert {path.name for path in tmp_path.iterdir()} == {"a.json", mine.name}
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "work-1").mkdir()
+    with temporary_folder("work-") as one, temporary_folder("work-") as other:
+        assert {*tmp_path.glob("work-*")} == {one, other}
 
 
 def test_half_a_json_file_counts_as_none(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from specialists.adapters import adapter_folder
+from specialists.cli import say
 from specialists.evaluation import gate
 from specialists.records import read_records, write_records
 from specialists.reporting import figures
@@ -182,6 +183,16 @@ def test_numbers_that_are_not_finite_do_not_break_the_page(config_file: Path) ->
     write(path, evaluation | {"loss": None, "verdict": "block", "reason": "the adapter's loss is not finite"})
     html, page = page_of(config_file)
     assert "block , the adapter's loss is not finite" in page.words and "nan" not in html.lower()
+
+
+def test_no_text_from_outside_steers_a_terminal_or_a_page(config_file: Path, capsys: pytest.CaptureFixture) -> None:
+    nasty = "\x1b]0;owned\x07 \x9b31m \u202egpj.exe"
+    config = built(config_file)
+    write(config.paths.data / "commits" / "ts.summary.json", {"problems": [f"{nasty}: not there"]})
+    html, _page = page_of(config_file)
+    say(f"Server: {nasty}\n\tdone")
+    for text in (html, capsys.readouterr().err):
+        assert "owned" in text and not re.search("[\x1b\x07\x9b\u202e]", text)
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "evaluation.json", "../promotions.jsonl"])

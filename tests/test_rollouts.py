@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from built_pipeline import files
 from click.testing import CliRunner
 from conftest import ROOT
 from git_repositories import Made, git, make
@@ -223,7 +224,8 @@ def test_a_round_that_is_killed_at_any_moment_goes_on_where_it_was(config_file: 
                 assert time.monotonic() < until
             for result in folder.glob("runs/*/result.json"):
                 assert written.setdefault(result, result.stat().st_mtime_ns) == result.stat().st_mtime_ns
-        assert kills > 1 and not [*Path(temporary).iterdir()]
+        # of the last one that was killed; whoever reads a repository next removes it
+        assert kills > 1 >= len([*Path(temporary).iterdir()])
     assert len([*folder.glob("runs/*/result.json")]) == 2
     assert {path.name for path in folder.iterdir()} == {"runs", "tasks", ".lock"}
 
@@ -236,8 +238,10 @@ def test_held_out_commits_are_done_by_base_and_version(config_file: Path, monkey
     owner(config_file, "http://127.0.0.1:9/v1", ("solver",), heldout=True)
     version, script = config_file.parent / "adapters/build-python/20261128-1", importlib.import_module("rollout")
     write_json(version / "manifest.json", {})
+    files(version)
     write_json(version / "evaluation.json", {"verdict": "promote"})
     older = write_json(version.with_name("20261127-1") / "manifest.json", {}) and version.with_name("20261127-1")
+    files(older)
     older.with_name("current").symlink_to(older)
     monkeypatch.setattr(script, "served_models", lambda config: {"build-python": str(older)})
     monkeypatch.setattr(script, "load_adapter", lambda config, name, folder: None)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import shlex
 import socket
+import threading
+import time
 from pathlib import Path
 
 import pytest
+from built_pipeline import files
 from click.testing import CliRunner
 from servers import answering, models_answer
 from specialists.config import Problem, load_config
@@ -65,6 +69,7 @@ def test_a_dry_run_prints_what_a_shell_can_run_and_what_is_left_out(config_file:
     version = tmp_path / "adapters" / "build-rust" / "1"
     version.mkdir(parents=True)
     (version / "manifest.json").write_text("{}")
+    files(version)
     (version.parent / "current").symlink_to("1")
     done = CliRunner().invoke(importlib.import_module("serve").main, ["--dry-run", "--config", str(config)])
     words = shlex.split(done.stdout)
@@ -98,11 +103,37 @@ def test_nothing_is_tried_in_a_server_of_another_base(config_file: Path) -> None
             load_adapter(config, "build-rust", Path("/1"))
 
 
-def test_a_server_that_is_late_is_not_taken_for_none(config_file: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        config = load_config(with_serving(config_file, f"port = {silent.getsockname()[1]}"))
-        with pytest.raises(Problem, match="timed out"):
-            served_models(config, timeout=0.05)
+OK = b"HTTP/1.1 200 OK\r\n"
+NO_VLLM = {  # name: (what is sent first, what is sent again and again, what is said)
+    "silent": (b"", b"", "timed out|no whole answer in 0.5 s"),
+    "dripping": (OK + b"Content-Length: 1000000\r\n\r\n", b" ", "no whole answer in 0.5 s"),
+    "dripping in its head": (OK + b"X: ", b"a", "no whole answer in 0.5 s"),
+    "endless": (OK + b"\r\n", b" " * 65536, "no whole answer in 0.5 s|answered by another server"),
+    "another protocol": (b"SSH-2.0-OpenSSH_9.6\r\n", None, "no HTTP answers there: SSH-2.0"),
+    "a redirect": (b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\n\r\n", None, "another server.*302"),
+    "HTML": (OK + b"\r\n<html>", None, "answered by another server"),
+    "a list that is none": (OK + b'\r\n{"data": {"id": 1}}', None, "answered by another server"),
+    "no list of models": (OK + b'\r\n{"data": [1, {}]}', None, "answered by another server"),
+}
+
+
+@pytest.mark.parametrize(("first", "again", "says"), NO_VLLM.values(), ids=NO_VLLM)
+def test_what_is_no_vllm_is_said_in_time(config_file: Path, first: bytes, again: bytes | None, says: str) -> None:
+    def answer() -> None:
+        with contextlib.suppress(OSError), listening.accept()[0] as asker:
+            asker.recv(65536)
+            asker.sendall(first)
+            while again is not None:
+                asker.sendall(again)
+                time.sleep(0.02 if len(again) < 2 else 0)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=answer, daemon=True).start()
+        config = load_config(with_serving(config_file, f"port = {listening.getsockname()[1]}"))
+        started = time.monotonic()
+        with pytest.raises(Problem, match=says):
+            served_models(config, timeout=0.5)
+        assert time.monotonic() - started < 3
 
 
 def test_the_key_comes_from_the_environment_or_from_a_file_of_ones_own(

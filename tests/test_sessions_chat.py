@@ -231,13 +231,14 @@ def test_steps_that_the_model_did_not_see_again(history: History, parts: list, d
 
 def test_what_the_user_ran_himself_is_not_the_models(history: History) -> None:
     synthetic = {"type": "text", "text": "The following tool was executed by the user", "synthetic": True}
+    history.assistant("ses_1", "msg_gone", text("So it is."))
     user = history.message("ses_1", {"role": "user"}, [synthetic])
     history.assistant("ses_1", user, bash("git log"))
     task = history.message("ses_1", {"role": "user"}, [{"type": "subtask", "prompt": "p", "agent": "x"}])
     history.assistant("ses_1", task, tool("task", {"description": "d", "prompt": "p", "subagent_type": "x"}))
     user = history.user("ses_1", "Explain")
     history.assistant("ses_1", user, text("It is so."))
-    assert reasons_of(history) == ["made by the user", "made by the user", None]
+    assert reasons_of(history) == ["no request", "made by the user", "made by the user", None]
 
 
 def test_reverted_rows_are_cut_and_counted(history: History) -> None:

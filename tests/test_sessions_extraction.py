@@ -175,9 +175,9 @@ def test_a_secret_that_one_window_gives_away_is_a_fake_in_all_of_them(config_fil
     for number in range(6):
         work(history, "ses_1", f"Part {number}")
         log = bash("./log", f"{number} connected with {PASSWORD}\n" + "x " * 1500)
-        history.assistant("ses_1", history.user("ses_1", "And the log?"), log)
+        history.assistant("ses_1", history.user("ses_1", "And what says the log?"), log)
     last = text(f"I see {PASSWORD}.")
-    history.assistant("ses_1", history.user("ses_1", "Last"), last, edit("/home/kim/src/demo/a.rs"))
+    history.assistant("ses_1", history.user("ses_1", "The last thing to do"), last, edit("/home/kim/src/demo/a.rs"))
     work(history, "ses_1", "The end")
     run = extract(config_file, "--json")
     found = records(config_file, "rust")

@@ -7,7 +7,7 @@ import re
 import pytest
 from labelled_turns import bash, grep, read, write
 from specialists.agent import EDIT_DONE, read_result
-from specialists.sessions.outcome import rejects, repeated, unchecked, undone
+from specialists.sessions.outcome import goes_on, rejects, repeated, unchecked, undone
 from specialists.tools import Call
 
 
@@ -47,10 +47,8 @@ CASES: list[tuple[list[Call], set[int]]] = [
     ([NEW, bash("git add . && git reset --hard")], {0}),
     ([NEW, bash("git clean -nd; git clean -fd src; git add n.rs; git clean -fd")], set()),
     ([EDIT, COMMIT, edit("c", "d"), bash("git reset --hard HEAD~1")], {0, 2}),
-    ([EDIT, COMMIT, edit("c", "d"), SECOND, bash("git reset --hard 1234abc")], {2}),
-    ([EDIT, COMMIT, edit("c", "d"), SECOND, bash("git revert --no-edit HEAD~1")], {0}),
     ([EDIT, COMMIT, edit("c", "d"), SECOND, bash("git revert HEAD~2..HEAD")], {0, 2}),
-    ([EDIT, COMMIT, bash("git reset --soft HEAD~1; git checkout -f")], {0}),
+    ([EDIT, COMMIT, edit("c", "d"), bash("git checkout -f")], {2}),
     ([EDIT, COMMIT, bash("git checkout HEAD^ -- src")], {0}),
     ([EDIT, COMMIT, bash("git show HEAD | git apply -R")], {0}),
     ([EDIT, COMMIT, edit("c", "d"), bash("git commit -a --amend"), bash("git reset --hard HEAD^")], {0, 2}),
@@ -74,6 +72,13 @@ CASES: list[tuple[list[Call], set[int]]] = [
 @pytest.mark.parametrize(("calls", "expected"), CASES)
 def test_what_was_taken_back(calls: list[Call], expected: set[int]) -> None:
     assert undone([[call] for call in calls]) == expected
+
+
+def test_what_a_turn_replaced_itself() -> None:
+    debugged = [seen(TEXT), edit("two\n", "two\nlog(2)\nlog(3)\n2\n"), edit("two\nlog(2)\nlog(3)\n2", "2")]
+    formatted = [seen(TEXT), edit("two", "2"), bash("cargo fmt"), seen("one\n  2\nthree\n")]
+    for calls, expected in (([EDIT, edit("b", "c")], {0}), (debugged, {1}), (formatted, set())):
+        assert undone([[call] for call in calls], in_turn=True) == expected
 
 
 LOOK, OTHER, TEST = read("a.rs", "x"), grep("x", output="a.rs"), bash("cargo test", "1 failed", 101)
@@ -109,6 +114,7 @@ FAILS, PASSES, PIPED = TEST, bash("cargo test"), bash("cargo test 2>&1 | tail -3
         ([EDIT, PIPED], {0}),
         ([EDIT, bash("cargo test | tail", "0 failed"), bash("grep x", exit=1), bash("cargo test", exit=124)], set()),
         ([FAILS, EDIT], set()),
+        ([EDIT, edit(path="src/b.rs"), bash("cargo test", "error: src/b.rs:3:1", 101)], {1}),  # the file that it names
     ],
 )
 def test_what_a_check_refused(calls: list[Call], expected: set[int]) -> None:
@@ -118,7 +124,8 @@ def test_what_a_check_refused(calls: list[Call], expected: set[int]) -> None:
 REJECTED = """No, that is wrong. Put it back.|no|Nope, use a map|undo|Thanks. Now undo that.|please revert your changes
 That was wrong, throw it away|That’s not what I asked for|it still fails|Why does it still fail?|same error as before
 The second test still fails: expected 3|ok but it still crashes|this doesn't work|You broke the build|can you undo that?
-Not what I wanted|hmm, that's worse|I said no tests|Now it crashes|Nein, anders|das ist falsch"""
+Not what I wanted|hmm, that's worse|I said no tests|Now it crashes|check again, not fixed|the last fix is not working
+Nein, anders|das ist falsch"""
 GONE_ON = """no problem, now add a test|no tests needed|No, that's fine|No thanks|No need to undo that|Don't undo that
 Undo should restore the cursor too|Now add undo support|Undo, redo and copy share a menu|If it still fails, revert
 Tell me if they still fail|Does it still fail?|Fix the message if it's wrong|Explain what was wrong|Wrong keys give 401
@@ -131,3 +138,4 @@ def test_what_rejects_the_work_before() -> None:
     }
     assert [line for line in said if said[line]] == re.split("[|\n]", REJECTED)
     assert not rejects("No.", "Done. Shall I commit?") and rejects("No, it still fails", "Shall I commit?")
+    assert goes_on("Please continue.", "Next I write it.") and not goes_on("continue", "Shall I?")

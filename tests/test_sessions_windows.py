@@ -155,10 +155,31 @@ def test_a_long_turn_keeps_its_request_and_clears_old_outputs() -> None:
     assert second[first_target - 1]["content"].startswith("out"), "the latest are whole"
 
 
+def test_what_a_target_answers_is_whole_before_it() -> None:
+    units = [user_unit("ask", 0), step(0, output=90), step(0, False, output=90), step(0), step(0, output=200), step(0)]
+    windows, lost = pack(units, 400)
+    assert not lost and sum(len(window.targets) for window in windows) == 4
+    for window in windows:
+        for before, message in zip(window.messages, window.messages[2:], strict=False):  # the longer of two outputs
+            assert not message.get("weight") or before["content"] != CLEARED
+    cut = Packer(Words()).counted([step(0, output=900)], 100)[0].messages  # a step's outputs share their room
+    assert len(cut[1]["content"]) < 200 and cut[2]["content"] == "out "
+
+
 def test_what_was_before_the_first_request_is_in_no_later_window() -> None:
-    units = [step(0, output=9), user_unit("ask", 1), *(step(1, words=50) for _ in range(3))]
+    asked = "Rename the flag everywhere"
+    units = [step(0, output=9), user_unit(asked, 1), *(step(1, words=50) for _ in range(3))]
     windows, _ = pack(units, 150)
-    assert [window.messages[1]["content"] == "ask" for window in windows] == [False, True, True]
+    assert [window.messages[1]["content"] == asked for window in windows] == [False, True, True]
+
+
+def test_a_reply_stands_behind_what_it_answers() -> None:
+    start, plan, more = user_unit("Plan the new cache for me", 0), step(0, words=40, name="plan"), step(0, words=60)
+    units = [start, more, plan, user_unit("yes", 1), *(step(1, words=30, name="did") for _ in range(9))]
+    windows, lost = pack(units, 150)
+    assert not lost and len(windows) > 2
+    for window in windows[2:]:
+        assert [message["content"].split()[0] for message in window.messages[1:5]] == ["Plan", "plan", "yes", "did"]
 
 
 def test_a_template_that_refuses_a_piece_or_the_whole() -> None:

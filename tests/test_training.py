@@ -77,9 +77,12 @@ def test_what_was_trained_is_what_is_loaded(
         )
 
 
-@pytest.mark.parametrize("architecture", ["qwen3", "qwen3_next"])
+@pytest.mark.parametrize(
+    ("architecture", "damaged"),
+    [("qwen3", "complete"), ("qwen3_next", "optimizer.pt"), ("qwen3", "adapter_model.safetensors")],
+)
 def test_a_killed_run_goes_on_to_the_same_bytes(
-    bases: dict[str, Base], architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bases: dict[str, Base], architecture: str, damaged: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from specialists.training import trainer
     from specialists.training.monitor import COMPLETE
@@ -93,8 +96,10 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
         patch.setattr(trainer, "save_adapter", kill)
         train(bases[architecture], killed)
     assert (killed / "checkpoint-2" / COMPLETE).exists()
-    (killed / "checkpoint-4" / COMPLETE).unlink()  # as a kill in the middle of writing it leaves it
-    (killed / "checkpoint-4" / "optimizer.pt").write_bytes(b"half")
+    if damaged == COMPLETE:  # as a kill in the middle of writing it leaves it
+        (killed / "checkpoint-4" / COMPLETE).unlink()
+    else:  # as a machine that died leaves it
+        os.truncate(killed / "checkpoint-4" / damaged, 1000)
     (killed / "adapter_model.safetensors").write_bytes(b"half")
     train(bases[architecture], killed)
     assert weights(killed) == weights(tmp_path / "undisturbed")

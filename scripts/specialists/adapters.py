@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from specialists.config import Config, Language, Problem, fingerprint, named_by
-from specialists.records import iso, names_of, read_json, sha256_file, source_of, write_json
+from specialists.records import iso, names_of, read_json, sha256_file, source_of, write_json, written
 
 TRAINING_FORMAT = 2  # raise it when a change of the training code must retrain every adapter
 EVALUATION_FORMAT = 3  # raise it when a change of what is measured, or of the gate, must judge every adapter anew
@@ -34,16 +35,17 @@ EVALUATION = "evaluation.json"
 ROLLOUTS = "rollouts.json"  # held-out tasks with what base and version made of each
 DECISIONS = "promotions.jsonl"
 LINKS = ("latest", "current", "previous")
+FILES = ("adapter_config.json", "adapter_model.safetensors")  # PEFT's
 ROLLBACK, FORCED = "rollback", "forced"  # what the owner himself decides, beside the gate's promote, hold and block
 WAIT = "wait"  # instead of a verdict, until the server can measure a version
-RETIRED = "retired"  # trained on what `[owner] exclude` names by now
+RETIRED = "retired"  # trained on what `[owner] exclude` names by now, or damaged
 EMPTY = hashlib.sha256(b"").hexdigest()  # of no rows at all
 _TAIL = 1 << 16  # bytes of each weight shard that count towards a base model's fingerprint
 
 
 @dataclass(frozen=True)
 class AdapterFolder:
-    """All versions of one adapter; those that were trained on excluded work are as good as not there."""
+    """All versions of one adapter; those that are damaged or trained on excluded work are as good as not there."""
 
     path: Path
     exclude: tuple[str, ...] = ()  # as in `[owner]`
@@ -72,9 +74,16 @@ class AdapterFolder:
         return self.current if self.current != version else self.previous
 
     def versions(self, retired: bool = False) -> list[Path]:
-        """Finished versions, oldest first; with `retired`, those that were trained on excluded work among them."""
+        """Finished versions, oldest first; with `retired`, those that are not to be used among them."""
         folders = {manifest.parent.resolve() for manifest in self.path.glob(f"[!.]*/{MANIFEST}")}
-        return sorted(folder for folder in folders if retired or not self.trained_on(folder))
+        return sorted(folder for folder in folders if retired or not self.unusable(folder))
+
+    def unusable(self, version: Path) -> str | None:
+        """Why a version is never served: one of its files is damaged, or what it was trained on; None: it may be."""
+        if broken := damage(version):
+            return f"damaged: {broken}"
+        work = ", ".join(self.trained_on(version))
+        return f"trained on {work}, which owner.exclude names" if work else None
 
     def trained_on(self, version: Path) -> list[str]:
         """The excluded sessions, commits and repositories that a version was trained on."""
@@ -84,10 +93,11 @@ class AdapterFolder:
 
     def retired(self, *links: str) -> list[str]:
         """Those of the links (all when none is named) that point to a version which is no longer to be used."""
-        return [link for link in links or LINKS if self.trained_on(self.path / link)]
+        named = [link for link in links or LINKS if (self.path / link).is_symlink()]
+        return [link for link in named if self.unusable(self.path / link)]
 
     def retire(self) -> None:
-        """Have no link point to a version that was trained on excluded work."""
+        """Have no link point to a version that is not to be used."""
         for link in self.retired():
             self.point(link, getattr(self, link))
         if self.previous == self.current:
@@ -95,13 +105,13 @@ class AdapterFolder:
 
     def version(self, name: str) -> Path:
         """The version of that name; raises Problem when there is none."""
-        path = self.path / name
-        if not (path / MANIFEST).is_file():
+        path = (self.path / name).resolve()
+        if path not in self.versions(retired=True):  # another adapter's among them
             known = ", ".join(version.name for version in self.versions()) or "none"
-            raise Problem(f"{path}: no such version; there are {known}")
-        if excluded := self.trained_on(path):
-            raise Problem(f"{path}: trained on {', '.join(excluded)}, which owner.exclude names")
-        return path.resolve()
+            raise Problem(f"{self.path / name}: no such version; there are {known}")
+        if why := self.unusable(path):
+            raise Problem(f"{path}: {why}")
+        return path
 
     def made_from(self, inputs: dict[str, Any]) -> Path | None:
         """The newest version that was trained from these inputs, or None."""
@@ -137,15 +147,23 @@ class AdapterFolder:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold this adapter alone, waiting for whoever holds it; a killed holder lets go."""
+        """Hold this adapter alone, waiting for whoever holds it; a killed holder lets go.
+
+        What he changed for a decision that he did not record is put back.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
+            decided = last_decision(self)
+            for link in ("previous", "current") if "previous" in decided else ():  # lines until 1.1 have none
+                version = (self.path / decided[link]).resolve() if decided[link] else None
+                if version != self._linked(link) and (version is None or not self.unusable(version)):
+                    self.point(link, version)
             yield
 
     def _linked(self, link: str) -> Path | None:
         target = self.path / link
-        return target.resolve() if (target / MANIFEST).is_file() and not self.trained_on(target) else None
+        return target.resolve() if target.is_symlink() and not self.unusable(target) else None
 
 
 def adapter_folder(config: Config, language: Language) -> AdapterFolder:
@@ -157,6 +175,30 @@ def promoted_versions(config: Config) -> dict[str, str]:
     """The current version's name of every language that has one."""
     current = {name: adapter_folder(config, language).current for name, language in config.languages.items()}
     return {name: version.name for name, version in current.items() if version}
+
+
+def damage(version: Path) -> str | None:
+    """Which of a version's files is missing or cut short, by what it says of itself; None: none is."""
+    try:
+        return _damage(version, *((version / name).stat() for name in (MANIFEST, *FILES)))
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}"
+
+
+@lru_cache
+def _damage(version: Path, *_states: os.stat_result) -> str | None:
+    if broken := [name for name in (MANIFEST, FILES[0]) if not isinstance(read_json(version / name), dict)]:
+        return f"{broken[0]} is no JSON"
+    return None if is_whole(version / FILES[1]) else f"{FILES[1]} is not whole"
+
+
+def is_whole(weights: Path) -> bool:
+    """Whether a safetensors file is as long as it says: https://github.com/huggingface/safetensors#format."""
+    size = weights.stat().st_size
+    with weights.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        ends = re.findall(rb'"data_offsets":\s*\[\d+,\s*(\d+)\]', file.read(min(length, size)))
+    return 8 + length + max(map(int, ends), default=0) == size
 
 
 def manifest_of(version: Path | None) -> dict[str, Any]:
@@ -193,9 +235,8 @@ def too_few(config: Config, language: Language) -> str | None:
 def not_served(config: Config, language: Language) -> list[str]:
     """Which versions are never served, and why; a line each."""
     folder = adapter_folder(config, language)
-    unused = {version.name: ", ".join(folder.trained_on(version)) for version in folder.versions(retired=True)}
-    why = "never served: trained on"
-    return [f"{language.adapter}/{name}: {why} {work} (owner.exclude)" for name, work in unused.items() if work]
+    unused = {version.name: folder.unusable(version) for version in folder.versions(retired=True)}
+    return [f"{language.adapter}/{name}: never served: {why}" for name, why in unused.items() if why]
 
 
 def training_inputs(config: Config, language: Language, rows: str | None = None) -> dict[str, str | None]:
@@ -281,12 +322,12 @@ def evaluation_hash(version: Path) -> str | None:
 
 
 def decisions(folder: AdapterFolder) -> list[dict[str, Any]]:
-    """The lines of promotions.jsonl, oldest first; one cut short by a full disk is left out."""
+    """The lines of promotions.jsonl, oldest first; one cut short by a full disk or else damaged is left out."""
     path, found = folder.path / DECISIONS, []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
         with contextlib.suppress(ValueError):
             found.append(json.loads(line))
-    return found
+    return [line for line in found if isinstance(line, dict) and {"version", "verdict"} <= line.keys()]
 
 
 def last_decision(folder: AdapterFolder) -> dict[str, Any]:
@@ -312,7 +353,7 @@ def record_decision(folder: AdapterFolder, decision: dict[str, Any]) -> None:
     line = {"time": iso(time.time()), **decision}
     path = folder.path / DECISIONS
     torn = path.is_file() and not path.read_bytes().endswith(b"\n")  # a machine that died in the middle of a line
-    with path.open("a", encoding="utf-8") as file:
+    with written(path), path.open("a", encoding="utf-8") as file:
         file.write("\n" * torn + json.dumps(line) + "\n")
 
 

@@ -14,6 +14,10 @@ from typing import Any
 import click
 
 from specialists.config import PARTIAL, Problem, load_config
+from specialists.stopping import handled
+
+# C0 and C1 but for tab and newline; what turns the direction of writing (Unicode Bidirectional Algorithm, 2)
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 class Command(click.Command):
@@ -24,7 +28,8 @@ class Command(click.Command):
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         before = os.umask(0o077)  # whatever is written, by libraries and child processes too, is the owner's alone
         try:
-            return super().main(*arguments, **options)
+            with handled():
+                return super().main(*arguments, **options)
         except Problem as problem:
             say(f"Error: {problem}")
             sys.exit(1)
@@ -65,9 +70,14 @@ def repository_option(function: Callable) -> Callable:
     )(function)
 
 
-def say(message: str) -> None:
+def shown(text: str) -> str:
+    """A text from outside as a person is shown it: without what moves, colours or hides it on a terminal or a page."""
+    return _CONTROL.sub("�", text)
+
+
+def say(message: str, err: bool = True) -> None:
     """A line for a person, on stderr."""
-    click.echo(message, err=True)
+    click.echo(shown(message), err=err)
 
 
 def progress(items: Iterable[Any], description: str, total: int | None = None) -> Iterator[Any]:

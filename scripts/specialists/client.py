@@ -1,31 +1,34 @@
 """The one HTTP client: JSON to and from a server that speaks OpenAI's API, be it our vLLM or an endpoint.
 
 No redirect is followed, so that a key goes to the server that it is meant for and to no other; what is on this machine
-is asked without a proxy.
+is asked without a proxy. Whatever answers, an answer ends in time and in size.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
 from specialists.config import Problem
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LARGEST = 64 << 20  # bytes of an answer that are read; log-probabilities of a long row take some
 
 
 class Unreachable(Problem):
-    """Nothing answers there, or not in time (`late`)."""
+    """No server answers; `something` does where it is late, or speaks no HTTP."""
 
-    def __init__(self, message: str, late: bool = False):
+    def __init__(self, message: str, something: bool = False):
         super().__init__(message)
-        self.late = late
+        self.something = something
 
 
 class Refused(Problem):
@@ -44,13 +47,24 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 def request_json(url: str, body: Any = None, *, key: str | None = None, timeout: float = 10) -> Any:
     """The JSON that a GET, or a POST of `body` as JSON, is answered with; None for an answer that is no JSON.
 
-    `key` is sent as a bearer token; `timeout` is in seconds. Raises Unreachable and Refused, both with the URL.
+    `key` is sent as a bearer token; `timeout` is for the whole answer, in seconds.
+    Raises Unreachable and Refused, both with the URL.
     """
-    with open_json(url, body, key, timeout) as response:
-        content = response.read()
+    content: Future[bytes] = Future()
+
+    def ask() -> None:
+        try:
+            with open_json(url, body, key, timeout) as response:
+                content.set_result(response.read(LARGEST))
+        except BaseException as error:
+            content.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()  # a socket's own timeout begins anew with each byte
     try:
-        return json.loads(content)
-    except ValueError:
+        return json.loads(content.result(timeout))
+    except TimeoutError:
+        raise Unreachable(f"{url}: no whole answer in {timeout:g} s", something=True) from None
+    except (ValueError, RecursionError):
         return None
 
 
@@ -69,4 +83,6 @@ def open_json(url: str, body: Any, key: str | None, timeout: float) -> Iterator[
         raise Refused(f"{url}: {error.code} {reason}".rstrip(), error.code) from None
     except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
         cause = getattr(error, "reason", None) or error
-        raise Unreachable(f"{url}: {cause}", isinstance(cause, TimeoutError)) from None
+        no_http = isinstance(cause, http.client.HTTPException) and not isinstance(cause, ConnectionError)
+        says = f"no HTTP answers there: {cause}" if no_http else cause
+        raise Unreachable(f"{url}: {says}", no_http or isinstance(cause, TimeoutError)) from None

@@ -214,6 +214,8 @@ class _Reader:
         self._table("training", Training, general)
         languages = {}
         for name, table in tables.items():
+            if not re.fullmatch(r"\w[\w.+#-]*", name):  # it names files, tasks and an option's value
+                self._complain(f"languages.{name!r}", "letters, digits, _ . + # - only, and a letter first", name)
             language = self._table(f"languages.{name}", Language, table, name)
             over = overrides.get(name, {})
             mine = self._table(f"training.{name}", Training, {**general, **over}, name, report=over)

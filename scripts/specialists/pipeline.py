@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+import atexit
+import math
 import os
-import signal
+import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+from doit.dependency import SqliteDB
 from doit.exceptions import BaseFail, TaskFailed, UnmetDependency
 from doit.reporter import ExecutedOnlyReporter
 from doit.tools import config_changed
 
-from specialists.config import PARTIAL, Config, Language
-from specialists.records import SOURCES
+from specialists.config import PARTIAL, Config, Language, Problem
+from specialists.records import SOURCES, iso, write_json
+from specialists.stopping import handled
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 # no step's rows depend on them: values of the configuration are compared instead, versions have manifests
-_NOT_CODE = ("adapters.py", "cli.py", "client.py", "config.py", "pipeline.py", "tables.py")
+_NOT_CODE = ("adapters.py", "cli.py", "client.py", "config.py", "pipeline.py", "stopping.py", "tables.py")
+_FULL = 1 << 16  # bytes free under which SQLite writes no row and its journal
+_steps: set[subprocess.Popen] = set()  # under way
 
 
 def state_file(path: Path) -> str:
-    """The file of doit's own state, which only saves work: one that is damaged is put aside, and doit makes it anew."""
+    """The file of doit's own state, which only saves work: one that is damaged is put aside, and doit makes it anew.
+
+    On a full disk it is kept in memory: each step looks again, and what cannot be written is said by who wants to.
+    """
+    if shutil.disk_usage(path.parent).free < _FULL:
+        return ":memory:"
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
             well = database.execute("pragma quick_check(1)").fetchone() == ("ok",)
@@ -44,25 +56,51 @@ def command(config: Config, script: str, *arguments: str) -> list[str]:
     return [sys.executable, str(SCRIPTS / f"{script}.py"), "--config", str(config.path), *arguments]
 
 
-def run(arguments: list[str], **options: str | bool) -> bool | TaskFailed:
+def run(arguments: list[str], failure: Path | None = None, **options: str | bool) -> bool | TaskFailed:
     """Run a command as an action, with the options that were given to the task; it reports itself what went wrong.
 
-    What it had to leave out (exit code PARTIAL) is no failure: doctor repeats it.
+    What it had to leave out (exit code PARTIAL) is no failure: doctor repeats it. Where a step fails, the summary
+    `failure` says so to report and doctor until it succeeds.
     """
     given = [[f"--{name}"] if value is True else [f"--{name}", value] for name, value in options.items() if value]
     process = subprocess.Popen([*arguments, *(part for option in given for part in option)])
+    _steps.add(process)
     try:
-        code = process.wait()
-    except BaseException:  # doit is to end: so is the step, which may first save what it has
-        process.terminate()
-        process.wait()
+        code = process.wait(math.inf)  # looks again and again: another thread may have got the signal
+    except BaseException:  # doit is to end
+        end_steps()
         raise
-    return code in (0, PARTIAL) or TaskFailed(f"ended with exit code {code}", report=False)
+    _steps.discard(process)
+    if code in (0, PARTIAL):
+        if failure:
+            failure.unlink(missing_ok=True)
+        return True
+    says = f"ended with exit code {code}"
+    if failure:
+        step = " ".join([Path(arguments[1]).name, *arguments[4:]])
+        problem = f"{step}: {says} at {iso(time.time())}; the log of that run has its message"
+        with suppress(Problem):  # the disk is full, and whatever comes next says so
+            write_json(failure, {"problems": [problem]})
+    return TaskFailed(says, report=False)
+
+
+@atexit.register  # `doit -P thread` leaves its threads behind without a word
+def end_steps() -> None:
+    """End every step under way, which may first save what it has."""
+    for process in _steps.copy():
+        process.terminate()
+    while _steps:
+        _steps.pop().wait()
 
 
 def option(name: str, kind: type = str) -> dict[str, Any]:
     """An option of a task, for `run` to hand to its script."""
     return {"name": name, "long": name, "type": kind, "default": kind()}
+
+
+def without(name: str) -> Callable[..., bool]:
+    """For `uptodate`: a task that is given that option always runs."""
+    return lambda task: not (task.options or {}).get(name)
 
 
 def python(*arguments: str) -> list[tuple]:
@@ -80,8 +118,18 @@ class Reporter(ExecutedOnlyReporter):
     """Prints each task that runs, and at the end a line for each language that failed; silent when nothing is to do."""
 
     def initialize(self, tasks: dict[str, Any], selected_tasks: list[str]) -> None:
-        """On SIGTERM doit ends as after Ctrl-C: it saves the state of what it finished."""
-        signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+        """When doit is to end, it ends the steps under way and saves the state of what it finished."""
+        self.handling = handled()
+        self.handling.__enter__()  # until the process ends
+        save = SqliteDB.dump
+
+        def dump(state: SqliteDB) -> None:
+            try:
+                save(state)
+            except sqlite3.Error as error:  # the disk was filled meanwhile
+                sys.stderr.write(f"{state.name}: not saved: {error}; the next run looks at each step again\n")
+
+        SqliteDB.dump = dump
 
     def add_failure(self, task: Any, fail: BaseFail) -> None:
         """What could not run because of another failure is not reported."""

@@ -8,15 +8,18 @@ target. Files are sorted, appear whole or not at all, and are touched only when 
 
 from __future__ import annotations
 
+import fcntl
 import filecmp
 import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from glob import escape
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -148,7 +151,9 @@ def replace_file(path: Path, write: Callable[[BinaryIO], Any], mode: int = 0o600
     """
     with written(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _remove_abandoned(path.parent, f".{escape(path.name)}.*")
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
             try:
                 write(cast(BinaryIO, file))
                 file.flush()
@@ -161,6 +166,31 @@ def replace_file(path: Path, write: Callable[[BinaryIO], Any], mode: int = 0o600
             finally:
                 Path(file.name).unlink(missing_ok=True)
     return True
+
+
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """A folder among the system's temporary ones while the body runs; those that killed runs left are removed."""
+    _remove_abandoned(Path(tempfile.gettempdir()), f"{prefix}*")
+    with tempfile.TemporaryDirectory(prefix=prefix) as folder, _locked(Path(folder), 0):
+        yield Path(folder)
+
+
+def _remove_abandoned(folder: Path, pattern: str) -> None:
+    """Remove the temporary files and folders of killed runs: nobody holds their lock any more."""
+    for abandoned in folder.glob(pattern):
+        with suppress(OSError), _locked(abandoned, fcntl.LOCK_NB):
+            shutil.rmtree(abandoned) if abandoned.is_dir() else abandoned.unlink()
+
+
+@contextmanager
+def _locked(path: Path, wait: int) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | wait)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ CANDIDATE = ".candidate"  # the name under which a version is tried before it is
 def base_url(config: Config) -> str:
     """Where a client on this machine finds the server."""
     host = "127.0.0.1" if config.serving.host in ("0.0.0.0", "::") else config.serving.host
-    return f"http://{host}:{config.serving.port}"
+    return f"http://{f'[{host}]' if ':' in host else host}:{config.serving.port}"
 
 
 def api_key(config: Config) -> str | None:
@@ -39,7 +39,7 @@ def api_key(config: Config) -> str | None:
     return key
 
 
-def served_models(config: Config, timeout: float = 5.0) -> dict[str, str] | None:
+def served_models(config: Config, timeout: float = 3.0) -> dict[str, str] | None:
     """Name -> folder that it was loaded from, of all that the running server answers to but the candidate.
 
     None when no server runs there. Raises Problem when one does not answer in `timeout` seconds or has another base.
@@ -47,15 +47,17 @@ def served_models(config: Config, timeout: float = 5.0) -> dict[str, str] | None
     try:
         answer = _request(config, "/v1/models", timeout=timeout)
     except Unreachable as unreachable:
-        if unreachable.late:  # a server is there; what it serves is not known
+        if unreachable.something:  # what it serves is not known
             raise
         return None
     except Refused as refused:
         raise Problem(f"another server, or one with another API key, answers: {refused}") from None
-    models = answer.get("data", []) if isinstance(answer, dict) else []
-    folders = {model["id"]: model.get("root") or "" for model in models}
+    models = answer.get("data") if isinstance(answer, dict) else None
+    listed = [model for model in models if isinstance(model, dict)] if isinstance(models, list) else []
+    folders = {str(model.get("id")): str(model.get("root") or "") for model in listed}
     if SERVED_BASE not in folders:
-        raise Problem(f"{base_url(config)} is answered by another server (models: {', '.join(folders) or 'none'})")
+        names = ", ".join([*folders][:9]) or "none"
+        raise Problem(f"{base_url(config)} is answered by another server (models: {names})")
     folders.pop(CANDIDATE, None)
     return folders
 

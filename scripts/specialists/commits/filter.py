@@ -18,19 +18,19 @@ _UNFINISHED = re.compile(r"(?i)(?:fixup|squash|amend)! |\W*(?:wip|work in progre
 _REVERT = re.compile(  # of a commit; "Revert selection when escape is pressed" is of something else
     r"(?i)(?:\w+(?:\([^)]*\))?!?:\s*)?(?:revert|reapply|reland|re-apply|back ?out)(?:s|ed|ing)?"
     r"(?::| +(?:['\"“#]|[0-9a-f]{7,64}\b|\w+(?:\([^)]*\))?!?: "
-    r"|(?:\S+ ){0,3}(?:commits?|changes?|changesets?|patch|prs?|merge)\b))"
+    r"|(?:\S+ ){0,3}(?:commits?|changes?|changesets?|patch|prs?|merge|refactor\w*|state)\b))"
 )
 _REVERTED_SHA = re.compile(r"(?i)(?:reverts?|reverting) (?:commit )?([0-9a-f]{7,64})\b")
 _REVERTED_TITLE = re.compile(r"(?i)revert(?:s|ed)?:? ['\"“](.+)['\"”]")
-_LINGUIST = re.compile(r"([-!]?)linguist-(generated|vendored)(?:=(\S+))?")
 _NUMBER = re.compile(r"\s*\(#\d+\)")
 
 _LOCK = re.compile(
     r"(?i)\.lock(?:b|file)?$|\.resolved$|(?:^|/)(?:package-lock\.json|npm-shrinkwrap\.json|pnpm-lock\.yaml|go\.sum)$"
 )
 _VENDORED = re.compile(
-    r"(?i)(?:^|/)(?:vendor|vendored|third[_-]party|node_modules|bower_components|dist|\.yarn|pods|carthage|site-packages)/"
+    r"(?i)(?:^|/)(?:vendor|vendored|third[_-]party|node_modules|bower_components|\.yarn|pods|carthage|site-packages)/"
 )
+_BUILT = re.compile(r"(?:^|/)(?:[\w-]+[-_])?dist/")  # what a build makes of the files beside it
 _GENERATED = re.compile(
     r"(?i)(?:\.min\.(?:js|css|mjs)|\.bundle\.js|\.map|\.pb\.(?:go|rs|swift)|_pb2(?:_grpc)?\.pyi?|\.generated\.\w+|\.g\.dart"
     r"|\.snap|\.pbxproj|\.xcscheme|\.ipynb|\.svg|\.po|\.pot|\.csv|\.tsv)$|(?:^|/)__snapshots__/|(?:^|/)db/schema\.rb$"
@@ -46,7 +46,7 @@ _TEST = re.compile(
 _DOCS = re.compile(r"(?i)\.(?:md|mdx|rst|txt|adoc|markdown|html?)$|(?:^|/)docs?/")
 
 ENCODING, DELETES, CONFLICT = "bad encoding", "deletes or moves files", "conflict markers"
-ASIDE = ("lock file", "changelog", "mode only")
+ASIDE = ("lock file", "build output", "changelog", "mode only")
 """What the rest of a commit is whole without; without any other file the commit goes."""
 
 
@@ -76,7 +76,6 @@ class CommitFilter:
         self.lost: Counter[str] = Counter()  # commits by reason
         self.files: Counter[str] = Counter()  # files left out of commits that are candidates, by reason
         self.path_reason = lru_cache(maxsize=1 << 16)(self._path_reason)  # the same paths come again and again
-        self._attributes = _attributes(source)
         self._reverted: set[str] = set()  # ids, whole or the first digits
         self._reverted_titles: Counter[str] = Counter()
 
@@ -145,10 +144,11 @@ class CommitFilter:
             return CONFLICT
         if _LOCK.search(path):
             return "lock file"
-        marks = {mark: on for pattern, mark, on in self._attributes if pattern.fullmatch(path)}
-        if _VENDORED.search(path) or marks.get("vendored"):
+        if _BUILT.search(path):
+            return "build output"
+        if _VENDORED.search(path):
             return "vendored"
-        if _GENERATED.search(path) or marks.get("generated"):
+        if _GENERATED.search(path):
             return "generated"
         return "changelog" if _CHANGELOG.search(path) and not path.endswith(self.extensions) else None
 
@@ -158,27 +158,3 @@ class CommitFilter:
             self._reverted_titles[title] -= 1
             return True
         return any(sha[:length] in self._reverted for length in range(7, 65))
-
-
-def _attributes(source: GitSource) -> list[tuple[re.Pattern, str, bool]]:
-    """What the .gitattributes files in HEAD mark, read as data: (pattern, mark, on); the last counts."""
-    names = [path for path, (mode, _id) in source.tree.items() if mode in REGULAR]
-    files = sorted((path for path in names if path.split("/")[-1] == ".gitattributes"), key=lambda p: p.count("/"))
-    rules = []
-    for path, content in zip(files, source.blobs(source.tree[path][1] for path in files), strict=True):
-        for line in (content or b"").decode("utf-8", "replace").splitlines():
-            pattern, *attributes = line.split() or ["#"]
-            for sign, mark, value in (m.groups() for one in attributes if (m := _LINGUIST.fullmatch(one))):
-                if pattern[0] not in "#[!":
-                    on = not sign and value not in ("false", "0")
-                    rules.append((_glob(path.removesuffix(".gitattributes"), pattern.strip('"')), mark, on))
-    return rules
-
-
-def _glob(folder: str, pattern: str) -> re.Pattern:
-    """A pattern of a .gitattributes file in `folder` as a regular expression over paths."""
-    text = re.escape(pattern.lstrip("/"))
-    for star, part in ((r"\*\*/", "(?:.*/)?"), (r"\*\*", ".*"), (r"\*", "[^/]*"), (r"\?", "[^/]")):
-        text = text.replace(star, part)
-    anywhere = "" if "/" in pattern.rstrip("/") else "(?:.*/)?"
-    return re.compile(re.escape(folder) + anywhere + text, re.S)

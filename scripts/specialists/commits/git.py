@@ -24,6 +24,7 @@ from sys import intern
 from typing import IO, Any, NamedTuple, cast
 
 from specialists.config import Problem
+from specialists.records import temporary_folder
 
 REGULAR = ("100644", "100755")
 MAX_BLOB = 1 << 19  # bytes; larger files are never held in memory, their content counts as not there
@@ -72,8 +73,8 @@ class Commit(NamedTuple):
 @contextlib.contextmanager
 def open_repository(path: Path) -> Iterator[GitSource]:
     """A repository, for reading. Raises Unreadable when there is none at `path`, or none that can be read."""
-    with tempfile.TemporaryDirectory(prefix="git-shim-") as shim:
-        yield GitSource(path.absolute(), Path(shim))
+    with temporary_folder("git-shim-") as shim:
+        yield GitSource(path.absolute(), shim)
 
 
 class GitSource:

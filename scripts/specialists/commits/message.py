@@ -9,15 +9,16 @@ import re
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-LEAST_WORDS = 3  # of a request (CommitPackFT asks for four)
+LEAST_WORDS = 4  # of a request, as CommitPackFT asks
 BODY_WORDS = 5  # of a body that is worth keeping
 BODY = 1000  # characters of a body that are kept, whole paragraphs
 
 VAGUE, RELEASE = "message says too little", "release or version bump"
+TERSE = "message too short for its change"
 
 _CONVENTIONAL = re.compile(  # `fix(parser)!: …`
     r"(?i)(feat(?:ure)?|(?:bug|hot)?fix|docs?|style|refactor|perf|tests?|build|ci|chore|deps|revert|release|\w+(?=[(!]))"
-    r"(?:\(([^)]*)\))?!?:\s+(?=\S)"
+    r"!?(?:\(([^)]*)\))?!?:\s+(?=\S)"
 )
 _PLACE = re.compile(r"([\w./*+-]{1,40}(?:, ?[\w./*+-]{1,40}){0,3}):\s+(?=\S)")  # `ignore/types: …`, `cli, docs: …`
 _KINDS = {  # by how the type or the first word begins
@@ -35,15 +36,19 @@ _ISSUE = (
 )
 _AROUND = (
     r"\b(?:from|in|by|with|since|after|per|via|of|to|for|as|on|and|or|which|this|it|also|see|part|re|refs?|issues?|bug"
-    r"|ticket|pr|pull|request|(?:fix|close|resolve|address|implement|reference|relate)(?:e?[sd]|ing)?)\b:?"
+    r"|ticket|cc|pr|pull|request|(?:fix|close|resolve|address|implement|reference|relate)(?:e?[sd]|ing)?)\b:?"
 )
 _REFERENCE = re.compile(  # issues and pull requests with the words around them
     rf"(?i)[(\[]?\s*(?:{_AROUND}\s+){{0,5}}{_ISSUE}(?:(?:[\s,&]+{_AROUND}){{0,4}}[\s,&]*{_ISSUE}){{0,9}}\s*[)\]]?:?"
 )
-_OUTSIDE = re.compile(rf"(?i){_ISSUE}|\bthanks\b")  # what a reader of the code alone does not have
+_SHA = r"\b(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{7,40}\b"
+_OUTSIDE = re.compile(  # what a reader of the code alone does not have, or is no part of the example
+    rf"(?i){_ISSUE}|\bthanks\b|{_SHA}|\b(?:ship|releas|publish)\w* (?:\w+ ){{0,2}}v?\d+\.\d+"
+)
 _MARKS = re.compile(  # keys of trackers, what stands there for machines, pictures
     r"\[[A-Z]{2,10}-\d+\]|^(?!UTF|SHA|ISO|RFC)[A-Z]{2,10}-\d+:|\[(?i:skip ci|ci skip|no ci|wip|#\d+[^\]]*)\]"
-    r"|:[a-z_]+:(?=\s)|[\u2190-\u2bff\ufe0f\u200d\U0001f000-\U0001faff]+"
+    r"|:[a-z_]+:(?!\S)| ?/?\b(?:cc|props|thanks|h/t)\b:?(?: to)?(?: ?@[\w-]+,?)+"
+    r"|[\u2190-\u2bff\ufe0f\u200d\U0001f000-\U0001faff]+"
 )
 _TRAILER = re.compile(r"[A-Za-z0-9-]+\s*:|\(cherry picked from commit ")  # as git tells them
 _FOOTER = re.compile(  # a line that a tool leaves behind: who made it, a known trailer, a link with its label, `BUG=…`
@@ -60,6 +65,11 @@ _UNWANTED = (
 _SECTION = re.compile(  # where a part of the body begins: a heading of Markdown, a label of Phabricator
     rf"(?i)(?:#{{1,6}} +|\*\*)(?P<heading>[^*]+?):?\**:?|(?P<label>summary|{_UNWANTED}):\s*(?P<text>.*)"
 )
+_ASIDE = re.compile(  # no part of the example: the template's hints, a changelog or a version that is passed over
+    r"(?is)<!--(?:(?!<!--).)*?-->|[,;]?\s?(?:\band )?\b(?:add|updat)\w* (?:(?:to|the|a) )?"
+    r"(?:change-?log|release notes?)(?: entry)?(?= ?(?:[.,;&\n]|and\b|$))"
+    r"|(?<=[.,;]) (?:and )?bump\w* (?:the )?version(?: (?:to|in) \S+)?\.?(?=\n|$)"
+)
 _CUT = re.compile(r"^(?:-{3,}\s*$|# -+ >8|(?:# )?Conflicts:).*", re.M | re.S)  # nothing behind it is the message
 
 _THING = (
@@ -68,23 +78,32 @@ _THING = (
 _TOOL = r"[\w-]*(?:fmt|format\w*|lint\w*|cop|black|prettier|clippy|isort|ruff|mypy|commit hooks?)"
 _NOISE = re.compile(  # about the commit or the repository's upkeep, nothing of the code
     r"(?i)(?:o+ps|whoops|doh|ugh|typos?|wip|misc\w*|nits?|forgot|missed|really)\b.*"
-    r"|(?:te?mp|stuff|checkpoint|snapshot)(?: \S+)?"
-    r"|(?:more|initial|first|some|another|final) (?:work|commit|version|import|draft|\w*fix\w*|clean\w*|changes?)\b.*"
+    r"|merge (?:branch|commit|pull request|remote|tag)\b.*"
+    r"|(?:fix|remove|resolve)\w* (?:\S+ ){0,2}merge(?: conflicts?\b.*)?"
     r"|.*\b(?:review(?:er'?s?)?|pr) (?:feedback|comments?|suggestions?|changes|fixes|remarks|nits?)(?:[:,(].*)?"
     r"|(?:address|apply|incorporate)\w* .*\b(?:review|feedback|comments?|suggestions?|nits?)\b.*"
     r"|.*\b(?:this|previous|last|prior|earlier) (?:\w+ )?(?:commit|merge|pull|pull request|pr|push|rebase)"
-    r"|(?:update|create|delete|rename) \S+\.\w{1,5}|(?:start|begin|set up)(?: the| a)?(?: new)? (?:project|repo\w*)"
+    r"|(?:update|create|delete|rename) \S+\.\w{1,5}"
     r"|(?:fix|correct|update|improve|add|remove|make|run|apply|use|satisfy|appease|tidy|tweak|clean ?up|clean)\w*"
     rf"(?: (?:the|a|some|all|more|failing|broken|minor|small|up|new|few|of|updated|cargo))* (?:{_THING}|{_TOOL})"
     rf"(?: (?:again|pass|work|green|happy|{_THING}|failures?|fixes))*"
 )
+_UNSAID = re.compile(  # names a thing, but nothing that it should become; a body may
+    r"(?i)(?:more|further|another|some|minor|small|tiny|quick|better|various|initial|final)(?: [\w'-]+){1,4}"
+    r"|(?:updat|improv|refactor|rework|adjust|enhanc|modif|chang|tweak|polish|clean ?up|tidy)\w*"
+    r"(?: (?!(?:to|from|for|with|by|if|when|so|into|as)\b)\S+){1,3}"
+    r"|(?:[\w'-]+ ){1,3}(?:fix(?:es)?|tweaks?|(?:clean|tidy)-?ups?|improvements?|enhancements?|refactorings?)"
+    r"(?: (?:in|of|for|to)(?: [\w'-]+){1,4})?|.*\b(?:in|for) (?:more|some|other|various|several) \w+"
+    r"|.*(?<!`)\b(?:(?-i:I)(?!/)|my|let'?s|this|these|here)\b(?!`).*"  # who speaks, and of what, only the author knows
+)
 _VERSION = r"v?\d+(?:\.\d+)+\S*"
 _UPDATE = r"(?:bump|upgrade|update|pin|set|change|increment|increase|bring in)\w*"
 _RELEASES = re.compile(
-    rf"(?i)(?:[\w@/-]+[-@ ])?{_VERSION}|release(?:s|d)?(?: (?:candidate|notes?)\b.*)?|release: .*"
+    rf"(?i)(?:[\w@/-]+[-@ ])?{_VERSION}(?:\W+(?-i:[A-Z])[\w']*)*"
+    r"|release(?:s|d)?(?: (?:candidate|notes?)\b.*)?|release: .*"
     rf"|(?:prepare|prep|cut|tag|publish|start|begin|release)\w*(?: \S+){{0,2}} (?:release|version|{_VERSION})\b.*"
     rf"|(?:bump|upgrade|pin)\w* .*\b(?:to {_VERSION}|from \S*\d\S* to \S*\d\S*)|deps(?:-dev)?: {_UPDATE} .*"
-    rf"|(?:update|bring in)\w* \S+ (?:from \S+ )?to {_VERSION}"
+    rf"|(?:update|bring in)\w* \S+ (?:from \S+ )?to {_VERSION}|{_UPDATE} (?:\S+ )*(?:to|for) (?:the )?latest\b.*"
     rf"|{_UPDATE}(?: \S+){{0,3}} (?:versions?|deps|dependenc\w+|lock ?files?)(?: (?:number|to|for|from|in)\b.*)?"
 )
 
@@ -102,7 +121,7 @@ class LeftOut(Exception):
 
 def understand(message: str) -> Intent:
     """The intent of a commit message. Raises LeftOut with the reason it is counted under."""
-    title, rest = _title(re.sub(r"<!--.*?-->", "", message.replace("\r", ""), flags=re.S).strip())
+    title, rest = _title(_ASIDE.sub("", message.replace("\r", "")).strip())
     kind, place, subject = _prefixes(_tidy(title))
     if _RELEASES.fullmatch(subject) or _RELEASES.fullmatch(f"{place}: {subject}"):
         raise LeftOut(RELEASE)
@@ -112,15 +131,11 @@ def understand(message: str) -> Intent:
     request = subject[:1].upper() + subject[1:] if re.fullmatch(r"[a-z][a-z'-]*,?", word) else subject
     if place and place.lower().rstrip("s") not in subject.lower():
         request = f"{request} ({place})"
-    if not subject or _NOISE.fullmatch(subject) or _count(f"{request} {body}") < LEAST_WORDS:
+    says_nothing = _NOISE.fullmatch(subject) or (not body and _UNSAID.fullmatch(subject))
+    if not subject or says_nothing or count_words(f"{request} {body}") < LEAST_WORDS:
         raise LeftOut(VAGUE)
     request = request if request[-1] in ".!?" else f"{request}."
     return Intent(f"{request}\n\n{body}" if body else request, kind)
-
-
-def coauthors(message: str) -> int:
-    """How many others a message names as authors."""
-    return len(re.findall(r"^\s*[-*]?\s*co-authored-by:", message, re.I | re.M))
 
 
 def _title(message: str) -> tuple[str, str]:
@@ -136,7 +151,7 @@ def _title(message: str) -> tuple[str, str]:
 def _tidy(line: str) -> str:
     """A line without references and marks."""
     line = re.sub(r"\s+", " ", _REFERENCE.sub(" ", _MARKS.sub("", line.strip())))
-    return re.sub(r"\s+([,.;:)])(?=\s|$)", r"\1", line).lstrip(" ,;–—&").rstrip(" ,;:-–—.&")
+    return re.sub(r"\s+([,.;:)])(?=\s|$)", r"\1", line).lstrip(" ,;–—&").rstrip(" ,;:-–—.&/")
 
 
 def _prefixes(subject: str) -> tuple[str | None, str | None, str]:
@@ -149,9 +164,9 @@ def _prefixes(subject: str) -> tuple[str | None, str | None, str]:
     return kind, kind if kind in ("deps", "release") else place, subject
 
 
-def _count(text: str) -> int:
-    """Words, those that names in code are made of too."""
-    return len(re.findall(r"[A-Z]?[a-z]+(?:'[a-z]+)?|[^\W\d_]+", text))
+def count_words(text: str) -> int:
+    """Words and numbers, those that names in code are made of too."""
+    return len(re.findall(r"[A-Z]?[a-z]+(?:'[a-z]+)?|[^\W\d_]+|\d+", text))
 
 
 def _body(text: str, squashed: bool) -> str:
@@ -164,7 +179,7 @@ def _body(text: str, squashed: bool) -> str:
     # a paragraph that announces what is left out goes with it
     kept = [one for one, below in pairwise(cleaned) if one and (below or not one.endswith(":"))]
     body = "\n\n".join(one for one, size in zip(kept, accumulate(map(len, kept)), strict=True) if size <= BODY)
-    return body if _count(body) >= BODY_WORDS else ""
+    return body if count_words(body) >= BODY_WORDS else ""
 
 
 def _wanted(text: str) -> list[str]:

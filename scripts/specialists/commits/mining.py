@@ -16,7 +16,7 @@ from specialists.code.edits import FileChange, NotExact, conversation, prove
 from specialists.commits.contents import changed_lines, file_changes, size
 from specialists.commits.filter import Candidate, CommitFilter, is_test
 from specialists.commits.git import GitSource, Unreadable, open_repository
-from specialists.commits.message import LeftOut, coauthors
+from specialists.commits.message import TERSE, LeftOut, count_words
 from specialists.config import Config, Language, Problem, fingerprint
 from specialists.exclusion import Exclusion
 from specialists.families import Sayable
@@ -25,6 +25,7 @@ from specialists.secrets import Rules, find, redact, scrub
 from specialists.tools import known_tools
 
 SURE = 0.75  # of the limit: an estimate below needs no exact count
+NEW_LINES = 20  # that a word of a request can ask for at most; fewer words leave what to write to chance
 LEAST_LINE = 4  # characters of a line that counts as surviving; shorter ones stand everywhere
 
 
@@ -62,7 +63,9 @@ class Miner:
         """Read one repository; one that cannot be read is named among the problems."""
         try:
             if not emails:
-                raise Problem(f"{path}: whose commits? [owner] emails is empty, and git config user.email is not set")
+                raise Problem(
+                    f"{path}: whose commits? [owner] emails is empty, and git config --global user.email is not set"
+                )
             with open_repository(path) as source:
                 self._mine(source, CommitFilter(source, emails, self.language.extensions))
         except (Problem, OSError) as problem:
@@ -103,6 +106,9 @@ class Miner:
         if not self._fits(messages):
             raise LeftOut("too long")
         lines = {change.path: changed_lines(change) for change in changes}
+        words = count_words(candidate.intent.request)
+        if sum(len(added) for _removed, added in lines.values()) > NEW_LINES * words:
+            raise LeftOut(TERSE)
         source = _source(candidate, changes, repository["name"], _surviving(lines, head))
         record, findings = scrub(make_record(self.language.name, messages, self.tools, source), self.secrets)
         if record is None:
@@ -114,7 +120,7 @@ class Miner:
                 raise LeftOut("personal data in target")
             prove(record["messages"], [self._redacted(change) for change in changes])
         packed = zlib.compress(canonical(record["messages"]).encode(), 1)
-        return Example(packed, record["source"], repository, len(candidate.intent.request.split()), fingerprint(lines))
+        return Example(packed, record["source"], repository, words, fingerprint(lines))
 
     def _is_invented(self, removed: list[str], added: list[str]) -> bool:
         """Whether added lines hold personal data that the removed ones do not: its stand-in would be learned."""
@@ -155,14 +161,14 @@ class Miner:
 def choose(examples: list[Example], most: int) -> list[Example]:
     """The best of some examples, which come oldest first.
 
-    Scores: rank in time (newest 1, oldest 0), the share of lines that survive, 0.5 for code with tests, up to 0.25 for
-    a request of 20 words. To spread over repositories, the n-th best of a repository loses n / most.
+    Scores: rank in time (newest 1, oldest 0), the share of lines that survive, 0.5 for code with tests, up to 1 for a
+    request of 12 words. To spread over repositories, the n-th best of a repository loses n / most.
     """
     if len(examples) <= most:
         return examples
     scored, penalised, taken = [], [], Counter[str]()
     for rank, example in enumerate(examples):
-        worth = example.source["survives"] + 0.5 * example.source["tests"] + 0.25 * min(1.0, example.words / 20)
+        worth = example.source["survives"] + 0.5 * example.source["tests"] + min(1.0, example.words / 12)
         scored.append((rank / (len(examples) - 1) + worth, rank, example.source["repository"]))
     for score, rank, repository in sorted(scored, reverse=True):
         penalised.append((score - taken[repository] / most, rank))
@@ -204,5 +210,4 @@ def _source(candidate: Candidate, changes: list[FileChange], name: str, survives
         "lines": sum(map(size, changes)),
         "tests": any(tests) and not all(tests),
         "survives": survives,
-        "coauthors": coauthors(commit.message.decode("utf-8")),
     }

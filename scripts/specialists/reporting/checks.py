@@ -137,13 +137,12 @@ def _database(path: Path, missing: Callable[[str, str], Check]) -> Check:
 
 
 def owner(config: Config) -> Check:
-    """Whose commits are mined. Repositories may have e-mails of their own: where one has none, `left out` says so."""
+    """Whose commits are mined."""
     if emails := ", ".join(owner_emails(config)):
         return ok(f"commits of {emails}")
-    says = "[owner] emails is empty, and git config user.email is not set"
-    if any(language.repositories for language in config.languages.values()):
-        return fail(f"{says}: nothing is mined", "name your addresses in [owner] emails")
-    return note(says, "name your addresses in [owner] emails")
+    says = "[owner] emails is empty, and git config --global user.email is not set"
+    mined = any(language.repositories for language in config.languages.values())
+    return (fail if mined else note)(f"{says}{': nothing is mined' * mined}", "set it, or name yours in [owner] emails")
 
 
 def repositories(config: Config) -> Check:
@@ -162,11 +161,11 @@ def examples(config: Config) -> Check:
     return ok("no language has fewer than its min_examples")
 
 
-def excluded(config: Config) -> Check:
-    """Versions that are never served, as they were trained on what `[owner] exclude` names."""
+def unusable(config: Config) -> Check:
+    """Versions that are never served, as they are damaged or were trained on what `[owner] exclude` names."""
     if lines := [line for language in config.languages.values() for line in not_served(config, language)]:
-        return note("\n".join(lines), "`doit` trains without that work; `doit prune` removes them")
-    return ok("no version was trained on excluded work")
+        return note("\n".join(lines), "`doit` goes back to the one before, or trains anew; `doit prune` removes them")
+    return ok("no version is damaged or was trained on excluded work")
 
 
 def left_out(config: Config) -> Check:
@@ -214,4 +213,4 @@ def base_model(config: Config) -> Check:
     return note("\n".join(shown), again)
 
 
-OFFLINE = (versions, tools, disk, configuration, history, owner, repositories, examples, excluded, left_out, base_model)
+OFFLINE = (versions, tools, disk, configuration, history, owner, repositories, examples, unusable, left_out, base_model)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 from specialists.chat import Chat
+from specialists.cli import shown
 from specialists.config import Config, Problem
 from specialists.records import SOURCES, Record, read_records
 
 FOLDERS = ("train", "heldout", *SOURCES.values())  # where a row is looked for, in this order
 _GREEN, _RESET = "\x1b[30;42m", "\x1b[0m"
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a row must not steer the terminal that shows it
 
 
 def find_row(config: Config, row_id: str) -> tuple[Record, str]:
@@ -43,10 +41,10 @@ def segments(chat: Chat, row: Record) -> list[tuple[str, bool]]:
 def terminal(pieces: list[tuple[str, bool]], colour: bool = True) -> str:
     """For a terminal: supervised text on green, or between ⟦ and ⟧ without colours."""
     opening, closing = (_GREEN, _RESET) if colour else ("⟦", "⟧")
-    shown = []
-    for text, supervised in pieces:
-        text = _CONTROL.sub("�", text)
+    marked = []
+    for piece, supervised in pieces:
+        text = shown(piece)
         if supervised and colour:  # a colour that spans lines is lost in a pager
             text = text.replace("\n", f"{_RESET}\n{_GREEN}")
-        shown.append(f"{opening}{text}{closing}" if supervised else text)
-    return "".join(shown)
+        marked.append(f"{opening}{text}{closing}" if supervised else text)
+    return "".join(marked)

@@ -14,6 +14,7 @@ from typing import Any
 from specialists import adapters
 from specialists.agent import captured
 from specialists.chat import Chat, Estimate, token_counter
+from specialists.cli import shown
 from specialists.config import Config, Language
 from specialists.evaluation.gate import CONFIDENCE
 from specialists.records import SOURCES, Record, is_target, read_json, read_records, write_if_changed, write_json
@@ -73,6 +74,7 @@ def render(name: str, values: dict[str, Any]) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=strict, trim_blocks=True, lstrip_blocks=True, loader=loader
     )
+    environment.finalize = lambda value: shown(value) if type(value) is str else value  # a figure is Markup
     return environment.get_template(f"{name}.html.jinja").render(values)
 
 

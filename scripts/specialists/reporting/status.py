@@ -21,7 +21,7 @@ def server_state(config: Config, timeout: float = 0.5) -> dict[str, Any]:
     state: dict[str, Any] = {"url": base_url(config), "models": None, "problem": None}
     try:
         return {**state, "models": served_models(config, timeout)}
-    except (Problem, OSError, ValueError) as problem:
+    except Problem as problem:
         return {**state, "problem": str(problem)}
 
 

@@ -3,8 +3,7 @@
     data/rollouts/LANGUAGE/tasks/…-COMMIT.json   whether the owner's tests can judge the task, and why not
     data/rollouts/LANGUAGE/runs/KEY/             result.json, opencode.db, changes.diff; the folder appears whole
                                                  (the database is as opencode wrote it, secrets too)
-    data/rollouts/LANGUAGE/.work/                what is under way, as is a folder of the system's for temporary files;
-                                                 the next round removes what a killed one left
+    data/rollouts/LANGUAGE/.work/                what is under way; the next round removes what a killed one left
 
 KEY names task, version and number: what is there is never done again. The folder is open to the owner alone.
 """
@@ -13,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +23,7 @@ from typing import Any
 
 from specialists.agent import ROOT
 from specialists.config import Config, Language, Problem, fingerprint
-from specialists.records import read_json, write_if_changed, write_json
+from specialists.records import read_json, temporary_folder, write_if_changed, write_json
 from specialists.rollouts.model import ModelSocket
 from specialists.rollouts.sandbox import HOME, remove, run
 from specialists.rollouts.store import Store
@@ -84,12 +82,8 @@ class Round:
 
     def do(self, progress: Callable[[Iterable, str, int], Iterator]) -> list[str]:
         """Do what is missing, newest commit first; nothing new begins after [rollouts] minutes. Returns problems."""
-        temporary = Path(tempfile.gettempdir(), f"rollouts-{fingerprint(str(self.folder))}")
-        for folder in (self.folder / ".work", temporary):  # what a killed round left
-            remove(folder)
+        remove(self.folder / ".work")
         self.folder.chmod(0o700)
-        temporary.mkdir(0o700)
-        tempfile.tempdir = str(temporary)  # of the stores too; a socket's path has to be short
         tasks = sorted(filter(self.missing, self.tasks), key=lambda task: task.time, reverse=True)
         problems, stop, end = list[str](), threading.Event(), time.monotonic() + 60 * self.config.rollouts.minutes
 
@@ -117,9 +111,7 @@ class Round:
                 list(progress(pool.map(one, tasks), "rollouts", len(tasks)))
             finally:
                 stop.set()  # those under way end, and are not recorded
-                tempfile.tempdir = None
-        for folder in (self.folder / ".work", temporary):
-            remove(folder)
+        remove(self.folder / ".work")
         return problems
 
     def examined(self, verifier: Verifier) -> dict[str, str]:
@@ -167,9 +159,10 @@ class Round:
         variables = {"OPENCODE_CONFIG": f"{HOME}/opencode.json", **{f"OPENCODE_DISABLE_{what}": "1" for what in _OFF}}
         arguments = f"run --format json --agent {self.language.adapter}".split()
         words = ["sh", "-c", _START, "sh", str(self.program), *arguments]
-        with tempfile.TemporaryDirectory(prefix="rollout-") as folder, model.listening(Path(folder, "socket")):
+        # a socket's path has to be short
+        with temporary_folder("rollout-") as folder, model.listening(folder / "socket"):
             program = self.program.parent
-            shown = {**verifier.shown, str(program): program, "/run/model": Path(folder)}
+            shown = {**verifier.shown, str(program): program, "/run/model": folder}
             ended = run(words, folders, shown, ROOT, SECONDS, lambda: model.ended or verifier.stop(), **variables)
         how = ended.limit or model.ended or ("refused" if model.failure else "failed" if ended.code else "done")
         return how, {"steps": model.steps, **_spent(ended.output)}

@@ -2,12 +2,13 @@
 
 A version is first tried in the running server (serving.alive), then `current` moves, then the server swaps the adapter
 in place, and one request shows that the new version answers; where that fails, everything is put back. Every decision
-is a line in the adapter's promotions.jsonl, written last: a run that was killed before it does it all again.
+is a line in the adapter's promotions.jsonl, written last: where a run was killed before it, the links are put back.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,7 @@ Decision = dict[str, Any]  # version, verdict, reason, current, evaluation: as i
 
 def decide(config: Config, language: Language) -> Decision:
     """Promote the newest version if its verdict says so and it works. Raises Problem when it was not evaluated."""
-    folder = adapter_folder(config, language)
-    with folder.lock():
+    with _deciding(config, language) as folder:
         _retire(config, language, folder)
         version = folder.latest
         if version is None:
@@ -48,20 +48,41 @@ def decide(config: Config, language: Language) -> Decision:
         return _record(folder, version, verdict, reason)
 
 
+@contextlib.contextmanager
+def _deciding(config: Config, language: Language) -> Iterator[AdapterFolder]:
+    """A language's adapter, held alone; a decision that fails leaves links and server as they were."""
+    folder = adapter_folder(config, language)
+    with folder.lock(), _restored(config, language, folder):
+        yield folder
+
+
+@contextlib.contextmanager
+def _restored(config: Config, language: Language, folder: AdapterFolder) -> Iterator[None]:
+    links = {link: getattr(folder, link) for link in ("current", "previous")}
+    try:
+        yield
+    except BaseException:
+        if links != {link: getattr(folder, link) for link in links}:
+            for link, target in links.items():
+                folder.point(link, target)
+            with contextlib.suppress(Problem):  # a server that is gone starts with the right version
+                _load_current(config, language, folder)
+        raise
+
+
 def _retire(config: Config, language: Language, folder: AdapterFolder) -> None:
-    """Take a version that was trained on excluded work out of use, in the running server too."""
+    """Take a version that is not to be used any more out of use, in the running server too."""
     Exclusion(config).check()
     if folder.retired("current"):
         left = (folder.path / "current").resolve()
         _load_current(config, language, folder)
-        _record(folder, left, RETIRED, f"trained on {', '.join(folder.trained_on(left))}, which owner.exclude names")
+        _record(folder, left, RETIRED, folder.unusable(left) or "")
     folder.retire()
 
 
 def force(config: Config, language: Language, name: str, reason: str) -> Decision:
     """Promote the version of that name whatever its verdict. Raises Problem when there is none, or it does not work."""
-    folder = adapter_folder(config, language)
-    with folder.lock():
+    with _deciding(config, language) as folder:
         version = folder.version(name)
         if faults := _promote(config, language, folder, version):
             raise Problem(f"{language.adapter}: {name} cannot be served: {'; '.join(faults)}")
@@ -71,8 +92,8 @@ def force(config: Config, language: Language, name: str, reason: str) -> Decisio
 
 def rollback(config: Config, language: Language, reason: str) -> Decision:
     """Serve what was served before; a second time takes it back. Raises Problem when nothing was ever promoted."""
-    folder = adapter_folder(config, language)
-    with folder.lock():
+    with _deciding(config, language) as folder:
+        served_models(config)  # a Problem where it cannot be told to swap
         left = folder.current
         if left is None and folder.previous is None:
             raise Problem(f"{language.adapter}: nothing was promoted yet, so there is nothing to go back to")
@@ -90,9 +111,9 @@ def verify(config: Config) -> tuple[dict[str, Decision], list[str]]:
     taken: dict[str, Decision] = {}
     problems = []
     for language in (config.languages[name] for name in adapters.promoted_versions(config)):
-        folder, adapter, reasons = adapter_folder(config, language), language.adapter, []
+        adapter, reasons = language.adapter, []
         try:
-            with folder.lock():
+            with _deciding(config, language) as folder:
                 tried = folder.current
                 if (served := served_models(config)) is None:
                     raise Problem("no server runs")
@@ -123,23 +144,16 @@ def _promote(config: Config, language: Language, folder: AdapterFolder, version:
     running = served_models(config) is not None
     if faults := alive.check_alive(config, language, version) if running else alive.known_faults(config, version) or []:
         return faults
-    links = {"current": folder.current, "previous": folder.previous}
-    works = False
     try:
-        adapters.make_current(folder, version)
-        if running:
-            load_adapter(config, language.adapter, version)
-            faults = alive.check_swapped(config, language, version)
-        works = not faults
+        with _restored(config, language, folder):
+            adapters.make_current(folder, version)
+            if running:
+                load_adapter(config, language.adapter, version)
+                if faults := alive.check_swapped(config, language, version):
+                    raise Refused("; ".join(faults), 200)
     except Refused as refused:
-        faults = [str(refused)]
-    finally:
-        if not works and folder.current != links["current"]:
-            for link, target in links.items():
-                folder.point(link, target)
-            with contextlib.suppress(Problem):  # a server that is gone starts with the right version
-                _load_current(config, language, folder)
-    return faults
+        return [str(refused)]
+    return []
 
 
 def _roll_back(folder: AdapterFolder) -> None:
@@ -160,11 +174,13 @@ def _load_current(config: Config, language: Language, folder: AdapterFolder) -> 
 
 def _record(folder: AdapterFolder, version: Path | None, verdict: str, reason: str, **more: str | None) -> Decision:
     """Keep a decision, unless it is the last one over again."""
+    before = folder.previous if folder.previous != folder.current else None
     decision = {
         "version": version and version.name,
         "verdict": verdict,
         "reason": reason,
         "current": folder.current and folder.current.name,
+        "previous": before and before.name,
         "evaluation": version and adapters.evaluation_hash(version),
         **more,
     }

@@ -18,7 +18,7 @@ from specialists.config import Config
 from specialists.opencode2 import answer
 from specialists.sessions.database import Message, Session
 from specialists.sessions.database_v2 import EXECUTED_BY_USER
-from specialists.sessions.outcome import EDITS, rejects, repeated, unchecked, undone
+from specialists.sessions.outcome import EDITS, goes_on, rejects, repeated, unchecked, undone
 from specialists.sessions.paths import ProjectPaths
 from specialists.tools import RENAMED, Call, Files, present_calls, present_output
 
@@ -253,7 +253,12 @@ def _mark_no_targets(found: list[Turn], config: Config | None) -> None:
         steps[index].reason = steps[index].reason or "undone later"
     for turn, following in zip_longest(found, found[1:]):
         calls = [step.calls for step in turn.steps]
-        reasons = dict.fromkeys(repeated(calls), "repeated") | dict.fromkeys(unchecked(calls, checks), "check failed")
+        reasons = dict.fromkeys(repeated(calls), "repeated")
+        reasons |= dict.fromkeys(undone(calls, in_turn=True), "undone later")
+        reasons |= dict.fromkeys(unchecked(calls, checks), "check failed")
+        reasons |= {} if turn.request else dict.fromkeys(range(len(calls)), "no request")
+        if following and calls and not calls[-1] and goes_on(following.request, turn.steps[-1].text):
+            reasons[len(calls) - 1] = "stopped early"
         if following and calls and rejects(following.request, turn.steps[-1].text, more):
             edits = {index for index, some in enumerate(calls) if any(call.name in EDITS for call in some)}
             reasons |= dict.fromkeys({*edits, len(calls) - 1}, "rejected by the user")

@@ -22,23 +22,25 @@ from specialists.tools import Call, Files
 EDITS = ("edit", "write", "apply_patch")
 _LOOKS = frozenset("read grep glob list skill question todowrite webfetch websearch".split())  # and change nothing
 _VALUE_FOLLOWS = frozenset("-C -c --git-dir --work-tree --namespace --config-env -R --repository".split())
-_COMMITTED = re.compile(r"^\[[^\]\n]* ([0-9a-f]{7,})\]", re.M)  # what `git commit` says
 _TAKE_BACK = frozenset("git jj hg svn rm unlink patch".split())
 _ELSEWHERE = re.compile(r"[/~]|(\.\./)+[^.]")
-_REVISION = re.compile(r"([^~^:]+)((?:[~^]\d*)*)(?::.*)?")
+_OLDER = re.compile(r".*[~^]\d*(?::.*)?|[0-9a-f]{7,40}")  # a revision before the newest
 _NO_FAILURE = (None, 0, 124, 126, 127, 130, 137, 143)  # exit codes; from 124 on: nothing was checked to its end
 _SAYS_FAILED = re.compile(r"\b[1-9]\d* (?:failed|failures?|errors?)\b|\berror(?:\[\w+\]| TS\d+)?:|^FAILED?\b", re.M)
 _CLAUSES = re.compile(r"(?:(?!\sbut\s|\s[-–—]+\s)[^,.;:!?\n])+[,.;:!?\n]?")
 _FILLER = re.compile(r"(?:(?:no|nope|ok|now|just|then|please|can you|well|sorry|hm+|wait|oh|but|i think|[-–—]+)\s+)*")
+_ASKS = re.compile(r"\?[ *_)\n]*\Z")
+_GO_ON = re.compile(r"(?:please |just )?(?:continue|go on|carry on|keep going|proceed)\W*", re.I)
 _FINE = re.compile(r"no\W+(?:thank|(?:it|that|this|all)\S* (?:is |looks? )?(?:fine|good|great|ok|perfect))", re.I)
-_IT, _NOT = "(?:it|that|this|these|they|those|you)", "(?:n['’]t| not)"
+_IT = "(?:it|that|this|these|they|those|you|(?:the|your) (?:(?:last|previous) )?(?:approach|changes?|fix|solution))"
+_NOT = "(?:(?:is|was|does|did|do)(?:n['’]t| not)|not)"
 _REJECTS = (  # whole clauses
     r"(?:no|nope|nah|wrong)[,.;:!]?|(?:undo|revert)[.!]?|(?:not what )?i (?:asked|told|said|meant|wanted)\b.*",
     rf"(?:undo|revert|roll back)(?: {_IT}\b.*| all.*| everything.*| (?:the|your) (?:last|changes?|edits?)\b.*)",
     rf"(?:put|change|throw|take) {_IT} (?:back|away)(?: (?:as|to how) .*)?[,.;!]?|(?:the )?same (?:error|problem)\b.*",
     rf"{_IT} (?:br(?:oke|eaks)|crashe[sd]|fail(?:s|ed)|hangs|made (?:it|things) worse)\b.*",
-    rf"{_IT}(?:['’]s| is| was)(?: \w+)? (?:wrong|incorrect|broken|worse)\b.*|{_IT}['’]s not (?:right|what)\b.*",
-    rf"(?:{_IT} )?(?:is|was|does|did|do){_NOT} (?:right|correct|what|work|help|compile|build|fix|solve)\b.*",
+    rf"{_IT}(?:['’]s| is| was)(?: \w+)? (?:wrong|incorrect|broken|worse)\b.*",
+    rf"(?:{_IT}(?:['’]s)? )?{_NOT} (?:right|correct|what|work(?:ing)?|help|compile|build|fix(?:ed)?|solved?)\b.*",
     r"(?!does |is |check |see |make )(?:(?!if |whether |when |until |unless )\S+ ){0,6}still "
     r"(?:fail|crash|hang|br(?:eak|oke)|wrong|not|does|red|the same|(?:get|see)\w* .*(?:same|error))\w*\b.*",
 )
@@ -55,7 +57,7 @@ class _Change:
     now: str
     whole: bool
     untracked: bool  # a new file, which no `git checkout` touches
-    commit: int | None = None  # counts from 0
+    committed: bool = False
     lost: bool = False  # by a command
 
     def edit(self, old: str, new: str, times: int) -> None:
@@ -79,6 +81,12 @@ class _Change:
     def taken_back(self) -> bool:
         return self.lost or (self.now != self.after and _reads_as_before(self.before, self.after, self.now))
 
+    @property
+    def replaced(self) -> bool:
+        before, after, now = ("".join(text.split(" ")) for text in (self.before, self.after, self.now))  # reindented
+        added = {line for line in after.split("\n") if line} - {*before.split("\n")}
+        return sum(line in now for line in added) * 2 < len(added)
+
 
 def _reads_as_before(before: str, after: str, now: str) -> bool:
     """Whether a text reads as `before` at every place where `after` differs from it; where `after` only adds lines,
@@ -94,8 +102,9 @@ def _reads_as_before(before: str, after: str, now: str) -> bool:
     return "\n".join(["", *place, ""]) in f"\n{now}\n" if before.strip() else not now.strip()
 
 
-def undone(steps: list[list[Call]]) -> set[int]:
-    """Indexes of steps of which a change was taken back. `steps`: the calls of each."""
+def undone(steps: list[list[Call]], in_turn: bool = False) -> set[int]:
+    """Indexes of steps (calls of each) of which a change was taken back; `in_turn`: or of whose lines most are gone at
+    the end, if these are of one turn: what a later request changes was still right."""
     work = _Work()
     for step, calls in enumerate(steps):
         for call in calls:
@@ -105,7 +114,7 @@ def undone(steps: list[list[Call]]) -> set[int]:
                 work.command(call)
             else:
                 work.file(step, call)
-    return {change.step for change in work.changes if change.taken_back}
+    return {change.step for change in work.changes if change.taken_back or (in_turn and change.replaced)}
 
 
 class _Work:
@@ -114,7 +123,6 @@ class _Work:
     def __init__(self) -> None:
         self.changes: list[_Change] = []
         self.files = Files()  # trusted across commands, which mostly leave files alone; a read tells
-        self.commits: list[str] = []  # ids as far as git said them
         self.stashes: list[list[_Change]] = []
 
     def file(self, step: int, call: Call) -> None:
@@ -139,12 +147,12 @@ class _Work:
         folder = in_project(str(call.arguments.get("workdir") or "."))
         for tool, *words in commands(call.command):
             folder = join(folder, *words[:1]) if tool == "cd" else folder
-            for change in self._taken_back(basename(tool), words, folder, call.output):
+            for change in self._taken_back(basename(tool), words, folder):
                 change.lost = True
                 self.files.texts.pop(change.path, None)
 
-    def _taken_back(self, tool: str, words: list[str], folder: str, output: str) -> list[_Change]:
-        """The changes that a command takes back."""
+    def _taken_back(self, tool: str, words: list[str], folder: str) -> list[_Change]:
+        """The changes that a command takes back; of those that were committed all, where it goes back behind one."""
         verb = tool
         if not self.changes or tool not in _TAKE_BACK:
             return []
@@ -161,32 +169,31 @@ class _Work:
         tree = normpath(folder) if _ELSEWHERE.match(normpath(folder)) else "."  # another work tree, or the project's
         live = [one for one in self.changes if not one.lost and _covers(tree, one.path)]
         named = [one for one in live if any(_covers(path, one.path) for path in paths)]
-        pending = [one for one in live if one.commit is None]
+        revision = names[0] if names else "HEAD"
+        pending = [one for one in live if not one.committed or _OLDER.fullmatch(revision)]
         chosen = [one for one in pending if one in named or not named]
         tracked = [one for one in chosen if not one.untracked]
-        revision = names[0] if names else "HEAD"
         match tool, verb:
             case _, "rm" | "unlink" if not options & {"--cached", "n"}:
                 return named
             case "git" | "patch", "apply" | "patch" if options & {"R", "--reverse"} and not options & {"--check"}:
-                return chosen or self._between("HEAD~1", "HEAD")
+                return chosen or live
             case "git" | "jj", "commit":
-                self._commit(pending, output, "--amend" in options)
+                for change in pending:
+                    change.committed = True
             case "git", "add":
                 for change in chosen if named or not names else []:
                     change.untracked = False
             case "git", "checkout" | "restore" | "switch" if not options & {"b", "B", "--orphan"}:
                 only_index = verb == "restore" and options & {"S", "--staged"} and not options & {"W", "--worktree"}
-                if named and not only_index:
-                    return [*tracked, *(one for one in self._between(revision, "HEAD") if one in named)]
-                return tracked if verb != "restore" and options & {"f", "--force", "--discard-changes"} else []
+                force = verb != "restore" and options & {"f", "--force", "--discard-changes"}
+                return tracked if force or (named and not only_index) else []
             case "git", "show" | "cat-file" if ">" in names and ":" in revision:  # git show HEAD:a.py > a.py
-                return [one for one in named if one in pending or one in self._between(revision, "HEAD")]
-            case "git", "reset":
-                return self._reset(revision, "--hard" in options, tracked)
+                return [one for one in named if one in pending]
+            case "git", "reset" if "--hard" in options:
+                return tracked
             case "git", "revert":
-                ends = (name.partition("..")[::2] if ".." in name else (f"{name}~1", name) for name in names)
-                return [one for end in ends for one in self._between(*end)]
+                return [one for one in live if one.committed]
             case "git", "clean" if options & {"f", "--force"} and not options & {"n", "--dry-run"}:
                 return [one for one in (chosen if named or not names else []) if one.untracked]
             case "git", "stash" if revision in ("pop", "apply", "branch"):
@@ -199,51 +206,27 @@ class _Work:
                 return chosen if named or not names or verb == "op" else []
         return []
 
-    def _reset(self, revision: str, hard: bool, tracked: list[_Change]) -> list[_Change]:
-        after = self._between(revision, "HEAD")
-        self.commits = self.commits[: self._place(revision) + 1]
-        for change in after:
-            change.commit = None
-        return [*tracked, *after] if hard else []
-
-    def _commit(self, changes: list[_Change], output: str, amend: bool) -> None:
-        said = _COMMITTED.search(output)
-        self.commits = [*(self.commits[:-1] if amend else self.commits), said[1] if said else ""]
-        for change in changes:
-            change.commit = len(self.commits) - 1
-
-    def _between(self, old: str, new: str) -> list[_Change]:
-        """Changes that were committed in this session after revision `old`, up to `new`."""
-        places = range(self._place(old) + 1, self._place(new) + 1)
-        return [change for change in self.changes if not change.lost and change.commit in places]
-
-    def _place(self, revision: str) -> int:
-        """Which commit of this session a revision is; one that is unknown is taken for the newest."""
-        match = _REVISION.fullmatch(revision)
-        name, back = (match[1], match[2]) if match else ("HEAD", "")
-        known = [place for place, id_ in enumerate(self.commits) if id_ and name[:7] == id_[:7]]
-        newest = known[-1] if known else len(self.commits) - 1
-        return newest - sum(int(number or 1) for number in re.findall(r"[~^](\d*)", back))
-
 
 def _covers(named: str, path: str) -> bool:
     return named == "." or path == named or path.startswith(f"{named}/") or fnmatch(path, named)
 
 
 def unchecked(steps: list[list[Call]], programs: Set[str] | None) -> set[int]:
-    """Indexes of steps after whose edits a check failed.
+    """Indexes of steps after whose edits a check failed; where it names files that were edited, of those edits.
 
     `steps`: the calls of each, within one turn; `programs`: what builds, tests and lints run, None: any is a check.
     """
-    found, since, checked = set[int](), set[int](), False
+    found, since, checked = set[int](), list[tuple[int, str]](), False
     for step, calls in enumerate(steps):
         for call in calls:
             names = {name for words in commands(call.command) for name in (words[0], basename(words[0]))}
             if call.name in EDITS and not call.failed:
-                since, checked = (set() if checked else since) | {step}, False
+                since, checked = [*([] if checked else since), (step, basename(call.path))], False
             elif names and (programs is None or programs & names):
                 told = "|" in call.command and _SAYS_FAILED.search(call.output)  # the exit code is the last program's
-                found |= since if told or call.exit not in _NO_FAILURE else set()
+                if told or call.exit not in _NO_FAILURE:
+                    named = {edited for edited, name in since if name and name in call.output}
+                    found |= named or {edited for edited, _name in since}
                 checked = True
     return found
 
@@ -254,11 +237,16 @@ def rejects(request: str, answer: str, more: Iterable[str] = ()) -> bool:
     `answer`: what was said last; where that asks something, a word such as "no" answers it.
     """
     pattern = re.compile("|".join([*_REJECTS, *(rf"(?:{clause})\W*" for clause in more)]), re.I)
-    asked = answer.rstrip(" *_)\n").endswith("?")
     clauses = [_FILLER.sub("", clause.strip().lower(), count=1) for clause in _CLAUSES.findall(request)[:3]]
     unconditional = takewhile(lambda clause: not clause.startswith(("if ", "when ")), clauses)
+    asked = _ASKS.search(answer)
     said = [clause for clause in unconditional if pattern.fullmatch(clause) and (" " in clause or not asked)]
     return bool(said) and not _FINE.match(request)
+
+
+def goes_on(request: str, answer: str) -> bool:
+    """Whether a request only asks to go on: the answer before it, which asks nothing, stopped halfway."""
+    return bool(_GO_ON.fullmatch(request.strip())) and not _ASKS.search(answer)
 
 
 def repeated(steps: list[list[Call]]) -> set[int]:

@@ -1,10 +1,10 @@
 """Long chats as windows that fit the token limit.
 
-A window is the system prompt, the request of the turn it starts in, as much of what came before as there is room for
-(the latest steps whole, older ones with their tool outputs cleared, as opencode itself clears them), and then the steps
-that are learned from. What an edit that is learned from replaces stands in its window before it, at least with the
-lines around. Every target is supervised in exactly one window; windows end on a target, and are cut between turns where
-a whole turn fits.
+A window is the system prompt, the request of the turn it starts in (of a few words: with what it replies to), as much
+of what came before as there is room for (the latest steps whole, older ones with their tool outputs cleared, as opencode
+itself clears them), and then the steps that are learned from. The step that a target answers stands whole before it,
+and what an edit that is learned from replaces at least with the lines around. Every target is supervised in exactly one
+window; windows end on a target, and are cut between turns where a whole turn fits.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from specialists.tools import Call
 
 CONTEXT_SHARE = 0.25  # of the limit, for whole steps before a window's first target
 CLEARED_SHARE = 0.125  # of the limit, at least, for the steps before those with their outputs cleared
-OUTPUT_SHARE = 0.5  # of the limit, for one tool output; longer ones are cut in their middle
+OUTPUT_SHARE = 0.5  # of the limit, for the outputs of one step; longer ones are cut in their middle
+REPLY_WORDS = 4  # a request of fewer ("yes", "then do it") answers what was said before it
 AROUND = 12  # lines before and after what an edit replaces that stay of an output
 _CHARACTERS_PER_TOKEN = 3
 _NONE: frozenset[str] = frozenset()
@@ -114,7 +115,7 @@ class Packer:
     def counted(self, units: list[Unit], limit: int) -> list[Unit]:
         """The units with what they rest on and what they cost in tokens, each counted on its own.
 
-        Outputs longer than OUTPUT_SHARE of `limit` are cut where no edit needs them. A target that edits what stands
+        Outputs are cut to OUTPUT_SHARE of `limit` a step, but for what edits need. A target that edits what stands
         nowhere before it is none any more.
         """
         longest, wanted = int(limit * OUTPUT_SHARE * _CHARACTERS_PER_TOKEN), defaultdict[int, set[str]](set)
@@ -130,7 +131,10 @@ class Packer:
 
     def _counted(self, unit: Unit, longest: int, wanted: set[str]) -> Unit:
         texts = [one["content"] for one in unit.messages[1:]]
-        texts = [(len(text) > longest and around(text, wanted)) or clipped(text, longest) for text in texts]
+        if sum(map(len, texts)) > longest:
+            share = longest // len(texts)
+            share += sum(max(0, share - len(text)) for text in texts) // sum(len(text) > share for text in texts)
+            texts = [(len(text) > share and around(text, wanted)) or clipped(text, share) for text in texts]
         results = ({**one, "content": text} for one, text in zip(unit.messages[1:], texts, strict=True))
         unit = replace(unit, messages=(unit.messages[0], *results))
         first, cost = self.cost(unit.messages[:1]), self.cost(unit.messages[1:])
@@ -192,9 +196,9 @@ class _Segment:
         """The window whose first target is the given one; None when it fits in no way."""
         first = self.targets[position]
         turn = self._start_of_turn(first)
-        request = [turn] if self.units[turn].is_user else []
-        before = range(first - 1, turn + len(request) - 1, -1)
-        latest = self._that_fit(before, self.limit * CONTEXT_SHARE, None)
+        request = self._asked(turn)
+        before = range(first - 1, turn + self.units[turn].is_user - 1, -1)
+        latest = self._that_fit(before, self.limit * CONTEXT_SHARE, None) or [*before[:1]]
         for whole in (latest, []):
             end = whole[0] if whole else first
             reserve = self._older(end, self.limit * CLEARED_SHARE) if whole else {}
@@ -208,15 +212,23 @@ class _Segment:
                         return window
         return None
 
+    def _asked(self, turn: int) -> list[int]:
+        """The request that a turn starts with; before a reply also the answer that it replies to, with its request."""
+        if not self.units[turn].is_user:
+            return []
+        replies = len(self.units[turn].messages[0]["content"].split()) < REPLY_WORDS and turn > self.start
+        return [*self._asked(self._start_of_turn(turn - 1)), turn - 1, turn] if replies else [turn]
+
     def _chosen(self, whole: list[int], targets: list[int]) -> Chosen:
-        """The units that a window of these targets has to hold, with the requests of what they rest on."""
+        """The units that a window of these targets has to hold, with the requests of what they rest on; what each
+        later one answers is whole."""
         chosen: Chosen = dict.fromkeys(range(targets[0], targets[-1]), _NONE)
         for target in targets:
             for index, texts in self.units[target].rests_on.items():
                 chosen[index] = (chosen.get(index) or _NONE) | texts
                 if self.units[turn := self._start_of_turn(index)].is_user:
                     chosen.setdefault(turn, _NONE)
-        return chosen | dict.fromkeys([*whole, *targets])
+        return chosen | dict.fromkeys([*whole, *targets, *(target - 1 for target in targets[1:])])
 
     def _targets_that_fit(self, position: int, whole: list[int], budget: float) -> int:
         """How many targets from a position fit, back to the end of a turn when a whole one does."""

@@ -1,4 +1,4 @@
-"""Watches over a training run: complete checkpoints, a finite loss, SIGTERM, how far it is and the time left."""
+"""Watches over a training run: complete checkpoints, a finite loss, signals to end, how far it is and the time left."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import shutil
 import time
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 from tqdm import tqdm
 from transformers import TrainerCallback
 
+from specialists.adapters import is_whole
 from specialists.cli import duration, say
 from specialists.config import Problem
 
@@ -21,21 +23,23 @@ class Monitor(TrainerCallback):
     """Marks complete checkpoints, stops at a loss that is not finite, shows how far the run is.
 
     That is a bar on a terminal and a line a minute otherwise; the time left goes by the steps after the first, in which
-    kernels are compiled. On SIGTERM the step under way is finished, a checkpoint written and the run ended;
+    kernels are compiled. On a signal the step under way is finished, a checkpoint written and the run ended;
     transformers' own `enable_jit_checkpoint` stops in the middle of a step: a run resumed there ends with other bytes.
     """
 
     def __init__(self, terminal: bool):
-        self.terminal, self.reported, self.terminating = terminal, time.monotonic(), False
+        self.terminal, self.reported, self.stopping = terminal, time.monotonic(), False
         self.first: tuple[int, float] | None = None  # the first step of this process, and when it was done
         self.bar = tqdm(disable=True)
 
-    def terminate(self, *_signal: Any) -> None:
-        """The handler of SIGTERM while the run lasts."""
-        self.terminating = True
+    def stop(self, *_signal: Any) -> None:
+        """The handler of a signal to end, while the run lasts."""
+        if not self.stopping:
+            say("stopping: the step under way is finished, and a checkpoint written")
+        self.stopping = True
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
-        if self.terminating:
+        if self.stopping:
             control.should_save = control.should_training_stop = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
@@ -68,9 +72,10 @@ class Monitor(TrainerCallback):
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest complete checkpoint, or None; incomplete ones, of a killed run, are removed."""
+    """The newest complete checkpoint, or None; those of a killed run or with a damaged file are removed."""
     for checkpoint in folder.glob("checkpoint-*"):
-        if not (checkpoint / COMPLETE).exists():
+        whole = all(map(is_zipfile, checkpoint.glob("*.pt"))) and all(map(is_whole, checkpoint.glob("*.safetensors")))
+        if not whole or not (checkpoint / COMPLETE).exists():
             shutil.rmtree(checkpoint, ignore_errors=True)  # so does every process of a launcher
     complete = [str(mark.parent) for mark in folder.glob(f"checkpoint-*/{COMPLETE}")]
     return max(complete, key=lambda path: int(path.rpartition("-")[2]), default=None)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-import signal
 import sys
 import time
 from importlib.metadata import version
@@ -26,6 +25,7 @@ from specialists.chat import IGNORED, Chat
 from specialists.cli import say
 from specialists.config import Base, Problem, Training, fingerprint
 from specialists.records import Record, canonical, read_json, write_json
+from specialists.stopping import handled
 from specialists.training.base_model import gated_delta_rule, load_base
 from specialists.training.memory import check_memory
 from specialists.training.monitor import Monitor, last_checkpoint
@@ -50,7 +50,7 @@ def train_adapter(
     """Train on the rows and leave adapter_model.safetensors and adapter_config.json in `folder`.
 
     Returns what the manifest says of the run. Raises Problem before the first step when a row or the adapter is not
-    what it should be, when the loss stops being finite, and on SIGTERM after a checkpoint.
+    what it should be, when the loss stops being finite, and after a checkpoint when the process is to end.
     """
     started = time.monotonic()
     chat = Chat.load(base.model, base.revision)
@@ -157,17 +157,13 @@ def make_trainer(wrapped: Any, base: Base, encoded: list[Tokens], arguments: Any
 
 
 def run_from_last_checkpoint(trainer: Any, monitor: Any, folder: Path) -> None:
-    """Train to the end, from the last complete checkpoint in the folder. Raises Problem on SIGTERM."""
-    before = signal.signal(signal.SIGTERM, monitor.terminate)
+    """Train to the end, from the last complete checkpoint in the folder. Raises Problem when it is to end before."""
     if checkpoint := last_checkpoint(folder):
         load_adapter(trainer.model, checkpoint, trainable=True)  # the trainer itself overlooks missing weights
-    try:
+    with handled(monitor.stop), monitor.bar:
         trainer.train(resume_from_checkpoint=checkpoint)
-    finally:
-        monitor.bar.close()
-        signal.signal(signal.SIGTERM, before)
-    if monitor.terminating and trainer.state.global_step < trainer.state.max_steps:
-        raise Problem(f"stopped by SIGTERM at step {trainer.state.global_step}; the next run goes on from there")
+    if monitor.stopping and trainer.state.global_step < trainer.state.max_steps:
+        raise Problem(f"stopped at step {trainer.state.global_step}; the next run goes on from there")
 
 
 def save_adapter(trainer: Any, folder: Path) -> None:
