@@ -1,8 +1,8 @@
 """Long chats as windows that fit the token limit.
 
 A window is the system prompt, the request of the turn it starts in (of a few words: with what it replies to), as much
-of what came before as there is room for (the latest steps whole, older ones with their tool outputs cleared, as opencode
-itself clears them), and then the steps that are learned from. The step that a target answers stands whole before it,
+of what came before as there is room for (the latest steps whole, older ones with their tool outputs cleared, as
+opencode itself clears them), and then the steps that are learned from. The step that a target answers stands whole before it,
 and what an edit that is learned from replaces at least with the lines around. Every target is supervised in exactly one
 window; windows end on a target, and are cut between turns where a whole turn fits.
 """
