@@ -7,14 +7,14 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import click
-from specialists.adapters import EVALUATION, AdapterFolder, adapter_folder, base_fingerprint, evaluation_of
+from specialists.adapters import EVALUATION, ROLLOUTS, AdapterFolder, adapter_folder, base_fingerprint, evaluation_of
 from specialists.cli import command, duration, finish, language_option, progress, say, table
 from specialists.config import Config, Language, Problem
 from specialists.dataset.assembly import known_ledger
@@ -34,7 +34,7 @@ MEANS = ("passed", "recall", "precision", "steps", "tokens", "failed calls", "se
 
 @command
 @language_option
-@click.option("--heldout", is_flag=True, help="Base and newest version at held-out tasks, into its evaluation.json.")
+@click.option("--heldout", is_flag=True, help="Base, newest version and the one before it at held-out tasks.")
 @click.option("--program", default="opencode", show_default=True, help="The opencode to run.")
 def main(config: Config, as_json: bool, language: str, heldout: bool, program: str) -> None:
     """Have the agent do your past commits again.
@@ -48,7 +48,8 @@ def main(config: Config, as_json: bool, language: str, heldout: bool, program: s
     """
     chosen, output = config.language(language), config.rows("rollouts", language)
     summary: dict[str, Any] = {"step": "rollout", "language": language}
-    with AdapterFolder(config.paths.data / "rollouts" / language).lock():
+    candidate = AdapterFolder(config.paths.adapters / CANDIDATE).lock() if heldout else nullcontext()
+    with AdapterFolder(config.paths.data / "rollouts" / language).lock(), candidate:  # nobody else may load another
         try:
             work = round_of(config, chosen, program, heldout)
         except Problem as problem:
@@ -59,12 +60,14 @@ def main(config: Config, as_json: bool, language: str, heldout: bool, program: s
             return finish(summary, as_json, [str(problem)])
         _announce(work)
         problems, results = work.do(progress), work.results()
-        models = {s.name: means([result for result in results if result["model"] == s.name]) for s in work.solvers}
+        runs = {s.name: [result for result in results if result["version"] == s.version] for s in work.solvers}
+        models = {name: means(some) for name, some in runs.items()}
         tasks = {(result["repository"], result["commit"]): result["hard"] for result in results}
         counts = {"ended": Counter(result["ended"] for result in results), "judged by tests": Counter(tasks.values())}
         summary |= {"tasks": len(tasks), "models": models, "funnel": {name: dict(n) for name, n in counts.items()}}
         if heldout and (version := adapter_folder(config, chosen).latest):
             write_json(version / EVALUATION, {**evaluation_of(version), "rollouts": {"tasks": len(tasks), **models}})
+            write_json(version / ROLLOUTS, _side_by_side(runs))
         else:
             rows = _rows(config, chosen, results, problems)
             write_records(output, rows)
@@ -90,13 +93,11 @@ def round_of(config: Config, language: Language, program: str, heldout: bool) ->
 
 def _tasks(config: Config, language: Language, part: str) -> list[Task]:
     """The commits that `mine` made examples of, with their requests. Raises Problem before the first assembly."""
-    exclusion, ledger = (
-        Exclusion(config),
-        known_ledger(config.rows("heldout", language.name).with_suffix(".split.json")),
-    )
+    ledger = known_ledger(config.rows("heldout", language.name).with_suffix(".split.json"))
     if not ledger:
         raise Problem(f"{language.name}: nothing says yet which commits are held out; doit assemble:{language.name}")
-    repositories, tasks = {path.name: path for path in config.repositories(language.name)}, []
+    repositories = {path.name: path for path in config.repositories(language.name)}
+    exclusion, tasks = Exclusion(config), []
     for row in read_records(config.rows("commits", language.name)):
         source = row["source"]
         if cluster_of(row) in ledger[part] and source["repository"] in repositories and not exclusion.covers(source):
@@ -125,7 +126,7 @@ def _solvers(config: Config, language: Language, heldout: bool) -> list[Solver]:
         say(f"what the agent reads of your repositories goes to {endpoint.url}")
         where = endpoint.url.rstrip("/")
         return [Solver("endpoint", f"{where} {endpoint.model}", where, endpoint.model, os.environ.get(KEY))]
-    if served_models(config) is None:
+    if (models := served_models(config)) is None:
         raise Problem(f"{base_url(config)}: no server runs there; doit serve")
     key, version = api_key(config), folder.latest if heldout else folder.current
     served = base_fingerprint(config.serving.model or config.base.model, config.base.revision)
@@ -137,7 +138,10 @@ def _solvers(config: Config, language: Language, heldout: bool) -> list[Solver]:
     if not heldout:
         return [Solver("adapter", version.name, url, language.adapter, key)]
     load_adapter(config, CANDIDATE, version)
-    return [base, Solver("adapter", version.name, url, CANDIDATE, key)]
+    solvers, incumbent = [base, Solver("adapter", version.name, url, CANDIDATE, key)], folder.incumbent(version)
+    if incumbent and models.get(language.adapter) == str(incumbent):
+        solvers.append(Solver("incumbent", incumbent.name, url, language.adapter, key))
+    return solvers
 
 
 def _configuration(config: Config, language: Language) -> str:
@@ -149,7 +153,7 @@ def _configuration(config: Config, language: Language) -> str:
     provider, model = document["provider"][PROVIDER], f"{PROVIDER}/{name}"
     provider["options"] = {"baseURL": f"http://127.0.0.1:{PORT}/v1", "apiKey": "EMPTY"}
     provider["models"] = {name: provider["models"][SERVED_BASE]}
-    agents = {name: {**document["agent"][name], "model": model}}
+    agents = {agent: {**says, "model": model} for agent, says in document["agent"].items()}
     own = {"agent": agents, "model": model, "small_model": model, "permission": {"*": "allow"}, "share": "disabled"}
     return json.dumps({**document, **own})
 
@@ -157,8 +161,9 @@ def _configuration(config: Config, language: Language) -> str:
 def _announce(work: Round) -> None:
     """What it will cost, by the runs that are there."""
     missing = sum(len(work.missing(task)) for task in work.tasks)
-    took = [result["seconds"] for result in work.results()]
-    each, by = (mean(took), f"as the {len(took)} before") if took else (GUESS, "a guess")
+    done = work.results()
+    each, by = (mean(run["seconds"] for run in done), f"as the {len(done)} before") if done else (GUESS, "a guess")
+    by += f", with {missing * mean(run['tokens'] for run in done):,.0f} tokens in all" if done else ""
     time = f"{duration(each)} each ({by}), {STREAMS} at a time: {duration(missing * each / STREAMS)}"
     say(f"{missing} runs of {len(work.tasks)} tasks to do, {time}; at most {work.config.rollouts.minutes} min now")
 
@@ -182,6 +187,17 @@ def _rows(config: Config, language: Language, results: list[dict[str, Any]], pro
         problems += extractor.problems
         rows = [*read_records(Path(folder, f"{language.name}.jsonl"))]
     return [{**row, "source": sources[row["source"]["session"]]} for row in rows]
+
+
+def _side_by_side(runs: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Tasks with what the first run of each model made of them: {"request", "runs": {model: scores and "diff"}}."""
+    tasks: dict[tuple[str, str], dict[str, Any]] = {}
+    for model, result in ((model, result) for model, some in runs.items() for result in some if result["run"] == 0):
+        known = {"request": result["request"], "runs": {}}
+        task = tasks.setdefault((result["repository"], result["commit"]), known)
+        diff = (result["folder"] / "changes.diff").read_text(encoding="utf-8")
+        task["runs"][model] = {name: result[name] for name in ("ended", "passed", "recall", "steps")} | {"diff": diff}
+    return [*tasks.values()]
 
 
 def means(results: list[dict[str, Any]]) -> dict[str, Any]:

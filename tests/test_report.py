@@ -22,6 +22,7 @@ from specialists.serving import alive
 
 LONG = [{"role": "user", "content": "<img src=x>" + "x" * 10**4}, {"role": "assistant", "content": "y" * 10**5}] * 9
 NAME = "20261123-091500-1a2b3c4d"
+SHARES = {"base": 0.25, "incumbent": 0.5, "adapter": 0.75}
 
 
 class Page(HTMLParser):
@@ -101,7 +102,12 @@ def test_what_else_was_measured_stands_beside_the_loss(config_file: Path) -> Non
         for model, applies, text in (("base", 0.75, "I would"), ("adapter", 1.0, "Done"))
     }
     result = gate.verdict(rows, config.evaluation, rows, answers) | {"answers": answers}
-    write(latest / "evaluation.json", {**result, "measurements": rows})
+    again = {arm: dict.fromkeys(("passed", "recall", "steps", "tokens"), share) for arm, share in SHARES.items()}
+    write(latest / "evaluation.json", {**result, "measurements": rows, "rollouts": {"tasks": 4, **again}})
+    runs = {"base": {"passed": False, "diff": "-<a>"}, "adapter": {"passed": True, "diff": "+<b>"}}
+    known = {"ended": "done", "recall": 0.5, "steps": 4}
+    done = {"request": "Fix half", "runs": {arm: {**known, **run} for arm, run in runs.items()}}
+    write(latest / "rollouts.json", [done])
     write(latest / alive.ALIVE, {"server": "x", "faults": []})
     _html, page = page_of(config_file)
     for words in (
@@ -114,6 +120,9 @@ def test_what_else_was_measured_stands_beside_the_loss(config_file: Path) -> Non
         "likeness to your own edit 50% 50%",
         "Of 8 held-out sessions and commits better in 8, worse in 0.",
         "Fix <it> Base I would Specialist Done",
+        "Base: tests fail, 50% of your lines, 4 steps -<a> Specialist: tests pass, 50% of your lines, 4 steps +<b>",
+        "held-out commits done again so that your tests pass 25% 75%",
+        "your tests pass; in place of the base: the version before it 50% 75%",
         "Rather the specialist than the base.",
         "The server applies it as it was evaluated.",
         "Not tried in a server yet.",

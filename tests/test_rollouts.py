@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -19,15 +21,17 @@ from click.testing import CliRunner
 from conftest import ROOT
 from git_repositories import Made, git, make
 from opencode_model import ScriptedModel
-from specialists.config import Problem
+from specialists.agent import ROOT as AT
+from specialists.agent import captured, with_head
+from specialists.config import Problem, load_config
 from specialists.records import cluster_of, read_records, write_json
 from specialists.rollouts import runs, sandbox
-from specialists.sessions.paths import ProjectPaths
-from test_opencode_real import comparable, opencode  # noqa: F401
+from test_opencode_real import opencode  # noqa: F401
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("programs")]
 
-ROLES = ("solver", "wrong", "cheat", "looper")
+ROLES = ("solver", "wrong", "cheat", "looper", "leaker")
+TOKEN = "ghp_" + "x7Kq2mZ9tR4w" * 3
 BEFORE, AFTER = "    return number / 3", "    return number / 2  # {role}"
 
 
@@ -66,17 +70,19 @@ class Player(ScriptedModel):
 
     @staticmethod
     def steps(role: str) -> list[tuple[str, list]]:
-        file = {"filePath": f"/home/user/halves/{role}.py"}
-        read: tuple[str, list] = ("I read it.", [("read", file)])
+        file = {"filePath": f"{AT}/{role}.py"}
+        calls = [("read", file), ("bash", {"command": "pwd; ls -a . ~", "description": "Looks"})]
+        read: tuple[str, list] = ("I read it.", calls)
         if role == "looper":
             return [read] * 20
         if role == "cheat":
             return [read, ("", [("write", {**file, "content": "import os\nos._exit(0)\n"})]), ("It halves now.", [])]
-        new = AFTER.format(role=role) if role == "solver" else "    return number / 4"
+        right = {"solver": AFTER.format(role=role), "leaker": AFTER.format(role=TOKEN)}
+        new = right.get(role, "    return number / 4")
         return [read, ("", [("edit", {**file, "oldString": BEFORE, "newString": new})]), ("It halves now.", [])]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def programs() -> None:
     try:
         sandbox.check_programs()
@@ -84,13 +90,13 @@ def programs() -> None:
         pytest.skip(str(problem))
 
 
-def owner(config_file: Path, url: str, roles: tuple[str, ...], heldout: bool = False) -> None:
+def owner(config_file: Path, url: str, roles: tuple[str, ...], heldout: bool = False, who: str = "endpoint") -> None:
     """A repository whose commits are mined and split, to be done again by the model at `url`."""
     repository = make(config_file.parent / "halves", history(roles))
     command = '["python3", "-m", "unittest", "discover"]'
     more = f'adapter = "build-python"\ntest = {command}\nrepositories = ["{repository}"]'
     text = config_file.read_text().replace('adapter = "build-python"', more)
-    rollouts = '[rollouts]\nenabled = true\nmodel = "endpoint"\nruns = 1'
+    rollouts = f'[rollouts]\nenabled = true\nmodel = "{who}"\nruns = 1'
     config_file.write_text(f'{text}\n{rollouts}\n[endpoint]\nurl = "{url}"\nmodel = "player"\n')
     write = CliRunner().invoke(importlib.import_module("mine-repos").main, arguments(config_file))
     assert write.exit_code == 3  # the endpoint words no request
@@ -120,21 +126,35 @@ def test_what_solves_a_task_becomes_a_row_and_nothing_else_does(
     monkeypatch.setattr(runs, "STREAMS", 2)
     with Player().serving() as player:
         owner(config_file, player.url, ROLES)
+        capture = ["--config", str(config_file), "--program", opencode]
+        assert CliRunner().invoke(importlib.import_module("capture-tools").main, capture).exit_code == 0
         summary = rollout(config_file, "--program", opencode)
-        asked = len(player.requests)
+        before = len(player.requests)
         assert rollout(config_file, "--program", opencode)["examples"] == summary["examples"] == 1
-        assert len(player.requests) == asked, "nothing is done twice"
-    assert summary["funnel"] == {"ended": {"loop": 1, "done": 3}, "judged by tests": {"yes": 4}}
-    assert summary["models"]["endpoint"]["passed"] == 0.25
+        assert len(player.requests) == before, "nothing is done twice"
+    assert summary["funnel"] == {"ended": {"loop": 1, "done": 4}, "judged by tests": {"yes": 5}}
+    assert summary["models"]["endpoint"]["passed"] == 0.4
     data = config_file.parent / "data" / "rollouts"
     (row,) = read_records(data / "python.jsonl")
     assert (row["source"]["kind"], row["source"]["recall"], row["source"]["passed"]) == ("rollout", 1.0, True)
     solved = [request for request in player.requests if "half_solver" in str(request["messages"][1])]
-    shown = ProjectPaths("/home/user/halves").text
-    assert comparable(row["messages"][1:-1], shown) == comparable(solved[-1]["messages"][1:], shown)
-    assert row["messages"][-1]["content"] == "It halves now."
+    config = load_config(config_file)
+    row = with_head(row, config.language("python"), captured(config), 1.0)
+    *asked, answer = ({key: value for key, value in one.items() if key != "weight"} for one in row["messages"])
+    assert (asked, row["tools"]) == (as_in_rows(solved[-1]), solved[-1]["tools"])
+    assert answer["content"] == "It halves now."
     assert "sk-not-inside" not in json.dumps(player.requests)
+    assert TOKEN in json.dumps(player.requests) and not any(TOKEN in diff.read_text() for diff in data.rglob("*.diff"))
     assert {path.name for path in data.joinpath("python").iterdir()} == {"runs", "tasks", ".lock"}
+
+
+def as_in_rows(request: dict[str, Any]) -> list[dict[str, Any]]:
+    """Messages of a request, byte for byte but for what rows do not have: the day, the numbers that calls got from the
+    server, why a command was run."""
+    text = json.dumps(request["messages"]).replace(r",\"description\":\"Looks\"", "")
+    text = re.sub(r"(?<=date: )[^\\]*", "Mon Jun 01 2026", text)
+    numbers = [*dict.fromkeys(re.findall(r"call_\d+", text))]
+    return json.loads(re.sub(r"call_\d+", lambda call: f"call_{numbers.index(call[0])}", text))
 
 
 def stand_in(folder: Path, script: str) -> str:
@@ -184,23 +204,29 @@ def test_how_a_run_ends(script: str, expected: Any, config_file: Path, monkeypat
     assert not (config_file.parent / "data" / "rollouts" / "python" / ".work").exists()
 
 
-def test_a_round_that_is_killed_goes_on_where_it_was(config_file: Path) -> None:
+def test_a_round_that_is_killed_at_any_moment_goes_on_where_it_was(config_file: Path) -> None:
+    """Killed after a second, and each time a little later, until it comes to its end."""
     owner(config_file, "http://127.0.0.1:9/v1", ("solver", "wrong"))
-    mark = f"sleep 7{os.getpid()}"
-    slow = stand_in(config_file.parent / "slow", f"{SOLVES}; grep -q half_solver ~/request && {mark}; true")
-    words = [sys.executable, str(ROOT / "scripts" / "rollout.py"), *arguments(config_file, "--program", slow)]
+    mark, patience, written, kills = f"sleep 1.{os.getpid()}", 1.0, dict[Path, int](), 0
+    program = stand_in(config_file.parent / "bin", f"{SOLVES}; {mark}")
+    words = [sys.executable, str(ROOT / "scripts" / "rollout.py"), *arguments(config_file, "--program", program)]
     folder = config_file.parent / "data" / "rollouts" / "python"
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while mark not in processes():
-            assert process.poll() is None
-            time.sleep(0.1)
-        process.send_signal(signal.SIGKILL)
-    (first,) = folder.glob("runs/*/result.json")
-    time.sleep(0.5)
-    assert mark not in processes() and [*folder.glob(".work/*")]
-    written = first.stat().st_mtime_ns
-    rollout(config_file, "--program", stand_in(config_file.parent / "quick", SOLVES))
-    assert len([*folder.glob("runs/*/result.json")]) == 2 and first.stat().st_mtime_ns == written
+    with tempfile.TemporaryDirectory(dir="/tmp") as temporary:
+        environment = {**os.environ, "TMPDIR": temporary}
+        while True:
+            try:
+                subprocess.run(words, capture_output=True, env=environment, timeout=patience, check=True)
+                break
+            except subprocess.TimeoutExpired:  # it is killed then
+                patience, kills = patience * 1.2, kills + 1
+            until = time.monotonic() + 5
+            while mark in processes():
+                assert time.monotonic() < until
+            for result in folder.glob("runs/*/result.json"):
+                assert written.setdefault(result, result.stat().st_mtime_ns) == result.stat().st_mtime_ns
+        # of the last one that was killed; whoever reads a repository next removes it
+        assert kills > 1 >= len([*Path(temporary).iterdir()])
+    assert len([*folder.glob("runs/*/result.json")]) == 2
     assert {path.name for path in folder.iterdir()} == {"runs", "tasks", ".lock"}
 
 
@@ -210,19 +236,22 @@ def processes() -> str:
 
 def test_held_out_commits_are_done_by_base_and_version(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     owner(config_file, "http://127.0.0.1:9/v1", ("solver",), heldout=True)
-    version, script = (
-        config_file.parent / "adapters" / "build-python" / "20261128-1",
-        importlib.import_module("rollout"),
-    )
+    version, script = config_file.parent / "adapters/build-python/20261128-1", importlib.import_module("rollout")
     write_json(version / "manifest.json", {})
     files(version)
     write_json(version / "evaluation.json", {"verdict": "promote"})
-    monkeypatch.setattr(script, "served_models", lambda config: {})
+    older = write_json(version.with_name("20261127-1") / "manifest.json", {}) and version.with_name("20261127-1")
+    files(older)
+    older.with_name("current").symlink_to(older)
+    monkeypatch.setattr(script, "served_models", lambda config: {"build-python": str(older)})
     monkeypatch.setattr(script, "load_adapter", lambda config, name, folder: None)
     rollout(config_file, "--heldout", "--program", stand_in(config_file.parent / "bin", SOLVES))
     evaluation = json.loads((version / "evaluation.json").read_text())
     assert evaluation["verdict"] == "promote" and evaluation["rollouts"]["tasks"] == 1
-    assert all(evaluation["rollouts"][arm]["passed"] == 1 for arm in ("base", "adapter"))
+    assert all(evaluation["rollouts"][arm]["passed"] == 1 for arm in ("base", "adapter", "incumbent"))
+    (task,) = json.loads((version / "rollouts.json").read_text())
+    assert "half_solver" in task["request"] and [*task["runs"]] == ["base", "adapter", "incumbent"]
+    assert all("+    return number / 2" in run["diff"] for run in task["runs"].values())
     assert not (config_file.parent / "data" / "rollouts" / "python.jsonl").exists()
 
 

@@ -30,6 +30,8 @@ from specialists.dataset.frozen import frozen_rows
 from specialists.records import write_json, write_records
 from specialists.server import api_key, base_url, load_adapter, served_models, unload_adapter
 from specialists.serving import alive, promotion
+from test_opencode_real import opencode  # noqa: F401
+from test_rollouts import owner, programs, rollout  # noqa: F401
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server")]  # one worker, so one server
 
@@ -40,8 +42,10 @@ dtype = "float32"
 
 [serving]
 port = {port}
-max_model_len = 1024
-extra = ["--enforce-eager", "--dtype", "float32", "--max-num-seqs", "24"]
+max_model_len = 40960
+output_tokens = 16
+# a prompt with a seed that is read in parts ends vLLM's CPU engine ("CPU Generator does not use offset")
+extra = ["--enforce-eager", "--dtype", "float32", "--max-num-seqs", "24", "--max-num-batched-tokens", "40960"]
 
 [evaluation]
 generate = 0
@@ -94,7 +98,8 @@ def differ(first: list, second: list) -> float:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """serve.py with Rust and TypeScript promoted, Python promoted and broken, Ruby waiting for it."""
     root = tmp_path_factory.mktemp("served")
-    base = tiny_models.save_base(root / "base", head_dim=32)  # vLLM's CPU attention takes no smaller one
+    # vLLM's CPU attention takes no smaller heads
+    base = tiny_models.save_base(root / "base", head_dim=32, max_position_embeddings=40960)
     languages = "\n".join(LANGUAGE.format(name=name) for name in ("rust", "ts", "python", "ruby"))
     (root / "key").write_text(KEY)
     (root / "key").chmod(0o600)
@@ -292,6 +297,23 @@ def test_what_the_server_measures_is_what_peft_measures(served: Served, monkeypa
     monkeypatch.setattr(writing, "TURN_TOKENS", 5)
     scores = writing.write_answers(config, language, models, rows)
     assert {model: len(answers) for model, answers in scores.items()} == {"adapter": 3, "base": 3}
+
+
+def test_a_base_that_can_do_nothing_does_no_task(
+    served: Served,
+    config_file: Path,
+    opencode: str,  # noqa: F811
+    programs: None,  # noqa: F811
+) -> None:
+    """Through the real opencode in its sandbox."""
+    port, key = served.config.serving.port, served.config.serving.api_key_file
+    table = f'\n[serving]\nport = {port}\nmax_model_len = 40960\noutput_tokens = 16\napi_key_file = "{key}"\n'
+    config_file.write_text(config_file.read_text().replace("./base", served.config.base.model) + table)
+    owner(config_file, "http://127.0.0.1:9/v1", ("solver",), who="base")
+    summary = rollout(config_file, "--program", opencode)
+    assert (summary["examples"], summary["funnel"]["ended"]) == (0, {"gave up": 1})
+    assert summary["models"]["base"]["steps"] > 0 == summary["models"]["base"]["recall"]
+    assert not any(KEY.encode() in path.read_bytes() for path in config_file.parent.rglob("*.*") if path.is_file())
 
 
 def test_the_server_ends_on_sigterm(served: Served) -> None:

@@ -32,6 +32,7 @@ TRAINING_FORMAT = 2  # raise it when a change of the training code must retrain 
 EVALUATION_FORMAT = 3  # raise it when a change of what is measured, or of the gate, must judge every adapter anew
 MANIFEST = "manifest.json"
 EVALUATION = "evaluation.json"
+ROLLOUTS = "rollouts.json"  # held-out tasks with what base and version made of each
 DECISIONS = "promotions.jsonl"
 LINKS = ("latest", "current", "previous")
 FILES = ("adapter_config.json", "adapter_model.safetensors")  # PEFT's

@@ -125,7 +125,7 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
         "clusters": evaluation.get("clusters"),
         "style": evaluation.get("style"),
         "measures": _measures(evaluation),
-        "side_by_side": _side_by_side(evaluation),
+        "side_by_side": _side_by_side(folder.latest),
         "signs": (evaluation.get("loss") or {}).get("signs"),
         "alive": (read_json(folder.latest / alive.ALIVE) or {}).get("faults") if folder.latest else None,
         "questions": [answer for answer in asked if answer["model"] == language.adapter],
@@ -169,9 +169,10 @@ def _measures(evaluation: dict[str, Any]) -> list[tuple[str, str, str, str]]:
         if base is not None and adapter is not None:
             shown.append((what, f"{base:.0%}", f"{adapter:.0%}", _interval(paired.get(name))))
     again = evaluation.get("rollouts") or {}
-    for name, (what, form) in _ROLLOUTS.items() if again else ():
-        base, adapter = (again[arm][name] for arm in ("base", "adapter"))
-        shown += [] if None in (base, adapter) else [(what, format(base, form), format(adapter, form), "")]
+    for arm, more in {"base": "", "incumbent": "; in place of the base: the version before it"}.items():
+        for name, (what, form) in _ROLLOUTS.items() if arm in again else ():
+            base, adapter = again[arm][name], again["adapter"][name]
+            shown += [] if None in (base, adapter) else [(what + more, format(base, form), format(adapter, form), "")]
     return shown
 
 
@@ -183,12 +184,22 @@ def _interval(found: dict[str, Any] | None) -> str:
     return f"{low:+.3f} to {high:+.3f}, {found.get('answers', found['clusters'])}"
 
 
-def _side_by_side(evaluation: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Held-out requests with what the base and the adapter wrote."""
-    answers = evaluation.get("answers") or {}
+def _side_by_side(version: Path | None) -> list[tuple[str, dict[str, str]]]:
+    """Held-out requests with what each model wrote, and with what it changed where it did the whole commit again."""
+    answers = adapters.evaluation_of(version).get("answers") or {}
+    again = (read_json(version / adapters.ROLLOUTS) or []) if version else []
     base, adapter = ([one for one in answers.get(arm, ()) if "text" in one] for arm in ("base", "adapter"))
     both = zip(base, adapter, strict=False)
-    return [(one["request"], _shortened(one["text"]), _shortened(other["text"])) for one, other in both]
+    texts = [(one["request"], {"Base": one["text"], "Specialist": other["text"]}) for one, other in both]
+    texts += [(task["request"], {_outcome(*run): run[1]["diff"] for run in task["runs"].items()}) for task in again]
+    return [(request, {name: _shortened(text) for name, text in some.items()}) for request, some in texts]
+
+
+def _outcome(model: str, run: dict[str, Any]) -> str:
+    """How a run of rollout.py ended, in words."""
+    tests = {True: "tests pass", False: "tests fail", None: run["ended"]}[run["passed"]]
+    name = {"base": "Base", "adapter": "Specialist", "incumbent": "The version before it"}[model]
+    return f"{name}: {tests}, {run['recall']:.0%} of your lines, {run['steps']} steps"
 
 
 def _loss(value: float) -> str:

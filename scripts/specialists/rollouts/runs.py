@@ -2,9 +2,10 @@
 
     data/rollouts/LANGUAGE/tasks/…-COMMIT.json   whether the owner's tests can judge the task, and why not
     data/rollouts/LANGUAGE/runs/KEY/             result.json, opencode.db, changes.diff; the folder appears whole
+                                                 (the database is as opencode wrote it, secrets too)
     data/rollouts/LANGUAGE/.work/                what is under way; the next round removes what a killed one left
 
-KEY names task, model, version and number: what is there is never done again.
+KEY names task, version and number: what is there is never done again. The folder is open to the owner alone.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from specialists.agent import ROOT
 from specialists.config import Config, Language, Problem, fingerprint
 from specialists.records import read_json, temporary_folder, write_if_changed, write_json
 from specialists.rollouts.model import ModelSocket
 from specialists.rollouts.sandbox import HOME, remove, run
 from specialists.rollouts.store import Store
 from specialists.rollouts.verify import Task, Verifier
+from specialists.secrets import SECRET, Rules, redact
 
 STREAMS = max(1, min(8, (os.cpu_count() or 1) // 4))  # tasks at a time
 SECONDS = 1800  # for one run
@@ -39,8 +42,8 @@ _DATABASE = ".local/share/opencode/opencode.db"
 class Solver:
     """A model that does tasks, and which version of it."""
 
-    name: str  # in results: base, adapter, endpoint
-    version: str
+    name: str  # in results: base, adapter, incumbent, endpoint
+    version: str  # of no other solver
     url: str  # with /v1
     model: str  # its name there
     key: str | None = None
@@ -67,7 +70,7 @@ class Round:
         """Where the runs of a task belong."""
         known = (task.repository.name, task.commit)
         wanted = [(solver, number) for number in range(self.config.rollouts.runs) for solver in self.solvers]
-        return {self.folder / "runs" / fingerprint(*known, s.name, s.version, n): (s, n) for s, n in wanted}
+        return {self.folder / "runs" / fingerprint(*known, s.version, n): (s, n) for s, n in wanted}
 
     def missing(self, task: Task) -> list[Path]:
         return [place for place in self.places(task) if not place.exists()]
@@ -80,6 +83,7 @@ class Round:
     def do(self, progress: Callable[[Iterable, str, int], Iterator]) -> list[str]:
         """Do what is missing, newest commit first; nothing new begins after [rollouts] minutes. Returns problems."""
         remove(self.folder / ".work")
+        self.folder.chmod(0o700)
         tasks = sorted(filter(self.missing, self.tasks), key=lambda task: task.time, reverse=True)
         problems, stop, end = list[str](), threading.Event(), time.monotonic() + 60 * self.config.rollouts.minutes
 
@@ -128,7 +132,7 @@ class Round:
         verifier.store.throwaway(verifier.before, checkout)
         seed, began = int(fingerprint(task.commit, number)[:7], 16), time.monotonic()
         model = ModelSocket(solver.url, solver.model, solver.key, seed)
-        ended, took = self._run(verifier, {HOME: home, task.place: checkout}, model)
+        ended, took = self._run(verifier, {HOME: home, ROOT: checkout}, model)
         if ended == "interrupted":
             return
         if ended == "down":
@@ -139,9 +143,11 @@ class Round:
         ended = "gave up" if ended == "done" and tree == verifier.before else ended
         scores = verifier.judge(tree, hard if ended == "done" else {"why": ended})
         good = scores["recall"] >= self.config.rollouts.recall if scores["passed"] is None else scores["passed"]
-        patch = verifier.store.patch(verifier.before, tree).encode("utf-8", "replace")
-        write_if_changed(result / "changes.diff", patch.decode())
-        good = _take_database(home, result) and good and ended == "done"
+        patch = verifier.store.patch(verifier.before, tree).encode("utf-8", "replace").decode()
+        patch, found = redact(patch, Rules.of(self.config))
+        write_if_changed(result / "changes.diff", patch)
+        leaks = any(one.category == SECRET for one in found)
+        good = _take_database(home, result) and good and ended == "done" and not leaks
         outcome = {"ended": ended, "kept": good, "hard": hard["why"] or "yes", **scores, **took}
         about = {"repository": task.repository.name, "model": solver.name, "version": solver.version, "run": number}
         write_json(result / "result.json", {**asdict(task), **about, **outcome})
@@ -151,25 +157,13 @@ class Round:
     def _run(self, verifier: Verifier, folders: dict[str, Path], model: ModelSocket) -> tuple[str, dict[str, float]]:
         """opencode at a task: how it ended (done, refused, failed, or why it was ended), and what it took."""
         variables = {"OPENCODE_CONFIG": f"{HOME}/opencode.json", **{f"OPENCODE_DISABLE_{what}": "1" for what in _OFF}}
-        words = [
-            "sh",
-            "-c",
-            _START,
-            "sh",
-            str(self.program),
-            "run",
-            "--format",
-            "json",
-            "--agent",
-            self.language.adapter,
-        ]
-
+        arguments = f"run --format json --agent {self.language.adapter}".split()
+        words = ["sh", "-c", _START, "sh", str(self.program), *arguments]
         # a socket's path has to be short
         with temporary_folder("rollout-") as folder, model.listening(folder / "socket"):
             program = self.program.parent
             shown = {**verifier.shown, str(program): program, "/run/model": folder}
-            place = verifier.task.place
-            ended = run(words, folders, shown, place, SECONDS, lambda: model.ended or verifier.stop(), **variables)
+            ended = run(words, folders, shown, ROOT, SECONDS, lambda: model.ended or verifier.stop(), **variables)
         how = ended.limit or model.ended or ("refused" if model.failure else "failed" if ended.code else "done")
         return how, {"steps": model.steps, **_spent(ended.output)}
 
@@ -193,5 +187,6 @@ def _take_database(home: Path, result: Path) -> bool:
     for end in ("", "-wal"):
         path = os.path.join(os.path.realpath(home), _DATABASE + end)
         if os.path.realpath(path) == path and os.path.isfile(path):
+            os.chmod(path, 0o600)
             os.rename(path, result / f"opencode.db{end}")
     return (result / "opencode.db").is_file()

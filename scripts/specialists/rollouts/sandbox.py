@@ -14,13 +14,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from posixpath import dirname
 from typing import NamedTuple
 
+from specialists.agent import ROOT
 from specialists.config import Problem
 
-HOME = "/home/user"
+HOME = dirname(ROOT)  # so that nothing of a checkout at ROOT needs another name in a row
 PROCESSES, MEMORY, DISK, OUTPUT = 512, 8 << 30, 8 << 30, 32 << 20  # of one command; disk: of what it can write; bytes
 LOOK = 0.5  # seconds between two looks
+# bwrap asks to die with its parent only once it runs: it does not even begin where that was killed before
+_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", 'test "$PPID" = "$0" && exec "$@"')
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc")
 _ALONE = "--unshare-all --die-with-parent --new-session --clearenv --proc /proc --dev /dev"
 _IN_MEMORY = f"--size {1 << 30} --tmpfs /tmp --size {1 << 30} --tmpfs /dev/shm --remount-ro /dev --dir {HOME}"
@@ -36,7 +40,7 @@ class Ended(NamedTuple):
 
 def check_programs() -> None:
     """Raises Problem when the sandbox cannot work here, with what to do."""
-    if missing := [name for name in ("bwrap", "socat", "prlimit", "ps") if not shutil.which(name)]:
+    if missing := [name for name in ("bwrap", "socat", "prlimit", "setpriv", "ps") if not shutil.which(name)]:
         raise Problem(f"rollouts need {', '.join(missing)}: apt-get install bubblewrap socat util-linux procps")
     if (done := run(["true"], {}, {}, "/", 60)).code:
         why = (done.output.strip() or f"exit code {done.code}").splitlines()[-1]
@@ -67,7 +71,18 @@ def run(
     options = [*_ALONE.split(), *_IN_MEMORY.split(), *(part for mount in mounts for part in mount)]
     limits = ["prlimit", "--core=0", f"--fsize={DISK}", f"--nproc={4 * PROCESSES}", "--"]
     with tempfile.TemporaryFile() as output:
-        words = ["bwrap", *options, "--remount-ro", "/", "--chdir", folder, *limits, *command]
+        words = [
+            *_WITH_PARENT,
+            str(os.getpid()),
+            "bwrap",
+            *options,
+            "--remount-ro",
+            "/",
+            "--chdir",
+            folder,
+            *limits,
+            *command,
+        ]
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
         try:
             limit = _watch(process, [*writable.values()], seconds, output.fileno(), stop)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from specialists.agent import ROOT
 from specialists.config import Language, Problem
 from specialists.rollouts.sandbox import HOME, remove, run
 from specialists.rollouts.store import Lines, Store
@@ -22,24 +23,19 @@ SECONDS = 900  # for one run of the tests
 
 @dataclass(frozen=True)
 class Task:
-    """A commit of the owner's, to be made again from its parent."""
+    """A commit of the owner's, to be made again from its parent, in a checkout at ROOT."""
 
     repository: Path
     commit: str
     time: str  # of the commit, ISO 8601
     request: str
 
-    @property
-    def place(self) -> str:
-        """Where the checkout stands in the sandbox."""
-        return f"{HOME}/{self.repository.name}"
-
     def shown(self, read_only: tuple[str, ...]) -> dict[str, Path]:
         """Paths of [rollouts] read_only, inside -> outside; those in the owner's home are in the sandbox's too."""
         found: dict[str, Path] = {}
         for outside in (Path(name).expanduser() for name in read_only):
             if not outside.is_absolute():
-                found[f"{self.place}/{outside}"] = self.repository / outside
+                found[f"{ROOT}/{outside}"] = self.repository / outside
             else:
                 found[str(outside)] = outside
                 if outside.is_relative_to(Path.home()):
@@ -105,8 +101,8 @@ class Verifier:
         try:
             home.mkdir(parents=True)
             self.store.check_out(tree, checkout)
-            folders = {HOME: home, self.task.place: checkout}
-            ended = run(self.language.test, folders, self.shown, self.task.place, SECONDS, self.stop)
+            folders = {HOME: home, ROOT: checkout}
+            ended = run(self.language.test, folders, self.shown, ROOT, SECONDS, self.stop)
         finally:
             remove(checkout)
             remove(home)
