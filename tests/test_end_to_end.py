@@ -31,9 +31,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """serve.py with a first version of Rust promoted and TypeScript held; it logs whom each request is for."""
     root = tmp_path_factory.mktemp("served")
     base = tiny_models.save_base(root / "base", "llama", head_dim=32, max_position_embeddings=CONTEXT)
-    text = SERVER.format(base=base, port=free_port()).replace("max_model_len = 1024", f"max_model_len = {CONTEXT}")
+    text = SERVER.format(base=base, port=free_port())
     text = text.replace('"--enforce-eager"', '"--enforce-eager", "--enable-log-requests"')
-    text = text.replace("[serving]\n", "[serving]\noutput_tokens = 24\n")
     text += "".join(LANGUAGE.format(name=name) for name in ("rust", "ts"))
     (root / "specialists.toml").write_text(f'[opencode]\nconfig = "{root}/home/config/opencode/opencode.jsonc"\n{text}')
     server = Served(load_config(root / "specialists.toml"), None, root / "server.log")

@@ -173,7 +173,7 @@ def test_an_excluded_commit_stays_away(configured: Path, repository: Path) -> No
         (Made("Add all the functions", {"t.py": LONG * 20}), "too long"),
         (Made("Add all the functions", {"t.py": LONG}), "message too short for its change"),
         (Made("Remove what was moved away", {"t.py": "x = 1\n"}), "new files only"),
-        (Made("Add tests of the module", {"tests/test_a.py": "x = 1\n"}), "new files only"),
+        (Made("Add tests of the module", {"tests/test_a.py": "x = 1\n"}), "tests alone, without what they test"),
         (Made("Add the second module", {"t.py": "x = 1\n", "t.rs": "fn main() {}\n" * 9}), "mostly another language"),
         (Made("Add the key of the shop", {"t.py": f"key = 'AKIA{'QRSTUVWXYZ234567'}'\n"}), "secret in target"),
         (Made("Add an empty module as well", {"t.py": ""}), "empty file"),
