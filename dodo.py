@@ -2,7 +2,6 @@
 
     doit                everything that is not up to date, in the order below; for cron
     doit train:rust     one adapter, with what it needs
-    doit serve          one vLLM with every promoted adapter
 
 Every step is a script under scripts/. The manifests say what was built from what; doit's own state only saves work.
 """

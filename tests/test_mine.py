@@ -90,15 +90,21 @@ def test_every_example_replays(configured: Path, tmp_path: Path) -> None:
     """Before, read with git itself, becomes after, byte for byte, by the calls alone."""
     odd = [
         Made("Add many functions to use\n\n" + "Each of them returns another number. " * 5, {"long.py": LONG}),
-        Made("Rename two functions far apart", {"long.py": LONG.replace("f3()", "g3()").replace("f77()", "g77()")}),
-        Made("Drop the last line end of it", {"long.py": LONG[:200].rstrip()}),
-        Made("Add a text in another script", {"ünï cödé.py": "name = 'zażółć'\n\n\n\n", "a b/c.py": "x = 1"}),
+        Made(
+            "Rename two functions of the long module",
+            {"long.py": LONG.replace("f3()", "g3()").replace("f77()", "g77()")},
+        ),
+        Made("Drop the end of the long module", {"long.py": LONG[:200].rstrip()}),
+        Made("Add a name in another script", {"ünï cödé.py": "name = 'zażółć'\n\n\n\n", "a b/c.py": "x = 1"}),
         Made(
             "Add two copies of a module, one in each of the folders",
-            {"one/a.py": LONG[:900], "two/a.py": LONG[:900], "e.py": "", "f.py": "x\n"},
+            {"one/a.py": LONG[:900], "two/a.py": LONG[:900], "e.py": "", "increment.py": "x\n"},
         ),
-        Made("Change both copies of the module", {f"{name}/a.py": LONG[60:900] + "x = 1\n" for name in ("one", "two")}),
-        Made("Fill the module that was empty", {"e.py": "e = 1\n"}),
+        Made(
+            "Change one copy of the module, then the other",
+            {f"{name}/a.py": LONG[60:900] + "x = 1\n" for name in ("one", "two")},
+        ),
+        Made("Fill the module that was empty", {"e.py": "empty = 1\n"}),
     ]
     folder = repositories.make(tmp_path / "src" / "odd", [*HISTORY, *odd])
     run(configured, "--language", "python")
@@ -132,7 +138,9 @@ def test_rewritten_history_takes_its_examples_along(configured: Path, repository
 
 
 def test_what_cannot_be_read_keeps_its_rows(configured: Path, repository: Path, tmp_path: Path) -> None:
-    other = repositories.make(tmp_path / "src" / "other", [Made("Add another module to it", {"o.py": module("Other")})])
+    other = repositories.make(
+        tmp_path / "src" / "other", [Made("Add the other module to it", {"o.py": module("Other")})]
+    )
     configured.write_text(configured.read_text().replace("/src/*", "/src/sums").replace('sums"]', f'sums", "{other}"]'))
     run(configured, "--language", "python")
     first = loose(repository, "HEAD~2")
@@ -173,12 +181,12 @@ def test_an_excluded_commit_stays_away(configured: Path, repository: Path) -> No
         (Made("Add all the functions", {"t.py": LONG * 20}), "too long"),
         (Made("Add all the functions", {"t.py": LONG}), "message too short for its change"),
         (Made("Remove what was moved away", {"t.py": "x = 1\n"}), "new files only"),
-        (Made("Add tests of the module", {"tests/test_a.py": "x = 1\n"}), "new files only"),
+        (Made("Add tests of the module", {"tests/test_a.py": "x = 1\n"}), "tests alone, without what they test"),
         (Made("Add the second module", {"t.py": "x = 1\n", "t.rs": "fn main() {}\n" * 9}), "mostly another language"),
         (Made("Add the key of the shop", {"t.py": f"key = 'AKIA{'QRSTUVWXYZ234567'}'\n"}), "secret in target"),
         (Made("Add an empty module as well", {"t.py": ""}), "empty file"),
         (Made("Take everything out of it", {"sums.py": "\n"}), "deletes or moves files"),
-        (Made("Add a package of two files", {"p/__init__.py": "", "p/a.py": "x = 1\n"}), None),
+        (Made("Add a package of two files", {"package/__init__.py": "", "package/a.py": "x = 1\n"}), None),
         (Made("Add a table beside the code", {"t.py": "x = 1\n", "t.toml": "x" * 1001}), "minified or data"),
         (
             Made("Add the words of the window", {"t.py": "<?xml?>\n<TS><name>Main window</name></TS>\n"}),
@@ -188,25 +196,32 @@ def test_an_excluded_commit_stays_away(configured: Path, repository: Path) -> No
             Made("Add the film of the start", {"t.py": f"version {LFS}\noid sha256:{'4d' * 32}\nsize 9\n"}),
             "kept by git LFS",
         ),
-        (Made("Take what both sides have", {"f.py": f"<<<<<<< a\n{INDENTED}=======\n>>>>>>> b\n"}), "conflict markers"),
-        (Made("Close the list of it all", {"f.py": INDENTED + "x = [1\n"}), "does not parse"),
         (
-            Made("Name the author of it all", {"a.py": "A = 'anna.moser@private-place.net'\n"}),
+            Made("Take what both sides have", {"increment.py": f"<<<<<<< a\n{INDENTED}=======\n>>>>>>> b\n"}),
+            "conflict markers",
+        ),
+        (Made("Close the list of it all", {"increment.py": INDENTED + "x = [1\n"}), "does not parse"),
+        (Made("Name the place of it all", {"a.py": "A = 'anna.moser@private-place.net'\n"}), "personal data in target"),
+        (Made("Say where a parameter of it ends", {"t.py": "END = '</parameter>'\n"}), "cannot be said"),
+        (Made("Count up what is given out", {"v.py": '__version__ = "1.3.0"\n'}), "version number only"),
+        (Made("Fix the name of the project", {"conf.py": f"{SPHINX}project = 'b'\n"}), None),
+        (
+            Made(
+                "Write down the place where it is made",
+                {"a.txt": "A = 'anna.moser@private-place.net'\n", "t.py": "x = 1\n"},
+            ),
             "personal data in target",
         ),
-        (Made("Say where a call of it ends", {"t.py": "END = '</parameter>'\n"}), "cannot be said"),
-        (Made("Count up what is given out", {"v.py": '__version__ = "1.3.0"\n'}), "version number only"),
-        (Made("Fix the names of all pages", {"conf.py": f"{SPHINX}project = 'b'\n"}), None),
         (
-            Made("Write down where it is made", {"a.txt": "A = 'anna.moser@private-place.net'\n", "t.py": "x = 1\n"}),
-            "personal data in target",
+            Made("Tidy up what was left there", {"s.py": 'SEPARATOR = "one; two\\n"\n'}),
+            "message names nothing of its change",
         ),
         (Made("Use another separator there", {"s.py": 'SEPARATOR = "one; two\\n"\n'}), None),
-        (Made("Increment it in any case", {"f.py": "def f(x):\n    if x:\n        x = 2\n    x += 1\n"}), None),
+        (Made("Increment it in any case", {"increment.py": "def f(x):\n    if x:\n        x = 2\n    x += 1\n"}), None),
     ],
 )
 def test_reasons_that_contents_give(commit: Made, reason: str | None, configured: Path, tmp_path: Path) -> None:
-    files = {"s.py": 'SEPARATOR = "one, two\\n"\n', "f.py": INDENTED, "v.py": '__version__ = "1.2.0"\n'}
+    files = {"s.py": 'SEPARATOR = "one, two\\n"\n', "increment.py": INDENTED, "v.py": '__version__ = "1.2.0"\n'}
     more = Made("oops", {**files, "conf.py": f"{SPHINX}project = 'a'\n"})
     repositories.make(tmp_path / "src" / "sums", [*HISTORY, more, commit])
     run(configured, "--language", "python")
@@ -218,7 +233,10 @@ def test_reasons_that_contents_give(commit: Made, reason: str | None, configured
 def test_personal_data_that_a_commit_only_keeps_is_replaced(configured: Path, tmp_path: Path) -> None:
     before = "".join(f"AUTHOR_{n} = 'someone{n}@private-place.net'\n" for n in range(40))
     after = before.replace("AUTHOR_3 =", "WRITER_3 =")
-    made = [Made("Add the authors of it all", {"a.py": before}), Made("Change the name of the third", {"a.py": after})]
+    made = [
+        Made("Add the authors of it all", {"a.py": before}),
+        Made("Change the author of the third line", {"a.py": after}),
+    ]
     repositories.make(tmp_path / "src" / "a", made)
     run(configured, "--language", "python")
     text = (configured.parent / "data" / "commits" / "python.jsonl").read_text()
@@ -229,7 +247,7 @@ def test_personal_data_that_a_commit_only_keeps_is_replaced(configured: Path, tm
 def test_a_repository_that_collapses_keeps_its_rows_until_the_owner_accepts_it(
     configured: Path, repository: Path, tmp_path: Path, lost: str
 ) -> None:
-    repositories.make(tmp_path / "src" / "other", [Made("Add another module to it", {"o.py": module("Other")})])
+    repositories.make(tmp_path / "src" / "other", [Made("Add the other module to it", {"o.py": module("Other")})])
     run(configured, "--language", "python")
     shutil.rmtree(repository)
     if lost != "gone":
@@ -246,7 +264,7 @@ def test_a_repository_that_collapses_keeps_its_rows_until_the_owner_accepts_it(
 
 def test_same_change_twice_counts_once(configured: Path, repository: Path, tmp_path: Path) -> None:
     shutil.copytree(repository, tmp_path / "src" / "copy")  # the same commits
-    picked = [HISTORY[0], dataclasses.replace(HISTORY[1], message="Fix the sum, once more picked", email=ME)]
+    picked = [HISTORY[0], dataclasses.replace(HISTORY[1], message="Fix the number, once more picked", email=ME)]
     repositories.make(tmp_path / "src" / "picked", [Made("oops", {"x.py": "x = 1\n"}), *picked])
     run(configured, "--language", "python")
     lost = {"same change as another commit": 5, "message says too little": 1}
@@ -277,7 +295,7 @@ def test_options_and_errors(configured: Path, repository: Path, tmp_path: Path) 
 
 def test_survival_and_tests_are_noted_and_commits_are_whole_or_left_out(configured: Path, tmp_path: Path) -> None:
     made = [
-        Made("Add two values to use", {"a.py": "first = 1\nsecond = 2\n"}),
+        Made("Add the first and the second value", {"a.py": "first = 1\nsecond = 2\n"}),
         Made("Add a function with its test", {"b.py": "def b():\n    pass\n", "tests/test_b.py": "import b\n"}),
         Made("Replace the second value", {"a.py": "first = 1\nthird = 3\n"}),
         Made("Add one value to use", {"c.py": "x = 1\n", "tests/test_c.py": LONG * 20}),

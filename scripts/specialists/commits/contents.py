@@ -74,7 +74,9 @@ def file_changes(candidate: Candidate, blobs: dict[str, bytes | None], language:
         raise LeftOut("empty file")
     if sum(map(size, own)) < OWN_SHARE * sum(map(size, kept)):
         raise LeftOut("mostly another language")
-    changes_code = candidate.intent.kind in ("fix", "refactor", "test") or all(is_test(one.path) for one in kept)
+    if all(is_test(change.path) for change in kept):
+        raise LeftOut("tests alone, without what they test")
+    changes_code = candidate.intent.kind in ("fix", "refactor")
     if changes_code and not any((change.before or "").strip() for change in kept):  # the code stands elsewhere
         raise LeftOut("new files only")
     return kept

@@ -15,6 +15,7 @@ BODY = 1000  # characters of a body that are kept, whole paragraphs
 
 VAGUE, RELEASE = "message says too little", "release or version bump"
 TERSE = "message too short for its change"
+UNNAMED = "message names nothing of its change"
 
 _CONVENTIONAL = re.compile(  # `fix(parser)!: …`
     r"(?i)(feat(?:ure)?|(?:bug|hot)?fix|docs?|style|refactor|perf|tests?|build|ci|chore|deps|revert|release|\w+(?=[(!]))"
@@ -167,6 +168,11 @@ def _prefixes(subject: str) -> tuple[str | None, str | None, str]:
 def count_words(text: str) -> int:
     """Words and numbers, those that names in code are made of too."""
     return len(re.findall(r"[A-Z]?[a-z]+(?:'[a-z]+)?|[^\W\d_]+|\d+", text))
+
+
+def stems(text: str) -> set[str]:
+    """The first five letters of a text's words, of those too that names in code are made of."""
+    return {word.lower()[:5] for word in re.findall(r"[A-Z]?[a-z]{3,}|[A-Z]{4,}", text)}
 
 
 def _body(text: str, squashed: bool) -> str:
