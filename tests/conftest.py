@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ from hypothesis import settings
 
 settings.register_profile("ours", deadline=None, derandomize=True)  # a busy machine is no failure; same cases each time
 settings.load_profile("ours")
+
+for number in (signal.SIGHUP, signal.SIGINT):  # what nohup or a shell's background ignores, children would inherit
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 ROOT = Path(__file__).resolve().parents[1]
 

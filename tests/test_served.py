@@ -89,6 +89,12 @@ class Served:
         return CliRunner().invoke(importlib.import_module("promote").main, arguments)
 
 
+def raise_rank(version: Path) -> None:
+    """Give a version a rank over --max-lora-rank, which vLLM refuses."""
+    settings = version / "adapter_config.json"
+    write_json(settings, {**json.loads(settings.read_text()), "r": 512})
+
+
 def differ(first: list, second: list) -> float:
     """The largest difference of two lists of losses."""
     return float(abs(numpy.subtract(first, second)).max())
@@ -109,7 +115,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     server = Served(config, None, root / "server.log")
     for seed, name in enumerate(("rust", "ts", "python")):
         make_current(server.folder(name), server.version(name, "v1", seed))
-    (server.folder("python").path / "v1" / "adapter_model.safetensors").write_bytes(b"")
+    raise_rank(server.folder("python").path / "v1")
     write_records(heldout := config.rows("heldout", "ruby"), tiny_models.rows(6))
     inputs = adapters.evaluation_inputs(config, None, heldout)
     waits = {"verdict": "wait", "measured_on": "training base", "inputs": inputs}
@@ -250,7 +256,7 @@ def test_a_version_that_the_server_refuses_puts_everything_back(
     """The checks before are taken away, as if they had missed something; vLLM itself refuses it."""
     monkeypatch.setattr(promotion, "check_adapter", lambda *_: [])
     before, current = served.losses("build-ts"), served.folder("ts").current
-    (served.version("ts", "refused", 6) / "adapter_model.safetensors").write_bytes(b"half")
+    raise_rank(served.version("ts", "refused", 6))
     assert "the running server refuses refused" in served.promote("ts").output
     monkeypatch.setattr(promotion.alive, "check_alive", lambda *_: [])
     assert "the running server refuses refused" in served.promote("ts").output

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from specialists.adapters import adapter_folder
+from specialists.adapters import adapter_folder, not_served
 from specialists.client import LOOPBACK
 from specialists.config import Config, Problem
 from specialists.families import FAMILIES, vllm_options
@@ -25,7 +25,8 @@ def served_adapters(config: Config) -> tuple[dict[str, Path], list[str]]:
     promoted = {name: version for name, version in current.items() if version}
     wrong = {name: faults for name, version in promoted.items() if (faults := check_adapter(version, config))}
     adapters = {name: version for name, version in promoted.items() if name not in wrong}
-    return adapters, [f"{name}: left out: {'; '.join(faults)}" for name, faults in wrong.items()]
+    unused = [line for language in config.languages.values() for line in not_served(config, language)]
+    return adapters, [*(f"{name}: left out: {'; '.join(faults)}" for name, faults in wrong.items()), *unused]
 
 
 def vllm_command(config: Config, adapters: dict[str, Path]) -> list[str]:
