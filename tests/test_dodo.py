@@ -161,9 +161,9 @@ def test_canaries_of_the_history_and_of_commits_reach_nothing(pipeline: Path, tm
     functions = "".join(f"def work_{number}(x):\n    return x + {number}\n\n\n" for number in range(4))
     changes = {
         "Add the work": functions,
-        f"Rotate the token {token} for good": functions.replace("x + 1", "x - 1"),
-        "Read the key from here": functions.replace("x + 1", f'connect(x, password="{password}")'),
-        "Subtract in the second one": functions.replace("x + 1", "x - 11"),
+        f"Rotate the token {token} and return less": functions.replace("x + 1", "x - 1"),
+        "Connect with the password in it": functions.replace("x + 1", f'connect(x, password="{password}")'),
+        "Return the second one subtracted": functions.replace("x + 1", "x - 11"),
     }
     commits = [Made(title, {"app.py": code}) for title, code in changes.items()]
     make(folder / "repo", [*commits, Made("Put the login in a file", {f"{key}.py": functions})])

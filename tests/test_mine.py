@@ -254,7 +254,7 @@ def test_a_repository_that_collapses_keeps_its_rows_until_the_owner_accepts_it(
         made = [Made("Add something else instead", {"e.py": module("Else")})]
         repositories.make(repository, made if lost == "rewritten" else [])
     new = lost == "rewritten"
-    for _night in range(2):
+    for _again in range(2):
         result = run(configured, "--language", "python", code=3)
         assert "repository sums: 3 of 3 commits that gave examples are gone" in result.stderr or new
         assert "doit mine:python --accept-loss" in result.stderr and len(rows(configured)) == 4 + new
