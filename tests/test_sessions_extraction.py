@@ -232,7 +232,7 @@ def test_a_history_that_collapses_keeps_its_rows_until_the_owner_accepts_it(
         work(history, history.session(f"ses_{number}"), f"Part {number}")
     extract(config_file)
     history.connection.execute(lose)
-    for _night in range(2):
+    for _again in range(2):
         run = extract(config_file)
         assert run.exit_code == 3 and f"opencode.db: {left} sessions where there were 4" in run.stderr
         assert len(records(config_file, "rust")) == 4 and "--accept-loss" in summary(config_file)["problems"][0]
