@@ -124,17 +124,19 @@ def test_a_folder_that_cannot_be_written_loses_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "kept"
 
 
-def test_what_a_killed_run_left_goes_and_what_is_in_use_stays(tmp_path: Path, monkeypatch) -> None:
-    abandoned, mine = tmp_path / ".a.json.k7f_x1", tmp_path / ".a.json.q2"
-    abandoned.write_text("half")
+def test_what_a_killed_run_left_goes_and_what_is_in_use_or_not_ours_stays(tmp_path: Path, monkeypatch) -> None:
+    abandoned, mine = tmp_path / ".a.json.k7f_x1ab.tmp", tmp_path / ".a.json.q2w3e4r5.tmp"
+    kept = {mine, *(tmp_path / name for name in (".a.json.swp", ".a.json.bak", "work-notes", "work-12345678"))}
+    for path in (abandoned, *kept):
+        path.write_text("half")
     with mine.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         write_if_changed(tmp_path / "a.json", "{}")
-        assert {path.name for path in tmp_path.iterdir()} == {"a.json", mine.name}
+        assert {*tmp_path.iterdir()} == {tmp_path / "a.json", *kept}
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    (tmp_path / "work-1").mkdir()
+    (tmp_path / "coding-specialists-work-12345678").mkdir()
     with temporary_folder("work-") as one, temporary_folder("work-") as other:
-        assert {*tmp_path.glob("work-*")} == {one, other}
+        assert {*tmp_path.glob("*work-*")} == {one, other, tmp_path / "work-notes", tmp_path / "work-12345678"}
 
 
 def test_half_a_json_file_counts_as_none(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ _steps: set[subprocess.Popen] = set()  # under way
 
 
 def state_file(path: Path) -> str:
-    """The file of doit's own state, which only saves work: one that is damaged is put aside, and doit makes it anew.
+    """The file of doit's own state, which only saves work: one that is damaged is renamed, and doit makes it anew.
 
     On a full disk it is kept in memory: each step looks again, and what cannot be written is said by who wants to.
     """

@@ -17,7 +17,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from glob import escape
 from itertools import count
@@ -31,6 +31,7 @@ Record = dict[str, Any]
 SOURCES = {"session": "sessions", "commit": "commits", "rollout": "rollouts", "synthetic": "synthetic"}
 """A row's `source.kind`, and the folder under data/ of such rows; of two that say the same the first one stays."""
 
+_RANDOM = "????????"  # what tempfile puts into a name
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -151,8 +152,9 @@ def replace_file(path: Path, write: Callable[[BinaryIO], Any], mode: int = 0o600
     """
     with written(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _remove_abandoned(path.parent, f".{escape(path.name)}.*")
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        _remove_abandoned(path.parent, f".{escape(path.name)}.{_RANDOM}.tmp")  # not an editor's .NAME.swp
+        before = f".{path.name}."
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=before, suffix=".tmp", delete=False) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             try:
                 write(cast(BinaryIO, file))
@@ -171,9 +173,13 @@ def replace_file(path: Path, write: Callable[[BinaryIO], Any], mode: int = 0o600
 @contextmanager
 def temporary_folder(prefix: str) -> Iterator[Path]:
     """A folder among the system's temporary ones while the body runs; those that killed runs left are removed."""
-    _remove_abandoned(Path(tempfile.gettempdir()), f"{prefix}*")
-    with tempfile.TemporaryDirectory(prefix=prefix) as folder, _locked(Path(folder), 0):
-        yield Path(folder)
+    prefix, around = f"coding-specialists-{prefix}", Path(tempfile.gettempdir())
+    with ExitStack() as stack:
+        with _locked(around, 0):  # nobody else removes it before it is locked
+            _remove_abandoned(around, f"{prefix}{_RANDOM}")
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix)))
+            stack.enter_context(_locked(folder, 0))
+        yield folder
 
 
 def _remove_abandoned(folder: Path, pattern: str) -> None:

@@ -25,7 +25,7 @@ from specialists.secrets import Rules, find, redact, scrub
 from specialists.tools import known_tools
 
 SURE = 0.75  # of the limit: an estimate below needs no exact count
-NEW_LINES = 20  # that a word of a request can ask for at most; fewer words leave what to write to chance
+NEW_LINES = 20  # that a word of a request can ask for at most; fewer words do not say what to write
 LEAST_LINE = 4  # characters of a line that counts as surviving; shorter ones stand everywhere
 
 

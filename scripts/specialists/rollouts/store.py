@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from specialists.config import Problem
 from specialists.rollouts.sandbox import remove, unlock
@@ -86,14 +85,17 @@ class Store:
 
     def _git(self, *arguments: str, at: Path | None = None, given: str = "") -> str:
         words = ["git", f"--git-dir={self.folder}", *([f"--work-tree={at}"] if at else []), *arguments]
-        options: dict[str, Any] = {
-            "input": given,
-            "encoding": "utf-8",
-            "errors": "surrogateescape",
-            "timeout": _SECONDS,
-        }
-        options |= {"cwd": at or self.folder, "env": self.environment, "capture_output": True, "check": False}
-        done = subprocess.run(words, **options)
+        done = subprocess.run(
+            words,
+            input=given,
+            capture_output=True,
+            check=False,
+            encoding="utf-8",
+            errors="surrogateescape",
+            cwd=at or self.folder,
+            env=self.environment,
+            timeout=_SECONDS,
+        )
         if done.returncode:
             raise Problem(f"git {arguments[0]}: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")
         return done.stdout
