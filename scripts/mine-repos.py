@@ -93,6 +93,7 @@ def _write(miner: Miner, output: Path, patterns: Iterable[str], accept_loss: boo
         "kept": len(rows) - len(miner.records),
         "by model": sum("request" in record["source"] for record in rows.values()),
         "repositories": miner.repositories,
+        "tasks": miner.tasks,
         "funnel": miner.funnel(),
         "files": dict(miner.files.most_common()),
     }

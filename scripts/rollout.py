@@ -19,7 +19,7 @@ from specialists.cli import command, duration, finish, language_option, progress
 from specialists.config import Config, Language, Problem
 from specialists.dataset.assembly import known_ledger
 from specialists.exclusion import Exclusion
-from specialists.records import Record, cluster_of, read_records, temporary_folder, write_json, write_records
+from specialists.records import Record, cluster_of, read_json, read_records, temporary_folder, write_json, write_records
 from specialists.rollouts.runs import PORT, STREAMS, Round, Solver
 from specialists.rollouts.sandbox import check_programs
 from specialists.rollouts.store import Store
@@ -92,18 +92,27 @@ def round_of(config: Config, language: Language, program: str, heldout: bool) ->
 
 
 def _tasks(config: Config, language: Language, part: str) -> list[Task]:
-    """The commits that `mine` made examples of, with their requests. Raises Problem before the first assembly."""
+    """The commits that `mine` found a request for. Raises Problem before the first assembly.
+
+    Those that are too long for an example stand in no ledger: from the oldest held-out commit on they are held out.
+    """
     ledger = known_ledger(config.rows("heldout", language.name).with_suffix(".split.json"))
     if not ledger:
         raise Problem(f"{language.name}: nothing says yet which commits are held out; doit assemble:{language.name}")
     repositories = {path.name: path for path in config.repositories(language.name)}
-    exclusion, tasks = Exclusion(config), []
-    for row in read_records(config.rows("commits", language.name)):
-        source = row["source"]
-        if cluster_of(row) in ledger[part] and source["repository"] in repositories and not exclusion.covers(source):
-            path, request = repositories[source["repository"]], row["messages"][1]["content"]
-            tasks.append(Task(path, source["commit"], source["time"], request))
-    return tasks
+    commits, exclusion = config.rows("commits", language.name), Exclusion(config)
+    rows = list(read_records(commits))
+    found = [
+        {**row["source"], "request": row["messages"][1]["content"]} for row in rows if cluster_of(row) in ledger[part]
+    ]
+    since = min((row["source"]["time"] for row in rows if cluster_of(row) in ledger["heldout"]), default="9")
+    longer = (read_json(commits.with_suffix(".summary.json")) or {}).get("tasks", [])
+    found += [task for task in longer if (task["time"] >= since) == (part == "heldout")]
+    return [
+        Task(repositories[name], task["commit"], task["time"], task["request"])
+        for task in found
+        if (name := task["repository"]) in repositories and not exclusion.covers(task)
+    ]
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from opencode_model import ScriptedModel
 from specialists.agent import ROOT as AT
 from specialists.agent import captured, with_head
 from specialists.config import Problem, load_config
-from specialists.records import cluster_of, read_records, write_json
+from specialists.records import cluster_of, read_records, write_json, write_records
 from specialists.rollouts import runs, sandbox
 from test_opencode_real import opencode  # noqa: F401
 
@@ -253,6 +253,21 @@ def test_held_out_commits_are_done_by_base_and_version(config_file: Path, monkey
     assert "half_solver" in task["request"] and [*task["runs"]] == ["base", "adapter", "incumbent"]
     assert all("+    return number / 2" in run["diff"] for run in task["runs"].values())
     assert not (config_file.parent / "data" / "rollouts" / "python.jsonl").exists()
+
+
+def test_a_commit_too_long_for_a_row_is_a_task_unless_it_is_newer_than_what_is_held_out(config_file: Path) -> None:
+    owner(config_file, "http://127.0.0.1:9/v1", ("solver", "wrong", "cheat"))
+    data, program = config_file.parent / "data", stand_in(config_file.parent / "bin", SOLVES)
+    rows = read_records(data / "commits" / "python.jsonl")
+    held = next(row for row in rows if row["messages"][1]["content"].startswith("Fix half_wrong"))
+    config_file.write_text(f"{config_file.read_text()}\n[training]\nmax_length = 64\n")
+    CliRunner().invoke(importlib.import_module("mine-repos").main, arguments(config_file))
+    write_records(data / "commits" / "python.jsonl", [held])
+    write_json(data / "heldout" / "python.split.json", {"heldout": [cluster_of(held)], "train": []})
+    config = load_config(config_file)
+    work = importlib.import_module("rollout").round_of(config, config.language("python"), program, heldout=False)
+    asked = "\n".join(task.request for task in work.tasks)
+    assert [f"half_{role}" in asked for role in ("solver", "wrong", "cheat")] == [True, False, False]
 
 
 INSIDE = {  # a shell command, and how it ends: a limit, or the exit code that it has to have

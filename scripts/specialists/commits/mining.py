@@ -26,6 +26,7 @@ from specialists.tools import known_tools
 
 SURE = 0.75  # of the limit: an estimate below needs no exact count
 NEW_LINES = 20  # that a word of a request can ask for at most; fewer words do not say what to write
+TOO_LONG = "too long"
 LEAST_LINE = 4  # characters of a line that counts as surviving; shorter ones stand everywhere
 
 
@@ -56,6 +57,7 @@ class Miner:
         self.repositories: list[dict[str, Any]] = []
         self.unread: list[str] = []  # names of repositories that could not be read
         self.commits: dict[str, set[str]] = {}  # ids of what HEAD reaches, by name of the repository
+        self.rollouts, self.tasks = config.rollouts.enabled, list[dict[str, str]]()  # commits that are too long
         self.problems: list[str] = []
         self._found: list[Example] = []
 
@@ -103,8 +105,9 @@ class Miner:
     def _example(self, candidate: Candidate, changes: list[FileChange], repository: dict, head: dict) -> Example:
         """The scrubbed example of a candidate. Raises LeftOut for a secret, or when there is no way to fit it."""
         messages = conversation(system_prompt(self.language), candidate.intent.request, changes, self.tools)
-        if not self._fits(messages):
-            raise LeftOut("too long")
+        fits = self._fits(messages)
+        if not fits and not self.rollouts:
+            raise LeftOut(TOO_LONG)
         lines = {change.path: changed_lines(change) for change in changes}
         words = count_words(candidate.intent.request)
         if sum(len(added) for _removed, added in lines.values()) > NEW_LINES * words:
@@ -113,6 +116,10 @@ class Miner:
         if (asked := stems(candidate.intent.request)) and asked.isdisjoint(stems("\n".join(changed))):
             raise LeftOut(UNNAMED)
         source = _source(candidate, changes, repository["name"], _surviving(lines, head))
+        if not fits:  # an agent reads what it needs, so it may do the commit again all the same
+            request = redact(candidate.intent.request, self.secrets)[0]
+            self.tasks.append({**{name: source[name] for name in ("repository", "commit", "time")}, "request": request})
+            raise LeftOut(TOO_LONG)
         record, findings = scrub(make_record(self.language.name, messages, self.tools, source), self.secrets)
         if record is None:
             raise LeftOut("secret in target")
