@@ -21,6 +21,7 @@ from click.testing import CliRunner
 from conftest import ROOT
 from git_repositories import Made, git, make
 from opencode_model import ScriptedModel
+from servers import answering
 from specialists.agent import ROOT as AT
 from specialists.agent import captured, with_head
 from specialists.config import Problem, load_config
@@ -170,6 +171,7 @@ LINKS = (
     "mkdir -p ~/.local/share inner; ln -s {outside} ~/.local/share/opencode; ln -s {outside} inner/.git; rm -rf .git;"
     "ln -s {outside} .git; mkfifo pipe; mkdir shut; chmod 000 shut tests"
 )
+ASKS = """python3 -c 'import urllib.request as u; u.urlopen("http://127.0.0.1:8000/v1/chat/completions", b"{}")'"""
 PLAYS = {  # what stands in for opencode -> how it ends, passed, recall
     "half of it": (SOLVES, ("done", True, 0.5)),
     "hangs": ("sleep 600", ("time", None, 0.0)),
@@ -177,10 +179,8 @@ PLAYS = {  # what stands in for opencode -> how it ends, passed, recall
     "fails": (f"{SOLVES}; exit 3", ("failed", None, 0.5)),
     "takes the tests away": ("rm -r tests; echo > setup.cfg", ("done", False, 0.0)),
     "leads elsewhere": (LINKS, ("gave up", None, 0.0)),
-    "asks a server that is not there": (
-        'python3 -c \'import urllib.request as u; u.urlopen("http://127.0.0.1:8000/v1/chat/completions", b"{}")\'',
-        None,
-    ),
+    "is refused by the server": (ASKS, ("refused", None, 0.0)),
+    "asks a server that is not there": (ASKS, None),
 }
 
 
@@ -190,9 +190,10 @@ def test_how_a_run_ends(script: str, expected: Any, config_file: Path, monkeypat
     outside = config_file.parent / "outside"
     outside.mkdir()
     (outside / "opencode.db").write_text("the owner's own")
-    owner(config_file, "http://127.0.0.1:9/v1", ("solver",))
     program = stand_in(config_file.parent / "bin", script.replace("{outside}", str(outside)))
-    run = CliRunner().invoke(importlib.import_module("rollout").main, arguments(config_file, "--program", program))
+    with answering(lambda path, body: (400, {"error": {"message": "too long"}})) as port:
+        owner(config_file, f"http://127.0.0.1:{port if expected else 9}/v1", ("solver",))
+        run = CliRunner().invoke(importlib.import_module("rollout").main, arguments(config_file, "--program", program))
     results = [*config_file.parent.glob("data/rollouts/python/runs/*/result.json")]
     if expected is None:
         assert (run.exit_code, results) == (3, []) and "127.0.0.1:9" in run.output
@@ -234,7 +235,10 @@ def processes() -> str:
     return subprocess.run(["ps", "-e", "-o", "args"], capture_output=True, text=True, check=True).stdout
 
 
-def test_held_out_commits_are_done_by_base_and_version(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("served", ["20261127-1", "20261126-1"])
+def test_held_out_commits_are_done_by_base_version_and_the_one_before_it_if_that_is_served(
+    served: str, config_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     owner(config_file, "http://127.0.0.1:9/v1", ("solver",), heldout=True)
     version, script = config_file.parent / "adapters/build-python/20261128-1", importlib.import_module("rollout")
     write_json(version / "manifest.json", {})
@@ -243,14 +247,15 @@ def test_held_out_commits_are_done_by_base_and_version(config_file: Path, monkey
     older = write_json(version.with_name("20261127-1") / "manifest.json", {}) and version.with_name("20261127-1")
     files(older)
     older.with_name("current").symlink_to(older)
-    monkeypatch.setattr(script, "served_models", lambda config: {"build-python": str(older)})
+    monkeypatch.setattr(script, "served_models", lambda config: {"build-python": str(older.with_name(served))})
     monkeypatch.setattr(script, "load_adapter", lambda config, name, folder: None)
     rollout(config_file, "--heldout", "--program", stand_in(config_file.parent / "bin", SOLVES))
     evaluation = json.loads((version / "evaluation.json").read_text())
     assert evaluation["verdict"] == "promote" and evaluation["rollouts"]["tasks"] == 1
-    assert all(evaluation["rollouts"][arm]["passed"] == 1 for arm in ("base", "adapter", "incumbent"))
+    arms = ["base", "adapter", "incumbent"][: 3 if served == older.name else 2]
+    assert {arm: evaluation["rollouts"][arm]["passed"] for arm in arms} == dict.fromkeys(arms, 1)
     (task,) = json.loads((version / "rollouts.json").read_text())
-    assert "half_solver" in task["request"] and [*task["runs"]] == ["base", "adapter", "incumbent"]
+    assert "half_solver" in task["request"] and [*task["runs"]] == arms
     assert all("+    return number / 2" in run["diff"] for run in task["runs"].values())
     assert not (config_file.parent / "data" / "rollouts" / "python.jsonl").exists()
 
