@@ -105,7 +105,7 @@ TABLE: dict[str, tuple] = {  # name: (rows, more, verdict, reason)
         "promote",
         "the base with your AGENTS.md",
     ),
-    "than examples": (measurements(0.2, examples=0.3), {}, "hold", "Not better than a prompt"),
+    "than examples": (measurements(0.2, examples=0.3), {}, "hold", "Ship the prompt"),
     "tasks done again": (STYLE, redone(0.2, 0.8), "promote", "tasks done again 0.200 -> 0.800 (-0."),
     "fewer tasks": (GOOD, redone(0.8, 0.2), "block", "0.800 -> 0.200 (+0.3"),
     "of two with tests": (GOOD, redone(1, 0, 2), "promote", SHOWN),

@@ -88,7 +88,7 @@ def verdict(
     `frozen` are measurements of what should not be forgotten, `answers` the scores of each model's written turns,
     `rollouts` what rollout.py found. Returns {"verdict", "reason", "rows", "clusters", "loss", "parts"?, "style"?,
     "skill"?, "incumbent"?, "prompt"?, "examples"?, "forgetting"?, "generated"?, "paired"?, "rollouts_compared"?,
-    "weighed", "needed"?: more clusters that would decide, or None}; never raises on numbers.
+    "weighed", "as_good"?: rivals, "needed"?: more clusters that would decide, or None}; never raises on numbers.
     """
     clusters = {row["id"]: row["cluster"] for row in rows}
     result: dict[str, Any] = {
@@ -116,6 +116,8 @@ def verdict(
     if outcome and outcome["interval"][1] < 0:
         return {**result, "verdict": "promote", "reason": _shown("held-out tasks done again", outcome, "tasks")}
     decided, reason = _weighed(result, settings)
+    result["as_good"] = [n for n in RIVALS if n in result and result[n]["interval"][1] >= 0]
+    result["as_good"] = [n for n in result["as_good"] if result[n][n] < result["style"]["base"]]
     return {**result, "verdict": decided, "reason": reason + _as_well(result)}
 
 
@@ -251,11 +253,10 @@ def _more(needed: int | None) -> str:
 
 
 def _as_well(result: dict[str, Any]) -> str:
-    """Which rivals do as well as the adapter, or better: they cost no training."""
-    names = [name for name in RIVALS if name in result and result[name]["interval"][1] >= 0]
-    good = [name for name in names if result[name][name] < result["style"]["base"]]
-    found = [_shown(f"the base {RIVALS[name]}", {**result[name], "base": result[name][name]}) for name in good]
-    return f". Not better than a prompt, which costs no training: {'; '.join(found)}" if found else ""
+    """The rivals that do as well as the adapter, or better."""
+    rivals = ((RIVALS[name], {**result[name], "base": result[name][name]}) for name in result["as_good"])
+    found = "; ".join(_shown(f"the base {what}", rival) for what, rival in rivals)
+    return f". Ship the prompt, it costs nothing and does as well (its text is in the report): {found}" if found else ""
 
 
 def _shown(what: str, found: dict[str, Any], unit: str = "sessions and commits") -> str:

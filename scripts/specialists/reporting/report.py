@@ -104,6 +104,7 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
     manifest, evaluation = adapters.manifest_of(folder.latest), adapters.evaluation_of(folder.latest)
     summary, decisions = adapters.train_summary(config, language), adapters.decisions(folder)
     total = sum(state["train"].values())
+    prompts = (evaluation.get("served") or evaluation).get("prompts", {})
     asked = (read_json(config.paths.reports / "answers.json") or {}).get("answers", [])
     times = [manifest.get("created"), *(decision.get("time") for decision in decisions[-1:])]
     return {
@@ -126,6 +127,7 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
         "style": evaluation.get("style"),
         "measures": _measures(evaluation),
         "side_by_side": _side_by_side(folder.latest),
+        "prompts": [prompts[rival] for rival in evaluation.get("as_good", ()) if rival in prompts],
         "signs": (evaluation.get("loss") or {}).get("signs"),
         "alive": (read_json(folder.latest / alive.ALIVE) or {}).get("faults") if folder.latest else None,
         "questions": [answer for answer in asked if answer["model"] == language.adapter],
