@@ -127,7 +127,7 @@ def test_what_else_was_measured_stands_beside_the_loss(config_file: Path) -> Non
         "Base: tests fail, 50% of your lines, 4 steps -<a> Specialist: tests pass, 50% of your lines, 4 steps +<b>",
         "held-out commits done again so that your tests pass 25% 75%",
         "your tests pass; in place of the base: the version before it 50% 75%",
-        "Rather the specialist than the base.",
+        "Rather the specialist than the base, if not the prompt below.",
         "The server applies it as it was evaluated.",
         "Not tried in a server yet.",
     ):
