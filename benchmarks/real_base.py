@@ -5,7 +5,8 @@
 
 SmolLM2-135M-Instruct learns the best commits of each repository's busiest authors ("real"), and the same commits with
 their code shuffled between the requests ("form-only": no skill in it, so it must not be promoted); base, rivals and
-adapter are measured on the same held-out commits. What is done is not done again: kill it and start it anew.
+adapter are measured on the same held-out commits, and so is the adapter of the repositories before ("another's"), which
+must not be better. What is done is not done again: kill it and start it anew.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -30,7 +32,7 @@ from specialists.adapters import AdapterFolder, evaluation_of
 from specialists.cli import duration, table
 from specialists.records import read_records, write_records
 
-ARMS = {"real": lambda rows: rows, "form-only": form_only}
+REAL, FORM, OTHER = "real", "form-only", "another's"
 CONFIG = """
 [owner]
 emails = {emails}
@@ -113,24 +115,30 @@ def configure(folder: Path, repositories: list[Path], language: str, **sizes: An
     return path
 
 
-def arm(out: Path, name: str, repositories: list[Path], language: str, **sizes: Any) -> dict[str, Any]:
-    """Train and evaluate one adapter; returns its evaluation."""
-    if name != "real":  # with another one's code a row may be longer
+def arm(out: Path, name: str, repositories: list[Path], language: str, other: Path, **sizes: Any) -> dict[str, Any]:
+    """Train and evaluate one adapter, or take that of `other`, a folder like `out`; returns its evaluation."""
+    if name != REAL:  # with another one's code a row may be longer
         sizes["tokens"] *= 2
     config, data = configure(out / name, repositories, language, base=out.parent / "base", **sizes), out / name / "data"
     parts = {part: data / part / f"{language}.jsonl" for part in ("train", "heldout")}
-    if name == "real":
+    if name == REAL:
         if not parts["heldout"].is_file():
             run("mine-repos.py", config, language)
             write_records(data / "sessions" / f"{language}.jsonl", [])
             run("assemble.py", config, language)
     else:
         for part, path in parts.items():
-            rows = list(read_records(out / "real" / "data" / part / path.name))
-            write_records(path, ARMS[name](rows) if part == "train" else rows)
-    run("train.py", config, language, "--train", str(parts["train"]))
+            rows = list(read_records(out / REAL / "data" / part / path.name))
+            write_records(path, form_only(rows) if part == "train" else rows)
+    folder = AdapterFolder(out / name / "adapters" / f"build-{language}")
+    if name != OTHER:
+        run("train.py", config, language, "--train", str(parts["train"]))
+    elif folder.latest is None:
+        (trained,) = other.glob(f"{REAL}/adapters/*/latest")
+        shutil.copytree(trained, folder.path / trained.resolve().name, ignore=shutil.ignore_patterns("evaluation.json"))
+        folder.point("latest", folder.path / trained.resolve().name)
     run("evaluate.py", config, language)
-    return evaluation_of(AdapterFolder(out / name / "adapters" / f"build-{language}").latest)
+    return evaluation_of(folder.latest)
 
 
 def rows_of(repository: str, name: str, found: dict[str, Any]) -> list[list[Any]]:
@@ -165,20 +173,20 @@ def _interval(found: dict[str, Any], what: str, model: str) -> str:
 @click.option("--epochs", default=1.0, show_default=True)
 def main(given: tuple[str, ...], out: Path, **sizes: Any) -> None:
     """Every repository's adapters one after the other; then one table."""
-    out, started, done, shown = out.resolve(), time.monotonic(), 0, []
+    out, started, shown = out.resolve(), time.monotonic(), list[list[Any]]()
     verdicts: list[str] = []
     make_base(out / "base")
-    for owner in given:
-        paths, _, language = owner.rpartition("=")
-        repositories = [Path(path).expanduser().absolute() for path in paths.split(",")]
-        title = "+".join(path.name for path in repositories)
-        for name in ARMS:
-            found = arm(out / title, name, repositories, language, **sizes)
-            shown += rows_of(title, name, found)
-            verdicts.append(f"{title}, {name}: {found['verdict']}: {found['reason']}")
-            done += 1
-            left = (time.monotonic() - started) / done * (len(given) * len(ARMS) - done)
-            print(f"{done} of {len(given) * len(ARMS)}, about {duration(left)} left", file=sys.stderr)
+    owners = [(paths.split(","), language) for paths, _, language in (owner.rpartition("=") for owner in given)]
+    titles = ["+".join(Path(path).name for path in paths) for paths, _language in owners]
+    arms = [(number, name) for name in (REAL, FORM, *[OTHER] * (len(given) > 1)) for number in range(len(given))]
+    for done, (number, name) in enumerate(arms, 1):
+        (paths, language), title = owners[number], titles[number]
+        repositories = [Path(path).expanduser().absolute() for path in paths]
+        found = arm(out / title, name, repositories, language, out / titles[number - 1], **sizes)
+        shown += rows_of(title, name, found)
+        verdicts.append(f"{title}, {name}: {found['verdict']}: {found['reason']}")
+        left = (time.monotonic() - started) / done * (len(arms) - done)
+        print(f"{done} of {len(arms)}, about {duration(left)} left", file=sys.stderr)
     print(table(shown, ["repository", "rows", "model", *PARTS, "style", "skill"]))
     print("\n".join(verdicts))
 
