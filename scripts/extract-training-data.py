@@ -9,6 +9,12 @@ import click
 from specialists.cli import command, finish, progress, say, table
 from specialists.config import Config, Problem
 
+FIRST = (
+    "The first run: histories and repositories are read in a minute or two; then `doit` trains an adapter for each "
+    "language that has its min_examples, some 15 to 30 min on an H100 or H200 (README's table; an estimate). "
+    "`doit assemble` ends before that, and `doit status` says what there is."
+)
+
 
 @command
 @click.option("--database", "databases", multiple=True, type=click.Path(path_type=Path), help="A history; repeatable.")
@@ -43,6 +49,8 @@ def main(
     if explain:
         _explain(config, paths, explain)
         return
+    if not output and not config.rows("sessions", languages[0]).exists():
+        say(FIRST)
     extractor = Extractor(config, languages, output or config.paths.data / "sessions", known_tools(config, paths))
     if not databases and not config.opencode.databases and not accept_loss:  # where opencode's folder decides
         paths += [path for path in map(Path, extractor.known_histories()) if not path.exists() and path not in paths]

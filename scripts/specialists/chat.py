@@ -248,5 +248,5 @@ def _model_file(model: str, name: str, revision: str | None, required: bool = Fa
     if folder and (folder / name).is_file():
         return (folder / name).read_text(encoding="utf-8")
     if required:
-        raise Problem(f"{model}: no {name}; download the base model first, or name a folder in [base] model")
+        raise Problem(f"{model}: no {name}; download it first (hf download {model}), or name a folder in [base] model")
     return ""

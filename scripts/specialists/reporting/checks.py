@@ -14,7 +14,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Literal
 
-from specialists.adapters import adapter_folder, manifest_of, not_served, too_few, trained_on_another
+from specialists.adapters import adapter_folder, manifest_of, not_served, too_few, train_summary, trained_on_another
 from specialists.chat import Chat, model_folder
 from specialists.cli import size
 from specialists.config import ROOT_CONFIG, Config, Problem, owner_emails
@@ -92,7 +92,7 @@ def disk(config: Config) -> list[Check]:
         files, whole = weight_files(folder) if (folder := model_folder(model, revision)) else ([], 0)
         if folder and (missing := whole - sum(file.stat().st_size for file in files if file.is_file())):
             wanted.append((folder, model, missing))
-        if prepared and model == config.base.model and not list(prepared.glob("nf4-*")):
+        if prepared and whole and model == config.base.model and not list(prepared.glob("nf4-*")):
             wanted.append((prepared, "the base in 4 bits, kept where twice its size is free", round(2 * NF4 * whole)))
     places: dict[int, tuple[Path, dict[str, int]]] = {}
     for path, what, count in wanted:
@@ -158,6 +158,8 @@ def examples(config: Config) -> Check:
     reasons = {language.title: too_few(config, language) for language in config.languages.values()}
     if few := [f"{title}: {reason}" for title, reason in reasons.items() if reason]:
         return note("\n".join(few), "name more databases or repositories, set synthetic = true, or lower min_examples")
+    if not any(train_summary(config, language) for language in config.languages.values()):
+        return note("none yet", "doit")
     return ok("no language has fewer than its min_examples")
 
 
