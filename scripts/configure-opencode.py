@@ -1,7 +1,5 @@
 """Put the server, the promoted adapters and an agent per language into the owner's opencode configuration."""
 
-from __future__ import annotations
-
 import difflib
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The owner's commits, done again by the agent in a sandbox: rows of data/rollouts, or a part of evaluation.json."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -8,8 +8,6 @@
 A version appears by one rename after its manifest is written, then its link by another: a kill leaves old or new state.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import hashlib

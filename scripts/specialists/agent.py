@@ -5,8 +5,6 @@ types and required keys without the prose, which costs some 500 tokens instead o
 branch v2 at 2092350cf; how it words calls and answers is in opencode2.py.
 """
 
-from __future__ import annotations
-
 import re
 import zlib
 from typing import Any

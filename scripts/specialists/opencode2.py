@@ -4,8 +4,6 @@ What a tool is called, its arguments, refusals and answers change together; a ca
 no words there. The forms were read off requests of both real programs (2: branch v2 at 2092350cf).
 """
 
-from __future__ import annotations
-
 import re
 from contextlib import suppress
 from dataclasses import replace

@@ -6,8 +6,6 @@
 target. Files are sorted, appear whole or not at all, and are touched only when their content changes.
 """
 
-from __future__ import annotations
-
 import fcntl
 import filecmp
 import hashlib

@@ -4,8 +4,6 @@ Rows may be in those of opencode 2 (opencode2.py). Tools and arguments get their
 `edit` and `write` calls where that is exact, arguments that are gone (a command's `description`) are left out.
 """
 
-from __future__ import annotations
-
 import re
 import sqlite3
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """A change of files as the calls of an agent that makes it (reads, edits, writes), and the proof that they make it."""
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """The model as a rollout reaches it: through one Unix socket, by one name, with a key that stays outside."""
 
-from __future__ import annotations
-
 import json
 import socketserver
 import threading

@@ -8,8 +8,6 @@
 KEY names task, version and number: what is there is never done again. The folder is open to the owner alone.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import threading

@@ -5,8 +5,6 @@ outside: RLIMIT_NPROC does not hold for root, RLIMIT_AS is less than a JavaScrip
 are not everywhere a user's own.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

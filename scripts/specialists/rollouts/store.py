@@ -4,8 +4,6 @@ A store is a bare repository of ours with the source's objects in reach and none
 of the sandbox, and no repository that something inside wrote is opened with git.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 from collections import Counter

@@ -5,8 +5,6 @@ a test command: his test and project files are laid over the result; the command
 commit and does not before. All of it runs in the sandbox.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass

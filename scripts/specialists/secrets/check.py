@@ -3,8 +3,6 @@
 JSON is decoded as often as it was encoded (the arguments of a call in a row), so that an escape hides nothing.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterable, Iterator

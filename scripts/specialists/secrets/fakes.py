@@ -5,8 +5,6 @@ secret, every further one follows from the three before it. So any piece of a fa
 and nothing has to be remembered to leave it alone the second time.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import re

@@ -1,7 +1,5 @@
 """What hides a secret from a search by its characters: look-alikes, broken lines, base64 and hexadecimal."""
 
-from __future__ import annotations
-
 import base64
 import re
 from collections.abc import Iterator, Sequence

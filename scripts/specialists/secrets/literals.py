@@ -4,8 +4,6 @@ An Aho-Corasick automaton reads some 300 MB a second, whatever the number of lit
 literals a thirtieth of that.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache, cached_property

@@ -1,7 +1,5 @@
 """Personal data in texts: e-mail addresses, user names in home paths, phone numbers, hosts that the owner named."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from functools import cache

@@ -3,8 +3,6 @@
 Every search starts at a literal in the lower-cased text; the regular expressions are tried only there.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise

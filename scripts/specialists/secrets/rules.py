@@ -3,8 +3,6 @@
 The formats are facts from the vendors' documentation and from public rule sets.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """What a secret's value and a secret's name look like, as opposed to placeholders, expressions and ordinary names."""
 
-from __future__ import annotations
-
 import base64
 import math
 import re

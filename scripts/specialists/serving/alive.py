@@ -7,8 +7,6 @@ effect, adapter minus base, must be the one that was measured. What was found is
 and holds for a server of the same settings. Losses are in nats per supervised token.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial

@@ -1,7 +1,5 @@
 """What a GPU has to hold for the server, added up before vLLM starts, and whether training fits beside it."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import os

@@ -4,8 +4,6 @@ With vLLM 0.32 (docs/serving.md) `--max-loras` defaults to 1, one unloadable ent
 and on CPU kernels a base request is answered by the last adapter's slot unless there is one more slot than adapters.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

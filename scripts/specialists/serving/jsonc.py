@@ -6,8 +6,6 @@ where values end, and the original text is cut and pasted. Where a key stands tw
 cannot be read raises json.JSONDecodeError, which names line and column.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ vLLM 0.32 dies at start-up of some broken adapters and takes others without a wo
 an input width), so every adapter is checked against the headers of the base model's own weights.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -5,8 +5,6 @@ in place, and one request shows that the new version answers; where that fails, 
 is a line in the adapter's promotions.jsonl, written last: where a run was killed before it, the links are put back.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path

@@ -4,8 +4,6 @@ A shell of its own starts it with the owner's command when our process ends, how
 of a pipe that only we hold, so that an exception, a signal and kill -9 are the same.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import shlex
