@@ -18,10 +18,9 @@ def main(config: Config, as_json: bool, paths: tuple[Path, ...]) -> None:
     Says file, line and kind, never the secret. Exit code 1 when one is found or something cannot be read. Each step
     replaces secrets before it writes a row; this looks whether that held.
     """
-    from specialists.secrets import Rules
     from specialists.secrets.check import Check, built_files
 
-    check, unread = Check(Rules.of(config)), []
+    check, unread = Check(config.secrets), []
     files = list(built_files([config.paths.data, config.paths.adapters, config.paths.reports, *paths]))
     for path in progress(files, "check-secrets"):
         try:

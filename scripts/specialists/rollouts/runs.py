@@ -26,7 +26,7 @@ from specialists.rollouts.model import ModelSocket
 from specialists.rollouts.sandbox import HOME, remove, run
 from specialists.rollouts.store import Store
 from specialists.rollouts.verify import Task, Verifier
-from specialists.secrets import SECRET, Rules, redact
+from specialists.secrets import SECRET, redact
 
 STREAMS = max(1, min(8, (os.cpu_count() or 1) // 4))  # tasks at a time
 SECONDS = 1800  # for one run
@@ -142,7 +142,7 @@ class Round:
         scores = verifier.judge(tree, hard if ended == "done" else {"why": ended})
         good = scores["recall"] >= self.config.rollouts.recall if scores["passed"] is None else scores["passed"]
         patch = verifier.store.patch(verifier.before, tree).encode("utf-8", "replace").decode()
-        patch, found = redact(patch, Rules.of(self.config))
+        patch, found = redact(patch, self.config.secrets)
         write_if_changed(result / "changes.diff", patch)
         leaks = any(one.category == SECRET for one in found)
         good = _take_database(home, result) and good and ended == "done" and not leaks

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from specialists.config import Problem
 from specialists.rollouts.sandbox import remove, unlock
@@ -83,17 +84,9 @@ class Store:
 
     def _git(self, *arguments: str, at: Path | None = None, given: str = "") -> str:
         words = ["git", f"--git-dir={self.folder}", *([f"--work-tree={at}"] if at else []), *arguments]
-        done = subprocess.run(
-            words,
-            input=given,
-            capture_output=True,
-            check=False,
-            encoding="utf-8",
-            errors="surrogateescape",
-            cwd=at or self.folder,
-            env=self.environment,
-            timeout=_SECONDS,
-        )
+        how: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "timeout": _SECONDS}
+        how |= {"cwd": at or self.folder, "env": self.environment}
+        done = subprocess.run(words, input=given, capture_output=True, check=False, **how)
         if done.returncode:
             raise Problem(f"git {arguments[0]}: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")
         return done.stdout

@@ -41,24 +41,21 @@ class Task:
         return {inside: outside for inside, outside in found.items() if outside.exists()}
 
 
+@dataclass
 class Verifier:
-    """Judges results of one task; `work` is a folder for its checkouts, `is_test` tells tests by path, `stop()` why to
-    end at once."""
+    """Judges results of one task."""
 
-    def __init__(
-        self,
-        task: Task,
-        language: Language,
-        shown: dict[str, Path],
-        store: Store,
-        work: Path,
-        is_test: Callable[[str], bool],
-        stop: Callable[[], str] = lambda: "",
-    ):
-        self.task, self.language, self.shown, self.store, self.work = task, language, shown, store, work
-        self.is_test, self.stop = is_test, stop
-        self.before, self.after = store.tree(f"{task.commit}^"), store.tree(task.commit)
-        self.own = store.changed(self.before, self.after)
+    task: Task
+    language: Language
+    shown: dict[str, Path]
+    store: Store
+    work: Path  # a folder for its checkouts
+    is_test: Callable[[str], bool]  # of a path
+    stop: Callable[[], str] = lambda: ""  # why to end at once
+
+    def __post_init__(self) -> None:
+        self.before, self.after = self.store.tree(f"{self.task.commit}^"), self.store.tree(self.task.commit)
+        self.own = self.store.changed(self.before, self.after)
 
     def examine(self) -> dict[str, str]:
         """Why there is no hard verification ("why", else empty), and the line that passing tests end with.
@@ -77,12 +74,12 @@ class Verifier:
     def judge(self, result: str, hard: dict[str, str]) -> dict[str, Any]:
         """The scores of a result's tree; `passed` is None without hard verification."""
         own, made = self._code(self.own), self._code(self.store.changed(self.before, result))
-        common, passed = (own & made).total(), None
+        sizes, passed = {"recall": own.total(), "precision": made.total()}, None
         if not hard["why"]:
             lines = self._tested(self._with_tests(result))
             passed = lines is not None and hard["end"] in [*lines, ""]  # else the tests were cut short
-        shares = {"recall": common / max(1, own.total()), "precision": common / max(1, made.total())}
-        return {**{name: round(share, 3) for name, share in shares.items()}, "passed": passed}
+        shares = {name: round((own & made).total() / max(1, size), 3) for name, size in sizes.items()}
+        return {**shares, "passed": passed}
 
     def _code(self, lines: Lines) -> Lines:
         """Changed lines without tests, which nobody writes twice the same; all where there is nothing else."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specialists.config import Problem
-from specialists.secrets import SECRET, Rules, SecretFinding, find_in, leaves
+from specialists.secrets import SECRET, Rules, SecretFinding, find, leaves
 
 WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".npz", ".npy"}  # numbers, and gigabytes of them
 
@@ -54,7 +54,7 @@ class Check:
     def _value(self, path: Path, value: str, line: int = 0) -> None:
         """A text, decoded if it is JSON. `line`: where it stands; 0: it is all of the file."""
         for key, text in leaves(value, everywhere=True):
-            for item in find_in(key, text, self.rules):
+            for item in find(text, self.rules, key):
                 found = self.secrets if item.category == SECRET else self.personal
                 found.append(Place(path, line or _line(value, text, item.start), item.finding(text)))
 

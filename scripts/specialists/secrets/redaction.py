@@ -5,45 +5,24 @@ the record, one in its context is replaced throughout; personal data is replaced
 fits its context.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from specialists.config import Config
 from specialists.records import Record, canonical, is_target, record_id
 from specialists.secrets import fakes, hidden, personal, places
 from specialists.secrets import rules as secret_rules
 from specialists.secrets.fakes import LEAST, PERSONAL, SECRET, Find, SecretFinding
 from specialists.secrets.literals import Literals
 from specialists.secrets.values import case_changes, copies, is_secret_value, name_kind
-
-if TYPE_CHECKING:
-    from specialists.config import Config
+from specialists.tables import Secrets as Rules
 
 _ROUNDS = 5
 _LEAST_OF_KEY = 16  # characters from which on a line of a private key is known again elsewhere
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What counts besides the rules of our own: the owner's patterns, exceptions and host names."""
-
-    extra: tuple[str, ...] = ()
-    allow: tuple[str, ...] = ()
-    hosts: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, config: Config) -> Rules:
-        """The rules of a configuration's [secrets]."""
-        return cls(config.secrets.extra, config.secrets.allow, config.secrets.hosts)
-
-    def allows(self, text: str) -> bool:
-        """Whether the owner said that this is no secret."""
-        return any(re.search(pattern, text) for pattern in self.allow)
 
 
 def redact(text: str, rules: Rules = Rules()) -> tuple[str, list[SecretFinding]]:
@@ -53,8 +32,7 @@ def redact(text: str, rules: Rules = Rules()) -> tuple[str, list[SecretFinding]]
 
 def cleaner(config: Config) -> Callable[[str], str]:
     """`redact` by the owner's rules, for what leaves this machine."""
-    rules = Rules.of(config)
-    return lambda text: redact(text, rules)[0]
+    return lambda text: redact(text, config.secrets)[0]
 
 
 @dataclass(frozen=True)
@@ -90,7 +68,7 @@ def clean(messages: list[dict[str, Any]], source: dict[str, Any], rules: Rules) 
     findings: dict[SecretFinding, None] = {}
     spoiled, touched = set(), set()
     for index, key, text in [(index, *leaf) for index, found in texts.items() for leaf in found]:
-        for item in find_in(key, text, rules):
+        for item in find(text, rules, key):
             touched.add(index)
             findings.setdefault(item.finding(text))
             if item.category == SECRET:
@@ -113,22 +91,20 @@ _EXACT = Literals([*secret_rules.ANCHORS, *places.ANCHORS, *personal.ANCHORS])
 _FOLDED = Literals([*places.FOLDED_ANCHORS, *personal.FOLDED_ANCHORS])  # in the text in lower case
 
 
-def find(text: str, rules: Rules) -> list[Find]:
-    """What is to be replaced in a text, in order and without overlaps; what overlapped is one find."""
-    return [item for item in _find(text, rules) if not item.ours]
+def find(text: str, rules: Rules, key: str = "") -> list[Find]:
+    """What is to be replaced in a text, in order and without overlaps; what overlapped is one find.
+
+    `key`: what the text is the value of, as in `{"password": ...}`.
+    """
+    found: Iterable[Find] = _find(text, rules)
+    if LEAST <= len(text) <= 4096 and is_secret_value(key, text) and not _allowed(text, rules):
+        found = _joined([Find(0, len(text), name_kind(key) or "", ours=fakes.is_fake(text)), *found])
+    return [item for item in found if not item.ours]
 
 
 def stand_ins(text: str, rules: Rules) -> list[Find]:
     """The fakes in a text that stand where secrets were, in order."""
     return [item for item in _find(text, rules) if item.ours]
-
-
-def find_in(key: str, text: str, rules: Rules) -> list[Find]:
-    """The same for a text that is the value of a key: `{"password": ...}`."""
-    if LEAST <= len(text) <= 4096 and is_secret_value(key, text) and not rules.allows(text):
-        whole = Find(0, len(text), name_kind(key) or "", ours=fakes.is_fake(text))
-        return [item for item in _joined([whole, *_find(text, rules)]) if not item.ours]
-    return find(text, rules)
 
 
 @lru_cache(maxsize=1024)  # the windows of one session repeat its messages
@@ -143,7 +119,11 @@ def _find(text: str, rules: Rules) -> tuple[Find, ...]:
     if plain is not text:
         finds = [replace(item, start=at[item.start], end=at[item.end - 1] + 1, keep=()) for item in finds]
     found = _joined([*finds, *_owners(text, rules)])
-    return tuple(item for item in found if item.ours or not rules.allows(text[item.start : item.end]))
+    return tuple(item for item in found if item.ours or not _allowed(text[item.start : item.end], rules))
+
+
+def _allowed(text: str, rules: Rules) -> bool:
+    return any(re.search(pattern, text) for pattern in rules.allow)
 
 
 def _encoded(text: str, rules: Rules) -> Iterator[Find]:
@@ -190,7 +170,7 @@ def _replaced(key: str, text: str, rules: Rules) -> str:
     """The text that is the value of a key, with fakes. Once does but where a fake changes what stands around it."""
     for _ in range(_ROUNDS):
         pieces, end = [], 0
-        for item in find_in(key, text, rules):
+        for item in find(text, rules, key):
             pieces += [text[end : item.start], _fake(text, item)]
             end = item.end
         if not end:

@@ -27,7 +27,7 @@ from specialists.records import (
     write_json,
     written,
 )
-from specialists.secrets import SECRET, Rules, clean
+from specialists.secrets import SECRET, clean
 from specialists.sessions.chat import Step, Turn, turns
 from specialists.sessions.database import Session, Unreadable, read_sessions
 from specialists.sessions.languages import LanguageClassifier
@@ -82,7 +82,7 @@ class Extractor:
         self._seen: dict[int, str] = {}  # a step's hash -> the cluster of the session that had it first
         self._classifier = LanguageClassifier(config.languages.values())
         self.exclusion = Exclusion(config)
-        self._rules = Rules.of(config)
+        self._rules = config.secrets
         counter = token_counter(config.base.model, config.base.revision)
         self._packer, self._sayable = Packer(counter), Sayable(counter)
         self._tools = tools or known_tools(config)
