@@ -4,7 +4,7 @@ Every search starts at a literal in the lower-cased text; the regular expression
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 from specialists.secrets.fakes import LEAST, Find, is_fake, slots
@@ -14,9 +14,7 @@ from specialists.secrets.values import is_literal, is_password, is_secret_value,
 
 def placed(text: str, exact: Spots, folded: Spots) -> Iterator[Find]:
     """Every secret that its place gives away. `exact`: where ANCHORS stand; `folded`: FOLDED_ANCHORS, in any case."""
-    yield from _assigned(text, folded)
-    yield from _private_keys(text, exact)
-    yield from _kubernetes(text, exact.get(_MANIFEST, ()))
+    yield from (*_assigned(text, folded), *_private_keys(text, exact), *_kubernetes(text, exact))
     for counts, places in _PLACES.items():
         for place, match in matches(places, folded, text):
             yield from _found(match, "secret", place.kind, counts(match["secret"]))
@@ -156,10 +154,10 @@ def _private_keys(text: str, exact: Spots) -> Iterator[Find]:
             yield from (Find(start, end, "private key", ours=ours) for start, end in known)
 
 
-def _kubernetes(text: str, kinds: Sequence[int]) -> Iterator[Find]:
+def _kubernetes(text: str, exact: Spots) -> Iterator[Find]:
     """Values of a manifest of kind Secret, before and after that line (kubectl sorts keys)."""
     last = 0
-    for at in kinds:
+    for at in exact.get(_MANIFEST, ()):
         start = max(last, at - _MANIFEST_LONGEST, text.rfind("\n---", last, at))
         ends = [text.find(mark, at + 1, at + _MANIFEST_LONGEST) for mark in ("\n---", _MANIFEST)]
         last = min([end for end in ends if end >= 0], default=min(len(text), at + _MANIFEST_LONGEST))
@@ -172,17 +170,9 @@ def _kubernetes(text: str, kinds: Sequence[int]) -> Iterator[Find]:
 # --- other places --------------------------------------------------------------------------------------------------
 
 
-def _is_url_password(value: str) -> bool:
-    return is_literal(value) and not re.fullmatch(r"[a-z]+\d?", value)
-
-
-def _is_mnemonic(value: str) -> bool:
-    return len(set(value.split())) > 8  # "test test test … junk", "abandon abandon … about"
-
-
-# whether the value there is a secret; kind, anchor (in lower case, found in any), regular expression
+# whether the value there is a secret (no test's mnemonic, of few words); kind, anchor (lower case, found in any), regex
 _TABLES: dict[Callable[[str], object], str] = {
-    _is_url_password: r"""
+    lambda value: is_literal(value) and not re.fullmatch(r"[a-z]+\d?", value): r"""
 url password  ://  ://[^\s/?#:@"'`<>]{0,64}:(?P<secret>[^\s/"'`<>]{6,200})@(?=[\w\[])(?!(?:[\w-]+\.){0,5}example\.)
 url password  jdbc:oracle:  jdbc:oracle:\w{1,10}:[^\s/@:"']{1,64}/(?P<secret>[^\s@/"']{6,200})@
 service account key id  private_key_id  private_key_id\\{0,3}["']\s*:\s*\\{0,3}["'](?P<secret>[a-f0-9]{40})
@@ -241,7 +231,7 @@ archive password  7z  (?<![\w-])7z\s<options>-p<value>
 sudo password  echo  (?<![\w-])echo \s*["']?(?P<secret>[^\s"'|]{6,200})["']?\s*\|\s*sudo\s+-S
 sudo password  sudo -s <<<  sudo -S <<<\s*<value>
 """,
-    _is_mnemonic: r"""
+    lambda value: len(set(value.split())) > 8: r"""
 mnemonic  mnemonic  mnemonic\w{0,30}["']?\s?[:=]\s?["']?(?P<secret>(?:[a-z]{3,8}[ ]){11,23}[a-z]{3,8})
 """,
     bool: r"""

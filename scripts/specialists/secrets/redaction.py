@@ -116,7 +116,7 @@ def _find(text: str, rules: Rules) -> tuple[Find, ...]:
     exact, folded = _EXACT.find(plain), _FOLDED.find(lower)
     finds = [*secret_rules.shaped(plain, exact), *places.placed(plain, exact, folded), *_encoded(plain, rules)]
     finds += personal.find(plain, exact, folded, rules.hosts)
-    if plain is not text:
+    if plain != text:
         finds = [replace(item, start=at[item.start], end=at[item.end - 1] + 1, keep=()) for item in finds]
     found = _joined([*finds, *_owners(text, rules)])
     return tuple(item for item in found if item.ours or not _allowed(text[item.start : item.end], rules))
@@ -143,20 +143,15 @@ def _owners(text: str, rules: Rules) -> Iterator[Find]:
 
 def _joined(finds: Iterable[Find]) -> list[Find]:
     """Overlapping finds as one: a secret if any is one, a fake of ours if any is one."""
-    groups: list[list[Find]] = []
-    end = 0
+    joined: list[Find] = []
     for item in sorted(finds, key=lambda item: (item.start, -item.end, not item.keep)):
-        groups += [] if groups and item.start < end else [[]]
-        groups[-1].append(item)
-        end = max(end, item.end)
-    return [group[0] if len(group) == 1 else _one(group) for group in groups]
-
-
-def _one(group: list[Find]) -> Find:
-    named = min(group, key=lambda item: (item.category != SECRET, not item.keep))
-    keep = tuple(span for item in group for span in item.keep)
-    end, ours = max(item.end for item in group), any(item.ours for item in group)
-    return replace(named, start=group[0].start, end=end, keep=keep, ours=ours)
+        if joined and item.start < (last := joined[-1]).end:
+            named = min(last, item, key=lambda one: (one.category != SECRET, not one.keep))
+            end, ours = max(last.end, item.end), last.ours or item.ours
+            joined[-1] = replace(named, start=last.start, end=end, keep=last.keep + item.keep, ours=ours)
+        else:
+            joined.append(item)
+    return joined
 
 
 def _fake(text: str, item: Find) -> str:
