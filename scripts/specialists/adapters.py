@@ -135,10 +135,9 @@ class AdapterFolder:
 
     def publish(self, built: Path, manifest: dict[str, Any]) -> Path:
         """Turn a finished building folder into a version: manifest last, rename, `latest`."""
-        manifest["created"] = iso(time.time())
-        manifest["version"] = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{manifest['key'][:8]}"
+        version = self.path / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{manifest['key'][:8]}"
+        manifest |= {"created": iso(time.time()), "version": version.name}
         write_json(built / MANIFEST, manifest)
-        version = self.path / manifest["version"]
         os.rename(built, version)
         self.point("latest", version)
         return version
@@ -224,10 +223,9 @@ def too_few(config: Config, language: Language) -> str | None:
     """Why a language is not trained that has fewer examples, held-out ones among them, than its owner asks for."""
     summary = train_summary(config, language)
     count = sum(sum((summary.get(part) or {}).values()) for part in ("train", "heldout"))
-    if not summary or count >= language.min_examples:
-        return None
     least = f"languages.{language.name}.min_examples = {language.min_examples}"
-    return f"not trained: {count} examples are fewer than {least}; lower it to train all the same"
+    says = f"not trained: {count} examples are fewer than {least}; lower it to train all the same"
+    return says if summary and count < language.min_examples else None
 
 
 def not_served(config: Config, language: Language) -> list[str]:
@@ -246,12 +244,9 @@ def training_inputs(config: Config, language: Language, rows: str | None = None)
 
 def is_trained(config: Config, language: Language) -> bool:
     """Whether the newest version was trained on the present rows and configuration, or there are too few rows."""
-    inputs = training_inputs(config, language)
-    return (
-        inputs["rows"] == EMPTY
-        or bool(too_few(config, language))
-        or manifest_of(adapter_folder(config, language).latest).get("inputs") == inputs
-    )
+    inputs, latest = training_inputs(config, language), adapter_folder(config, language).latest
+    nothing_to_do = inputs["rows"] == EMPTY or too_few(config, language) is not None
+    return nothing_to_do or manifest_of(latest).get("inputs") == inputs
 
 
 @lru_cache

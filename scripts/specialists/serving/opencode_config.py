@@ -196,11 +196,10 @@ def refuse_other_provider(config: Config, named: Path) -> None:
         provider = provider if isinstance(provider, dict) else {}
         url = str(jsonc.get(provider, ("options", "baseURL"))[1] or provider.get("api") or ours).rstrip("/")
         same = url.replace("localhost", "127.0.0.1") == ours and provider.get("npm", NPM) == NPM
-        if not same and (not is_ours(config, other) or jsonc.get(other.original(), OURS)[0]):
-            says = (
-                f"{other.path}: provider.{PROVIDER} is another server's ({url}, ours is {ours}): nothing is changed; "
-            )
-            raise Problem(says + "give it another name there, or take out what another specialists.toml put: --remove")
+        if not same and (not is_ours(config, other) or jsonc.get(other.document(backup=True), OURS)[0]):
+            says = f"{other.path}: provider.{PROVIDER} is another server's ({url}, ours is {ours}): nothing is "
+            says += "changed; give it another name there, or take out what another specialists.toml put: --remove"
+            raise Problem(says)
 
 
 def model_asked(config: Config, *arguments: str) -> str:
@@ -285,13 +284,10 @@ class ConfigFile:
         """The text; None when there is no such file."""
         return _read(self.path)
 
-    def document(self) -> Any:
-        """What the file says; an empty object when there is none. Raises Problem naming file, line and column."""
-        return _checked(self.path, jsonc.loads, self.read() or "")
-
-    def original(self) -> Any:
-        """What it said before we were put in."""
-        return _checked(self.backup, jsonc.loads, _read(self.backup) or "")
+    def document(self, backup: bool = False) -> Any:
+        """What the file, or the one before us, says; an empty object when there is none. Raises Problem with place."""
+        path = self.backup if backup else self.path
+        return _checked(path, jsonc.loads, _read(path) or "")
 
     def merged(self, wanted: list[Setting]) -> str:
         """The text with our settings. Raises Problem naming file, line and column."""
@@ -299,9 +295,9 @@ class ConfigFile:
 
     def unmerged(self, wanted: list[Setting]) -> str | None:
         """The text without our settings; None when there is then no reason for the file."""
-        text, original = self.read(), _read(self.backup)
-        _checked(self.backup, jsonc.loads, original or "")
-        return None if text is None else _checked(self.path, without, text, original, wanted)
+        self.document(backup=True)
+        text = self.read()
+        return None if text is None else _checked(self.path, without, text, _read(self.backup), wanted)
 
     def write(self, text: str | None, ours: bool = True) -> None:
         """Put a text in place, or no file. With `ours` in it the backup is kept before, without it is not needed.
