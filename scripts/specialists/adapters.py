@@ -144,10 +144,7 @@ class AdapterFolder:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold this adapter alone, waiting for whoever holds it; a killed holder lets go.
-
-        What he changed for a decision that he did not record is put back.
-        """
+        """Hold this adapter alone; a killed holder lets go, and links that he moved and did not record go back."""
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -251,10 +248,7 @@ def is_trained(config: Config, language: Language) -> bool:
 
 @lru_cache
 def base_fingerprint(model: str, revision: str | None = None) -> str:
-    """A hash that changes with a base model: small files whole, weight shards by name, size and last 64 KiB.
-
-    A name on the Hub is fingerprinted by name and revision alone; so is a model that is not there yet.
-    """
+    """A hash that changes with a base model: small files whole, weight shards by size and end; on the Hub by name."""
     folder = Path(model).expanduser()
     digest = hashlib.sha256(f"{model.rsplit('/', 1)[-1]}\0{revision}".encode())
     for path in sorted(folder.glob("*")) if folder.is_dir() else ():

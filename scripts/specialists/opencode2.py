@@ -55,10 +55,7 @@ _FORMS = {  # of answers: 1.18's, 2's; the first that fits counts
 
 
 def answer(output: str, name: str, to_2: bool, **known: Any) -> str:
-    """What the other opencode answers to a call of `name`, 1.18's or 2's; what has no other form stays as it is.
-
-    `known`: what forms may name and this answer does not.
-    """
+    """What the other opencode answers to a call of `name`, if it has other words; `known`: what its form may name."""
     for forms in _FORMS.get(RENAMED.get(name, name), ()):
         said, wanted = forms if to_2 else forms[::-1]
         if (match := _pattern(said).fullmatch(output)) and output != CLEARED:

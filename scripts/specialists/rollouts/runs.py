@@ -178,10 +178,7 @@ def _spent(output: str) -> dict[str, int]:
 
 
 def _take_database(home: Path, result: Path) -> bool:
-    """Keep opencode's database and its write-ahead log, unless a link leads elsewhere: something inside wrote them.
-
-    Returns whether there is one.
-    """
+    """Keep opencode's database and its log, but where something inside made them links; whether there is one."""
     for end in ("", "-wal"):
         path = os.path.join(os.path.realpath(home), _DATABASE + end)
         if os.path.realpath(path) == path and os.path.isfile(path):

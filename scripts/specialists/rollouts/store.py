@@ -1,7 +1,7 @@
 """The trees of a task in git: the parent's, the owner's, and what a rollout made of the parent's.
 
-A store is a bare repository of ours with the source's objects in reach and none of its configuration. It stays outside
-of the sandbox, and no repository that something inside wrote is opened with git.
+A store is a bare repository with the source's objects in reach and none of its configuration. It stays outside of the
+sandbox, and no repository that something inside wrote is opened with git.
 """
 
 import os

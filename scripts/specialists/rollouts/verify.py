@@ -58,10 +58,7 @@ class Verifier:
         self.own = self.store.changed(self.before, self.after)
 
     def examine(self) -> dict[str, str]:
-        """Why there is no hard verification ("why", else empty), and the line that passing tests end with.
-
-        There is none where the tests do not pass twice with the owner's own commit, or pass before it.
-        """
+        """Why there is no hard verification ("why", else empty), and the line that passing tests end with."""
         if not self.language.test or not any(self.is_test(path) for path, _sign, _line in self.own):
             return {"why": "the commit has no tests" if self.language.test else "no test command"}
         first, second = self._tested(self.after), self._tested(self.after)

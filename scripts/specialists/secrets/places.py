@@ -1,7 +1,4 @@
-"""Where secrets stand that have no shape of their own: after a telling name, in URLs, headers, flags, key files.
-
-Every search starts at a literal in the lower-cased text; the regular expressions are tried only there.
-"""
+"""Where secrets stand that have no shape of their own: after a telling name, in URLs, headers, flags, key files."""
 
 import re
 from collections.abc import Callable, Iterator

@@ -92,10 +92,7 @@ _FOLDED = Literals([*places.FOLDED_ANCHORS, *personal.FOLDED_ANCHORS])  # in the
 
 
 def find(text: str, rules: Rules, key: str = "") -> list[Find]:
-    """What is to be replaced in a text, in order and without overlaps; what overlapped is one find.
-
-    `key`: what the text is the value of, as in `{"password": ...}`.
-    """
+    """What is to be replaced in a text, in order, what overlapped as one; `key`: what the text is the value of."""
     found: Iterable[Find] = _find(text, rules)
     if LEAST <= len(text) <= 4096 and is_secret_value(key, text) and not _allowed(text, rules):
         found = _joined([Find(0, len(text), name_kind(key) or "", ours=fakes.is_fake(text)), *found])
@@ -193,10 +190,7 @@ def _elsewhere(secrets: dict[str, str]) -> Callable[[str], str]:
 
 
 def leaves(value: Any, everywhere: bool = False) -> list[tuple[str, str]]:
-    """Every text in a JSON value with the key it stands under, and every key.
-
-    Of a text that is JSON itself, what it holds: of tool `arguments`, or `everywhere`, however deep.
-    """
+    """Every key and text in a JSON value, with its key; within JSON in tool `arguments`, or in all texts."""
     found: list[tuple[str, str]] = []
 
     def collect(key: str, text: str) -> str:

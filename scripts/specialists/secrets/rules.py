@@ -1,7 +1,4 @@
-"""What secrets look like: tokens with a vendor's prefix, and forms that have no prefix but an unmistakable part.
-
-The formats are facts from the vendors' documentation and from public rule sets.
-"""
+"""What secrets look like: a vendor's prefix or another unmistakable part, as vendors and public rule sets have it."""
 
 import re
 from collections.abc import Iterator

@@ -84,10 +84,7 @@ def training_bytes(config: Config, language: Language) -> float:
 
 
 def _cache_and_slot_bytes(config: Config, tokens: float, rank: float) -> tuple[float, float]:
-    """Of the KV cache of so many tokens, and of a LoRA slot, which is on every module that an adapter may have.
-
-    Layers of linear attention keep a state of constant size (Qwen3-Coder-Next: 2 MiB each), which is left out.
-    """
+    """Of the KV cache of so many tokens, and of a LoRA slot, which is on every module that an adapter may have."""
     from specialists.training.memory import empty_model
 
     model, revision = served_model(config)
@@ -95,6 +92,7 @@ def _cache_and_slot_bytes(config: Config, tokens: float, rank: float) -> tuple[f
     shape = base.config.get_text_config()
     heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
     width = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
+    # linear attention keeps a state of constant size, 2 MiB a layer of Qwen3-Coder-Next
     kept = {"linear_attention": 0, "sliding_attention": min(tokens, getattr(shape, "sliding_window", None) or tokens)}
     kinds = getattr(shape, "layer_types", None) or ["full_attention"] * shape.num_hidden_layers
     cache = 2 * heads * width * sum(kept.get(kind, tokens) for kind in kinds)

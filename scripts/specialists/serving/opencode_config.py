@@ -121,10 +121,7 @@ def _agent(language: Language, model: str) -> list[Setting]:
 
 
 def follow(config: Config) -> list[str]:
-    """Bring agents that are in the owner's configuration in line with what is promoted now; returns problems.
-
-    A file into which `doit opencode` did not put us with this very specialists.toml stays as it is.
-    """
+    """Bring agents in line with what is promoted now, where this very specialists.toml put them; returns problems."""
     file = config_files(config.opencode.config)[-1]
     if not is_ours(config, file):
         return []
@@ -138,10 +135,7 @@ def follow(config: Config) -> list[str]:
 
 
 def layers(config: Config, project: Path | None = None) -> Layers:
-    """The files that opencode reads, in a project where one is named, in the order of 1.18.33's `debug config`.
-
-    Raises Problem naming a file that cannot be read.
-    """
+    """The files that opencode 1.18.33 reads, in its order (`debug config`). Raises Problem where one is unreadable."""
     own, projects = config.opencode.config.expanduser().parent, [project, project / ".opencode"] if project else []
     files = [own / name for name in dict.fromkeys((*NAMES, config.opencode.config.name))]
     files += [Path(named)] if (named := os.environ.get("OPENCODE_CONFIG")) else []

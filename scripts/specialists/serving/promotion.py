@@ -102,9 +102,9 @@ def rollback(config: Config, language: Language, reason: str) -> Decision:
 
 
 def verify(config: Config) -> tuple[dict[str, Decision], list[str]]:
-    """Have the running server answer with what is promoted, after trying each version where that was not done yet.
+    """Have the server answer with what is promoted, each tried once; those that fail are rolled back.
 
-    One that does not work is rolled back, and agents follow. Returns those decisions by adapter, and what went wrong.
+    Returns those decisions by adapter, and what went wrong.
     """
     taken: dict[str, Decision] = {}
     problems = []
