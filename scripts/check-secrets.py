@@ -1,7 +1,5 @@
 """Look for secrets in everything that was built."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

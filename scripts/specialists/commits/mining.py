@@ -1,7 +1,5 @@
 """The owner's git history -> examples of one language: what is read, proved and chosen."""
 
-from __future__ import annotations
-
 import json
 import zlib
 from collections import Counter

@@ -1,7 +1,5 @@
 """Base and adapter write held-out turns in the running server."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 
 from specialists.agent import TOOLS

@@ -3,8 +3,6 @@
 `doit` without a task ends with them, so they load nothing: an idle run stays one.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections.abc import Callable

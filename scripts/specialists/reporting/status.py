@@ -3,8 +3,6 @@
 Everything is read from the files that the steps leave behind; nothing heavy is imported, no step is run.
 """
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
 from typing import Any

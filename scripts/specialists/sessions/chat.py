@@ -4,8 +4,6 @@ Rows are taken as their opencode would send them to the model again. Paths becom
 their names of 1.18, and the quotes of `opencode run` are taken off.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from dataclasses import dataclass, field, replace

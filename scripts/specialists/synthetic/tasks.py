@@ -5,8 +5,6 @@ edits the real code back in. What is chosen depends on the code alone. That both
 known of a row; nothing is run. Refactorings are not made up: the owner's own are among the mined commits.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
