@@ -2,7 +2,7 @@
 
 The forms of the answers were read off requests of the real opencode 1.18.33; the schemas are opencode's own names,
 types and required keys without the prose, which costs some 500 tokens instead of 5,500. Those of opencode 2 are of its
-branch v2 at 2092350cf; how it words calls and answers is in opencode2.py.
+branch v2 at 2092350cf; how it words calls and answers is in tools.py.
 """
 
 import re

@@ -10,9 +10,8 @@ from posixpath import join
 from typing import Any, NamedTuple
 
 from specialists.agent import EDIT_DONE, ROOT, TOOLS, WRITE_DONE, in_project, path_of, read_result
-from specialists.opencode2 import in_words_of
 from specialists.records import tool_call
-from specialists.tools import Call
+from specialists.tools import Call, in_words_of
 
 NEAR = 3  # unchanged lines between two hunks that still become one edit
 LEAST = 8  # characters that an oldString has at least, so that nobody finds it by chance

@@ -15,7 +15,6 @@ from specialists.chat import token_counter
 from specialists.config import Config
 from specialists.exclusion import Exclusion
 from specialists.families import Sayable
-from specialists.opencode2 import in_words_of
 from specialists.records import (
     Record,
     canonical,
@@ -33,7 +32,7 @@ from specialists.sessions.database import Session, Unreadable, read_sessions
 from specialists.sessions.languages import LanguageClassifier
 from specialists.sessions.paths import ProjectPaths
 from specialists.sessions.windows import Packer, Unit, step_unit
-from specialists.tools import infer_schemas, known_tools
+from specialists.tools import in_words_of, infer_schemas, known_tools
 
 COPY = "copy of another session"
 _NOT_OF_SUBAGENTS = ("task", "todowrite", "subagent", "question")  # 1.18's, 2's
