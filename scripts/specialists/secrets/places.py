@@ -24,8 +24,6 @@ def _found(match: re.Match[str], group: str | int, kind: str, is_secret: object)
         yield Find(*match.span(group), kind, ours=ours)
 
 
-# --- after a telling name ------------------------------------------------------------------------------------------
-
 _NAME_ANCHORS = "pass pwd pw psk secret token key cred auth bearer jwt pat mnemonic".split()
 _ASSIGNMENT = re.compile(
     r"""
@@ -99,8 +97,6 @@ def _is_assigned(text: str, start: int, match: re.Match[str]) -> bool:
     return kinds >= 3 and len(value) >= 8 and is_secret_value(name, value)
 
 
-# --- key files and manifests ---------------------------------------------------------------------------------------
-
 _MANIFEST, _KEY_END = "kind: Secret", "-----END"
 # The first bytes of a private key in base64, where its head line is cut off: DER's version number behind the lengths,
 # OpenSSH's magic. https://www.rfc-editor.org/rfc/rfc8017#appendix-A.1.2, rfc5208, rfc5915
@@ -162,9 +158,6 @@ def _kubernetes(text: str, exact: Spots) -> Iterator[Find]:
             for match in _MANIFEST_VALUE.finditer(text, *block.span(1)):
                 is_secret = _BASE64.fullmatch(match[1]) or is_password(match[1])
                 yield from _found(match, 1, "kubernetes secret", is_secret)
-
-
-# --- other places --------------------------------------------------------------------------------------------------
 
 
 # whether the value there is a secret (no test's mnemonic, of few words); kind, anchor (lower case, found in any), regex
