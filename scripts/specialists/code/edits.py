@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import count
-from posixpath import join
+from posixpath import commonprefix, join
 from typing import Any, NamedTuple
 
 from specialists.agent import EDIT_DONE, ROOT, TOOLS, WRITE_DONE, in_project, path_of, read_result
@@ -125,10 +125,8 @@ def line_hunks(before: str, after: str) -> tuple[Hunk, ...]:
     """The lines in which two texts differ."""
     old, new = _lines(before), _lines(after)
     # the ends that are equal are most of a file, and the matcher's time grows with the square of what it is given
-    shortest = min(len(old), len(new))
-    first = next((index for index in range(shortest) if old[index] != new[index]), shortest)
-    rest = shortest - first
-    last = next((index for index in range(rest) if old[-1 - index] != new[-1 - index]), rest)
+    first = len(commonprefix([old, new]))
+    last = len(commonprefix([old[first:][::-1], new[first:][::-1]]))
     matcher = SequenceMatcher(None, old[first : len(old) - last], new[first : len(new) - last])
     codes = (code for code in matcher.get_opcodes() if code[0] != "equal")
     return tuple((first + a, first + b, first + c, first + d) for _tag, a, b, c, d in codes)
