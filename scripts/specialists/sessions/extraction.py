@@ -1,7 +1,5 @@
 """From opencode's history to examples: sessions are read once, one by one, and each language takes its turns."""
 
-from __future__ import annotations
-
 import hashlib
 import tempfile
 from collections import Counter, defaultdict
@@ -46,9 +44,9 @@ class Funnel:
 
     counts: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)  # steps by reason
-    languages: dict[str, Funnel] = field(default_factory=lambda: defaultdict(Funnel))
+    languages: "dict[str, Funnel]" = field(default_factory=lambda: defaultdict(Funnel))
 
-    def add(self, other: Funnel) -> None:
+    def add(self, other: "Funnel") -> None:
         self.counts += other.counts
         self.lost += other.lost
         for name, funnel in other.languages.items():
