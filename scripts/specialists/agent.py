@@ -93,16 +93,12 @@ def without_line_numbers(text: str) -> str:
 def read_result(path: str, text: str, first: int = 1, last: int | None = None) -> str:
     """What opencode's `read` answers for lines first..last (1-based, inclusive) of a file's whole text."""
     lines = text.split("\n")
-    if lines and lines[-1] == "":
-        lines.pop()
-    total = len(lines)
+    total = len(lines) - (lines[-1] == "")  # behind the last line feed there is no line
     last = total if last is None else min(last, total)
     shown = "\n".join(f"{number}: {line}" for number, line in enumerate(lines[first - 1 : last], first))
-    if last >= total:
-        tail = f"(End of file - total {total} lines)"
-    else:
-        tail = f"(Showing lines {first}-{last} of {total}. Use offset={last + 1} to continue.)"
-    return f"<path>{path}</path>\n<type>file</type>\n<content>\n{shown}\n\n{tail}\n</content>"
+    more = f"Showing lines {first}-{last} of {total}. Use offset={last + 1} to continue."
+    tail = more if last < total else f"End of file - total {total} lines"
+    return f"<path>{path}</path>\n<type>file</type>\n<content>\n{shown}\n\n({tail})\n</content>"
 
 
 def compact(tool: dict[str, Any]) -> dict[str, Any]:

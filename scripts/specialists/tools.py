@@ -245,10 +245,7 @@ def _pattern(form: str) -> re.Pattern[str]:
 
 
 def in_words_of(tools: list[dict[str, Any]], call: Call) -> Call | None:
-    """A call in the words of the opencode that has these tools; None: it has no such call.
-
-    What was refused for its form stands as it was, or has no words in the other's.
-    """
+    """A call in the words of the opencode that has these tools (refused: as it was); None: it has no such call."""
     to_2, of_2 = is_2(tools), call.sent is not None
     if call.refused:
         return replace(call, output=call.sent or call.output) if to_2 == of_2 else None

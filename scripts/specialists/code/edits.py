@@ -87,10 +87,8 @@ def conversation(system: str, request: str, changes: list[FileChange], tools: li
         calls = [tool_call(next(ids), call.name, call.arguments) for call in made]
         weight = int(step is not reads)
         messages.append({"role": "assistant", "content": "", "weight": weight, "tool_calls": calls})
-        messages += [
-            {"role": "tool", "tool_call_id": call["id"], "content": result.output}
-            for call, result in zip(calls, made, strict=True)
-        ]
+        for sent, result in zip(calls, made, strict=True):
+            messages.append({"role": "tool", "tool_call_id": sent["id"], "content": result.output})
     messages.append({"role": "assistant", "content": "Done.", "weight": 0})
     prove(messages, changes)
     return messages

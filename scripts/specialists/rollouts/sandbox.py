@@ -54,10 +54,9 @@ def run(
     stop: Callable[[], str] = lambda: "",
     **environment: str,
 ) -> Ended:
-    """Run a command inside, in `folder`, until it ends, breaks a limit, or `stop()` gives a reason.
+    """Run a command inside, in `folder`, until it ends, breaks a limit, or `stop()` gives a reason; it never runs on.
 
-    `writable`, `read_only`: path inside -> path outside. Nothing of it runs on when this returns, nor when this process
-    is killed.
+    `writable`, `read_only`: path inside -> path outside.
     """
     mounts: list[tuple[str, ...]] = [("--ro-bind-try", path, path) for path in _SYSTEM]
     mounts += [("--bind", str(outside), inside) for inside, outside in writable.items()]

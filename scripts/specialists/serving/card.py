@@ -58,10 +58,7 @@ def serving_fit(config: Config) -> tuple[str, str] | None:
 
 
 def training_fit(config: Config) -> tuple[str, str] | None:
-    """Likewise whether training fits, and what becomes of the server meanwhile.
-
-    None without a GPU, without the base, or where a launcher may spread it over several GPUs.
-    """
+    """Likewise whether training fits, and what becomes of the server meanwhile; None also where GPUs may share it."""
     gpus, alone = visible_gpus(), [each for each in config.languages.values() if not each.training.launcher]
     if not gpus or not alone or not model_folder(config.base.model, config.base.revision):
         return None

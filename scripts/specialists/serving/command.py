@@ -12,7 +12,7 @@ from specialists.client import LOOPBACK
 from specialists.config import Config, Problem
 from specialists.families import FAMILIES, vllm_options
 from specialists.server import api_key
-from specialists.serving.lora import check_adapter, served_chat
+from specialists.serving.lora import check_adapter, served_chat, served_model
 from specialists.tables import SERVED_BASE
 from specialists.training.targets import ROLES
 
@@ -29,10 +29,11 @@ def served_adapters(config: Config) -> tuple[dict[str, Path], list[str]]:
 
 def vllm_command(config: Config, adapters: dict[str, Path]) -> list[str]:
     """The vLLM command line that serves these adapters on the base model."""
-    serving = config.serving
+    serving, (model, revision) = config.serving, served_model(config)
     slots = len(config.languages) + 2  # all adapters, those that come while it runs too; a candidate; the base
     options = {
-        "--model": serving.model or config.base.model,
+        "--model": model,
+        **({"--revision": revision} if revision else {}),
         "--served-model-name": SERVED_BASE,
         "--host": serving.host,
         "--port": serving.port,
@@ -42,8 +43,6 @@ def vllm_command(config: Config, adapters: dict[str, Path]) -> list[str]:
         "--max-loras": slots,
         "--max-cpu-loras": slots,
     }
-    if config.base.revision and not serving.model:
-        options["--revision"] = config.base.revision
     targets = sorted({leaf for _place, leaves in ROLES.values() for leaf in leaves})
     modules = [f"{name}={path}" for name, path in adapters.items()]
     return [

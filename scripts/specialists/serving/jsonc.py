@@ -1,9 +1,8 @@
 """JSON with comments and trailing commas, changed in place: what is not touched keeps its bytes.
 
 Comments and trailing commas are overwritten with spaces, and a bare `{env:NAME}` or `{file:PATH}`, which opencode puts
-in before it parses, with a string of its length. That leaves every offset as it is; Python's own reader then finds
-where values end, and the original text is cut and pasted. Where a key stands twice the last one counts. Text that
-cannot be read raises json.JSONDecodeError, which names line and column.
+in before it parses, with a string of its length: every offset stays, Python's own reader finds where values end, and
+the original is cut and pasted. Of a key that stands twice the last counts. What cannot be read is a JSONDecodeError.
 """
 
 import json

@@ -5,6 +5,7 @@ an input width), so every adapter is checked against the headers of the base mod
 """
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from specialists.adapters import manifest_of, trained_on_another
@@ -64,13 +65,11 @@ def _other_base(version: Path, config: Config) -> list[str]:
     trained = manifest_of(version).get("base", {})
     if other := trained_on_another(version, config):
         return [f"trained on {other}, base.model is {config.base.model}"]
-    try:
-        served_with = served_chat(config).fingerprint
-    except Problem:
-        return []  # nothing to compare with; serve.py itself says that the base is not there
-    if (known := trained.get("template")) in (None, served_with):
-        return []
-    return [f"trained with chat template or tokenizer {known}, {served_model(config)[0]} has {served_with}"]
+    known = trained.get("template")
+    with suppress(Problem):  # nothing to compare with; serve.py itself says that the base is not there
+        if known not in (None, served_with := served_chat(config).fingerprint):
+            return [f"trained with chat template or tokenizer {known}, {served_model(config)[0]} has {served_with}"]
+    return []
 
 
 def served_chat(config: Config) -> Chat:

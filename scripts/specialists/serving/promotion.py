@@ -102,10 +102,7 @@ def rollback(config: Config, language: Language, reason: str) -> Decision:
 
 
 def verify(config: Config) -> tuple[dict[str, Decision], list[str]]:
-    """Have the server answer with what is promoted, each tried once; those that fail are rolled back.
-
-    Returns those decisions by adapter, and what went wrong.
-    """
+    """Have the server answer with what is promoted; what fails its trial is rolled back. Returns that, and problems."""
     taken: dict[str, Decision] = {}
     problems = []
     for language in (config.languages[name] for name in adapters.promoted_versions(config)):
