@@ -225,11 +225,11 @@ def too_few(config: Config, language: Language) -> str | None:
     return says if summary and count < language.min_examples else None
 
 
-def not_served(config: Config, language: Language) -> list[str]:
+def not_served(config: Config) -> list[str]:
     """Which versions are never served, and why; a line each."""
-    folder = adapter_folder(config, language)
-    unused = {version.name: folder.unusable(version) for version in folder.versions(retired=True)}
-    return [f"{language.adapter}/{name}: never served: {why}" for name, why in unused.items() if why]
+    folders = [adapter_folder(config, language) for language in config.languages.values()]
+    unused = {version: folder.unusable(version) for folder in folders for version in folder.versions(retired=True)}
+    return [f"{path.parent.name}/{path.name}: never served: {why}" for path, why in unused.items() if why]
 
 
 def training_inputs(config: Config, language: Language, rows: str | None = None) -> dict[str, str | None]:

@@ -161,7 +161,7 @@ def examples(config: Config) -> Check:
 
 def unusable(config: Config) -> Check:
     """Versions that are never served, as they are damaged or were trained on what `[owner] exclude` names."""
-    if lines := [line for language in config.languages.values() for line in not_served(config, language)]:
+    if lines := not_served(config):
         return note("\n".join(lines), "`doit` goes back to the one before, or trains anew; `doit prune` removes them")
     return ok("no version is damaged or was trained on excluded work")
 

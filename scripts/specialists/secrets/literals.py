@@ -6,7 +6,7 @@ literals a thirtieth of that.
 
 import re
 from collections.abc import Iterable, Iterator
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import NamedTuple
 
 Spots = dict[str, list[int]]
@@ -47,9 +47,7 @@ def matches(rules: Iterable[Rule], spots: Spots, text: str) -> Iterator[tuple[Ru
                 yield rule, match
 
 
-@cache
-def _compiled(regex: str) -> re.Pattern[str]:
-    return re.compile(regex, re.ASCII)
+_compiled = cache(partial(re.compile, flags=re.ASCII))
 
 
 class Literals:

@@ -173,16 +173,14 @@ registry login  "auth"  "auth"\s*:\s*"(?P<secret>[A-Za-z0-9+/]{8,}={0,2})"
 """,
     is_token: r"""
 url token  ://  ://(?!(?-i:[0-9a-f]{24})@)(?P<secret>[A-Za-z0-9_-]{20,})@(?=[\w\[])
-bearer token  bearer  Bearer \s*(?P<secret>[A-Za-z0-9_.~+/=|:-]{12,})
+bearer token  bearer  Bearer \s*<token>
 authorization header  authorization
-  authorization\\{0,3}["']?\s*[:=,]\s*\\{0,3}["'`]?(?!Basic|Bearer)(?:[\w-]{2,12}\s+)?
-  (?P<secret>[A-Za-z0-9_.~+/=|:-]{12,})
+  authorization\\{0,3}["']?\s*[:=,]\s*\\{0,3}["'`]?(?!Basic|Bearer)(?:[\w-]{2,12}\s+)?<token>
 jwt secret  jwt.  jwt\.(?:sign|verify|encode|decode)\([^()\n]{1,80}?,\s*["'](?P<secret>[^\s"']{12,200})["']
 login token  login  login \s*(?P<secret>[A-Za-z0-9]{32,})\b
 cookie  -b  (?<= )-b \s*["']?[\w.-]{0,60}?(?:sess|sid|auth|token)[\w.-]{0,60}=(?P<secret>[\w.~+/=%-]{16,})
 cookie  cookie:
-  cookie:\s*(?:[\w.-]{1,60}=[^;\s"']*;\s*){0,20}?[\w.-]{0,60}?(?:sess|sid|auth|token|jwt|remember)[\w.-]{0,60}=
-  (?P<secret>[A-Za-z0-9_.~+/=%-]{16,})
+  cookie:\s*(?:[\w.-]{1,60}=[^;\s"']*;\s*){0,20}?[\w.-]{0,60}?(?:sess|sid|auth|token|jwt|remember)[\w.-]{0,60}=<token>
 client's token  client  client\w{0,20}\(\s*(?:["'][^"'\n]{1,80}["'],\s*)?["'](?P<secret>[A-Za-z0-9]{32,200})["']
 codecov token  codecov  codecov[^\n|;&]{0,200}?\s-t\s+(?P<secret>[a-f0-9-]{36})\b
 wireguard key  echo  (?<![\w-])echo\s+["']?(?P<secret>[A-Za-z0-9+/]{43}=)["']?\s*\|\s*wg\b
@@ -233,11 +231,12 @@ sidekiq login  ://  ://(?P<secret>[a-f0-9]{8}:[a-f0-9]{8})@(?:gems|enterprise)\.
 _PARTS = {
     "<near>": r".{0,120}?(?<!\w)(?P<secret>[a-f0-9]{32})(?!\w)",
     "<options>": r"[^\n|;&]{0,200}?\s",
+    "<token>": r"(?P<secret>[\w.~+/=|:%-]{12,})",
     "<value>": r"""["']?(?P<secret>[^\s"'`<>|;&$]{6,200})""",
 }
 _PLACES = {
     counts: [
-        Rule(kind, anchor, re.sub("<options>|<value>|<near>", lambda part: _PARTS[part[0]], f"(?is){''.join(regex)}"))
+        Rule(kind, anchor, re.sub("<[a-z]+>", lambda part: _PARTS.get(part[0], part[0]), f"(?is){''.join(regex)}"))
         for kind, anchor, *regex in rows(table)
     ]
     for counts, table in _TABLES.items()

@@ -23,8 +23,8 @@ def served_adapters(config: Config) -> tuple[dict[str, Path], list[str]]:
     promoted = {name: version for name, version in current.items() if version}
     wrong = {name: faults for name, version in promoted.items() if (faults := check_adapter(version, config))}
     adapters = {name: version for name, version in promoted.items() if name not in wrong}
-    unused = [line for language in config.languages.values() for line in not_served(config, language)]
-    return adapters, [*(f"{name}: left out: {'; '.join(faults)}" for name, faults in wrong.items()), *unused]
+    left_out = [f"{name}: left out: {'; '.join(faults)}" for name, faults in wrong.items()]
+    return adapters, left_out + not_served(config)
 
 
 def vllm_command(config: Config, adapters: dict[str, Path]) -> list[str]:
