@@ -122,7 +122,10 @@ def _find(text: str, rules: Rules) -> tuple[Find, ...]:
     finds += personal.find(plain, exact, folded, rules.hosts)
     if plain != text:
         finds = [replace(item, start=at[item.start], end=at[item.end - 1] + 1, keep=()) for item in finds]
-    found = _joined([*finds, *_owners(text, rules)])
+    for match in (match for pattern in rules.extra for match in re.finditer(pattern, text)):
+        start, end = match.span(1 if match.re.groups and match[1] is not None else 0)
+        finds += [Find(start, end, "own pattern", ours=fakes.is_fake(text[start:end]))] if end > start else []
+    found = _joined(finds)
     return tuple(item for item in found if item.ours or not _allowed(text[item.start : item.end], rules))
 
 
@@ -158,14 +161,6 @@ def _from_base64(value: str) -> bytes:
     value = value.rstrip("=").replace("-", "+").replace("_", "/")
     value = value[: len(value) - (len(value) % 4 == 1)]  # cut off by a tool
     return base64.b64decode(value + "=" * (-len(value) % 4), validate=True)
-
-
-def _owners(text: str, rules: Rules) -> Iterator[Find]:
-    """What the owner's own patterns find: their first group, or all of the match."""
-    for match in (match for pattern in rules.extra for match in re.finditer(pattern, text)):
-        start, end = match.span(1 if match.re.groups and match[1] is not None else 0)
-        if end > start:
-            yield Find(start, end, "own pattern", ours=fakes.is_fake(text[start:end]))
 
 
 def _joined(finds: Iterable[Find]) -> list[Find]:
