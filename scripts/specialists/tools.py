@@ -195,26 +195,18 @@ def _from_patch(call: Call, files: Files) -> list[Call] | None:
 
 def _sections(patch: str) -> list[tuple[str, str, list[tuple[str, str]]]]:
     """(Add, Update or Delete, path, [(old, new), …]) of a patch; empty when something in it is not simple."""
-    sections: list[tuple[str, str, list[tuple[str, str]]]] = []
-    old: list[str] = []
-    new: list[str] = []
-    for line in patch.strip().split("\n"):
-        header = re.fullmatch(r"\*\*\* (Add|Update|Delete) File: (.+)", line.rstrip())
-        if header or line.startswith(("@@", "*** Begin Patch", "*** End Patch", "*** End of File")):
-            if old or new:
-                end = "\n" if sections[-1][0] == "Add" else ""
-                sections[-1][2].append(("\n".join(old), "\n".join(new) + end))
-                old, new = [], []
-            if header:
-                sections.append((header[1], in_project(header[2].strip()), []))
-        elif line.startswith("*** ") or not sections:  # a rename, or no patch at all
-            return []
-        else:
-            if not line.startswith("+"):
-                old.append(line[1:])
-            if not line.startswith("-"):
-                new.append(line[1:])
-    return sections
+    before, *parts = re.split(r"^\*\*\* (Add|Update|Delete) File: (.+)\n", f"{patch.strip()}\n", flags=re.M)
+    sections = []
+    for kind, path, body in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        hunks = []
+        for hunk in filter(None, re.split(r"^(?:@@|\*\*\* End).*\n", body, flags=re.M)):
+            lines = hunk.split("\n")[:-1]
+            if any(line.startswith("*** ") for line in lines):  # a rename
+                return []
+            old, new = ("\n".join(line[1:] for line in lines if not line.startswith(other)) for other in "+-")
+            hunks.append((old, new + "\n" * (kind == "Add")))
+        sections.append((kind, in_project(path.strip()), hunks))
+    return sections if before in ("", "*** Begin Patch\n") else []
 
 
 def is_2(tools: list[dict[str, Any]]) -> bool:

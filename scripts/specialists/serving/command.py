@@ -5,6 +5,7 @@ and on CPU kernels a base request is answered by the last adapter's slot unless 
 """
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from specialists.adapters import adapter_folder, not_served
@@ -30,6 +31,9 @@ def served_adapters(config: Config) -> tuple[dict[str, Path], list[str]]:
 def vllm_command(config: Config, adapters: dict[str, Path]) -> list[str]:
     """The vLLM command line that serves these adapters on the base model."""
     serving, (model, revision) = config.serving, served_model(config)
+    parsers = {"--tool-call-parser": serving.tool_call_parser or FAMILIES[0].parser}
+    with suppress(Problem):  # a base that is not here (a dry run) is taken for Qwen3-Coder
+        parsers = vllm_options(served_chat(config), serving.tool_call_parser)
     slots = len(config.languages) + 2  # all adapters, those that come while it runs too; a candidate; the base
     options = {
         "--model": model,
@@ -38,7 +42,7 @@ def vllm_command(config: Config, adapters: dict[str, Path]) -> list[str]:
         "--host": serving.host,
         "--port": serving.port,
         "--max-model-len": serving.max_model_len,
-        **parsers(config),
+        **parsers,
         "--max-lora-rank": serving.max_lora_rank,
         "--max-loras": slots,
         "--max-cpu-loras": slots,
@@ -52,16 +56,6 @@ def vllm_command(config: Config, adapters: dict[str, Path]) -> list[str]:
         *(["--lora-modules", *modules] if modules else []),
         *serving.extra,
     ]
-
-
-def parsers(config: Config) -> dict[str, str]:
-    """What vLLM is told of calls and thoughts; for a base that is not here (a dry run) as for Qwen3-Coder."""
-    named = config.serving.tool_call_parser
-    try:
-        chat = served_chat(config)
-    except Problem:
-        return {"--tool-call-parser": named or FAMILIES[0].parser}
-    return vllm_options(chat, named)
 
 
 def exposure(config: Config) -> str | None:
