@@ -24,9 +24,8 @@ def system_prompt(language: Language) -> str:
 
 
 def _tool(name: str, required: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
-    properties = {
-        key: {"type": kind} if isinstance(kind, str) else kind for key, kind in {**required, **(optional or {})}.items()
-    }
+    given = {**required, **(optional or {})}
+    properties = {key: {"type": kind} if isinstance(kind, str) else kind for key, kind in given.items()}
     parameters = {"type": "object", "properties": properties, "required": list(required)}
     return {"type": "function", "function": {"name": name, "parameters": parameters}}
 

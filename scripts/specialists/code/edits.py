@@ -161,9 +161,7 @@ def _around(first: int, last: int, total: int) -> Iterator[Span]:
         yield first, last
     for reach in count(1):
         low, high = max(0, first - reach), min(total, last + reach)
-        yield low, last
-        yield first, high
-        yield low, high
+        yield from ((low, last), (first, high), (low, high))
         if (low, high) == (0, total):
             return
 
