@@ -17,7 +17,6 @@ NEAR = 3  # unchanged lines between two hunks that still become one edit
 LEAST = 8  # characters that an oldString has at least, so that nobody finds it by chance
 
 Hunk = tuple[int, int, int, int]  # lines before[a:b] became after[c:d], counted from 0
-Span = tuple[int, int]  # lines, 1-based, inclusive
 
 
 class NotExact(Exception):
@@ -155,7 +154,7 @@ def _stands_out(old: str) -> bool:
     return len(old.strip()) >= LEAST and bool(lines[0].strip() and lines[-1].strip())
 
 
-def _around(first: int, last: int, total: int) -> Iterator[Span]:
+def _around(first: int, last: int, total: int) -> Iterator[tuple[int, int]]:
     """Half-open ranges of lines around first..last, each wider than the one before, up to all."""
     if last > first:
         yield first, last

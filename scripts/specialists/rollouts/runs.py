@@ -123,8 +123,7 @@ class Round:
         """One run. Raises Problem, and records nothing, where the model's server does not answer any more."""
         task, work, (solver, number) = verifier.task, verifier.work, self.places(verifier.task)[place]
         checkout, home, result = (work / name for name in ("checkout", "home", "result"))
-        for folder in (checkout, home, result):
-            remove(folder)
+        remove(work)
         write_if_changed(home / "request", task.request)
         write_if_changed(home / "opencode.json", self.configuration)
         verifier.store.throwaway(verifier.before, checkout)

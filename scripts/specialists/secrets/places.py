@@ -115,8 +115,7 @@ _HEADLESS = re.compile(
     rf"(?<![A-Za-z0-9+/])(?:[A-Za-z0-9+/]{{16,}}+={{0,2}}{_BETWEEN_LINES})++(?:[\w+/]{{1,15}}={{0,2}}{_BETWEEN_LINES})?"
     "(?=-----END[A-Z0-9 ]{0,30} PRIVATE KEY)"
 )
-_PEM_SHORT, _PEM_LEAST, _PEM_LONGEST = 16, 40, 8_000
-_MANIFEST_LONGEST = 8_000
+_PEM_SHORT, _PEM_LEAST, _LONGEST = 16, 40, 8_000
 _MANIFEST_DATA = re.compile(
     r"(?:^|\n)(?:\d+: )?[ \t]*(?:data|stringData):[ \t]*\n((?:(?:\d+: )?[ \t]+[^\s:][^\n:]*:[^\n]*\n?)+)"
 )
@@ -129,7 +128,7 @@ def _private_keys(text: str, exact: Spots) -> Iterator[Find]:
     heads = (_KEY_HEAD.match(text, at) for anchor in _KEY_HEADS for at in exact.get(anchor, ()))
     starts, end = [head.end() for head in heads if head], 0
     for before, at in pairwise([0, *exact.get(_KEY_END, ())]):
-        body = _HEADLESS.search(text, max(before, at - _PEM_LONGEST), at + 60)
+        body = _HEADLESS.search(text, max(before, at - _LONGEST), at + 60)
         starts += [body.start()] if body else []
     for start in sorted(starts):
         if start < end:
@@ -151,9 +150,9 @@ def _kubernetes(text: str, exact: Spots) -> Iterator[Find]:
     """Values of a manifest of kind Secret, before and after that line (kubectl sorts keys)."""
     last = 0
     for at in exact.get(_MANIFEST, ()):
-        start = max(last, at - _MANIFEST_LONGEST, text.rfind("\n---", last, at))
-        ends = [text.find(mark, at + 1, at + _MANIFEST_LONGEST) for mark in ("\n---", _MANIFEST)]
-        last = min([end for end in ends if end >= 0], default=min(len(text), at + _MANIFEST_LONGEST))
+        start = max(last, at - _LONGEST, text.rfind("\n---", last, at))
+        ends = [text.find(mark, at + 1, at + _LONGEST) for mark in ("\n---", _MANIFEST)]
+        last = min([end for end in ends if end >= 0], default=min(len(text), at + _LONGEST))
         for block in _MANIFEST_DATA.finditer(text, start, last):
             for match in _MANIFEST_VALUE.finditer(text, *block.span(1)):
                 is_secret = _BASE64.fullmatch(match[1]) or is_password(match[1])

@@ -38,8 +38,7 @@ def weight_files(folder: Path) -> tuple[list[Path], int]:
 def serving_fit(config: Config) -> tuple[str, str] | None:
     """What vLLM will hold, added up against its share of the smallest GPU; then what to do, empty where it fits.
 
-    None where nothing can be said: no GPU, no copy of the base here, or one that vLLM quantises while it loads it.
-    Raises Problem for a model that transformers does not know.
+    None without a GPU or a copy of the base here, or where vLLM quantises it. Raises Problem for an unknown model.
     """
     folder, gpus = model_folder(*served_model(config)), visible_gpus({**os.environ, **config.serving.env})
     if not gpus or not folder or any(word.startswith("--quantization") for word in config.serving.extra):
