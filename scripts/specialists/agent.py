@@ -69,8 +69,6 @@ EDIT_DONE = "Edit applied successfully."
 WRITE_DONE = "Wrote file successfully."
 FILE_SHOWN = ("<path>", "Read file ")  # what an answer starts with that shows a file: 1.18's, 2's
 CLEARED = "[Old tool result content cleared]"  # what stands for outputs of long ago
-
-
 _LINE_NUMBER = re.compile(r"^\d+: ?", re.M)
 
 
