@@ -1,7 +1,5 @@
 """Measure an adapter against the base on held-out examples, and decide: promote, hold or block."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """opencode's history -> data/sessions/<lang>.jsonl: the work of your own sessions as examples, per language."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The owner's git history -> examples of one language: what is read, proved and chosen."""
 
-from __future__ import annotations
-
 import json
 import zlib
 from collections import Counter
@@ -21,7 +19,7 @@ from specialists.config import Config, Language, Problem, fingerprint
 from specialists.exclusion import Exclusion
 from specialists.families import Sayable
 from specialists.records import Record, canonical, is_target, iso, make_record
-from specialists.secrets import Rules, find, redact, scrub
+from specialists.secrets import find, redact, scrub
 from specialists.tools import known_tools
 
 SURE = 0.75  # of the limit: an estimate below needs no exact count
@@ -48,7 +46,7 @@ class Miner:
         self.language, self.progress = language, progress
         self.limit = language.training.max_length
         self.counter = token_counter(config.base.model, config.base.revision)
-        self.secrets, self.sayable = Rules.of(config), Sayable(self.counter)
+        self.secrets, self.sayable = config.secrets, Sayable(self.counter)
         self.exclusion = Exclusion(config)
         self.tools = known_tools(config)
         self.records: list[Record] = []

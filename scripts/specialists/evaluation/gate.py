@@ -8,8 +8,6 @@ Hesterberg's expanded percentile interval (What Teachers Should Know About the B
 another row's request, which is what the right request is worth: who learned form and style alone gains nothing there.
 """
 
-from __future__ import annotations
-
 import math
 from statistics import NormalDist
 from typing import Any

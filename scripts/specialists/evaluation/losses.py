@@ -1,7 +1,5 @@
 """Held-out loss of the base and of adapters on the same rows, per supervised token and by what the token is."""
 
-from __future__ import annotations
-
 import json
 import math
 from abc import ABC, abstractmethod

@@ -3,8 +3,6 @@
 `doit` without a task ends with them, so they load nothing: an idle run stays one.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections.abc import Callable
@@ -165,7 +163,7 @@ def examples(config: Config) -> Check:
 
 def unusable(config: Config) -> Check:
     """Versions that are never served, as they are damaged or were trained on what `[owner] exclude` names."""
-    if lines := [line for language in config.languages.values() for line in not_served(config, language)]:
+    if lines := not_served(config):
         return note("\n".join(lines), "`doit` goes back to the one before, or trains anew; `doit prune` removes them")
     return ok("no version is damaged or was trained on excluded work")
 

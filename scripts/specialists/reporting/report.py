@@ -4,8 +4,6 @@ Static files without scripts or network, made from what the steps left behind: t
 Beside it lies status.json, the same for scripts.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """From opencode's history to examples: sessions are read once, one by one, and each language takes its turns."""
 
-from __future__ import annotations
-
 import hashlib
 import tempfile
 from collections import Counter, defaultdict
@@ -15,7 +13,6 @@ from specialists.chat import token_counter
 from specialists.config import Config
 from specialists.exclusion import Exclusion
 from specialists.families import Sayable
-from specialists.opencode2 import in_words_of
 from specialists.records import (
     Record,
     canonical,
@@ -27,13 +24,13 @@ from specialists.records import (
     write_json,
     written,
 )
-from specialists.secrets import SECRET, Rules, clean
+from specialists.secrets import SECRET, clean
 from specialists.sessions.chat import Step, Turn, turns
 from specialists.sessions.database import Session, Unreadable, read_sessions
 from specialists.sessions.languages import LanguageClassifier
 from specialists.sessions.paths import ProjectPaths
 from specialists.sessions.windows import Packer, Unit, step_unit
-from specialists.tools import infer_schemas, known_tools
+from specialists.tools import in_words_of, infer_schemas, known_tools
 
 COPY = "copy of another session"
 _NOT_OF_SUBAGENTS = ("task", "todowrite", "subagent", "question")  # 1.18's, 2's
@@ -47,9 +44,9 @@ class Funnel:
 
     counts: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)  # steps by reason
-    languages: dict[str, Funnel] = field(default_factory=lambda: defaultdict(Funnel))
+    languages: "dict[str, Funnel]" = field(default_factory=lambda: defaultdict(Funnel))
 
-    def add(self, other: Funnel) -> None:
+    def add(self, other: "Funnel") -> None:
         self.counts += other.counts
         self.lost += other.lost
         for name, funnel in other.languages.items():
@@ -82,7 +79,7 @@ class Extractor:
         self._seen: dict[int, str] = {}  # a step's hash -> the cluster of the session that had it first
         self._classifier = LanguageClassifier(config.languages.values())
         self.exclusion = Exclusion(config)
-        self._rules = Rules.of(config)
+        self._rules = config.secrets
         counter = token_counter(config.base.model, config.base.revision)
         self._packer, self._sayable = Packer(counter), Sayable(counter)
         self._tools = tools or known_tools(config)

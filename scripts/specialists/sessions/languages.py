@@ -7,8 +7,6 @@ language they are for: a script in Python that makes a Swift project's icons is 
 language were edited these decide. Work in a language that is not in the configuration counts against all that are.
 """
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Iterable
