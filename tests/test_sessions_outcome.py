@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from labelled_turns import bash, grep, read, write
@@ -74,11 +75,32 @@ def test_what_was_taken_back(calls: list[Call], expected: set[int]) -> None:
     assert undone([[call] for call in calls]) == expected
 
 
-def test_what_a_turn_replaced_itself() -> None:
-    debugged = [seen(TEXT), edit("two\n", "two\nlog(2)\nlog(3)\n2\n"), edit("two\nlog(2)\nlog(3)\n2", "2")]
-    formatted = [seen(TEXT), edit("two", "2"), bash("cargo fmt"), seen("one\n  2\nthree\n")]
-    for calls, expected in (([EDIT, edit("b", "c")], {0}), (debugged, {1}), (formatted, set())):
-        assert undone([[call] for call in calls], in_turn=True) == expected
+def wrong(call: Call, *errors: str) -> Call:
+    """An edit whose result lists errors in its file."""
+    listed = "\n".join(f"ERROR [{line}:7] {error}" for line, error in enumerate(errors, 3))
+    head = "LSP errors detected in this file, please fix:\n<diagnostics file='x'>"
+    return replace(call, output=f"{call.output}\n\n{head}\n{listed}\n</diagnostics>")
+
+
+ADD = edit("a", "b\nc\nd")
+
+
+@pytest.mark.parametrize(
+    ("calls", "expected"),
+    [
+        ([EDIT, edit("b", "c")], {0}),
+        ([seen(TEXT), edit("two\n", "two\nlog(2)\nlog(3)\n2\n"), edit("two\nlog(2)\nlog(3)\n2", "2")], {1}),
+        ([seen(TEXT), edit("two", "2"), bash("cargo fmt"), seen("one\n  2\nthree\n")], set()),
+        ([EDIT, write("src/a.rs", "else\n")], {0}),
+        ([ADD, edit("c", "e")], set()),
+        ([wrong(ADD, "no c"), edit("c", "e")], {0}),  # repaired
+        ([wrong(ADD, "no c"), edit("x", "c")], set()),  # completed: its own lines were right
+        ([wrong(ADD, "no pytest"), wrong(edit("c", "e"), "no pytest")], set()),  # what no edit makes or mends
+        ([wrong(EDIT, "no z"), wrong(edit("x", "q\nr\ns"), "no z"), edit("q", "t")], set()),  # the one before made it
+    ],
+)
+def test_what_a_turn_replaced_itself(calls: list[Call], expected: set[int]) -> None:
+    assert undone([[call] for call in calls], in_turn=True) == expected
 
 
 LOOK, OTHER, TEST = read("a.rs", "x"), grep("x", output="a.rs"), bash("cargo test", "1 failed", 101)

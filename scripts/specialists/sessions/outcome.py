@@ -27,6 +27,8 @@ _ELSEWHERE = re.compile(r"[/~]|(\.\./)+[^.]")
 _OLDER = re.compile(r".*[~^]\d*(?::.*)?|[0-9a-f]{7,40}")  # a revision before the newest
 _NO_FAILURE = (None, 0, 124, 126, 127, 130, 137, 143)  # exit codes; from 124 on: nothing was checked to its end
 _SAYS_FAILED = re.compile(r"\b[1-9]\d* (?:failed|failures?|errors?)\b|\berror(?:\[\w+\]| TS\d+)?:|^FAILED?\b", re.M)
+_OWN_ERRORS = re.compile(r"[Tt]his file(?: has errors)?, please fix:?\n.*?</", re.S)  # of an edited file, by its LSP
+_ERROR = re.compile(r"^ERROR \[\d+:\d+\] (.*)", re.M)
 _CLAUSES = re.compile(r"(?:(?!\sbut\s|\s[-–—]+\s)[^,.;:!?\n])+[,.;:!?\n]?")
 _FILLER = re.compile(r"(?:(?:no|nope|ok|now|just|then|please|can you|well|sorry|hm+|wait|oh|but|i think|[-–—]+)\s+)*")
 _ASKS = re.compile(r"\?[ *_)\n]*\Z")
@@ -57,6 +59,7 @@ class _Change:
     now: str
     whole: bool
     untracked: bool  # a new file, which no `git checkout` touches
+    errors: set[str]  # that its result lists in the file, and that were not listed before
     committed: bool = False
     lost: bool = False  # by a command
 
@@ -76,16 +79,19 @@ class _Change:
             self.lost = False
         elif self.before in text and set(self.before.split("\n")) - set(self.after.split("\n")):
             self.now = self.before
+        elif self.after:
+            self.now = text
 
     @property
     def taken_back(self) -> bool:
         return self.lost or (self.now != self.after and _reads_as_before(self.before, self.after, self.now))
 
     @property
-    def replaced(self) -> bool:
+    def replaced(self) -> float:
+        """The share of the added lines that are gone."""
         before, after, now = ("".join(text.split(" ")) for text in (self.before, self.after, self.now))  # reindented
         added = {line for line in after.split("\n") if line} - {*before.split("\n")}
-        return sum(line in now for line in added) * 2 < len(added)
+        return sum(line not in now for line in added) / len(added) if added else 0.0
 
 
 def _reads_as_before(before: str, after: str, now: str) -> bool:
@@ -104,7 +110,8 @@ def _reads_as_before(before: str, after: str, now: str) -> bool:
 
 def undone(steps: list[list[Call]], in_turn: bool = False) -> set[int]:
     """Indexes of steps (calls of each) of which a change was taken back; `in_turn`: or of whose lines most are gone at
-    the end, if these are of one turn: what a later request changes was still right."""
+    the end, or any whose errors are gone too, if these are of one turn: what a later request changes was still right.
+    """
     work = _Work()
     for step, calls in enumerate(steps):
         for call in calls:
@@ -114,7 +121,7 @@ def undone(steps: list[list[Call]], in_turn: bool = False) -> set[int]:
                 work.command(call)
             else:
                 work.file(step, call)
-    return {change.step for change in work.changes if change.taken_back or (in_turn and change.replaced)}
+    return {one.step for one in work.changes if one.taken_back or (in_turn and work.corrected(one))}
 
 
 class _Work:
@@ -124,6 +131,11 @@ class _Work:
         self.changes: list[_Change] = []
         self.files = Files()  # trusted across commands, which mostly leave files alone; a read tells
         self.stashes: list[list[_Change]] = []
+        self.errors: dict[str, set[str]] = {}  # that the result of a file's last edit lists
+
+    def corrected(self, change: _Change) -> bool:
+        """Whether most of a change was replaced, or anything of one that made errors, with these."""
+        return change.replaced > (0.0 if change.errors - self.errors[change.path] else 0.5)
 
     def file(self, step: int, call: Call) -> None:
         """Take in a call that reads, edits or writes a file."""
@@ -136,11 +148,14 @@ class _Work:
                 change.see(text)
             elif call.name == "edit" and not change.lost:
                 change.edit(old, new, -1 if given.get("replaceAll") else 1)
-        if call.name == "write" or (call.name == "edit" and text is not None and known is not None):
-            new_file = call.name == "write" and known is None and not before
-            self.changes.append(_Change(step, call.path, known or "", text or "", text or "", True, new_file))
-        elif call.name == "edit":
-            self.changes.append(_Change(step, call.path, old, new, new, False, False))
+        if call.name not in ("edit", "write"):
+            return
+        listed = {*_ERROR.findall(match[0])} if (match := _OWN_ERRORS.search(call.output)) else set[str]()
+        errors, self.errors[call.path] = listed - self.errors.get(call.path, set()), listed
+        whole = call.name == "write" or (text is not None and known is not None)
+        old, new = (known or "", text or "") if whole else (old, new)
+        new_file = call.name == "write" and known is None and not before
+        self.changes.append(_Change(step, call.path, old, new, new, whole, new_file, errors))
 
     def command(self, call: Call) -> None:
         """Take in a command line."""
