@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from specialists.commits.git import REGULAR, Change, Commit, GitSource
 from specialists.commits.message import Intent, LeftOut, understand
 
 MAX_FILES = 5  # of a commit; one that changes more is left out
+DAY = 24 * 60 * 60  # seconds
 
 _BOT = re.compile(r"(?i)\[bot\]|\bbot@|[ -]bot$|\b(?:dependabot|renovate|snyk|pre-commit-ci|github-actions|weblate)\b")
 _UNFINISHED = re.compile(r"(?i)(?:fixup|squash|amend)! |\W*(?:wip|work in progress)\b")
@@ -64,6 +65,7 @@ class Candidate(NamedTuple):
     commit: Commit
     changes: list[Change]
     intent: Intent
+    later: dict[str, str]  # path -> blob of the newest version that was committed within a day
 
 
 class CommitFilter:
@@ -78,9 +80,13 @@ class CommitFilter:
         self.path_reason = lru_cache(maxsize=1 << 16)(self._path_reason)  # the same paths come again and again
         self._reverted: set[str] = set()  # ids, whole or the first digits
         self._reverted_titles: Counter[str] = Counter()
+        self._versions: dict[str, list[tuple[int, str]]] = defaultdict(list)  # of a path in a day: time, blob
 
     def candidate(self, commit: Commit) -> Candidate | None:
         """The candidate that a commit is; None when it is left out, which is counted."""
+        for change in (change for change in commit.changes if change.status != "D"):
+            newer = [one for one in self._versions[change.path] if one[0] <= commit.commit_time + DAY]
+            self._versions[change.path] = [*newer, (commit.commit_time, change.after)]
         try:
             return self._candidate(commit)
         except LeftOut as reason:
@@ -111,7 +117,8 @@ class CommitFilter:
         changes = self._changes(commit.changes)
         if "\ufffd" in message:
             raise LeftOut(ENCODING)
-        return Candidate(commit, changes, understand(message))
+        later = {change.path: self._versions[change.path][0][1] for change in changes}
+        return Candidate(commit, changes, understand(message), later)
 
     def _changes(self, changes: list[Change]) -> list[Change]:
         """The changes to show, own language first, tests and texts last."""
