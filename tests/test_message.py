@@ -106,7 +106,7 @@ BODIES = [
     (f"{LOST} See #12 for more. It was never read.", f"{LOST} It was never read."),
     ("It lost the last line of a file (fixes #12).", LOST),
     (f"{LOST} It did so since 4b108df3ab99. Also shipping as 0.5", LOST),
-    (f"{LOST} Like this:\n\n    $ tool\n    nothing", ""),
+    (f"{LOST} Like this:\n\n    $ tool\n    nothing", LOST),
     (f"{LOST}\n\n```\nout\n```", LOST),
     ("- one more line is read\n- and kept as it is", "- one more line is read\n- and kept as it is"),
     ("Closes #1, closes #2", ""),

@@ -6,7 +6,7 @@ What only a tracker, a reviewer or a tool reads goes: trailers, footers, section
 from __future__ import annotations
 
 import re
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import NamedTuple
 
 LEAST_WORDS = 4  # of a request, as CommitPackFT asks
@@ -44,34 +44,23 @@ _REFERENCE = re.compile(  # issues and pull requests with the words around them
 )
 _SHA = r"\b(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{7,40}\b"
 _OUTSIDE = re.compile(  # what a reader of the code alone does not have, or is no part of the example
-    rf"(?i){_ISSUE}|\bthanks\b|{_SHA}|\b(?:ship|releas|publish)\w* (?:\w+ ){{0,2}}v?\d+\.\d+"
+    rf"(?i)https?://|{_ISSUE}|\bthanks\b|{_SHA}|\b(?:ship|releas|publish)\w* (?:\w+ ){{0,2}}v?\d+\.\d+"
 )
 _MARKS = re.compile(  # keys of trackers, what stands there for machines, pictures
     r"\[[A-Z]{2,10}-\d+\]|^(?!UTF|SHA|ISO|RFC)[A-Z]{2,10}-\d+:|\[(?i:skip ci|ci skip|no ci|wip|#\d+[^\]]*)\]"
     r"|:[a-z_]+:(?!\S)| ?/?\b(?:cc|props|thanks|h/t)\b:?(?: to)?(?: ?@[\w-]+,?)+"
     r"|[\u2190-\u2bff\ufe0f\u200d\U0001f000-\U0001faff]+"
 )
-_TRAILER = re.compile(r"[A-Za-z0-9-]+\s*:|\(cherry picked from commit ")  # as git tells them
-_FOOTER = re.compile(  # a line that a tool leaves behind: who made it, a known trailer, a link with its label, `BUG=…`
-    r"\W*(?:Generated|Created|Made|Written|Built|Authored|Co-[Aa]uthored|Assisted|Implemented) (?:with|by|using|via) .*"
-    r"|(?:[A-Z][a-z]+(?:-[A-Za-z]+)+|[Cc][Cc]|[A-Z][a-z]+ [Bb]y)\s*:\s.*|\(cherry picked from commit .*|\[\w+: .*\]"
-    r"|\W*(?:[A-Z][\w-]*(?: [\w-]+){0,3}: *)?<?https?://\S+\W*|(?:[A-Z]{2,}|R)(?:_[A-Z]+)*\s?=.*"
-)
-_UNWANTED = (
-    r"(?:manual )?test(?:s|ed|ing)?(?: plan| done| instructions| steps)?|how (?:was|has|to|can|did) [^:]*|check ?list"
-    r"|review(?:ers?|ed by|ed|s)?|differential (?:revision|version)|(?:maniphest |related )?(?:tasks?|issues?|prs?)"
-    r"|subscribers|tags|cc|(?:pulled|landed) by|auditors|blame rev\w*|depends on|fbshipit-source-id|screenshots?"
-    r"|(?:revert|rollback) plan|links?|references|notes for reviewers?"
-)
-_SECTION = re.compile(  # where a part of the body begins: a heading of Markdown, a label of Phabricator
-    rf"(?i)(?:#{{1,6}} +|\*\*)(?P<heading>[^*]+?):?\**:?|(?P<label>summary|{_UNWANTED}):\s*(?P<text>.*)"
+_LABEL = re.compile(  # where a section begins: a heading, `Test plan: …`, a trailer, `BUG=…`, a rule
+    r"^(?:#+ .*|#\t.*|\*\*[^*\n]+\*\*:?|\(?[A-Z][\w-]*(?: [\w-]+){0,3} ?[:=](?!:).*|\[\w+: .*\]|\(cherry picked from .*"
+    r"|-{3,}.*)$",
+    re.M,
 )
 _ASIDE = re.compile(  # no part of the example: the template's hints, a changelog or a version that is passed over
     r"(?is)<!--(?:(?!<!--).)*?-->|[,;]?\s?(?:\band )?\b(?:add|updat)\w* (?:(?:to|the|a) )?"
     r"(?:change-?log|release notes?)(?: entry)?(?= ?(?:[.,;&\n]|and\b|$))"
     r"|(?<=[.,;]) (?:and )?bump\w* (?:the )?version(?: (?:to|in) \S+)?\.?(?=\n|$)"
 )
-_CUT = re.compile(r"^(?:-{3,}\s*$|# -+ >8|(?:# )?Conflicts:).*", re.M | re.S)  # nothing behind it is the message
 
 _THING = (
     r"(?:tests?|specs?|builds?|ci|typos?|warnings?|errors?|comments?|docs?|it|this|that|things?|stuff|imports?|bugs?)"
@@ -143,7 +132,7 @@ def _title(message: str) -> tuple[str, str]:
     """A message's first line and the rest; a title that goes on in the second line is put together."""
     first, _, rest = message.partition("\n")
     second, _, below = rest.partition("\n")
-    prose = re.match(r"\w", second) and not _TRAILER.match(second) and not _FOOTER.fullmatch(second)
+    prose = re.match(r"\w", second) and not _LABEL.match(second)
     if prose and first[-1] not in ".!?:" and (not below.strip() or below.startswith("\n")):
         return f"{first} {second.strip()}", below
     return first, rest
@@ -176,37 +165,14 @@ def stems(text: str) -> set[str]:
 
 
 def _body(text: str, squashed: bool) -> str:
-    """The paragraphs of a body that tell about the change, unwrapped; "" when they say nothing more."""
-    paragraphs = _without_tail(_wanted(_CUT.sub("", text)))
-    lines = [line for line in "\n".join(paragraphs).split("\n") if line.strip()]
-    if squashed and sum(line.startswith("* ") for line in lines) >= 0.5 * len(lines):
+    """The first section of a body, unwrapped, without its label; "" when it says nothing more."""
+    section = next((one.strip("\n") for one in _LABEL.split(text) if one.strip()), "")
+    if squashed and section.startswith("* "):
         return ""  # the titles of the commits that were squashed
-    cleaned = [*map(_paragraph, paragraphs), ""]
-    # a paragraph that announces what is left out goes with it
-    kept = [one for one, below in pairwise(cleaned) if one and (below or not one.endswith(":"))]
+    kept = map(_paragraph, re.split(r"\n\s*\n", section))
+    kept = [one for one in kept if one]
     body = "\n\n".join(one for one, size in zip(kept, accumulate(map(len, kept)), strict=True) if size <= BODY)
     return body if count_words(body) >= BODY_WORDS else ""
-
-
-def _wanted(text: str) -> list[str]:
-    """The paragraphs of a body without the sections that are not about the change."""
-    wanted, lines = True, []
-    for line in text.split("\n"):
-        if section := _SECTION.fullmatch(line.strip()):
-            wanted = not re.fullmatch(_UNWANTED, section["heading"] or section["label"], re.I)
-            line = section["text"] or ""
-        if wanted and not line.startswith("#"):
-            lines.append(line.rstrip())
-    return re.split(r"\n\s*\n", "\n".join(lines).strip("\n"))
-
-
-def _without_tail(paragraphs: list[str]) -> list[str]:
-    """Paragraphs without git's trailers (the last one), and without the lines that tools leave anywhere."""
-    own = ["\n".join(line for line in one.split("\n") if not _FOOTER.fullmatch(line)) for one in paragraphs]
-    while own and not own[-1].strip():
-        own.pop()
-    lines = [line for line in "".join(own[-1:]).split("\n") if line[:1] not in " \t"]  # others go on from above
-    return own[:-1] if lines and all(map(_TRAILER.match, lines)) else own
 
 
 def _paragraph(text: str) -> str:
@@ -219,4 +185,4 @@ def _paragraph(text: str) -> str:
         return ""
     prose = re.sub(rf"\s*\([^()]{{0,80}}{_ISSUE}[^()]{{0,80}}\)", "", re.sub(r"\s+", " ", text)).strip()
     sentences = re.split(r"(?<=[.!?])\s+(?=[A-Z`'\"(])", prose)
-    return " ".join(sentence for sentence in sentences if not _OUTSIDE.search(sentence))
+    return " ".join(one for one in sentences if not _OUTSIDE.search(one) and one[-1:] != ":")
