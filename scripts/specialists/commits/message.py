@@ -169,8 +169,7 @@ def _body(text: str, squashed: bool) -> str:
     section = next((one.strip("\n") for one in _LABEL.split(text) if one.strip()), "")
     if squashed and section.startswith("* "):
         return ""  # the titles of the commits that were squashed
-    kept = map(_paragraph, re.split(r"\n\s*\n", section))
-    kept = [one for one in kept if one]
+    kept = [*filter(None, map(_paragraph, re.split(r"\n\s*\n", section)))]
     body = "\n\n".join(one for one, size in zip(kept, accumulate(map(len, kept)), strict=True) if size <= BODY)
     return body if count_words(body) >= BODY_WORDS else ""
 
