@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from specialists.agent import system_prompt
 from specialists.chat import token_counter
@@ -16,17 +16,7 @@ from specialists.config import Config
 from specialists.exclusion import Exclusion
 from specialists.families import Sayable
 from specialists.opencode2 import in_words_of
-from specialists.records import (
-    Record,
-    canonical,
-    iso,
-    make_record,
-    read_json,
-    read_records,
-    replace_file,
-    write_json,
-    written,
-)
+from specialists.records import Record, canonical, iso, make_record, read_json, read_records, replace_file, write_json
 from specialists.secrets import SECRET, Rules, clean
 from specialists.sessions.chat import Step, Turn, turns
 from specialists.sessions.database import Session, Unreadable, read_sessions
@@ -86,7 +76,7 @@ class Extractor:
         counter = token_counter(config.base.model, config.base.revision)
         self._packer, self._sayable = Packer(counter), Sayable(counter)
         self._tools = tools or known_tools(config)
-        self._spools = {name: Spool(output / f"{name}.jsonl") for name in names}
+        self._found: dict[str, dict[str, tuple[str, str, bytes]]] = {name: {} for name in names}  # id -> time, id, line
 
     def add(self, session: Session) -> None:
         """Make the records of one session; one whose rows make no sense is named among the problems."""
@@ -110,7 +100,16 @@ class Extractor:
             self._read[session.id] = max(len(hashes), self._read.get(session.id, 0))
         self.funnel.add(funnel)
         for record in records:
-            self._spools[record["language"]].add(record)
+            self._keep(record)
+
+    def _keep(self, record: Record) -> None:
+        """Hold a record, compressed: a history has many. Of equal ids the last counts."""
+        line = zlib.compress(f"{canonical(record)}\n".encode(), 1)
+        self._found[record["language"]][record["id"]] = record["source"]["time"], record["id"], line
+
+    def _write(self, path: Path) -> None:
+        lines = [line for _time, _id, line in sorted(self._found[path.stem].values())]
+        replace_file(path, lambda file: file.writelines(map(zlib.decompress, lines)))
 
     def _records(self, session: Session, found: list[Turn], cluster: str, funnel: Funnel) -> list[Record]:
         classified = self._classifier.classify(found)
@@ -189,23 +188,18 @@ class Extractor:
         history that lost half of its sessions, unless the owner accepts that."""
         for path, count in () if accept_loss else self.known_histories().items():
             if 2 * self.histories.setdefault(path, count) <= count > 0:
-                lost = (
-                    f"{path}: {self.histories[path]} sessions where there were {count}: it keeps its earlier examples"
-                )
-                self.problems.append(f"{lost}; if they are gone for good: doit extract --accept-loss")
+                lost = f"{path}: {self.histories[path]} sessions where there were {count}: it keeps its earlier"
+                self.problems.append(f"{lost} examples; if they are gone for good: doit extract --accept-loss")
                 self.histories[path] = count
         examples = {}
-        for name, spool in self._spools.items():
-            counts = self.funnel.languages[name].counts  # a language without any is in the funnel too
-            if self.problems and spool.path.exists():
-                for record in read_records(spool.path):
-                    if record["source"].get("session") not in self._read and not self.exclusion.covers(
-                        record["source"]
-                    ):
-                        spool.add(record)
-                        counts["kept from before"] += 1
-            examples[name] = len(spool.places)
-            spool.finish()
+        for name, found in self._found.items():
+            counts, file = self.funnel.languages[name].counts, self.output / f"{name}.jsonl"  # also without any
+            for record in read_records(file) if self.problems and file.exists() else ():
+                if record["source"].get("session") not in self._read and not self.exclusion.covers(record["source"]):
+                    self._keep(record)
+                    counts["kept from before"] += 1
+            examples[name] = len(found)
+            self._write(file)
         (self.output / ".cache.sqlite").unlink(missing_ok=True)  # of version 1.1; it holds rows that may have to go
         made = {"examples": examples, "funnel": self.funnel.as_json(), "histories": self.histories}
         summary = {"step": "extract", **made}
@@ -227,34 +221,6 @@ def read_histories(
                 counts[str(database)] = found
         except Unreadable as problem:
             problems.append(str(problem))
-
-
-class Spool:
-    """A file of records too many for memory: `write_records` by way of a temporary file that lines go to at once."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.places: dict[str, tuple[str, str, int]] = {}  # id -> time, id, offset
-        with written(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._lines = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 (`finish` closes it)
-
-    def add(self, record: Record) -> None:
-        """Of equal ids the last counts."""
-        with written(self.path):
-            self.places[record["id"]] = record["source"]["time"], record["id"], self._lines.tell()
-            self._lines.write(f"{canonical(record)}\n".encode())
-
-    def finish(self) -> None:
-        """Put the file in place, whole, if it differs from the one that is there."""
-
-        def write(file: BinaryIO) -> None:
-            for _time, _id, offset in sorted(self.places.values()):
-                self._lines.seek(offset)
-                file.write(self._lines.readline())
-
-        with self._lines:
-            replace_file(self.path, write)
 
 
 def step_hashes(found: list[Turn]) -> list[int]:
