@@ -1,4 +1,4 @@
-"""What was taken back, by whatever spelling, and what only repeats; and what looks like it and stays."""
+"""What was taken back, by whatever spelling; and what looks like it and stays."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from dataclasses import replace
 
 import pytest
-from labelled_turns import bash, grep, read, write
+from labelled_turns import bash, read, write
 from specialists.agent import EDIT_DONE, read_result
-from specialists.sessions.outcome import goes_on, rejects, repeated, unchecked, undone
+from specialists.sessions.outcome import goes_on, rejects, unchecked, undone
 from specialists.tools import Call
 
 
@@ -103,27 +103,8 @@ def test_what_a_turn_replaced_itself(calls: list[Call], expected: set[int]) -> N
     assert undone([[call] for call in calls], in_turn=True) == expected
 
 
-LOOK, OTHER, TEST = read("a.rs", "x"), grep("x", output="a.rs"), bash("cargo test", "1 failed", 101)
-
-
-@pytest.mark.parametrize(
-    ("steps", "expected"),
-    [
-        ([[LOOK]] * 8, {*range(1, 8)}),
-        ([[LOOK], [EDIT], [LOOK]], set()),
-        ([[LOOK], [OTHER], [LOOK, OTHER]], {2}),
-        ([[LOOK], [LOOK, OTHER]], set()),
-        ([[LOOK], [read("a.rs", "y")], [LOOK]], {2}),
-        ([[TEST], [TEST], [EDIT], [TEST]], {1}),
-        ([[TEST], [bash("make")], [TEST], [bash("make")], [TEST]], {3, 4}),  # once each after the other: it may tell
-        ([[EDIT], [EDIT], [], []], set()),
-    ],
-)
-def test_what_only_repeats(steps: list[list[Call]], expected: set[int]) -> None:
-    assert repeated(steps) == expected
-
-
-FAILS, PASSES, PIPED = TEST, bash("cargo test"), bash("cargo test 2>&1 | tail -3", "test result: FAILED. 1 failed")
+LOOK, FAILS = read("a.rs", "x"), bash("cargo test", "1 failed", 101)
+PASSES, PIPED = bash("cargo test"), bash("cargo test 2>&1 | tail -3", "test result: FAILED. 1 failed")
 
 
 @pytest.mark.parametrize(

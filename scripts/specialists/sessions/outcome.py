@@ -1,4 +1,4 @@
-"""What came of a session's calls: which changes were taken back, failed a check or were rejected, what only repeats.
+"""What came of a session's calls: which changes were taken back, failed a check or were rejected.
 
 Texts of files decide: a change is taken back when its place reads as before it. Commands (git, jj, rm) do where no
 text tells; one that failed did nothing.
@@ -15,12 +15,10 @@ from itertools import takewhile
 from posixpath import basename, commonprefix, join, normpath
 
 from specialists.agent import in_project
-from specialists.records import canonical
 from specialists.sessions.shell import commands
 from specialists.tools import Call, Files
 
 EDITS = ("edit", "write", "apply_patch")
-_LOOKS = frozenset("read grep glob list skill question todowrite webfetch websearch".split())  # and change nothing
 _VALUE_FOLLOWS = frozenset("-C -c --git-dir --work-tree --namespace --config-env -R --repository".split())
 _TAKE_BACK = frozenset("git jj hg svn rm unlink patch".split())
 _ELSEWHERE = re.compile(r"[/~]|(\.\./)+[^.]")
@@ -262,24 +260,3 @@ def rejects(request: str, answer: str, more: Iterable[str] = ()) -> bool:
 def goes_on(request: str, answer: str) -> bool:
     """Whether a request only asks to go on: the answer before it, which asks nothing, stopped halfway."""
     return bool(_GO_ON.fullmatch(request.strip())) and not _ASKS.search(answer)
-
-
-def repeated(steps: list[list[Call]]) -> set[int]:
-    """Indexes of steps whose calls all were made before, with equal results, and nothing changed between.
-
-    `steps`: the calls of each, within one turn. An edit changes things, and so does every other call that does not
-    only look, unless it is itself such a repetition.
-    """
-    last: dict[int, int] = {}  # hashes of calls with results since the last edit -> their last place
-    found, changed, place = set(), 0, 0
-    for step, calls in enumerate(steps):
-        new = not calls
-        for place, call in enumerate(calls, place + 1):  # noqa: B020 (counts on)
-            key = hash((call.name, canonical(call.arguments), call.output))
-            if call.name in ("edit", "apply_patch", "patch"):
-                last.clear()
-            new = new or last.get(key, -1) < changed
-            changed = changed if key in last or call.name in _LOOKS else place
-            last[key] = place
-        found |= set() if new else {step}
-    return found
