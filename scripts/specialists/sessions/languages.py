@@ -24,7 +24,7 @@ from specialists.tools import Call
 OTHER = "other"  # a programming language that the configuration does not have
 
 EDIT, EDIT_MANIFEST, READ, READ_MANIFEST, NAMED_FILE, TITLE = 10.0, 2.0, 2.0, 0.5, 2.0, 1.0
-COMMAND, WEAK_COMMAND, OUTPUT, ARGUMENT, AGENT, FENCE = 4.0, 1.0, 3.0, 1.0, 4.0, 3.0
+COMMAND, WEAK_COMMAND, OUTPUT, AGENT, FENCE = 4.0, 1.0, 3.0, 4.0, 3.0
 
 MIN_SCORE = 2.0  # own evidence, or own and session's together, under which a turn is in no language
 SECOND_LANGUAGE = 0.6  # another language with edits counts too from this share of the first one's score
@@ -49,7 +49,7 @@ _OTHER_COMMANDS = frozenset(
 )
 # a build or a test says much, an installation, a look at the version or code on the command line little
 _WEAK = frozenset("install i add ci -v --version -V version --help config login -c -e - --eval -p".split())
-_TOOLS = frozenset({"command", "output", "argument", "searched", "edit", "read"})
+_TOOLS = frozenset({"command", "output", "edit", "read"})
 _RUNNERS = frozenset({"exec", "run"})  # `bundle exec rspec`: what follows is a command too
 _EDIT = ("edit", EDIT, EDIT_MANIFEST)
 _BY_PATH = {"edit": _EDIT, "write": _EDIT, "apply_patch": _EDIT, "read": ("read", READ, READ_MANIFEST)}
@@ -180,9 +180,6 @@ class LanguageClassifier:
                 self._scripts[call.path] = self._by_command.get(head[1], OTHER)
             for path in [call.path, *map(str.strip, _PATCHED.findall(str(given.get("patchText"))))]:
                 yield from self._of_path(path, *_BY_PATH[call.name])
-        elif call.name in ("grep", "glob"):
-            for extension in re.findall(r"\.\w+\b", str(given.get("include" if call.name == "grep" else "pattern"))):
-                yield from self._of_path(f"x{extension}", "searched", ARGUMENT, 0.0)
         elif call.name == "task" and (language := self._by_adapter.get(agent := str(given.get("subagent_type")))):
             yield Evidence(language, AGENT, "delegated to", agent)
 
@@ -201,8 +198,6 @@ class LanguageClassifier:
         for before, word in pairwise(words):
             if before == ">" or writes or name in ("tee", "touch"):
                 yield from self._of_path(word, *_EDIT)
-            elif name not in ("echo", "printf", "git") and _WORD_PATH.fullmatch(word.lstrip("*")):
-                yield from self._of_path(word, "argument", ARGUMENT, 0.0)
 
     def _in_output(self, output: str) -> Iterable[Evidence]:
         if len(output) > 2 * _OUTPUT_CHARACTERS:
