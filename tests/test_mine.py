@@ -231,16 +231,17 @@ def test_reasons_that_contents_give(commit: Made, reason: str | None, configured
 
 
 def test_personal_data_that_a_commit_only_keeps_is_replaced(configured: Path, tmp_path: Path) -> None:
-    before = "".join(f"AUTHOR_{n} = 'someone{n}@private-place.net'\n" for n in range(40))
-    after = before.replace("AUTHOR_3 =", "WRITER_3 =")
+    before = "".join(f"AUTHOR_{n} = 'someone{n}@private-place.net'\nPAGES_{n} = 1\n" for n in range(40))
+    after = before.replace("PAGES_3 =", "WRITTEN_3 =")
     made = [
         Made("Add the authors of it all", {"a.py": before}),
-        Made("Change the author of the third line", {"a.py": after}),
+        Made("Count what is written of the third", {"a.py": after}),
+        Made("Name the third author a writer", {"a.py": after.replace("AUTHOR_3 =", "WRITER_3 =")}),
     ]
     repositories.make(tmp_path / "src" / "a", made)
     run(configured, "--language", "python")
     text = (configured.parent / "data" / "commits" / "python.jsonl").read_text()
-    assert len(rows(configured)) == 1 and "private-place" not in text and "WRITER_3" in text
+    assert len(rows(configured)) == 1 and "private-place" not in text and "WRITTEN_3" in text
 
 
 @pytest.mark.parametrize("lost", ["rewritten", "emptied", "gone"])

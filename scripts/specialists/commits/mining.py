@@ -13,7 +13,7 @@ from typing import Any
 
 from specialists.agent import system_prompt
 from specialists.chat import Estimate, token_counter
-from specialists.code.edits import FileChange, NotExact, conversation, prove
+from specialists.code.edits import FileChange, NotExact, conversation
 from specialists.commits.contents import changed_lines, file_changes, size
 from specialists.commits.filter import Candidate, CommitFilter, is_test
 from specialists.commits.git import GitSource, Unreadable, open_repository
@@ -22,7 +22,7 @@ from specialists.config import Config, Language, Problem, fingerprint
 from specialists.exclusion import Exclusion
 from specialists.families import Sayable
 from specialists.records import Record, canonical, is_target, iso, make_record
-from specialists.secrets import Rules, find, redact, scrub
+from specialists.secrets import Rules, scrub
 from specialists.tools import known_tools
 
 SURE = 0.75  # of the limit: an estimate below needs no exact count
@@ -121,26 +121,15 @@ class Miner:
         if (asked := stems(candidate.intent.request)) and asked.isdisjoint(stems("\n".join(changed))):
             raise LeftOut(UNNAMED)
         source = _source(candidate, changes, repository["name"], _surviving(changes, head))
-        record, findings = scrub(make_record(self.language.name, messages, self.tools, source), self.secrets)
+        record, _findings = scrub(make_record(self.language.name, messages, self.tools, source), self.secrets)
         if record is None:
             raise LeftOut("secret in target")
         if not all(self.sayable.can_say(message) for message in messages if is_target(message)):
             raise LeftOut("cannot be said")
-        if findings:  # personal data was replaced: the calls must still hold among themselves, and none be made up
-            if any(self._is_invented(*both) for both in lines.values()):
-                raise LeftOut("personal data in target")
-            prove(record["messages"], [self._redacted(change) for change in changes])
+        if any(is_target(one) and one != scrubbed for one, scrubbed in zip(messages, record["messages"], strict=True)):
+            raise LeftOut("personal data in target")  # its stand-in would be learned
         packed = zlib.compress(canonical(record["messages"]).encode(), 1)
         return Example(packed, record["source"], repository, words, fingerprint(lines))
-
-    def _is_invented(self, removed: list[str], added: list[str]) -> bool:
-        """Whether added lines hold personal data that the removed ones do not: its stand-in would be learned."""
-        before, after = ("\n".join(lines) for lines in (removed, added))
-        return any(after[item.start : item.end] not in before for item in find(after, self.secrets))
-
-    def _redacted(self, change: FileChange) -> FileChange:
-        path, after = (redact(text, self.secrets)[0] for text in (change.path, change.after))
-        return FileChange(path, change.before and redact(change.before, self.secrets)[0], after)
 
     def _fits(self, messages: list[dict]) -> bool:
         """Whether a row is short enough; what is by far, or is not, is only estimated."""

@@ -19,10 +19,6 @@ from specialists.sessions.shell import commands
 from specialists.tools import Call, Files
 
 EDITS = ("edit", "write", "apply_patch")
-_VALUE_FOLLOWS = frozenset("-C -c --git-dir --work-tree --namespace --config-env -R --repository".split())
-_TAKE_BACK = frozenset("git jj hg svn rm unlink patch".split())
-_ELSEWHERE = re.compile(r"[/~]|(\.\./)+[^.]")
-_OLDER = re.compile(r".*[~^]\d*(?::.*)?|[0-9a-f]{7,40}")  # a revision before the newest
 _NO_FAILURE = (None, 0, 124, 126, 127, 130, 137, 143)  # exit codes; from 124 on: nothing was checked to its end
 _SAYS_FAILED = re.compile(r"\b[1-9]\d* (?:failed|failures?|errors?)\b|\berror(?:\[\w+\]| TS\d+)?:|^FAILED?\b", re.M)
 _OWN_ERRORS = re.compile(r"[Tt]his file(?: has errors)?, please fix:?\n.*?</", re.S)  # of an edited file, by its LSP
@@ -166,57 +162,38 @@ class _Work:
 
     def _taken_back(self, tool: str, words: list[str], folder: str) -> list[_Change]:
         """The changes that a command takes back; of those that were committed all, where it goes back behind one."""
-        verb = tool
-        if not self.changes or tool not in _TAKE_BACK:
-            return []
-        if tool in ("git", "jj", "hg", "svn"):
-            while words and words[0].startswith("-"):  # global options
-                folder = join(folder, *words[1:2]) if words[0] in ("-C", "-R") else folder
-                words = words[2 if words[0] in _VALUE_FOLLOWS else 1 :]
-            verb, *words = words or [""]
-        options = {word.partition("=")[0] for word in words if word.startswith("-")}
-        options |= {letter for word in options if word[1:2] != "-" for letter in word[1:]}
-        names = [word.removeprefix("--source=") for word in words if not word.startswith("-") or "--source=" in word]
-        names = [name for name in names if tool != "jj" or name[0] != "@"]  # its revisions
-        paths = ["." if name == ":/" else normpath(join(folder, name)) for name in names]
-        tree = normpath(folder) if _ELSEWHERE.match(normpath(folder)) else "."  # another work tree, or the project's
-        live = [one for one in self.changes if not one.lost and _covers(tree, one.path)]
-        named = [one for one in live if any(_covers(path, one.path) for path in paths)]
-        revision = names[0] if names else "HEAD"
-        pending = [one for one in live if not one.committed or _OLDER.fullmatch(revision)]
-        chosen = [one for one in pending if one in named or not named]
-        tracked = [one for one in chosen if not one.untracked]
+        verb, *words = words if tool in ("git", "jj") and words else [tool, *words]
+        names = [word for word in words if not word.startswith("-")]
+        flags = {*words, *(letter for word in words if re.match("-[a-zA-Z]", word) for letter in word)}
+        live = [one for one in self.changes if not one.lost and _covers(normpath(folder), one.path)]
+        named = [one for one in live if any(_covers(normpath(join(folder, name)), one.path) for name in names)]
+        tracked = [one for one in live if not one.untracked]
+        pending = [one for one in tracked if not one.committed]
         match tool, verb:
-            case _, "rm" | "unlink" if not options & {"--cached", "n"}:
+            case _, "rm" if "--cached" not in flags:
                 return named
-            case "git" | "patch", "apply" | "patch" if options & {"R", "--reverse"} and not options & {"--check"}:
-                return chosen or live
             case "git" | "jj", "commit":
-                for change in pending:
+                for change in live:
                     change.committed = True
             case "git", "add":
-                for change in chosen if named or not names else []:
+                for change in named:
                     change.untracked = False
-            case "git", "checkout" | "restore" | "switch" if not options & {"b", "B", "--orphan"}:
-                only_index = verb == "restore" and options & {"S", "--staged"} and not options & {"W", "--worktree"}
-                force = verb != "restore" and options & {"f", "--force", "--discard-changes"}
-                return tracked if force or (named and not only_index) else []
-            case "git", "show" | "cat-file" if ">" in names and ":" in revision:  # git show HEAD:a.py > a.py
+            case "git", "checkout" | "restore" if not flags & {"--staged", "S"}:
                 return [one for one in named if one in pending]
-            case "git", "reset" if "--hard" in options:
-                return tracked
+            case "git", "reset" if "--hard" in flags:
+                return tracked if names and names != ["HEAD"] else pending
             case "git", "revert":
                 return [one for one in live if one.committed]
-            case "git", "clean" if options & {"f", "--force"} and not options & {"n", "--dry-run"}:
-                return [one for one in (chosen if named or not names else []) if one.untracked]
-            case "git", "stash" if revision in ("pop", "apply", "branch"):
+            case "git", "clean" if flags & {"f", "--force"} and not flags & {"n", "--dry-run"}:
+                return [one for one in (named if names else live) if one.untracked]
+            case "git", "stash" if names and names[0] in ("pop", "apply"):
                 for change in self.stashes.pop() if self.stashes else []:
                     change.lost = False
-            case "git", "stash" if revision not in ("list", "show", "drop", "clear"):
-                self.stashes.append(chosen if options & {"u", "a", "--include-untracked", "--all"} else tracked)
+            case "git", "stash" if not names or names[0] in ("push", "save"):
+                self.stashes.append(live if "u" in flags else pending)
                 return self.stashes[-1]
-            case "jj" | "hg" | "svn", "restore" | "abandon" | "undo" | "op" | "revert":
-                return chosen if named or not names or verb == "op" else []
+            case "jj", "restore" | "abandon" | "undo":
+                return named if names else live
         return []
 
 
