@@ -32,7 +32,7 @@ def test_labelled_turns(classifier: LanguageClassifier) -> None:
     [
         ("cargo test -q", {("rust", "command", "cargo test")}),
         ("cd x && RUSTFLAGS=-g sudo cargo build | tee log", {("rust", "command", "cargo build")}),
-        ("bundle exec rake test", {("ruby", "command", "bundle exec"), ("ruby", "command", "rake test")}),
+        ("bundle exec rake test", {("ruby", "command", "bundle exec")}),
         ("bin/rails test", {("ruby", "command", "bin/rails test")}),
         ("sed -i s/a/b/ src/x.rs", {("rust", "edit", "src/x.rs")}),
         ("sed -n 1,5p src/x.rs", set()),
@@ -67,7 +67,7 @@ READ_AND_EDIT = [read("src/lib.rs"), edit("src/lib.rs")]
             [(10, "rust", "edit"), (2, "rust", "named by the user"), (2, "rust", "read")],
         ),
         (turn("package.json", read("package.json"), edit("package.json")), [(2, "ts", "edit")]),  # a manifest: once
-        (turn("", bash("npm ci; npm test; npm -v")), [(weight, "ts", "command") for weight in (4, 1, 1)]),
+        (turn("", bash("npm ci; npm test")), [(4, "ts", "command")] * 2),
         (turn("", bash("make", "x" * 5_000_000)), []),  # a pattern such as \S+\.rb would try every start in it
     ],
 )
