@@ -21,7 +21,6 @@ _CONVENTIONAL = re.compile(  # `fix(parser)!: …`
     r"(?i)(feat(?:ure)?|(?:bug|hot)?fix|docs?|style|refactor|perf|tests?|build|ci|chore|deps|revert|release|\w+(?=[(!]))"
     r"!?(?:\(([^)]*)\))?!?:\s+(?=\S)"
 )
-_PLACE = re.compile(r"([\w./*+-]{1,40}(?:, ?[\w./*+-]{1,40}){0,3}):\s+(?=\S)")  # `ignore/types: …`, `cli, docs: …`
 _KINDS = {  # by how the type or the first word begins
     "fix": r"(?:bug|hot)?fix|secur|prevent|avoid|correct|repair|guard|handl|ensur|restor",
     "feature": r"feat|add(?!r)|implement|support|introduc|allow|enabl|provid|expos|creat|extend",
@@ -56,10 +55,9 @@ _LABEL = re.compile(  # where a section begins: a heading, `Test plan: …`, a t
     r"|-{3,}.*)$",
     re.M,
 )
-_ASIDE = re.compile(  # no part of the example: the template's hints, a changelog or a version that is passed over
-    r"(?is)<!--(?:(?!<!--).)*?-->|[,;]?\s?(?:\band )?\b(?:add|updat)\w* (?:(?:to|the|a) )?"
-    r"(?:change-?log|release notes?)(?: entry)?(?= ?(?:[.,;&\n]|and\b|$))"
-    r"|(?<=[.,;]) (?:and )?bump\w* (?:the )?version(?: (?:to|in) \S+)?\.?(?=\n|$)"
+_ASIDE = re.compile(  # no part of the example: the template's hints, at a line's end a changelog or a version
+    r"(?i)<!--(?:(?!<!--)[\s\S])*?-->"
+    r"|(?:[,;.]|\band|\n) ?(?:add|updat|bump)\w* (?:(?:the|a|to) ){0,2}(?:change-?log|version)\.?(?=\n|$)"
 )
 
 _THING = (
@@ -112,16 +110,18 @@ class LeftOut(Exception):
 def understand(message: str) -> Intent:
     """The intent of a commit message. Raises LeftOut with the reason it is counted under."""
     title, rest = _title(_ASIDE.sub("", message.replace("\r", "")).strip())
-    kind, place, subject = _prefixes(_tidy(title))
-    if _RELEASES.fullmatch(subject) or _RELEASES.fullmatch(f"{place}: {subject}"):
+    subject, kind, place = _tidy(title), "", ""
+    if match := _CONVENTIONAL.match(subject):
+        kind, place, subject = match[1].lower(), match[2] or "", subject[match.end() :]
+    if _RELEASES.fullmatch(subject) or _RELEASES.fullmatch(f"{place or kind}: {subject}"):
         raise LeftOut(RELEASE)
     body = _body(rest, squashed=_REFERENCE.search(title) is not None)
-    word = subject.partition(" ")[0]
-    kind = next((name for name, begin in _KINDS.items() if re.match(begin, kind or word, re.I)), "other")
+    word, bare = subject.partition(" ")[0], subject.rpartition(": ")[2]  # without a place before it
+    kind = next((name for name, begin in _KINDS.items() if re.match(begin, kind or bare, re.I)), "other")
     request = subject[:1].upper() + subject[1:] if re.fullmatch(r"[a-z][a-z'-]*,?", word) else subject
     if place and place.lower().rstrip("s") not in subject.lower():
         request = f"{request} ({place})"
-    says_nothing = _NOISE.fullmatch(subject) or (not body and _UNSAID.fullmatch(subject))
+    says_nothing = _NOISE.fullmatch(bare) or (not body and _UNSAID.fullmatch(bare))
     if not subject or says_nothing or count_words(f"{request} {body}") < LEAST_WORDS:
         raise LeftOut(VAGUE)
     request = request if request[-1] in ".!?" else f"{request}."
@@ -142,16 +142,6 @@ def _tidy(line: str) -> str:
     """A line without references and marks."""
     line = re.sub(r"\s+", " ", _REFERENCE.sub(" ", _MARKS.sub("", line.strip())))
     return re.sub(r"\s+([,.;:)])(?=\s|$)", r"\1", line).lstrip(" ,;–—&").rstrip(" ,;:-–—.&/")
-
-
-def _prefixes(subject: str) -> tuple[str | None, str | None, str]:
-    """Type and place that stand before the subject proper, and the subject."""
-    kind = place = None
-    if match := _CONVENTIONAL.match(subject):
-        kind, place, subject = match[1].lower(), match[2] or None, subject[match.end() :]
-    if match := _PLACE.match(subject):
-        place, subject = place or match[1], subject[match.end() :]
-    return kind, kind if kind in ("deps", "release") else place, subject
 
 
 def count_words(text: str) -> int:
