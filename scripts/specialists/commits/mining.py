@@ -82,8 +82,8 @@ class Miner:
             if candidate := rules.candidate(commit):
                 candidates.append(candidate)
         head, found = _head(source, candidates), []
-        ids = [[sha for c in one.changes for sha in (c.before, c.after) if sha.strip("0")] for one in candidates]
-        ids = [[*some, *one.later.values()] for some, one in zip(ids, candidates, strict=True)]
+        ids = [[sha for c in one.changes for sha in (c.before, c.after, one.later[c.path])] for one in candidates]
+        ids = [[sha for sha in some if sha.strip("0")] for some in ids]
         blobs = source.blobs(sha for some in ids for sha in some)
         for candidate, some in zip(self.progress(candidates, source.path.name), ids, strict=True):
             contents = {sha: next(blobs) for sha in some}

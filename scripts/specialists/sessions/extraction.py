@@ -6,6 +6,7 @@ import hashlib
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -39,20 +40,14 @@ class Funnel:
     lost: Counter[str] = field(default_factory=Counter)  # steps by reason
     languages: dict[str, Funnel] = field(default_factory=lambda: defaultdict(Funnel))
 
-    def add(self, other: Funnel) -> None:
-        self.counts += other.counts
-        self.lost += other.lost
-        for name, funnel in other.languages.items():
-            self.languages[name].add(funnel)
-
     def add_turn(self, turn: Turn, languages: tuple[str, ...]) -> None:
         steps = [step for step in turn.steps if not step.note]
         self.counts.update({"turns": 1, "steps": len(steps)})
-        reasons = [step.reason or (None if languages else "no language") for step in steps]
-        lost = Counter(reason for reason in reasons if reason)
-        self.lost += lost
+        lost = [reason for step in steps if (reason := step.reason or (None if languages else "no language"))]
+        self.lost.update(lost)
         for name in languages:
-            self.languages[name].add(Funnel(Counter(turns=1), lost))
+            self.languages[name].counts["turns"] += 1
+            self.languages[name].lost.update(lost)
 
     def as_json(self) -> dict[str, Any]:
         languages = {name: funnel.as_json() for name, funnel in sorted(self.languages.items())}
@@ -80,7 +75,7 @@ class Extractor:
 
     def add(self, session: Session) -> None:
         """Make the records of one session; one whose rows make no sense is named among the problems."""
-        funnel = Funnel()
+        funnel = deepcopy(self.funnel)
         try:
             found = turns(session, self.config.opencode.agents, funnel.lost, self.config)
             hashes = step_hashes(found)
@@ -98,7 +93,7 @@ class Extractor:
             self._seen.setdefault(new, cluster)
         if session.messages:
             self._read[session.id] = max(len(hashes), self._read.get(session.id, 0))
-        self.funnel.add(funnel)
+        self.funnel = funnel
         for record in records:
             self._keep(record)
 
@@ -124,15 +119,14 @@ class Extractor:
                 funnel.add_turn(turn, result.languages)
         tools, records = tools_for(session, found, self._tools), []
         for name in worked:
-            prompt, mine, lost = system_prompt(self.config.languages[name]), funnel.languages[name], Counter[str]()
+            prompt, mine = system_prompt(self.config.languages[name]), funnel.languages[name]
             chosen = [replace(unit, target=unit.target and name in classified[unit.turn].languages) for unit in units]
-            windows = self._packer.windows(chosen, limits[name], prompt, lost)
+            windows = self._packer.windows(chosen, limits[name], prompt, mine.lost)
             for window in windows:
                 about = {"kind": "session", "time": iso(found[window.turn].time / 1000), **source}
                 records.append(self._sayable(make_record(name, window.messages, tools, about)))
                 mine.counts["steps"] += len(window.targets)
             mine.counts["examples"] += len(windows)
-            mine.lost += lost
         return records
 
     def _units(self, found: list[Turn], limit: int, source: dict, funnel: Funnel) -> tuple[list[Unit], dict]:
@@ -188,8 +182,9 @@ class Extractor:
         history that lost half of its sessions, unless the owner accepts that."""
         for path, count in () if accept_loss else self.known_histories().items():
             if 2 * self.histories.setdefault(path, count) <= count > 0:
-                lost = f"{path}: {self.histories[path]} sessions where there were {count}: it keeps its earlier"
-                self.problems.append(f"{lost} examples; if they are gone for good: doit extract --accept-loss")
+                left = f"{path}: {self.histories[path]} sessions where there were {count}"
+                kept = "it keeps its earlier examples; if they are gone for good: doit extract --accept-loss"
+                self.problems.append(f"{left}: {kept}")
                 self.histories[path] = count
         examples = {}
         for name, found in self._found.items():
