@@ -104,11 +104,11 @@ def test_every_example_replays(configured: Path, tmp_path: Path) -> None:
             "Change one copy of the module, then the other",
             {f"{name}/a.py": LONG[60:900] + "x = 1\n" for name in ("one", "two")},
         ),
-        Made("Fill the module that was empty", {"values.py": "empty = 1\n"}),
+        Made("Fill the module that was empty", {"e.py": "empty = 1\n"}),
     ]
     folder = repositories.make(tmp_path / "src" / "odd", [*HISTORY, *odd])
     run(configured, "--language", "python")
-    assert len(rows(configured)) == 10
+    assert len(rows(configured)) == 9  # most of the many functions is gone within the day
     for row in rows(configured):
         commit, paths = row["source"]["commit"], row["source"]["paths"]
         assert edits.replay(row["messages"], files_at(folder, f"{commit}~1", paths)) == files_at(folder, commit, paths)

@@ -237,11 +237,8 @@ def spoken(text: str) -> str:
 
 def unquoted(text: str) -> str:
     """A prompt without the quotes that `opencode run "a b"` stores around it."""
-    inner = text.strip()
-    if len(inner) < 2 or inner[0] != '"' or inner[-1] != '"' or " " not in inner:
-        return text
-    inner = inner[1:-1]
-    return text if '"' in inner.replace('\\"', "") else inner.replace('\\"', '"')
+    quoted = re.fullmatch(r'\s*"((?:[^"\\]|\\.)*)"\s*', text, re.S)
+    return quoted[1].replace('\\"', '"') if quoted and " " in quoted[1] else text
 
 
 def _mark_no_targets(found: list[Turn], config: Config | None) -> None:
