@@ -66,13 +66,13 @@ def test_subjects(subject: str, request_text: str | None, kind: str) -> None:
 NOTHING = {
     VAGUE: """
         oops; fix tests; Fixes #12; Do this; Add a test for #12; More work on the parser; Address review comments
-        Apply suggestions from code review; Unify helpers after review feedback; Fix last commit; Run cargo fmt
+        Apply suggestions from code review; Fix last commit; Run cargo fmt
         Unify help parameter after last pull; Initial commit; Fix the failing tests again; typo in the docs
         Apply updated pre-commit hooks; Update lib/thor/options.rb; Really fix the parser now
         Update the help text; Further consolidation in the parser; Content-length header fixes; Merge commit from fork
         Skip these tests for now; Main code tidy-ups; Set the header in more cases; Nicer now, let's try it
         A colon is better here; Make it so that my own tests pass
-        Fix merge conflicts in the parser; Refactor it all, add changelog; feat(types): improve the handler""",
+        Refactor it all, add changelog; feat(types): improve the handler""",
     RELEASE: """
         v1.2.3; grep-matcher-0.1.7; Bump the version; Release 1.2; Prepare for 1.3.1; Update serde from 1.0.1 to 1.0.2
         chore(deps): update eslint to v9; Update all dependencies

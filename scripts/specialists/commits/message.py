@@ -67,8 +67,6 @@ _TOOL = r"[\w-]*(?:fmt|format\w*|lint\w*|cop|black|prettier|clippy|isort|ruff|my
 _NOISE = re.compile(  # about the commit or the repository's upkeep, nothing of the code
     r"(?i)(?:o+ps|whoops|doh|ugh|typos?|wip|misc\w*|nits?|forgot|missed|really)\b.*"
     r"|merge (?:branch|commit|pull request|remote|tag)\b.*"
-    r"|(?:fix|remove|resolve)\w* (?:\S+ ){0,2}merge(?: conflicts?\b.*)?"
-    r"|.*\b(?:review(?:er'?s?)?|pr) (?:feedback|comments?|suggestions?|changes|fixes|remarks|nits?)(?:[:,(].*)?"
     r"|(?:address|apply|incorporate)\w* .*\b(?:review|feedback|comments?|suggestions?|nits?)\b.*"
     r"|.*\b(?:this|previous|last|prior|earlier) (?:\w+ )?(?:commit|merge|pull|pull request|pr|push|rebase)"
     r"|(?:update|create|delete|rename) \S+\.\w{1,5}"
@@ -88,7 +86,7 @@ _VERSION = r"v?\d+(?:\.\d+)+\S*"
 _UPDATE = r"(?:bump|upgrade|update|pin|set|change|increment|increase|bring in)\w*"
 _RELEASES = re.compile(
     rf"(?i)(?:[\w@/-]+[-@ ])?{_VERSION}(?:\W+(?-i:[A-Z])[\w']*)*"
-    r"|release(?:s|d)?(?: (?:candidate|notes?)\b.*)?|release: .*"
+    r"|release: .*"
     rf"|(?:prepare|prep|cut|tag|publish|start|begin|release)\w*(?: \S+){{0,2}} (?:release|version|{_VERSION})\b.*"
     rf"|(?:bump|upgrade|pin)\w* .*\b(?:to {_VERSION}|from \S*\d\S* to \S*\d\S*)|deps(?:-dev)?: {_UPDATE} .*"
     rf"|(?:update|bring in)\w* \S+ (?:from \S+ )?to {_VERSION}|{_UPDATE} (?:\S+ )*(?:to|for) (?:the )?latest\b.*"
