@@ -1,11 +1,12 @@
 """The laboratory: adapters of a small pretrained base on real repositories, by the product's own scripts.
 
     .venv/bin/pip install --no-deps -r requirements-lab.txt
-    python benchmarks/real_base.py --out lab ~/src/ripgrep=rust ~/src/click=python
+    python benchmarks/real_base.py --out lab ~/src/hono=ts ~/src/click,~/src/httpx=python
 
-SmolLM2-135M-Instruct learns the newest commits of each repository's busiest author ("real"), and the same commits with
+SmolLM2-135M-Instruct learns the best commits of each repository's busiest authors ("real"), and the same commits with
 their code shuffled between the requests ("form-only": no skill in it, so it must not be promoted); base, rivals and
-adapter are measured on the same held-out commits. What is done is not done again: kill it and start it anew.
+adapter are measured on the same held-out commits, and so is the adapter of the repositories before ("another's"), which
+must not be better. What is done is not done again: kill it and start it anew.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -30,10 +32,10 @@ from specialists.adapters import AdapterFolder, evaluation_of
 from specialists.cli import duration, table
 from specialists.records import read_records, write_records
 
-ARMS = {"real": lambda rows: rows, "form-only": form_only}
+REAL, FORM, OTHER = "real", "form-only", "another's"
 CONFIG = """
 [owner]
-emails = ["{email}"]
+emails = {emails}
 [base]
 model = "{base}"
 dtype = "float32"
@@ -47,12 +49,12 @@ learning_rate = 5e-4
 r = 16
 alpha = 32
 epochs = {epochs}
-gradient_accumulation = 4
+gradient_accumulation = 2
 gradient_checkpointing = false
 [evaluation]
 generate = 0
 [languages.{language}]
-repositories = ["{repository}"]
+repositories = {repositories}
 min_examples = 1
 max_examples = {examples}
 """
@@ -80,11 +82,11 @@ def make_base(folder: Path) -> None:
     model.save_pretrained(folder)
 
 
-def busiest_author(repository: Path) -> str:
-    """E-mail of who made most of a repository's commits."""
+def busiest_authors(repository: Path, number: int = 8) -> list[str]:
+    """E-mails of who made most of a repository's commits: one person's are seldom enough at these lengths."""
     command = ["git", "-C", str(repository), "shortlog", "-sne", "HEAD"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return done.stdout.splitlines()[0].rpartition("<")[2].rstrip(">")
+    return [line.rpartition("<")[2].rstrip(">") for line in done.stdout.splitlines()[:number]]
 
 
 def run(script: str, config: Path, language: str, *options: str) -> None:
@@ -95,13 +97,13 @@ def run(script: str, config: Path, language: str, *options: str) -> None:
         sys.exit(f"{script} failed: {config}")
 
 
-def configure(folder: Path, repository: Path, language: str, **sizes: Any) -> Path:
+def configure(folder: Path, repositories: list[Path], language: str, **sizes: Any) -> Path:
     """specialists.toml of one arm: the owner's table of that language, small sizes."""
     known = tomllib.loads((ROOT / "specialists.toml").read_text())["languages"][language]
     text = CONFIG.format(
-        repository=repository,
+        repositories=json.dumps(list(map(str, repositories))),
         language=language,
-        email=busiest_author(repository),
+        emails=json.dumps(sorted({email for repository in repositories for email in busiest_authors(repository)})),
         examples=sizes["rows"] + sizes["heldout"],
         **sizes,
     )
@@ -113,22 +115,30 @@ def configure(folder: Path, repository: Path, language: str, **sizes: Any) -> Pa
     return path
 
 
-def arm(out: Path, name: str, repository: Path, language: str, **sizes: Any) -> dict[str, Any]:
-    """Train and evaluate one adapter; returns its evaluation."""
-    config, data = configure(out / name, repository, language, base=out.parent / "base", **sizes), out / name / "data"
+def arm(out: Path, name: str, repositories: list[Path], language: str, other: Path, **sizes: Any) -> dict[str, Any]:
+    """Train and evaluate one adapter, or take that of `other`, a folder like `out`; returns its evaluation."""
+    if name != REAL:  # with another one's code a row may be longer
+        sizes["tokens"] *= 2
+    config, data = configure(out / name, repositories, language, base=out.parent / "base", **sizes), out / name / "data"
     parts = {part: data / part / f"{language}.jsonl" for part in ("train", "heldout")}
-    if name == "real":
+    if name == REAL:
         if not parts["heldout"].is_file():
             run("mine-repos.py", config, language)
             write_records(data / "sessions" / f"{language}.jsonl", [])
             run("assemble.py", config, language)
     else:
         for part, path in parts.items():
-            rows = list(read_records(out / "real" / "data" / part / path.name))
-            write_records(path, ARMS[name](rows) if part == "train" else rows)
-    run("train.py", config, language, "--train", str(parts["train"]))
+            rows = list(read_records(out / REAL / "data" / part / path.name))
+            write_records(path, form_only(rows) if part == "train" else rows)
+    folder = AdapterFolder(out / name / "adapters" / f"build-{language}")
+    if name != OTHER:
+        run("train.py", config, language, "--train", str(parts["train"]))
+    elif folder.latest is None:
+        (trained,) = other.glob(f"{REAL}/adapters/*/latest")
+        shutil.copytree(trained, folder.path / trained.resolve().name, ignore=shutil.ignore_patterns("evaluation.json"))
+        folder.point("latest", folder.path / trained.resolve().name)
     run("evaluate.py", config, language)
-    return evaluation_of(AdapterFolder(out / name / "adapters" / f"build-{language}").latest)
+    return evaluation_of(folder.latest)
 
 
 def rows_of(repository: str, name: str, found: dict[str, Any]) -> list[list[Any]]:
@@ -155,28 +165,28 @@ def _interval(found: dict[str, Any], what: str, model: str) -> str:
 
 
 @click.command()
-@click.argument("repositories", nargs=-1, required=True, metavar="REPOSITORY=LANGUAGE...")
+@click.argument("given", nargs=-1, required=True, metavar="REPOSITORY[,REPOSITORY]=LANGUAGE...")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("lab"), show_default=True)
-@click.option("--rows", default=30, show_default=True, help="Commits to train on.")
-@click.option("--heldout", default=20, show_default=True, help="Commits held out.")
-@click.option("--tokens", default=1600, show_default=True, help="Longest example.")
+@click.option("--rows", default=24, show_default=True, help="Commits to train on.")
+@click.option("--heldout", default=14, show_default=True, help="Commits held out.")
+@click.option("--tokens", default=1200, show_default=True, help="Longest example.")
 @click.option("--epochs", default=1.0, show_default=True)
-def main(repositories: tuple[str, ...], out: Path, **sizes: Any) -> None:
+def main(given: tuple[str, ...], out: Path, **sizes: Any) -> None:
     """Every repository's adapters one after the other; then one table."""
-    out, started, done, shown = out.resolve(), time.monotonic(), 0, []
+    out, started, shown = out.resolve(), time.monotonic(), list[list[Any]]()
     verdicts: list[str] = []
     make_base(out / "base")
-    for given in repositories:
-        path, _, language = given.rpartition("=")
-        for name in ARMS:
-            repository = Path(path).expanduser().resolve()
-            folder = out / f"{repository.parent.name}-{repository.name}"
-            found = arm(folder, name, repository, language, **sizes)
-            shown += rows_of(repository.name, name, found)
-            verdicts.append(f"{repository.name}, {name}: {found['verdict']}: {found['reason']}")
-            done += 1
-            left = (time.monotonic() - started) / done * (len(repositories) * len(ARMS) - done)
-            print(f"{done} of {len(repositories) * len(ARMS)}, about {duration(left)} left", file=sys.stderr)
+    owners = [(paths.split(","), language) for paths, _, language in (owner.rpartition("=") for owner in given)]
+    titles = ["+".join(Path(path).name for path in paths) for paths, _language in owners]
+    arms = [(number, name) for name in (REAL, FORM, *[OTHER] * (len(given) > 1)) for number in range(len(given))]
+    for done, (number, name) in enumerate(arms, 1):
+        (paths, language), title = owners[number], titles[number]
+        repositories = [Path(path).expanduser().absolute() for path in paths]
+        found = arm(out / title, name, repositories, language, out / titles[number - 1], **sizes)
+        shown += rows_of(title, name, found)
+        verdicts.append(f"{title}, {name}: {found['verdict']}: {found['reason']}")
+        left = (time.monotonic() - started) / done * (len(arms) - done)
+        print(f"{done} of {len(arms)}, about {duration(left)} left", file=sys.stderr)
     print(table(shown, ["repository", "rows", "model", *PARTS, "style", "skill"]))
     print("\n".join(verdicts))
 

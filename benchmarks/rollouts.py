@@ -38,6 +38,7 @@ def main(language: str, repository: Path, read_only: tuple[str, ...], newest: in
     """Count the tasks among the newest commits, and what the others lack."""
     check_programs()
     config = load_config()
+    config = dataclasses.replace(config, rollouts=dataclasses.replace(config.rollouts, enabled=True))
     chosen = dataclasses.replace(config.language(language), test=test)
     with open_repository(repository) as source:
         commits = [commit for commit in source.commits() if len(commit.parents) == 1][:newest]
@@ -48,12 +49,13 @@ def main(language: str, repository: Path, read_only: tuple[str, ...], newest: in
     miner = Miner(config, chosen)
     miner.mine(repository, {commit.email for commit in commits})
     miner.finish(10**6)
-    rows = [row for row in miner.records if row["source"]["commit"] in shas]
-    left_out["not shown exactly, too long, or the like"] = len(shas) - len(rows)
+    rows = [{**row["source"], "request": row["messages"][1]["content"]} for row in miner.records]
+    tasks = [task for task in (*rows, *miner.tasks) if task["commit"] in shas]
+    left_out["not shown exactly, or the like"] = len(shas) - len(tasks)
     hard, took = Counter[str](), []
     store_of = importlib.import_module("rollout").store
-    for row in reversed(rows):
-        task = Task(repository, row["source"]["commit"], row["source"]["time"], row["messages"][1]["content"])
+    for one in sorted(tasks, key=lambda task: task["time"], reverse=True):
+        task = Task(repository, one["commit"], one["time"], one["request"])
         began = time.monotonic()
         try:
             with store_of(repository) as store, tempfile.TemporaryDirectory() as folder:
@@ -64,7 +66,7 @@ def main(language: str, repository: Path, read_only: tuple[str, ...], newest: in
         hard[why] += 1
         took += [time.monotonic() - began] if "no test" not in why else []
         click.echo(f"{task.commit[:10]} {why}: {task.request.splitlines()[0][:80]}", err=True)
-    found: dict[str, object] = {"commits": len(commits), "tasks": len(rows), **dict(hard.most_common())}
+    found: dict[str, object] = {"commits": len(commits), "tasks": len(tasks), **dict(hard.most_common())}
     found |= {f"left out: {why}": number for why, number in left_out.most_common()}
     found["seconds to examine one with tests"] = round(sum(took) / len(took)) if took else "none"
     click.echo(table([[what, number] for what, number in found.items()], [repository.name, "of the newest"]))

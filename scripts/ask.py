@@ -1,7 +1,5 @@
 """Ask every promoted adapter one question and show who answered."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

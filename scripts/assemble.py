@@ -1,7 +1,5 @@
 """Join a language's examples into what is trained on and what is held out."""
 
-from __future__ import annotations
-
 from collections import Counter
 from contextlib import suppress
 from datetime import datetime

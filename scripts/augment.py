@@ -1,7 +1,5 @@
 """The owner's own code -> data/synthetic/<lang>.jsonl: functions to implement and mistakes to fix."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 

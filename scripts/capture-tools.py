@@ -1,7 +1,5 @@
 """What the installed opencode sends before the first word -> data/opencode-tools.json, which rows show from then on."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

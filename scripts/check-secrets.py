@@ -1,7 +1,5 @@
 """Look for secrets in everything that was built."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
@@ -18,26 +16,29 @@ def main(config: Config, as_json: bool, paths: tuple[Path, ...]) -> None:
     Says file, line and kind, never the secret. Exit code 1 when one is found or something cannot be read. Each step
     replaces secrets before it writes a row; this looks whether that held.
     """
-    from specialists.secrets import Rules
-    from specialists.secrets.check import Check, built_files
+    from specialists.secrets import SECRET, SecretFinding
+    from specialists.secrets.check import built_files, findings
 
-    check, unread = Check(Rules.of(config)), []
+    found, unread = list[tuple[Path, int, SecretFinding]](), []
     files = list(built_files([config.paths.data, config.paths.adapters, config.paths.reports, *paths]))
     for path in progress(files, "check-secrets"):
         try:
-            check.file(path)
+            found += [(path, *each) for each in findings(path, config.secrets)]
         except Problem as problem:
             unread.append(str(problem))
-    for line in [*map(str, check.secrets), *unread]:
+    size = sum(path.stat().st_size for path in files if path.exists())
+    secrets = [each for each in found if each[2].category == SECRET]
+    personal = len(found) - len(secrets)
+    for line in [*(f"{path}:{line}: {one.kind} {one.masked}" for path, line, one in secrets), *unread]:
         say(line)
     say(
-        f"{len(files)} files, {check.size / 1e6:,.1f} MB: {len(check.secrets)} secrets, "
-        f"{len(check.personal)} pieces of personal data, {len(unread)} files that cannot be read"
+        f"{len(files)} files, {size / 1e6:,.1f} MB: {len(secrets)} secrets, {personal} pieces of personal data, "
+        f"{len(unread)} files that cannot be read"
     )
-    secrets = [{"file": str(place.path), "line": place.line, "kind": place.finding.kind} for place in check.secrets]
-    counts = {"files": len(files), "bytes": check.size, "personal": len(check.personal)}
-    finish({**counts, "secrets": secrets, "unread": unread}, as_json)
-    sys.exit(bool(check.secrets or unread))
+    shown = [{"file": str(path), "line": line, "kind": finding.kind} for path, line, finding in secrets]
+    counts = {"files": len(files), "bytes": size, "personal": personal}
+    finish({**counts, "secrets": shown, "unread": unread}, as_json)
+    sys.exit(bool(secrets or unread))
 
 
 if __name__ == "__main__":

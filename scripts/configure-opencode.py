@@ -1,7 +1,5 @@
 """Put the server, the promoted adapters and an agent per language into the owner's opencode configuration."""
 
-from __future__ import annotations
-
 import difflib
 import sys
 from pathlib import Path
@@ -26,8 +24,6 @@ def main(config: Config, as_json: bool, output: Path | None, check: bool, remove
     \b
         python scripts/configure-opencode.py
         python scripts/configure-opencode.py --output ~/src/project/opencode.jsonc
-        python scripts/configure-opencode.py --check
-        python scripts/configure-opencode.py --remove
     """
     named, wanted = (output or config.opencode.config).expanduser(), settings(config)
     *beside, file = config_files(named)

@@ -1,7 +1,5 @@
 """Check everything that has to work, with what to do where it does not."""
 
-from __future__ import annotations
-
 import sys
 from dataclasses import asdict
 

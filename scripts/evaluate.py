@@ -1,7 +1,5 @@
 """Measure an adapter against the base on held-out examples, and decide: promote, hold or block."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,13 @@ from specialists.server import CANDIDATE, served_models
 from specialists.serving.lora import check_adapter
 from specialists.serving.sharing import gpu
 
-EVIDENCE = ("measurements", "frozen", "served", "answers")  # of evaluation.json: of each row, not for a summary
+EVIDENCE = (
+    "measurements",
+    "frozen",
+    "prompts",
+    "served",
+    "answers",
+)  # of evaluation.json: of each row, not for a summary
 
 
 @command

@@ -1,13 +1,17 @@
 """opencode's history -> data/sessions/<lang>.jsonl: the work of your own sessions as examples, per language."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 
 import click
 from specialists.cli import command, finish, progress, say, table
 from specialists.config import Config, Problem
+
+FIRST = (
+    "The first run: histories and repositories are read in a minute or two; then `doit` trains an adapter for each "
+    "language that has its min_examples, some 15 to 30 min on an H100 or H200 (README's table; an estimate). "
+    "`doit assemble` ends before that, and `doit status` says what there is."
+)
 
 
 @command
@@ -43,6 +47,8 @@ def main(
     if explain:
         _explain(config, paths, explain)
         return
+    if not output and not config.rows("sessions", languages[0]).exists():
+        say(FIRST)
     extractor = Extractor(config, languages, output or config.paths.data / "sessions", known_tools(config, paths))
     if not databases and not config.opencode.databases and not accept_loss:  # where opencode's folder decides
         paths += [path for path in map(Path, extractor.known_histories()) if not path.exists() and path not in paths]

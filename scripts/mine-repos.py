@@ -1,7 +1,5 @@
 """The git history of a language's repositories -> data/commits/<lang>.jsonl: the owner's commits as an agent's work."""
 
-from __future__ import annotations
-
 import fnmatch
 from collections import defaultdict
 from collections.abc import Iterable
@@ -63,7 +61,7 @@ def main(
     finish(summary, as_json, miner.problems)
 
 
-def _write(miner: Miner, output: Path, patterns: Iterable[str], accept_loss: bool) -> dict[str, Any]:
+def _write(miner: "Miner", output: Path, patterns: Iterable[str], accept_loss: bool) -> dict[str, Any]:
     """The examples and the summary beside them. What could not be read today keeps the rows that it gave before; so
     does a repository that is gone, emptied or rewritten, unless the owner accepts that."""
     from specialists.records import Record, read_records, write_json, write_records
@@ -93,6 +91,7 @@ def _write(miner: Miner, output: Path, patterns: Iterable[str], accept_loss: boo
         "kept": len(rows) - len(miner.records),
         "by model": sum("request" in record["source"] for record in rows.values()),
         "repositories": miner.repositories,
+        "tasks": miner.tasks,
         "funnel": miner.funnel(),
         "files": dict(miner.files.most_common()),
     }
@@ -104,7 +103,7 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, Path(pattern).name) for pattern in patterns)
 
 
-def _table(miner: Miner) -> str:
+def _table(miner: "Miner") -> str:
     rows = [[repository["name"], repository["examples"]] for repository in miner.repositories]
     lost = ", ".join(f"{number} {reason}" for reason, number in miner.funnel().items() if reason in miner.lost)
     found = f"{miner.funnel()['commits']} commits: {len(miner.records)} examples; left out: {lost or 'none'}"

@@ -1,7 +1,5 @@
 """Act on the verdict: make the newest version the current one, or keep what is served."""
 
-from __future__ import annotations
-
 import click
 from specialists.cli import command, finish, language_option, say
 from specialists.config import Config

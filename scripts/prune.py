@@ -1,7 +1,5 @@
 """Remove old versions of all adapters."""
 
-from __future__ import annotations
-
 import click
 from specialists.adapters import adapter_folder, prune
 from specialists.cli import command, finish, say

@@ -1,7 +1,5 @@
 """Write reports/index.html, the page that shows where every language stands, and reports/status.json beside it."""
 
-from __future__ import annotations
-
 from specialists.cli import command, finish, say
 from specialists.config import Config
 

@@ -1,7 +1,5 @@
 """Serve the version of one language that was served before the present one; the base when there was none."""
 
-from __future__ import annotations
-
 import click
 from specialists.cli import command, finish, language_option, say
 from specialists.config import Config

@@ -1,7 +1,5 @@
 """The owner's commits, done again by the agent in a sandbox: rows of data/rollouts, or a part of evaluation.json."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -16,15 +14,20 @@ from typing import Any
 import click
 from specialists.adapters import EVALUATION, ROLLOUTS, AdapterFolder, adapter_folder, base_fingerprint, evaluation_of
 from specialists.cli import command, duration, finish, language_option, progress, say, table
+from specialists.commits.filter import is_test
+from specialists.commits.git import environment, open_repository
 from specialists.config import Config, Language, Problem
 from specialists.dataset.assembly import known_ledger
+from specialists.endpoint import KEY
 from specialists.exclusion import Exclusion
-from specialists.records import Record, cluster_of, read_records, temporary_folder, write_json, write_records
+from specialists.records import Record, cluster_of, read_json, read_records, temporary_folder, write_json, write_records
 from specialists.rollouts.runs import PORT, STREAMS, Round, Solver
 from specialists.rollouts.sandbox import check_programs
 from specialists.rollouts.store import Store
 from specialists.rollouts.verify import Task
 from specialists.server import CANDIDATE, api_key, base_url, load_adapter, served_models
+from specialists.serving import jsonc
+from specialists.serving.opencode_config import PROVIDER, merge, settings
 from specialists.tables import SERVED_BASE
 
 MOST = 2  # kept runs of a task that become rows
@@ -81,8 +84,6 @@ def main(config: Config, as_json: bool, language: str, heldout: bool, program: s
 
 def round_of(config: Config, language: Language, program: str, heldout: bool) -> Round:
     """What there is to do, on one side of the split that assembly made. Raises Problem where something is missing."""
-    from specialists.commits.filter import is_test
-
     check_programs()
     if not (found := shutil.which(Path(program).expanduser())):
         raise Problem(f"{program}: not there; install opencode, or name it with --program")
@@ -92,33 +93,38 @@ def round_of(config: Config, language: Language, program: str, heldout: bool) ->
 
 
 def _tasks(config: Config, language: Language, part: str) -> list[Task]:
-    """The commits that `mine` made examples of, with their requests. Raises Problem before the first assembly."""
+    """The commits that `mine` found a request for. Raises Problem before the first assembly.
+
+    Those that are too long for an example stand in no ledger: from the oldest held-out commit on they are held out.
+    """
     ledger = known_ledger(config.rows("heldout", language.name).with_suffix(".split.json"))
     if not ledger:
         raise Problem(f"{language.name}: nothing says yet which commits are held out; doit assemble:{language.name}")
     repositories = {path.name: path for path in config.repositories(language.name)}
-    exclusion, tasks = Exclusion(config), []
-    for row in read_records(config.rows("commits", language.name)):
-        source = row["source"]
-        if cluster_of(row) in ledger[part] and source["repository"] in repositories and not exclusion.covers(source):
-            path, request = repositories[source["repository"]], row["messages"][1]["content"]
-            tasks.append(Task(path, source["commit"], source["time"], request))
-    return tasks
+    commits, exclusion = config.rows("commits", language.name), Exclusion(config)
+    rows = list(read_records(commits))
+    found = [
+        {**row["source"], "request": row["messages"][1]["content"]} for row in rows if cluster_of(row) in ledger[part]
+    ]
+    since = min((row["source"]["time"] for row in rows if cluster_of(row) in ledger["heldout"]), default="9")
+    longer = (read_json(commits.with_suffix(".summary.json")) or {}).get("tasks", [])
+    found += [task for task in longer if (task["time"] >= since) == (part == "heldout")]
+    return [
+        Task(repositories[name], task["commit"], task["time"], task["request"])
+        for task in found
+        if (name := task["repository"]) in repositories and not exclusion.covers(task)
+    ]
 
 
 @contextmanager
 def store(repository: Path) -> Iterator[Store]:
     """The trees of a repository's commits."""
-    from specialists.commits.git import environment, open_repository
-
     with open_repository(repository) as source:
         yield Store(source.shim, environment(source.shim))
 
 
 def _solvers(config: Config, language: Language, heldout: bool) -> list[Solver]:
     """Who does the tasks. Raises Problem when no server runs, or there is no such model."""
-    from specialists.endpoint import KEY
-
     endpoint, folder, url = config.endpoint, adapter_folder(config, language), f"{base_url(config)}/v1"
     if config.rollouts.model == "endpoint" and not heldout:
         if not endpoint.url or not endpoint.model:
@@ -146,9 +152,6 @@ def _solvers(config: Config, language: Language, heldout: bool) -> list[Solver]:
 
 def _configuration(config: Config, language: Language) -> str:
     """opencode's, with the agent that `doit opencode` configures, whoever answers; the sandbox is what it may do."""
-    from specialists.serving import jsonc
-    from specialists.serving.opencode_config import PROVIDER, merge, settings
-
     document, name = jsonc.loads(merge("", settings(config))), language.adapter
     provider, model = document["provider"][PROVIDER], f"{PROVIDER}/{name}"
     provider["options"] = {"baseURL": f"http://127.0.0.1:{PORT}/v1", "apiKey": "EMPTY"}

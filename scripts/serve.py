@@ -4,8 +4,6 @@ This process becomes vLLM, so signals and exit codes are vLLM's. Beside it the s
 waits until vLLM answers, tries the adapters that were promoted while no server ran, and has those measured that wait.
 """
 
-from __future__ import annotations
-
 import os
 import shlex
 import subprocess

@@ -1,7 +1,5 @@
 """Show a row as the model is trained on it, supervised text coloured."""
 
-from __future__ import annotations
-
 import sys
 
 import click

@@ -1,7 +1,5 @@
 """Show examples against wanted, what the next doit does and why, what is promoted and served."""
 
-from __future__ import annotations
-
 from specialists.cli import command, finish, say
 from specialists.config import Config
 

@@ -1,7 +1,5 @@
 """Train an adapter on a language's examples, as a new version beside the old ones."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -135,7 +135,8 @@ def test_skill_is_promoted_and_form_is_not(control: bool, tmp_path: Path) -> Non
     settings = dataclasses.replace(SETTINGS, max_steps=70)
     train_adapter(form_only(learned) if control else learned, base, settings, folder)
     models = EvaluatedModels(base, settings, {"adapter": folder})
-    result = verdict(models.measure(rows[:20], nearest_examples(rows[:20], learned)), Evaluation())
+    examples = [{"examples": "\n\n".join(near)} for near in nearest_examples(rows[:20], learned)]
+    result = verdict(models.measure(rows[:20], examples), Evaluation())
     assert (result["verdict"] == "promote", "skill: " in result["reason"]) == (not control, not control), result[
         "reason"
     ]

@@ -105,7 +105,8 @@ TABLE: dict[str, tuple] = {  # name: (rows, more, verdict, reason)
         "promote",
         "the base with your AGENTS.md",
     ),
-    "than examples": (measurements(0.2, examples=0.3), {}, "hold", "Not better than a prompt"),
+    "than examples": (measurements(0.2, examples=0.3), {}, "hold", "Ship the prompt"),
+    "nor the prompt than the base": (measurements(0.0, examples=0.0), {}, "hold", "not enough evidence"),
     "tasks done again": (STYLE, redone(0.2, 0.8), "promote", "tasks done again 0.200 -> 0.800 (-0."),
     "fewer tasks": (GOOD, redone(0.8, 0.2), "block", "0.800 -> 0.200 (+0.3"),
     "of two with tests": (GOOD, redone(1, 0, 2), "promote", SHOWN),
@@ -127,6 +128,7 @@ def test_every_verdict(case: str) -> None:
     result = verdict(rows, **more)
     assert (result["verdict"], reason in result["reason"]) == (expected, True), result["reason"]
     assert result["weighed"] == more.get("rollouts")
+    assert ("Ship the prompt" in result["reason"]) == (case in ("no better than a prompt", "than examples"))
 
 
 def test_what_is_needed_is_computed_from_the_interval() -> None:

@@ -12,10 +12,9 @@ from opencode_rows import V1, V2, History
 from specialists.agent import EDIT_DONE, ROOT, TOOLS, TOOLS_2, WRITE_DONE, read_result
 from specialists.code.edits import FileChange, conversation, line_hunks, replay
 from specialists.config import load_config
-from specialists.opencode2 import answer, in_words_of
 from specialists.records import read_records, write_json
 from specialists.sessions.extraction import Extractor, read_histories
-from specialists.tools import Call, known_tools
+from specialists.tools import Call, answer, in_words_of, known_tools
 
 DIRECTORY = "<path>.</path>\n<type>directory</type>\n<entries>\na/\nb\n\n(2 entries)\n</entries>"
 TASK = '<task id="ses_1" state="completed">\n<task_result>\nDone.\n</task_result>\n</task>'

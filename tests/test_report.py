@@ -85,7 +85,7 @@ def test_what_else_was_measured_stands_beside_the_loss(config_file: Path) -> Non
     """From an evaluation as evaluate.py writes it."""
     config = built(config_file)
     latest = adapter_folder(config, config.language("rust")).latest
-    nll, parts = {"base": 20.0, "adapter": 10.0}, {"tokens": 4, "nll": {"base": 8.0, "adapter": 5.0, "prompt": 6.0}}
+    nll, parts = {"base": 20.0, "adapter": 10.0}, {"tokens": 4, "nll": {"base": 8.0, "adapter": 5.0, "prompt": 5.0}}
     row = {"tokens": 10, "nll": nll, "parts": {"changed": parts}, "other": {"base": 8.4, "adapter": 5.8}}
     rows = [{"id": str(n), "cluster": str(n), **row} for n in range(8)]
     rates = {
@@ -101,7 +101,10 @@ def test_what_else_was_measured_stands_beside_the_loss(config_file: Path) -> Non
         model: [{"id": row["id"], **rates, "applies": applies, "request": "Fix <it>", "text": text} for row in rows]
         for model, applies, text in (("base", 0.75, "I would"), ("adapter", 1.0, "Done"))
     }
-    result = gate.verdict(rows, config.evaluation, rows, answers) | {"answers": answers}
+    result = gate.verdict(rows, config.evaluation, rows, answers) | {
+        "answers": answers,
+        "prompts": {"prompt": "Use <b>"},
+    }
     again = {arm: dict.fromkeys(("passed", "recall", "steps", "tokens"), share) for arm, share in SHARES.items()}
     write(latest / "evaluation.json", {**result, "measurements": rows, "rollouts": {"tasks": 4, **again}})
     runs = {"base": {"passed": False, "diff": "-<a>"}, "adapter": {"passed": True, "diff": "+<b>"}}
@@ -114,16 +117,17 @@ def test_what_else_was_measured_stands_beside_the_loss(config_file: Path) -> Non
         "loss on lines that you changed 2.000 1.250",
         "should not forget 2.000 1.000 -1.000 to -1.000, 8",
         "skill: how much more of it there is behind another request 0.100 0.200 -0.100 to -0.100, 8",
-        "the base with your instructions 1.500 1.250",
+        "the base with your instructions 1.250 1.250",
         "edits that apply 75% 100%",
         "answers with a call that holds 100% 100% +0.000 to +0.000, 8",
         "likeness to your own edit 50% 50%",
         "Of 8 held-out sessions and commits better in 8, worse in 0.",
+        "for the end of AGENTS.md Use <b>",
         "Fix <it> Base I would Specialist Done",
         "Base: tests fail, 50% of your lines, 4 steps -<a> Specialist: tests pass, 50% of your lines, 4 steps +<b>",
         "held-out commits done again so that your tests pass 25% 75%",
         "your tests pass; in place of the base: the version before it 50% 75%",
-        "Rather the specialist than the base.",
+        "Rather the specialist than the base, if not the prompt below.",
         "The server applies it as it was evaluated.",
         "Not tried in a server yet.",
     ):

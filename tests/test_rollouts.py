@@ -21,10 +21,11 @@ from click.testing import CliRunner
 from conftest import ROOT
 from git_repositories import Made, git, make
 from opencode_model import ScriptedModel
+from servers import answering
 from specialists.agent import ROOT as AT
 from specialists.agent import captured, with_head
 from specialists.config import Problem, load_config
-from specialists.records import cluster_of, read_records, write_json
+from specialists.records import cluster_of, read_records, write_json, write_records
 from specialists.rollouts import runs, sandbox
 from test_opencode_real import opencode  # noqa: F401
 
@@ -170,6 +171,7 @@ LINKS = (
     "mkdir -p ~/.local/share inner; ln -s {outside} ~/.local/share/opencode; ln -s {outside} inner/.git; rm -rf .git;"
     "ln -s {outside} .git; mkfifo pipe; mkdir shut; chmod 000 shut tests"
 )
+ASKS = """python3 -c 'import urllib.request as u; u.urlopen("http://127.0.0.1:8000/v1/chat/completions", b"{}")'"""
 PLAYS = {  # what stands in for opencode -> how it ends, passed, recall
     "half of it": (SOLVES, ("done", True, 0.5)),
     "hangs": ("sleep 600", ("time", None, 0.0)),
@@ -177,10 +179,8 @@ PLAYS = {  # what stands in for opencode -> how it ends, passed, recall
     "fails": (f"{SOLVES}; exit 3", ("failed", None, 0.5)),
     "takes the tests away": ("rm -r tests; echo > setup.cfg", ("done", False, 0.0)),
     "leads elsewhere": (LINKS, ("gave up", None, 0.0)),
-    "asks a server that is not there": (
-        'python3 -c \'import urllib.request as u; u.urlopen("http://127.0.0.1:8000/v1/chat/completions", b"{}")\'',
-        None,
-    ),
+    "is refused by the server": (ASKS, ("refused", None, 0.0)),
+    "asks a server that is not there": (ASKS, None),
 }
 
 
@@ -190,9 +190,10 @@ def test_how_a_run_ends(script: str, expected: Any, config_file: Path, monkeypat
     outside = config_file.parent / "outside"
     outside.mkdir()
     (outside / "opencode.db").write_text("the owner's own")
-    owner(config_file, "http://127.0.0.1:9/v1", ("solver",))
     program = stand_in(config_file.parent / "bin", script.replace("{outside}", str(outside)))
-    run = CliRunner().invoke(importlib.import_module("rollout").main, arguments(config_file, "--program", program))
+    with answering(lambda path, body: (400, {"error": {"message": "too long"}})) as port:
+        owner(config_file, f"http://127.0.0.1:{port if expected else 9}/v1", ("solver",))
+        run = CliRunner().invoke(importlib.import_module("rollout").main, arguments(config_file, "--program", program))
     results = [*config_file.parent.glob("data/rollouts/python/runs/*/result.json")]
     if expected is None:
         assert (run.exit_code, results) == (3, []) and "127.0.0.1:9" in run.output
@@ -234,7 +235,10 @@ def processes() -> str:
     return subprocess.run(["ps", "-e", "-o", "args"], capture_output=True, text=True, check=True).stdout
 
 
-def test_held_out_commits_are_done_by_base_and_version(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("served", ["20261127-1", "20261126-1"])
+def test_held_out_commits_are_done_by_base_version_and_the_one_before_it_if_that_is_served(
+    served: str, config_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     owner(config_file, "http://127.0.0.1:9/v1", ("solver",), heldout=True)
     version, script = config_file.parent / "adapters/build-python/20261128-1", importlib.import_module("rollout")
     write_json(version / "manifest.json", {})
@@ -243,16 +247,32 @@ def test_held_out_commits_are_done_by_base_and_version(config_file: Path, monkey
     older = write_json(version.with_name("20261127-1") / "manifest.json", {}) and version.with_name("20261127-1")
     files(older)
     older.with_name("current").symlink_to(older)
-    monkeypatch.setattr(script, "served_models", lambda config: {"build-python": str(older)})
+    monkeypatch.setattr(script, "served_models", lambda config: {"build-python": str(older.with_name(served))})
     monkeypatch.setattr(script, "load_adapter", lambda config, name, folder: None)
     rollout(config_file, "--heldout", "--program", stand_in(config_file.parent / "bin", SOLVES))
     evaluation = json.loads((version / "evaluation.json").read_text())
     assert evaluation["verdict"] == "promote" and evaluation["rollouts"]["tasks"] == 1
-    assert all(evaluation["rollouts"][arm]["passed"] == 1 for arm in ("base", "adapter", "incumbent"))
+    arms = ["base", "adapter", "incumbent"][: 3 if served == older.name else 2]
+    assert {arm: evaluation["rollouts"][arm]["passed"] for arm in arms} == dict.fromkeys(arms, 1)
     (task,) = json.loads((version / "rollouts.json").read_text())
-    assert "half_solver" in task["request"] and [*task["runs"]] == ["base", "adapter", "incumbent"]
+    assert "half_solver" in task["request"] and [*task["runs"]] == arms
     assert all("+    return number / 2" in run["diff"] for run in task["runs"].values())
     assert not (config_file.parent / "data" / "rollouts" / "python.jsonl").exists()
+
+
+def test_a_commit_too_long_for_a_row_is_a_task_unless_it_is_newer_than_what_is_held_out(config_file: Path) -> None:
+    owner(config_file, "http://127.0.0.1:9/v1", ("solver", "wrong", "cheat"))
+    data, program = config_file.parent / "data", stand_in(config_file.parent / "bin", SOLVES)
+    rows = read_records(data / "commits" / "python.jsonl")
+    held = next(row for row in rows if row["messages"][1]["content"].startswith("Fix half_wrong"))
+    config_file.write_text(f"{config_file.read_text()}\n[training]\nmax_length = 64\n")
+    CliRunner().invoke(importlib.import_module("mine-repos").main, arguments(config_file))
+    write_records(data / "commits" / "python.jsonl", [held])
+    write_json(data / "heldout" / "python.split.json", {"heldout": [cluster_of(held)], "train": []})
+    config = load_config(config_file)
+    work = importlib.import_module("rollout").round_of(config, config.language("python"), program, heldout=False)
+    asked = "\n".join(task.request for task in work.tasks)
+    assert [f"half_{role}" in asked for role in ("solver", "wrong", "cheat")] == [True, False, False]
 
 
 INSIDE = {  # a shell command, and how it ends: a limit, or the exit code that it has to have

@@ -236,7 +236,7 @@ def test_own_patterns_and_exceptions(config_file: Path) -> None:
     config_file.write_text(
         config_file.read_text() + "\n[secrets]\nextra = ['CASE-(\\d{8})', 'Bluebird\\w*']\nallow = ['^ghp_']\n"
     )
-    rules = Rules.of(load_config(config_file))
+    rules = load_config(config_file).secrets
     once, findings = redact(f"CASE-84736251 Bluebird7 {TOKEN}", rules)
     assert "84736251" not in once and once.startswith("CASE-") and "Bluebird" not in once and TOKEN in once
     assert [finding.kind for finding in findings] == ["own pattern", "own pattern"]

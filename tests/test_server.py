@@ -61,7 +61,7 @@ def test_a_missing_base_is_reported_and_never_fetched(config_file: Path, monkeyp
     config.write_text(config.read_text().replace('model = "./base"', 'model = "some/where"'))
     result = CliRunner().invoke(importlib.import_module("serve").main, ["--config", str(config)])
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "some/where: no tokenizer_config.json; download the base model first" in result.stderr
+    assert "some/where: no tokenizer_config.json; download it first (hf download some/where)" in result.stderr
 
 
 def test_a_dry_run_prints_what_a_shell_can_run_and_what_is_left_out(config_file: Path, tmp_path: Path) -> None:

@@ -350,4 +350,4 @@ def test_one_language_only(config_file: Path, history: History) -> None:
 def test_the_script_runs(config_file: Path, history: History) -> None:
     command = [sys.executable, ROOT / "scripts" / "extract-training-data.py", "--config", config_file]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert run.stdout == "" and run.stderr.splitlines()[0].split() == ["language", "turns", "steps", "lost", "examples"]
+    assert run.stdout == "" and run.stderr.splitlines()[1].split() == ["language", "turns", "steps", "lost", "examples"]

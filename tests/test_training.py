@@ -142,7 +142,7 @@ def test_a_server_that_is_started_after_training_logs_as_usual() -> None:
 
 
 def test_a_base_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(Problem, match=r"no tokenizer_config\.json; download the base model first"):
+    with pytest.raises(Problem, match=r"no tokenizer_config\.json; download it first"):
         train(Base(model=str(tmp_path / "gone")), tmp_path / "out")
 
 

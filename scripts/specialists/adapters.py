@@ -8,8 +8,6 @@
 A version appears by one rename after its manifest is written, then its link by another: a kill leaves old or new state.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import hashlib
@@ -137,20 +135,16 @@ class AdapterFolder:
 
     def publish(self, built: Path, manifest: dict[str, Any]) -> Path:
         """Turn a finished building folder into a version: manifest last, rename, `latest`."""
-        manifest["created"] = iso(time.time())
-        manifest["version"] = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{manifest['key'][:8]}"
+        version = self.path / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{manifest['key'][:8]}"
+        manifest |= {"created": iso(time.time()), "version": version.name}
         write_json(built / MANIFEST, manifest)
-        version = self.path / manifest["version"]
         os.rename(built, version)
         self.point("latest", version)
         return version
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold this adapter alone, waiting for whoever holds it; a killed holder lets go.
-
-        What he changed for a decision that he did not record is put back.
-        """
+        """Hold this adapter alone; a killed holder lets go, and links that he moved and did not record go back."""
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -226,17 +220,16 @@ def too_few(config: Config, language: Language) -> str | None:
     """Why a language is not trained that has fewer examples, held-out ones among them, than its owner asks for."""
     summary = train_summary(config, language)
     count = sum(sum((summary.get(part) or {}).values()) for part in ("train", "heldout"))
-    if not summary or count >= language.min_examples:
-        return None
     least = f"languages.{language.name}.min_examples = {language.min_examples}"
-    return f"not trained: {count} examples are fewer than {least}; lower it to train all the same"
+    says = f"not trained: {count} examples are fewer than {least}; lower it to train all the same"
+    return says if summary and count < language.min_examples else None
 
 
-def not_served(config: Config, language: Language) -> list[str]:
+def not_served(config: Config) -> list[str]:
     """Which versions are never served, and why; a line each."""
-    folder = adapter_folder(config, language)
-    unused = {version.name: folder.unusable(version) for version in folder.versions(retired=True)}
-    return [f"{language.adapter}/{name}: never served: {why}" for name, why in unused.items() if why]
+    folders = [adapter_folder(config, language) for language in config.languages.values()]
+    unused = {version: folder.unusable(version) for folder in folders for version in folder.versions(retired=True)}
+    return [f"{path.parent.name}/{path.name}: never served: {why}" for path, why in unused.items() if why]
 
 
 def training_inputs(config: Config, language: Language, rows: str | None = None) -> dict[str, str | None]:
@@ -248,20 +241,14 @@ def training_inputs(config: Config, language: Language, rows: str | None = None)
 
 def is_trained(config: Config, language: Language) -> bool:
     """Whether the newest version was trained on the present rows and configuration, or there are too few rows."""
-    inputs = training_inputs(config, language)
-    return (
-        inputs["rows"] == EMPTY
-        or bool(too_few(config, language))
-        or manifest_of(adapter_folder(config, language).latest).get("inputs") == inputs
-    )
+    inputs, latest = training_inputs(config, language), adapter_folder(config, language).latest
+    nothing_to_do = inputs["rows"] == EMPTY or too_few(config, language) is not None
+    return nothing_to_do or manifest_of(latest).get("inputs") == inputs
 
 
 @lru_cache
 def base_fingerprint(model: str, revision: str | None = None) -> str:
-    """A hash that changes with a base model: small files whole, weight shards by name, size and last 64 KiB.
-
-    A name on the Hub is fingerprinted by name and revision alone; so is a model that is not there yet.
-    """
+    """A hash that changes with a base model: small files whole, weight shards by size and end; on the Hub by name."""
     folder = Path(model).expanduser()
     digest = hashlib.sha256(f"{model.rsplit('/', 1)[-1]}\0{revision}".encode())
     for path in sorted(folder.glob("*")) if folder.is_dir() else ():

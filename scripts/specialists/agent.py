@@ -2,10 +2,8 @@
 
 The forms of the answers were read off requests of the real opencode 1.18.33; the schemas are opencode's own names,
 types and required keys without the prose, which costs some 500 tokens instead of 5,500. Those of opencode 2 are of its
-branch v2 at 2092350cf; how it words calls and answers is in opencode2.py.
+branch v2 at 2092350cf; how it words calls and answers is in tools.py.
 """
-
-from __future__ import annotations
 
 import re
 import zlib
@@ -26,9 +24,8 @@ def system_prompt(language: Language) -> str:
 
 
 def _tool(name: str, required: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
-    properties = {
-        key: {"type": kind} if isinstance(kind, str) else kind for key, kind in {**required, **(optional or {})}.items()
-    }
+    given = {**required, **(optional or {})}
+    properties = {key: {"type": kind} if isinstance(kind, str) else kind for key, kind in given.items()}
     parameters = {"type": "object", "properties": properties, "required": list(required)}
     return {"type": "function", "function": {"name": name, "parameters": parameters}}
 
@@ -72,8 +69,6 @@ EDIT_DONE = "Edit applied successfully."
 WRITE_DONE = "Wrote file successfully."
 FILE_SHOWN = ("<path>", "Read file ")  # what an answer starts with that shows a file: 1.18's, 2's
 CLEARED = "[Old tool result content cleared]"  # what stands for outputs of long ago
-
-
 _LINE_NUMBER = re.compile(r"^\d+: ?", re.M)
 
 
@@ -95,16 +90,12 @@ def without_line_numbers(text: str) -> str:
 def read_result(path: str, text: str, first: int = 1, last: int | None = None) -> str:
     """What opencode's `read` answers for lines first..last (1-based, inclusive) of a file's whole text."""
     lines = text.split("\n")
-    if lines and lines[-1] == "":
-        lines.pop()
-    total = len(lines)
+    total = len(lines) - (lines[-1] == "")  # behind the last line feed there is no line
     last = total if last is None else min(last, total)
     shown = "\n".join(f"{number}: {line}" for number, line in enumerate(lines[first - 1 : last], first))
-    if last >= total:
-        tail = f"(End of file - total {total} lines)"
-    else:
-        tail = f"(Showing lines {first}-{last} of {total}. Use offset={last + 1} to continue.)"
-    return f"<path>{path}</path>\n<type>file</type>\n<content>\n{shown}\n\n{tail}\n</content>"
+    more = f"Showing lines {first}-{last} of {total}. Use offset={last + 1} to continue."
+    tail = more if last < total else f"End of file - total {total} lines"
+    return f"<path>{path}</path>\n<type>file</type>\n<content>\n{shown}\n\n({tail})\n</content>"
 
 
 def compact(tool: dict[str, Any]) -> dict[str, Any]:

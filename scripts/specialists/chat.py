@@ -6,8 +6,6 @@ conversation up to and including it adds to the conversation before it plus the 
 served model is asked with. Where thinking can be switched off it is, here and in the server.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
@@ -49,7 +47,7 @@ class Chat:
             raise Problem("the base model's tokenizer_config.json names no eos_token: no stop token to train on")
 
     @classmethod
-    def load(cls, model: str, revision: str | None = None) -> Chat:
+    def load(cls, model: str, revision: str | None = None) -> "Chat":
         """Of a folder or of a model in the Hub's cache; nothing is downloaded. Raises Problem when something lacks."""
         settings = json.loads(_model_file(model, "tokenizer_config.json", revision, required=True))
         template = _model_file(model, "chat_template.jinja", revision) or settings.get("chat_template")
@@ -248,5 +246,5 @@ def _model_file(model: str, name: str, revision: str | None, required: bool = Fa
     if folder and (folder / name).is_file():
         return (folder / name).read_text(encoding="utf-8")
     if required:
-        raise Problem(f"{model}: no {name}; download the base model first, or name a folder in [base] model")
+        raise Problem(f"{model}: no {name}; download it first (hf download {model}), or name a folder in [base] model")
     return ""

@@ -1,7 +1,5 @@
 """What every step's command line shares: options, messages on stderr, progress bars, the summary at the end."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -4,8 +4,6 @@ No redirect is followed, so that a key goes to the server that it is meant for a
 is asked without a proxy. Whatever answers, an answer ends in time and in size.
 """
 
-from __future__ import annotations
-
 import http.client
 import json
 import threading

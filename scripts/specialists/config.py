@@ -5,8 +5,6 @@ table of one language takes that language out; one anywhere else stops everythin
 dodo.py imports this module at each start: it stays light (no click, no torch).
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import difflib

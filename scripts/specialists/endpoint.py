@@ -4,8 +4,6 @@ Secrets are taken out before anything is sent. Answers are kept by the content o
 same material asks nothing and gives the same bytes.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from hashlib import sha256
@@ -34,7 +32,7 @@ class Endpoint:
     @classmethod
     def configured(
         cls, config: Config, cache: Path, clean: Callable[[str], str], url: str | None = None, model: str | None = None
-    ) -> Endpoint | None:
+    ) -> "Endpoint | None":
         """The endpoint of the configuration, unless another one is given; None where none is named."""
         url, model = url or config.endpoint.url, model or config.endpoint.model
         return cls(url, model, cache, clean) if url or model else None

@@ -4,8 +4,6 @@ What an entry covers is left out at once, even where it covers too much; an entr
 promotion. What was left out is noted in data/excluded.json, so that an entry stays known when nothing is left of it.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from specialists.adapters import MANIFEST, manifest_of

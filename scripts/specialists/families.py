@@ -4,8 +4,6 @@ A base belongs to a family because of the form of one rendered call, not because
 otherwise than Qwen3-Coder. The parsers are those of vLLM 0.32 (`vllm/tool_parsers`, `vllm/reasoning`).
 """
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The GPUs of this machine as nvidia-smi shows them: no library is loaded for it, and nothing of their memory taken."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from collections.abc import Mapping

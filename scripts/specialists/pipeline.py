@@ -1,7 +1,5 @@
 """What the tasks of dodo.py are made of: running a script, what a step is made from, what a run prints."""
 
-from __future__ import annotations
-
 import atexit
 import math
 import os

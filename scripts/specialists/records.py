@@ -6,8 +6,6 @@
 target. Files are sorted, appear whole or not at all, and are touched only when their content changes.
 """
 
-from __future__ import annotations
-
 import fcntl
 import filecmp
 import hashlib
@@ -90,10 +88,7 @@ def names_of(source: dict[str, Any]) -> list[str]:
 
 
 def located_records(path: Path) -> Iterator[tuple[int, Record]]:
-    """The records of a file, in order, with the byte where each begins.
-
-    Raises Problem naming file and line for what is no record.
-    """
+    """The records of a file and the byte where each begins. Raises Problem naming file and line of what is none."""
     import jsonlines
 
     try:

@@ -1,7 +1,5 @@
 """Seen before it is said: an edit replaces text that its row shows before it, or a model would learn to invent it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Any

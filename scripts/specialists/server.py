@@ -1,7 +1,5 @@
 """A client for the vLLM that serves the base and the adapters: what it serves, swapping adapters, asking for text."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What ends a process from outside: Ctrl-C, a service manager, a terminal that is closed."""
 
-from __future__ import annotations
-
 import signal
 import sys
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """The tables of specialists.toml as frozen dataclasses: key, type, default, meaning, limits."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,23 +1,23 @@
-"""Tool calls of every version of opencode in the words of one (1.18), in which everything here thinks.
+"""Tool calls of every version of opencode in the words of 1.18, in which everything here thinks, and in those of 2.
 
-Rows may be in those of opencode 2 (opencode2.py). Tools and arguments get their present names, `apply_patch` becomes
-`edit` and `write` calls where that is exact, arguments that are gone (a command's `description`) are left out.
+Tools and arguments get their present names, `apply_patch` becomes `edit` and `write` calls where that is exact,
+arguments that are gone (a command's `description`) are left out. Names, arguments, refusals and answers change
+together. The forms were read off requests of both real programs (2: branch v2 at 2092350cf).
 """
-
-from __future__ import annotations
 
 import re
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from posixpath import join
 from typing import Any
 
-from specialists.agent import EDIT_DONE, ROOT, TOOLS, TOOLS_2, WRITE_DONE, in_project, read_result
+from specialists.agent import CLEARED, EDIT_DONE, ROOT, TOOLS, TOOLS_2, WRITE_DONE, in_project, read_result
 from specialists.config import Config
-from specialists.records import read_json
+from specialists.records import canonical, read_json
 
 PRESENT = {tool["function"]["name"]: tool["function"]["parameters"] for tool in TOOLS}
 NAMES_2 = {"bash": "shell", "task": "subagent", "apply_patch": "patch"}  # of opencode 2
@@ -33,6 +33,44 @@ _REFUSED = re.compile(  # the first is 1.18's, the others 2's too
 _EXIT_CODE = re.compile(r"\n*Command exited with code \d+\.\Z")
 _READ_LINE = re.compile(r"(\d+): ?(.*)")
 _JSON_TYPES = {bool: "boolean", str: "string", int: "integer", float: "number", list: "array", dict: "object"}
+_KEYS = {"filePath": "path", "subagent_type": "agent"}
+_ONLY_1 = (RETIRED | {"todowrite"}) - {"apply_patch"}
+_FILE = "<path>{path}</path>\n<type>file</type>\n<content>\n{first}: {rest}\n\n(%s)\n</content>{after}"
+_SHOWN = "Read file {path}, lines {first}-{last}\n{first}: {rest}"
+_MORE = f"{_SHOWN}\n[Output truncated. Continue reading with offset: {{next}}]"
+_FORMS = {  # of answers: 1.18's, 2's; the first that fits counts
+    "read": [
+        (_FILE % "Showing lines {first}-{last}. Use offset={next} to continue.", f"{_MORE}{{after}}"),
+        (_FILE % "Showing lines {first}-{last} of {total}. Use offset={next} to continue.", f"{_MORE}{{after}}"),
+        (_FILE % "End of file - total {last} lines", f"{_SHOWN}{{after}}"),
+        (
+            "<path>{path}</path>\n<type>directory</type>\n<entries>\n{rest}\n\n({last} entries)\n</entries>",
+            "Read directory {path}, entries 1-{last}\n{rest}",
+        ),
+    ],
+    "edit": [
+        ("Edit applied successfully.{after}", "Edited {path} ({number} replacement){after}"),
+        ("Edit applied successfully.", "Edited {path} ({number} replacements)"),
+        (
+            "Could not find oldString in the file. It must match exactly, including whitespace, indentation, and line "
+            "endings.",
+            "Could not find oldString in {path}. It must match exactly, including whitespace and indentation.",
+        ),
+        (
+            "Found multiple matches for oldString. Provide more surrounding context to make the match unique.",
+            "Found {number} matches for oldString, but expected exactly one. Add more surrounding context to make "
+            "oldString unique, or set replaceAll to true to replace every occurrence.",
+        ),
+    ],
+    "write": [
+        ("Wrote file successfully.{after}", "Created file successfully: {path}{after}"),
+        ("Wrote file successfully.", "Wrote file successfully: {path}"),
+    ],
+    "bash": [
+        ("{rest}", f"{{rest}}\n{exited}") for exited in ("Command exited with code {exit}.", "Exited with code {exit}")
+    ],
+    "task": [('<task id="{id}" state="completed">\n<task_result>\n{rest}\n</task_result>\n</task>', "{rest}")],
+}
 
 
 @dataclass(frozen=True)
@@ -76,7 +114,10 @@ class Files:
         elif call.failed:
             self.texts.pop(path, None)
         elif call.name == "read":
-            self._read(path, call)
+            body = call.output.partition("<content>")[2].partition("</content>")[0]
+            if "(End of file" in body and not {"offset", "limit"} & call.arguments.keys():
+                lines = filter(None, map(_READ_LINE.match, body.split("\n")))
+                self.texts[path] = "".join(f"{line[2]}\n" for line in lines)
         elif call.name == "write":
             self.texts[path] = str(call.arguments.get("content", ""))
         elif call.name == "edit" and path in self.texts:
@@ -86,12 +127,6 @@ class Files:
                 self.texts[path] = self.texts[path].replace(old, new, times)
             else:  # matched loosely by opencode: the text is not known any more
                 del self.texts[path]
-
-    def _read(self, path: str, call: Call) -> None:
-        body = call.output.partition("<content>")[2].partition("</content>")[0]
-        if "(End of file" not in body or "offset" in call.arguments or "limit" in call.arguments:
-            return
-        self.texts[path] = "".join(f"{match[2]}\n" for line in body.split("\n") if (match := _READ_LINE.match(line)))
 
 
 def present_calls(call: Call, files: Files) -> list[Call] | None:
@@ -160,31 +195,68 @@ def _from_patch(call: Call, files: Files) -> list[Call] | None:
 
 def _sections(patch: str) -> list[tuple[str, str, list[tuple[str, str]]]]:
     """(Add, Update or Delete, path, [(old, new), …]) of a patch; empty when something in it is not simple."""
-    sections: list[tuple[str, str, list[tuple[str, str]]]] = []
-    old: list[str] = []
-    new: list[str] = []
-    for line in patch.strip().split("\n"):
-        header = re.fullmatch(r"\*\*\* (Add|Update|Delete) File: (.+)", line.rstrip())
-        if header or line.startswith(("@@", "*** Begin Patch", "*** End Patch", "*** End of File")):
-            if old or new:
-                end = "\n" if sections[-1][0] == "Add" else ""
-                sections[-1][2].append(("\n".join(old), "\n".join(new) + end))
-                old, new = [], []
-            if header:
-                sections.append((header[1], in_project(header[2].strip()), []))
-        elif line.startswith("*** ") or not sections:  # a rename, or no patch at all
-            return []
-        else:
-            if not line.startswith("+"):
-                old.append(line[1:])
-            if not line.startswith("-"):
-                new.append(line[1:])
-    return sections
+    before, *parts = re.split(r"^\*\*\* (Add|Update|Delete) File: (.+)\n", f"{patch.strip()}\n", flags=re.M)
+    sections = []
+    for kind, path, body in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        hunks = []
+        for hunk in filter(None, re.split(r"^(?:@@|\*\*\* End).*\n", body, flags=re.M)):
+            lines = hunk.split("\n")[:-1]
+            if any(line.startswith("*** ") for line in lines):  # a rename
+                return []
+            old, new = ("\n".join(line[1:] for line in lines if not line.startswith(other)) for other in "+-")
+            hunks.append((old, new + "\n" * (kind == "Add")))
+        sections.append((kind, in_project(path.strip()), hunks))
+    return sections if before in ("", "*** Begin Patch\n") else []
 
 
 def is_2(tools: list[dict[str, Any]]) -> bool:
     """Whether these are the tools of opencode 2."""
     return any(tool["function"]["name"] == "shell" for tool in tools)
+
+
+def answer(output: str, name: str, to_2: bool, **known: Any) -> str:
+    """What the other opencode answers to a call of `name`, if it has other words; `known`: what its form may name."""
+    for forms in _FORMS.get(RENAMED.get(name, name), ()):
+        said, wanted = forms if to_2 else forms[::-1]
+        if (match := _pattern(said).fullmatch(output)) and output != CLEARED:
+            with suppress(KeyError):  # a form that names what is not known
+                return wanted.format_map(known | match.groupdict())
+    return output
+
+
+@cache
+def _pattern(form: str) -> re.Pattern[str]:
+    kinds = {"rest": ".*?", "path": r"[^\n]*?", "id": r"\w*", "after": r"(?:\n\n(?:<system-reminder>|LSP ).*)?"}
+    first, *parts = re.split(r"\{(\w+)\}", form)
+    pattern, seen = re.escape(first), set[str]()
+    for name, text in zip(parts[::2], parts[1::2], strict=True):
+        pattern += f"(?P={name})" if name in seen else f"(?P<{name}>{kinds.get(name, r'-?[0-9]+')})"
+        pattern += re.escape(text)
+        seen.add(name)
+    return re.compile(pattern, re.S)
+
+
+def in_words_of(tools: list[dict[str, Any]], call: Call) -> Call | None:
+    """A call in the words of the opencode that has these tools (refused: as it was); None: it has no such call."""
+    to_2, of_2 = is_2(tools), call.sent is not None
+    if call.refused:
+        return replace(call, output=call.sent or call.output) if to_2 == of_2 else None
+    if not to_2:
+        if call.name == "execute" or call.arguments.get("background"):
+            return None
+        gone = ONLY_2.get(call.name, set())
+        return replace(call, arguments={key: value for key, value in call.arguments.items() if key not in gone})
+    if call.name in _ONLY_1 or "task_id" in call.arguments:
+        return None
+    keys = {"name": "id"} if call.name == "skill" else _KEYS if call.name in PRESENT else {}
+    output = call.sent or ""
+    if not of_2:
+        known = {"path": call.path, "number": 2 if call.failed else 1}
+        output = answer(call.output, call.name, True, **known, **({} if call.exit is None else {"exit": call.exit}))
+        if call.failed and call.exit is None:
+            output = canonical({"error": {"type": "tool.execution", "message": output}, "content": []})
+    arguments = {keys.get(key, key): value for key, value in call.arguments.items()}
+    return replace(call, name=NAMES_2.get(call.name, call.name), arguments=arguments, output=output)
 
 
 def known_tools(config: Config, histories: Iterable[Path] = ()) -> list[dict[str, Any]]:

@@ -4,8 +4,6 @@ Qwen3.5 and later lie on the Hub with text and vision in one, the text under `mo
 the text alone, as `model.`, and so peft names an adapter; vLLM silently ignores such names (issues 48019, 49354).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,26 +1,22 @@
 """A change of files as the calls of an agent that makes it (reads, edits, writes), and the proof that they make it."""
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import count
-from posixpath import join
+from posixpath import commonprefix, join
 from typing import Any, NamedTuple
 
 from specialists.agent import EDIT_DONE, ROOT, TOOLS, WRITE_DONE, in_project, path_of, read_result
-from specialists.opencode2 import in_words_of
 from specialists.records import tool_call
-from specialists.tools import Call
+from specialists.tools import Call, in_words_of
 
 NEAR = 3  # unchanged lines between two hunks that still become one edit
 LEAST = 8  # characters that an oldString has at least, so that nobody finds it by chance
 
 Hunk = tuple[int, int, int, int]  # lines before[a:b] became after[c:d], counted from 0
-Span = tuple[int, int]  # lines, 1-based, inclusive
 
 
 class NotExact(Exception):
@@ -45,10 +41,7 @@ class Edit(NamedTuple):
 
 
 def plan_edits(change: FileChange) -> list[Edit]:
-    """Edits that, done in order, turn `before` into `after`; each `old` stands exactly once in the file as it then is.
-
-    Raises NotExact when the hunks are not the difference of the two texts, or `before` holds nothing.
-    """
+    """Edits that in order turn `before` into `after`; each `old` stands once in the file as it then is, or NotExact."""
     before, after = _lines(change.before or ""), _lines(change.after)
     edits, current, shift = [], list(before), 0
     for a, b, c, d in _grouped(change.hunks, NEAR):
@@ -66,8 +59,6 @@ def plan_edits(change: FileChange) -> list[Edit]:
         edits.append(Edit(old, new))
         current[first:last] = after[c:d]
         shift += (d - c) - (b - a)
-    if "".join(current) != change.after:
-        raise NotExact(f"{change.path}: the edits do not give the file")
     return edits
 
 
@@ -95,10 +86,8 @@ def conversation(system: str, request: str, changes: list[FileChange], tools: li
         calls = [tool_call(next(ids), call.name, call.arguments) for call in made]
         weight = int(step is not reads)
         messages.append({"role": "assistant", "content": "", "weight": weight, "tool_calls": calls})
-        messages += [
-            {"role": "tool", "tool_call_id": call["id"], "content": result.output}
-            for call, result in zip(calls, made, strict=True)
-        ]
+        for sent, result in zip(calls, made, strict=True):
+            messages.append({"role": "tool", "tool_call_id": sent["id"], "content": result.output})
     messages.append({"role": "assistant", "content": "Done.", "weight": 0})
     prove(messages, changes)
     return messages
@@ -113,10 +102,7 @@ def prove(messages: list[dict[str, Any]], changes: list[FileChange]) -> None:
 
 
 def replay(messages: Iterable[dict[str, Any]], files: dict[str, str]) -> dict[str, str]:
-    """The files after the `edit` and `write` calls of some messages.
-
-    Raises NotExact where opencode would refuse: a file that is not there, an oldString not there or there twice.
-    """
+    """The files after some messages' `edit` and `write` calls. Raises NotExact where opencode would refuse one."""
     files = dict(files)
     for message in messages:
         for call in message.get("tool_calls") or ():
@@ -136,10 +122,8 @@ def line_hunks(before: str, after: str) -> tuple[Hunk, ...]:
     """The lines in which two texts differ."""
     old, new = _lines(before), _lines(after)
     # the ends that are equal are most of a file, and the matcher's time grows with the square of what it is given
-    shortest = min(len(old), len(new))
-    first = next((index for index in range(shortest) if old[index] != new[index]), shortest)
-    rest = shortest - first
-    last = next((index for index in range(rest) if old[-1 - index] != new[-1 - index]), rest)
+    first = len(commonprefix([old, new]))
+    last = len(commonprefix([old[first:][::-1], new[first:][::-1]]))
     matcher = SequenceMatcher(None, old[first : len(old) - last], new[first : len(new) - last])
     codes = (code for code in matcher.get_opcodes() if code[0] != "equal")
     return tuple((first + a, first + b, first + c, first + d) for _tag, a, b, c, d in codes)
@@ -170,15 +154,13 @@ def _stands_out(old: str) -> bool:
     return len(old.strip()) >= LEAST and bool(lines[0].strip() and lines[-1].strip())
 
 
-def _around(first: int, last: int, total: int) -> Iterator[Span]:
+def _around(first: int, last: int, total: int) -> Iterator[tuple[int, int]]:
     """Half-open ranges of lines around first..last, each wider than the one before, up to all."""
     if last > first:
         yield first, last
     for reach in count(1):
         low, high = max(0, first - reach), min(total, last + reach)
-        yield low, last
-        yield first, high
-        yield low, high
+        yield from ((low, last), (first, high), (low, high))
         if (low, high) == (0, total):
             return
 

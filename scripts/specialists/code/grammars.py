@@ -119,7 +119,5 @@ def parser(grammar: str) -> Parser:
         entry = getattr(module, f"language_{variant or module_name.removeprefix('tree_sitter_')}", None)
         return Parser(Language((entry or module.language)()))
     except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise Problem(
-            f"[languages.…] grammar = {grammar!r}: no tree-sitter grammar ({error}); "
-            f"`pip install {module_name.replace('_', '-')}`, or take the key out"
-        ) from None
+        way = f"`pip install {module_name.replace('_', '-')}`, or take the key out"
+        raise Problem(f"[languages.…] grammar = {grammar!r}: no tree-sitter grammar ({error}); {way}") from None

@@ -92,8 +92,7 @@ def leaf_tokens(grammar: str, source: bytes) -> list[bytes]:
 
 def functions(grammar: str, source: bytes) -> list[Function]:
     """Every function with a body, in the order of the file, nested ones too."""
-    table = grammar_of(grammar)
-    nodes = walk(parse(grammar, source).root_node)
+    table, nodes = grammar_of(grammar), walk(parse(grammar, source).root_node)
     return [_function(table, node, source) for node in nodes if table.is_function(node)]
 
 
@@ -139,10 +138,6 @@ def _end_line(node: Node) -> int:
     return max(node.start_point.row, node.end_point.row - (node.end_point.column == 0))
 
 
-def _lines(first: Node, last: Node) -> Span:
-    return first.start_point.row + 1, _end_line(last) + 1
-
-
 def _function(table: Grammar, node: Node, source: bytes) -> Function:
     first, outer, comments = _extent(table, node)
     body = table.body_of(node) or node  # is_function: there is one
@@ -158,7 +153,7 @@ def _function(table: Grammar, node: Node, source: bytes) -> Function:
         qualified=".".join(names[::-1]),
         body=(end - len(source[start:end].lstrip()), start + len(source[start:end].rstrip())),
         doc=clean_doc([(comment.text or b"").decode("utf-8", "replace") for comment in comments]),
-        lines=_lines(first, outer),
+        lines=(first.start_point.row + 1, _end_line(outer) + 1),
     )
 
 

@@ -1,7 +1,5 @@
 """What the contents of files say: whether they can be an example, what a commit changed in them; the files at HEAD."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterator

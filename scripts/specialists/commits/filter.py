@@ -1,7 +1,5 @@
 """Which commits, and which files of them, can be examples: all that is known before a blob is read, with a reason."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable

@@ -5,8 +5,6 @@ the shim, which has the source's object folders as alternates; only where HEAD p
 gives all metadata (a tenth of the cost of `git log -p`), `blobs` the contents that the caller chose; both are streams.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json
@@ -71,7 +69,7 @@ class Commit(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_repository(path: Path) -> Iterator[GitSource]:
+def open_repository(path: Path) -> Iterator["GitSource"]:
     """A repository, for reading. Raises Unreadable when there is none at `path`, or none that can be read."""
     with temporary_folder("git-shim-") as shim:
         yield GitSource(path.absolute(), shim)

@@ -3,8 +3,6 @@
 What only a tracker, a reviewer or a tool reads goes: trailers, footers, sections but the summary, issue numbers.
 """
 
-from __future__ import annotations
-
 import re
 from itertools import accumulate
 from typing import NamedTuple

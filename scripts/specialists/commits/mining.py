@@ -1,7 +1,5 @@
 """The owner's git history -> examples of one language: what is read, proved and chosen."""
 
-from __future__ import annotations
-
 import json
 import re
 import zlib
@@ -22,11 +20,12 @@ from specialists.config import Config, Language, Problem, fingerprint
 from specialists.exclusion import Exclusion
 from specialists.families import Sayable
 from specialists.records import Record, canonical, is_target, iso, make_record
-from specialists.secrets import Rules, scrub
+from specialists.secrets import redact, scrub
 from specialists.tools import known_tools
 
 SURE = 0.75  # of the limit: an estimate below needs no exact count
 NEW_LINES = 20  # that a word of a request can ask for at most; fewer words do not say what to write
+TOO_LONG = "too long"
 LEAST_LINE = 4  # letters and digits of a line that counts as surviving; shorter ones stand everywhere
 REPLACED = 0.2  # share of the added lines that survive a day, up to which their author thought better of them
 
@@ -49,7 +48,7 @@ class Miner:
         self.language, self.progress = language, progress
         self.limit = language.training.max_length
         self.counter = token_counter(config.base.model, config.base.revision)
-        self.secrets, self.sayable = Rules.of(config), Sayable(self.counter)
+        self.secrets, self.sayable = config.secrets, Sayable(self.counter)
         self.exclusion = Exclusion(config)
         self.tools = known_tools(config)
         self.records: list[Record] = []
@@ -58,6 +57,7 @@ class Miner:
         self.repositories: list[dict[str, Any]] = []
         self.unread: list[str] = []  # names of repositories that could not be read
         self.commits: dict[str, set[str]] = {}  # ids of what HEAD reaches, by name of the repository
+        self.rollouts, self.tasks = config.rollouts.enabled, list[dict[str, str]]()  # commits that are too long
         self.problems: list[str] = []
         self._found: list[Example] = []
 
@@ -111,8 +111,9 @@ class Miner:
     def _example(self, candidate: Candidate, changes: list[FileChange], repository: dict, head: dict) -> Example:
         """The scrubbed example of a candidate. Raises LeftOut for a secret, or when there is no way to fit it."""
         messages = conversation(system_prompt(self.language), candidate.intent.request, changes, self.tools)
-        if not self._fits(messages):
-            raise LeftOut("too long")
+        fits = self._fits(messages)
+        if not fits and not self.rollouts:
+            raise LeftOut(TOO_LONG)
         lines = {change.path: changed_lines(change) for change in changes}
         words = count_words(candidate.intent.request)
         if sum(len(added) for _removed, added in lines.values()) > NEW_LINES * words:
@@ -121,6 +122,10 @@ class Miner:
         if (asked := stems(candidate.intent.request)) and asked.isdisjoint(stems("\n".join(changed))):
             raise LeftOut(UNNAMED)
         source = _source(candidate, changes, repository["name"], _surviving(changes, head))
+        if not fits:  # an agent reads what it needs, so it may do the commit again all the same
+            request = redact(candidate.intent.request, self.secrets)[0]
+            self.tasks.append({**{name: source[name] for name in ("repository", "commit", "time")}, "request": request})
+            raise LeftOut(TOO_LONG)
         record, _findings = scrub(make_record(self.language.name, messages, self.tools, source), self.secrets)
         if record is None:
             raise LeftOut("secret in target")

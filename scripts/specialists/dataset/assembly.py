@@ -10,8 +10,6 @@ Nothing depends on the order of the inputs. The ledger beside the held-out rows 
 or trained on, so that no example moves from one to the other as new work comes in.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import zlib

@@ -5,8 +5,6 @@ show the same code and change it differently; a cherry-pick shows other code and
 MinHash alone brings pairs under 0.5, and LSH alone misses some: measured recall and precision in benchmarks/assemble.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from functools import lru_cache

@@ -3,8 +3,6 @@
 The same for ever, so that its losses compare from version to version.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from specialists.records import Record, read_records

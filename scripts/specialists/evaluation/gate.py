@@ -8,8 +8,6 @@ Hesterberg's expanded percentile interval (What Teachers Should Know About the B
 another row's request, which is what the right request is worth: who learned form and style alone gains nothing there.
 """
 
-from __future__ import annotations
-
 import math
 from statistics import NormalDist
 from typing import Any
@@ -88,7 +86,7 @@ def verdict(
     `frozen` are measurements of what should not be forgotten, `answers` the scores of each model's written turns,
     `rollouts` what rollout.py found. Returns {"verdict", "reason", "rows", "clusters", "loss", "parts"?, "style"?,
     "skill"?, "incumbent"?, "prompt"?, "examples"?, "forgetting"?, "generated"?, "paired"?, "rollouts_compared"?,
-    "weighed", "needed"?: more clusters that would decide, or None}; never raises on numbers.
+    "weighed", "as_good"?: rivals, "needed"?: more clusters that would decide, or None}; never raises on numbers.
     """
     clusters = {row["id"]: row["cluster"] for row in rows}
     result: dict[str, Any] = {
@@ -116,6 +114,7 @@ def verdict(
     if outcome and outcome["interval"][1] < 0:
         return {**result, "verdict": "promote", "reason": _shown("held-out tasks done again", outcome, "tasks")}
     decided, reason = _weighed(result, settings)
+    result["as_good"] = [name for name in RIVALS if name in result and _as_good(rows, result, name)]
     return {**result, "verdict": decided, "reason": reason + _as_well(result)}
 
 
@@ -250,12 +249,17 @@ def _more(needed: int | None) -> str:
     return f"about {needed} more held-out sessions or commits needed" if needed else "no gain that more could prove"
 
 
+def _as_good(rows: list[Measurement], result: dict[str, Any], rival: str) -> bool:
+    """Whether a rival is better than the base for sure, and the adapter not better than it for sure."""
+    better = compare(part_of(rows, CHANGED, rival), rival, "base")["interval"][1] < 0
+    return better and result[rival]["interval"][1] >= 0
+
+
 def _as_well(result: dict[str, Any]) -> str:
-    """Which rivals do as well as the adapter, or better: they cost no training."""
-    names = [name for name in RIVALS if name in result and result[name]["interval"][1] >= 0]
-    good = [name for name in names if result[name][name] < result["style"]["base"]]
-    found = [_shown(f"the base {RIVALS[name]}", {**result[name], "base": result[name][name]}) for name in good]
-    return f". Not better than a prompt, which costs no training: {'; '.join(found)}" if found else ""
+    """The rivals that do as well as the adapter, or better."""
+    rivals = ((RIVALS[name], {**result[name], "base": result[name][name]}) for name in result["as_good"])
+    found = "; ".join(_shown(f"the base {what}", rival) for what, rival in rivals)
+    return f". Ship the prompt, it costs nothing and does as well (its text is in the report): {found}" if found else ""
 
 
 def _shown(what: str, found: dict[str, Any], unit: str = "sessions and commits") -> str:

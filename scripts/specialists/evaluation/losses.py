@@ -1,7 +1,5 @@
 """Held-out loss of the base and of adapters on the same rows, per supervised token and by what the token is."""
 
-from __future__ import annotations
-
 import json
 import math
 from abc import ABC, abstractmethod
@@ -55,16 +53,21 @@ class Models(ABC):
         with ThreadPoolExecutor(self.streams) as pool:
             return list(progress(pool.map(self._row, rows, others, given), "evaluate", len(rows)))
 
-    def evidence(self, rows: list[Record], config: Config, language: Language) -> dict[str, list[Measurement]]:
-        """The rows, measured with the owner's instructions and with the nearest learned rows too; the frozen set."""
+    def evidence(self, rows: list[Record], config: Config, language: Language) -> dict[str, Any]:
+        """The rows, measured with the owner's instructions and with the nearest learned rows too; the frozen set.
+
+        "prompts": each rival's text, to paste; of the examples the two that are near to most rows.
+        """
         path, learned = config.evaluation.instructions, config.rows("train", language.name)
         try:
             own = {PROMPT: path.read_text(encoding="utf-8")} if path else {}
         except (OSError, UnicodeDecodeError) as error:
             raise Problem(f"evaluation.instructions {path}: cannot be read: {error}") from None
         near = nearest_examples(rows, list(read_records(learned)) if learned.is_file() else [])
-        rivals = [{**own, **examples} for examples in near]
-        return {"measurements": self.measure(rows, rivals), "frozen": self.measure(frozen_rows())}
+        rivals = [{**own, **_prompt(examples)} for examples in near]
+        often = [text for text, _rows in Counter(text for examples in near for text in examples).most_common(2)]
+        measured = {"measurements": self.measure(rows, rivals), "frozen": self.measure(frozen_rows())}
+        return {**measured, "prompts": {**own, **_prompt(often)}}
 
     def _row(self, row: Record, other: Record | None, rivals: dict[str, str]) -> Measurement:
         tokens, losses = self._by_part(row, self.names)
@@ -205,18 +208,23 @@ def with_requests(record: Record, other: Record) -> Record | None:
     return {**record, "messages": messages}
 
 
-def nearest_examples(rows: list[Record], learned: list[Record]) -> list[dict[str, str]]:
-    """For each row, as a rival, the two learned ones whose request and code are most like its requests (BM25)."""
+def nearest_examples(rows: list[Record], learned: list[Record]) -> list[list[str]]:
+    """For each row the two learned ones whose request and code are most like its requests (BM25)."""
     texts = [example for row in learned if (example := _example(row))]
     if not texts or not rows:
-        return [{} for _row in rows]
+        return [[] for _row in rows]
     import bm25s
 
     index = bm25s.BM25()
     index.index(bm25s.tokenize(texts, show_progress=False), show_progress=False)
     asked = bm25s.tokenize([" ".join(requests(row)) for row in rows], show_progress=False)
     found = index.retrieve(asked, k=min(2, len(texts)), show_progress=False).documents.tolist()
-    return [{EXAMPLES: "\n\n".join(["Earlier work:", *(texts[number] for number in near)])} for near in found]
+    return [[texts[number] for number in near] for near in found]
+
+
+def _prompt(examples: list[str]) -> dict[str, str]:
+    """Examples as a rival, if there are any."""
+    return {EXAMPLES: "\n\n".join(["Earlier work:", *examples])} if examples else {}
 
 
 def _example(row: Record) -> str:

@@ -4,8 +4,6 @@ A held-out row becomes a task: the conversation up to its last turn with a tool 
 Training rows give canaries: where a secret was, a fake of its shape stands, which no model can know but by heart.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter

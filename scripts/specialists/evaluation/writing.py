@@ -1,7 +1,5 @@
 """Base and adapter write held-out turns in the running server."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 
 from specialists.agent import TOOLS
@@ -11,7 +9,7 @@ from specialists.evaluation.losses import ServedModels, requests
 from specialists.evaluation.scoring import Canary, Score, Task, canaries, score, tasks, vllm_parser
 from specialists.families import vllm_options
 from specialists.records import Record, read_records
-from specialists.secrets import Rules, redact
+from specialists.secrets import redact
 from specialists.server import complete
 
 TURN_TOKENS = 512  # of a written turn at most; one that is cut off there counts for little
@@ -24,7 +22,7 @@ def write_answers(
     config: Config, language: Language, models: ServedModels, rows: list[Record]
 ) -> dict[str, list[Score]]:
     """What base and adapter write at held-out turns, scored, and what it adds to canaries."""
-    rules, room = Rules.of(config), config.serving.max_model_len - TURN_TOKENS
+    rules, room = config.secrets, config.serving.max_model_len - TURN_TOKENS
     learned = config.rows("train", language.name)
     probes = canaries(read_records(learned), models.chat, CANARIES, rules) if learned.is_file() else []
     turns: list[Canary | Task] = [*probes, *tasks(rows, models.chat, config.evaluation.generate)]

@@ -3,8 +3,6 @@
 `doit` without a task ends with them, so they load nothing: an idle run stays one.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections.abc import Callable
@@ -14,7 +12,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Literal
 
-from specialists.adapters import adapter_folder, manifest_of, not_served, too_few, trained_on_another
+from specialists.adapters import adapter_folder, manifest_of, not_served, too_few, train_summary, trained_on_another
 from specialists.chat import Chat, model_folder
 from specialists.cli import size
 from specialists.config import ROOT_CONFIG, Config, Problem, owner_emails
@@ -92,7 +90,7 @@ def disk(config: Config) -> list[Check]:
         files, whole = weight_files(folder) if (folder := model_folder(model, revision)) else ([], 0)
         if folder and (missing := whole - sum(file.stat().st_size for file in files if file.is_file())):
             wanted.append((folder, model, missing))
-        if prepared and model == config.base.model and not list(prepared.glob("nf4-*")):
+        if prepared and whole and model == config.base.model and not list(prepared.glob("nf4-*")):
             wanted.append((prepared, "the base in 4 bits, kept where twice its size is free", round(2 * NF4 * whole)))
     places: dict[int, tuple[Path, dict[str, int]]] = {}
     for path, what, count in wanted:
@@ -158,12 +156,14 @@ def examples(config: Config) -> Check:
     reasons = {language.title: too_few(config, language) for language in config.languages.values()}
     if few := [f"{title}: {reason}" for title, reason in reasons.items() if reason]:
         return note("\n".join(few), "name more databases or repositories, set synthetic = true, or lower min_examples")
+    if not any(train_summary(config, language) for language in config.languages.values()):
+        return note("none yet", "doit")
     return ok("no language has fewer than its min_examples")
 
 
 def unusable(config: Config) -> Check:
     """Versions that are never served, as they are damaged or were trained on what `[owner] exclude` names."""
-    if lines := [line for language in config.languages.values() for line in not_served(config, language)]:
+    if lines := not_served(config):
         return note("\n".join(lines), "`doit` goes back to the one before, or trains anew; `doit prune` removes them")
     return ok("no version is damaged or was trained on excluded work")
 

@@ -4,8 +4,6 @@ Every figure is 360 units wide, so that its text stays readable on a phone, and 
 Text goes through Markup.format, which escapes it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

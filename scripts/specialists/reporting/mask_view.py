@@ -1,7 +1,5 @@
 """A row as the trainer sees it, for a person, in a terminal: supervised text coloured."""
 
-from __future__ import annotations
-
 from specialists.chat import Chat
 from specialists.cli import shown
 from specialists.config import Config, Problem

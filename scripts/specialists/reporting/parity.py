@@ -1,7 +1,5 @@
 """What a specialist was trained on against what opencode sends it: prompt and tools before the owner's first word."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from posixpath import commonprefix

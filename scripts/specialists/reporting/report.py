@@ -4,8 +4,6 @@ Static files without scripts or network, made from what the steps left behind: t
 Beside it lies status.json, the same for scripts.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path
@@ -39,6 +37,7 @@ _COMPARISONS = {  # of gate.verdict(): what it says, and what the adapter is com
     "examples": ("the same; the base with your two nearest examples in its prompt", "examples"),
     "incumbent": ("the same; the version before it", "incumbent"),
 }
+_DRAWN = {"loss": "all", "style": "style", "skill": "skill"}  # of gate.verdict(), and how the picture calls it
 _WRITTEN = {
     "called": "answers with a tool call",
     "valid": "answers with a call that holds",
@@ -92,7 +91,13 @@ def page(config: Config, state: dict[str, Any]) -> dict[str, Any]:
         "unit": UNIT,
         "confidence": f"{CONFIDENCE * 100:g} %",
         "gain": f"{config.evaluation.gain * 100:g} %",
-        "intervals": _intervals(languages, "title"),
+        "intervals": _intervals(
+            [
+                (f"{each['title']}: {name}", each[of], each["verdict"])
+                for each in languages
+                for of, name in _DRAWN.items()
+            ]
+        ),
     }
 
 
@@ -104,6 +109,7 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
     manifest, evaluation = adapters.manifest_of(folder.latest), adapters.evaluation_of(folder.latest)
     summary, decisions = adapters.train_summary(config, language), adapters.decisions(folder)
     total = sum(state["train"].values())
+    prompts = (evaluation.get("served") or evaluation).get("prompts", {})
     asked = (read_json(config.paths.reports / "answers.json") or {}).get("answers", [])
     times = [manifest.get("created"), *(decision.get("time") for decision in decisions[-1:])]
     return {
@@ -116,7 +122,9 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
         "limit": language.training.max_length,
         "head": parity(config, language, captured(config), chat)[0],
         "curve": figures.loss_curve(manifest.get("losses") or []),
-        "history": _intervals(versions[:_COMPARED], "age") if len(versions) > 1 else None,
+        "history": _intervals([(v["age"], v["style"] or v["loss"], v["verdict"]) for v in versions[:_COMPARED]])
+        if len(versions) > 1
+        else None,
         "training": _facts(manifest),
         "funnels": _funnels(config, language.name),
         "versions": versions,
@@ -124,8 +132,10 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
         "decisions": list(reversed(decisions[-_SHOWN:])),
         "clusters": evaluation.get("clusters"),
         "style": evaluation.get("style"),
+        "skill": evaluation.get("skill"),
         "measures": _measures(evaluation),
         "side_by_side": _side_by_side(folder.latest),
+        "prompts": [prompts[rival] for rival in evaluation.get("as_good", ()) if rival in prompts],
         "signs": (evaluation.get("loss") or {}).get("signs"),
         "alive": (read_json(folder.latest / alive.ALIVE) or {}).get("faults") if folder.latest else None,
         "questions": [answer for answer in asked if answer["model"] == language.adapter],
@@ -150,10 +160,11 @@ def _version(folder: adapters.AdapterFolder, version: Path) -> dict[str, Any]:
     }
 
 
-def _intervals(compared: list[dict[str, Any]], label: str) -> Any:
-    """The differences of languages or versions to the base, of those that were evaluated."""
-    rows = [(row, row["style"] or row["loss"]) for row in compared if row["loss"]]
-    drawn = [(row[label], e["interval"][0], e["difference"], e["interval"][1], row["verdict"]) for row, e in rows]
+def _intervals(compared: list[tuple[str, dict[str, Any] | None, str]]) -> Any:
+    """Differences to the base, drawn from (label, gate.compare()'s result, verdict), of what was compared."""
+    drawn = [
+        (label, e["interval"][0], e["difference"], e["interval"][1], verdict) for label, e, verdict in compared if e
+    ]
     return figures.intervals(drawn, UNIT)
 
 

@@ -3,8 +3,6 @@
 Everything is read from the files that the steps leave behind; nothing heavy is imported, no step is run.
 """
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -32,7 +30,7 @@ def status(config: Config, server: dict[str, Any] | None = None) -> dict[str, An
     """
     languages = {name: language_status(config, language, server) for name, language in config.languages.items()}
     findings = [str(finding) for finding in config.findings]
-    findings += [line for language in config.languages.values() for line in adapters.not_served(config, language)]
+    findings += adapters.not_served(config)
     result = {"base": config.base.model, "languages": languages, "findings": findings}
     return {**result, "server": server} if server else result
 

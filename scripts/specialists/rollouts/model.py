@@ -1,7 +1,5 @@
 """The model as a rollout reaches it: through one Unix socket, by one name, with a key that stays outside."""
 
-from __future__ import annotations
-
 import json
 import socketserver
 import threading
@@ -57,8 +55,12 @@ class ModelSocket:
                 server.shutdown()
 
     def hand_on(self, body: dict[str, Any], handler: BaseHTTPRequestHandler) -> None:
-        """Ask the server, and pass on what it answers as it comes."""
-        self._look_at(body)
+        """Ask the server, and pass on what it answers as it comes; the same calls again and again end the rollout."""
+        self.steps += bool(body.get("tools"))  # titles have none
+        answers = [message for message in body.get("messages", ()) if message["role"] == "assistant"]
+        calls = [[call["function"] for call in answer.get("tool_calls") or ()] for answer in answers[-REPEATS:]]
+        if self.steps > STEPS or (len(calls) == REPEATS and calls[0] and all(some == calls[0] for some in calls)):
+            self.ended = "loop"
         try:
             with open_json(self.url, {**body, **self.fixed}, self.key, PATIENCE) as answer:
                 handler.send_response(200)
@@ -72,11 +74,3 @@ class ModelSocket:
             status = problem.status if isinstance(problem, Refused) else 502
             self.failure, self.ended = str(problem), self.ended or ("" if status in _REFUSALS else "down")
             handler.send_error(status)
-
-    def _look_at(self, body: dict[str, Any]) -> None:
-        """Count a request; one that asks the same again and again ends the rollout."""
-        self.steps += bool(body.get("tools"))  # titles have none
-        answers = [message for message in body.get("messages", ()) if message["role"] == "assistant"]
-        calls = [[call["function"] for call in answer.get("tool_calls") or ()] for answer in answers[-REPEATS:]]
-        if self.steps > STEPS or (len(calls) == REPEATS and calls[0] and all(some == calls[0] for some in calls)):
-            self.ended = "loop"

@@ -8,8 +8,6 @@
 KEY names task, version and number: what is there is never done again. The folder is open to the owner alone.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import threading
@@ -28,7 +26,7 @@ from specialists.rollouts.model import ModelSocket
 from specialists.rollouts.sandbox import HOME, remove, run
 from specialists.rollouts.store import Store
 from specialists.rollouts.verify import Task, Verifier
-from specialists.secrets import SECRET, Rules, redact
+from specialists.secrets import SECRET, redact
 
 STREAMS = max(1, min(8, (os.cpu_count() or 1) // 4))  # tasks at a time
 SECONDS = 1800  # for one run
@@ -125,8 +123,7 @@ class Round:
         """One run. Raises Problem, and records nothing, where the model's server does not answer any more."""
         task, work, (solver, number) = verifier.task, verifier.work, self.places(verifier.task)[place]
         checkout, home, result = (work / name for name in ("checkout", "home", "result"))
-        for folder in (checkout, home, result):
-            remove(folder)
+        remove(work)
         write_if_changed(home / "request", task.request)
         write_if_changed(home / "opencode.json", self.configuration)
         verifier.store.throwaway(verifier.before, checkout)
@@ -144,7 +141,7 @@ class Round:
         scores = verifier.judge(tree, hard if ended == "done" else {"why": ended})
         good = scores["recall"] >= self.config.rollouts.recall if scores["passed"] is None else scores["passed"]
         patch = verifier.store.patch(verifier.before, tree).encode("utf-8", "replace").decode()
-        patch, found = redact(patch, Rules.of(self.config))
+        patch, found = redact(patch, self.config.secrets)
         write_if_changed(result / "changes.diff", patch)
         leaks = any(one.category == SECRET for one in found)
         good = _take_database(home, result) and good and ended == "done" and not leaks
@@ -180,10 +177,7 @@ def _spent(output: str) -> dict[str, int]:
 
 
 def _take_database(home: Path, result: Path) -> bool:
-    """Keep opencode's database and its write-ahead log, unless a link leads elsewhere: something inside wrote them.
-
-    Returns whether there is one.
-    """
+    """Keep opencode's database and its log, but where something inside made them links; whether there is one."""
     for end in ("", "-wal"):
         path = os.path.join(os.path.realpath(home), _DATABASE + end)
         if os.path.realpath(path) == path and os.path.isfile(path):

@@ -5,8 +5,6 @@ outside: RLIMIT_NPROC does not hold for root, RLIMIT_AS is less than a JavaScrip
 are not everywhere a user's own.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
@@ -56,33 +54,22 @@ def run(
     stop: Callable[[], str] = lambda: "",
     **environment: str,
 ) -> Ended:
-    """Run a command inside, in `folder`, until it ends, breaks a limit, or `stop()` gives a reason.
+    """Run a command inside, in `folder`, until it ends, breaks a limit, or `stop()` gives a reason; it never runs on.
 
-    `writable`, `read_only`: path inside -> path outside. Nothing of it runs on when this returns, nor when this process
-    is killed.
+    `writable`, `read_only`: path inside -> path outside.
     """
-    mounts = [("--ro-bind-try", path, path) for path in _SYSTEM]
+    mounts: list[tuple[str, ...]] = [("--ro-bind-try", path, path) for path in _SYSTEM]
     mounts += [("--bind", str(outside), inside) for inside, outside in writable.items()]
     mounts += [("--ro-bind", str(outside), inside) for inside, outside in read_only.items()]
     programs = [f"{inside}/bin" for inside, outside in read_only.items() if (outside / "bin").is_dir()]
     path = ":".join([*programs, "/usr/local/bin", "/usr/bin", "/bin"])
-    environment = {"HOME": HOME, "PATH": path, "PWD": folder, "LANG": "C.UTF-8", **environment}
-    mounts += [("--setenv", *item) for item in environment.items()]
+    variables = {"HOME": HOME, "PATH": path, "PWD": folder, "LANG": "C.UTF-8", **environment}
+    mounts += [("--setenv", *item) for item in variables.items()]
+    mounts += [("--remount-ro", "/"), ("--chdir", folder)]
     options = [*_ALONE.split(), *_IN_MEMORY.split(), *(part for mount in mounts for part in mount)]
     limits = ["prlimit", "--core=0", f"--fsize={DISK}", f"--nproc={4 * PROCESSES}", "--"]
+    words = [*_WITH_PARENT, str(os.getpid()), "bwrap", *options, *limits, *command]
     with tempfile.TemporaryFile() as output:
-        words = [
-            *_WITH_PARENT,
-            str(os.getpid()),
-            "bwrap",
-            *options,
-            "--remount-ro",
-            "/",
-            "--chdir",
-            folder,
-            *limits,
-            *command,
-        ]
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
         try:
             limit = _watch(process, [*writable.values()], seconds, output.fileno(), stop)

@@ -1,10 +1,8 @@
 """The trees of a task in git: the parent's, the owner's, and what a rollout made of the parent's.
 
-A store is a bare repository of ours with the source's objects in reach and none of its configuration. It stays outside
-of the sandbox, and no repository that something inside wrote is opened with git.
+A store is a bare repository with the source's objects in reach and none of its configuration. It stays outside of the
+sandbox, and no repository that something inside wrote is opened with git.
 """
-
-from __future__ import annotations
 
 import os
 import subprocess
@@ -12,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from specialists.config import Problem
 from specialists.rollouts.sandbox import remove, unlock
@@ -85,17 +84,9 @@ class Store:
 
     def _git(self, *arguments: str, at: Path | None = None, given: str = "") -> str:
         words = ["git", f"--git-dir={self.folder}", *([f"--work-tree={at}"] if at else []), *arguments]
-        done = subprocess.run(
-            words,
-            input=given,
-            capture_output=True,
-            check=False,
-            encoding="utf-8",
-            errors="surrogateescape",
-            cwd=at or self.folder,
-            env=self.environment,
-            timeout=_SECONDS,
-        )
+        how: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "timeout": _SECONDS}
+        how |= {"cwd": at or self.folder, "env": self.environment}
+        done = subprocess.run(words, input=given, capture_output=True, check=False, **how)
         if done.returncode:
             raise Problem(f"git {arguments[0]}: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")
         return done.stdout

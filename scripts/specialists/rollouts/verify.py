@@ -5,8 +5,6 @@ a test command: his test and project files are laid over the result; the command
 commit and does not before. All of it runs in the sandbox.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,30 +41,24 @@ class Task:
         return {inside: outside for inside, outside in found.items() if outside.exists()}
 
 
+@dataclass
 class Verifier:
-    """Judges results of one task; `work` is a folder for its checkouts, `is_test` tells tests by path, `stop()` why to
-    end at once."""
+    """Judges results of one task."""
 
-    def __init__(
-        self,
-        task: Task,
-        language: Language,
-        shown: dict[str, Path],
-        store: Store,
-        work: Path,
-        is_test: Callable[[str], bool],
-        stop: Callable[[], str] = lambda: "",
-    ):
-        self.task, self.language, self.shown, self.store, self.work = task, language, shown, store, work
-        self.is_test, self.stop = is_test, stop
-        self.before, self.after = store.tree(f"{task.commit}^"), store.tree(task.commit)
-        self.own = store.changed(self.before, self.after)
+    task: Task
+    language: Language
+    shown: dict[str, Path]
+    store: Store
+    work: Path  # a folder for its checkouts
+    is_test: Callable[[str], bool]  # of a path
+    stop: Callable[[], str] = lambda: ""  # why to end at once
+
+    def __post_init__(self) -> None:
+        self.before, self.after = self.store.tree(f"{self.task.commit}^"), self.store.tree(self.task.commit)
+        self.own = self.store.changed(self.before, self.after)
 
     def examine(self) -> dict[str, str]:
-        """Why there is no hard verification ("why", else empty), and the line that passing tests end with.
-
-        There is none where the tests do not pass twice with the owner's own commit, or pass before it.
-        """
+        """Why there is no hard verification ("why", else empty), and the line that passing tests end with."""
         if not self.language.test or not any(self.is_test(path) for path, _sign, _line in self.own):
             return {"why": "the commit has no tests" if self.language.test else "no test command"}
         first, second = self._tested(self.after), self._tested(self.after)
@@ -79,12 +71,12 @@ class Verifier:
     def judge(self, result: str, hard: dict[str, str]) -> dict[str, Any]:
         """The scores of a result's tree; `passed` is None without hard verification."""
         own, made = self._code(self.own), self._code(self.store.changed(self.before, result))
-        common, passed = (own & made).total(), None
+        sizes, passed = {"recall": own.total(), "precision": made.total()}, None
         if not hard["why"]:
             lines = self._tested(self._with_tests(result))
             passed = lines is not None and hard["end"] in [*lines, ""]  # else the tests were cut short
-        shares = {"recall": common / max(1, own.total()), "precision": common / max(1, made.total())}
-        return {**{name: round(share, 3) for name, share in shares.items()}, "passed": passed}
+        shares = {name: round((own & made).total() / max(1, size), 3) for name, size in sizes.items()}
+        return {**shares, "passed": passed}
 
     def _code(self, lines: Lines) -> Lines:
         """Changed lines without tests, which nobody writes twice the same; all where there is nothing else."""

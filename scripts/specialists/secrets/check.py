@@ -3,62 +3,30 @@
 JSON is decoded as often as it was encoded (the arguments of a call in a row), so that an escape hides nothing.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from specialists.config import Problem
-from specialists.secrets import SECRET, Rules, SecretFinding, find_in, leaves
+from specialists.secrets import Rules, SecretFinding, find, leaves
 
 WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".npz", ".npy"}  # numbers, and gigabytes of them
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where something was found. `line`: 1 where there are none."""
-
-    path: Path
-    line: int
-    finding: SecretFinding
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.finding.kind} {self.finding.masked}"
-
-
-class Check:
-    """One look through files: `secrets` and `personal` are what was found, `size` is bytes read."""
-
-    def __init__(self, rules: Rules):
-        self.rules = rules
-        self.secrets: list[Place] = []
-        self.personal: list[Place] = []
-        self.size = 0
-
-    def file(self, path: Path) -> None:
-        """Look through one file. Raises Problem when it cannot be read."""
-        try:
-            with path.open("rb") as file:
-                self.size += path.stat().st_size
-                if path.suffix == ".jsonl":  # may be larger than memory
-                    for number, line in enumerate(file, 1):
-                        self._value(path, line.decode(errors="replace"), number)
-                else:
-                    data = file.read()
-                    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
-                    self._value(path, data.decode(encoding, errors="replace"))
-        except OSError as error:
-            raise Problem(f"{path}: cannot be read: {error.strerror or error}") from None
-
-    def _value(self, path: Path, value: str, line: int = 0) -> None:
-        """A text, decoded if it is JSON. `line`: where it stands; 0: it is all of the file."""
-        for key, text in leaves(value, everywhere=True):
-            for item in find_in(key, text, self.rules):
-                found = self.secrets if item.category == SECRET else self.personal
-                found.append(Place(path, line or _line(value, text, item.start), item.finding(text)))
+def findings(path: Path, rules: Rules) -> Iterator[tuple[int, SecretFinding]]:
+    """What stands in a file, with its line (1 where there are none). Raises Problem when the file cannot be read."""
+    try:
+        with path.open("rb") as file:
+            chunks = file if path.suffix == ".jsonl" else [file.read()]  # rows may be larger than memory
+            for before, chunk in enumerate(chunks):
+                encoding = "utf-16" if chunk[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+                value = chunk.decode(encoding, errors="replace")
+                for key, text in leaves(value, everywhere=True):
+                    for item in find(text, rules, key):
+                        yield before + _line(value, text, item.start), item.finding(text)
+    except OSError as error:
+        raise Problem(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def _line(whole: str, text: str, start: int) -> int:

@@ -5,8 +5,6 @@ secret, every further one follows from the three before it. So any piece of a fa
 and nothing has to be remembered to leave it alone the second time.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import re
@@ -24,7 +22,6 @@ _MODES = [
     ("234567", "", string.ascii_uppercase),  # base 32
     (string.digits, string.ascii_lowercase, string.ascii_uppercase),
 ]
-_ALPHABETS = [frozenset("".join(mode)) for mode in _MODES]
 _NARROW = 12  # letters and digits from which on a narrower alphabet is taken to be meant
 _LOOKED_AT = 400  # characters that tell enough of a long text
 _PROOF_WHOLE, _PROOF_PART = 9.0, 24.0  # bits that make a whole string, or a part of it, a fake
@@ -94,7 +91,7 @@ def is_fake(text: str) -> bool:
 def _modes(chars: list[str]) -> list[tuple[str, str, str]]:
     """The alphabets that hold all of them, the narrowest first."""
     present = set(chars)
-    return [mode for mode, alphabet in zip(_MODES, _ALPHABETS, strict=True) if present <= alphabet]
+    return [mode for mode in _MODES if present.issubset("".join(mode))]
 
 
 def number(text: str) -> str:

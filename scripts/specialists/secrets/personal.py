@@ -1,7 +1,5 @@
 """Personal data in texts: e-mail addresses, user names in home paths, phone numbers, hosts that the owner named."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -41,8 +39,7 @@ _HOME = re.compile(
 )
 ANCHORS = ("@",)
 _PHONE_NAMES = ("phone", "telefon", "tel", "mobil", "handy", "fax", "whatsapp", "rufnummer", "telefono")
-_HOMES = "/home/ /users/ \\users %2fhome %2fusers %5cusers \\wsl and%20settings".split()
-_HOMES.append("and settings")
+_HOMES = ["and settings", *"/home/ /users/ \\users %2fhome %2fusers %5cusers \\wsl and%20settings".split()]
 FOLDED_ANCHORS = (*_HOMES, *_PHONE_NAMES)
 _NO_PERSON = re.compile(
     r"(?:user|username|your[\w.-]*|me|you|name|runner|ubuntu|debian|root|vagrant|node|app|appuser|admin|shared|public"
@@ -63,9 +60,8 @@ _PHONE_NAMED = re.compile(  # national, behind a word for it
     r"(?P<number>\(?0[1-9][\d ()/.-]{6,16}\d)(?!\w)",
     re.IGNORECASE,
 )
-_PHONE_PARTS = re.compile(
-    r"\+[1-9][\d ().-]{8}|[-.](?<=\d{3}.)\d{4}(?!\d)|0(?<![\w.]0)\d{1,4}[) ./-]"
-)  # faster than all of it
+# faster than all of it
+_PHONE_PARTS = re.compile(r"\+[1-9][\d ().-]{8}|[-.](?<=\d{3}.)\d{4}(?!\d)|0(?<![\w.]0)\d{1,4}[) ./-]")
 _COUNTRY = re.compile(r"^\+\d{1,2}")  # stays
 _FICTION = re.compile(r"555[ .-]?01\d\d|123[ .-]?456|1234567|(\d)\1{5}|555[ .-]?555|555[ .-]?1234")
 
@@ -83,7 +79,9 @@ def find(text: str, exact: Spots, folded: Spots, hosts: tuple[str, ...]) -> Iter
     for match in _HOME.finditer(text) if not folded.keys().isdisjoint(_HOMES) else ():
         if not _NO_PERSON.fullmatch(match["name"].rstrip(".")):
             yield Find(*match.span("name"), USER, PERSONAL)
-    for start, end in _phones(text, folded):
+    phones = [match.span() for match in _PHONE.finditer(text)] if _PHONE_PARTS.search(text) else []
+    named = (_PHONE_NAMED.match(text, at + len(name)) for name in _PHONE_NAMES for at in folded.get(name, ()))
+    for start, end in (*phones, *(match.span("number") for match in named if match)):
         number = text[start:end]
         digits = re.sub(r"\D", "", number)
         least = 9 if digits[0] == "0" else 10
@@ -91,13 +89,6 @@ def find(text: str, exact: Spots, folded: Spots, hosts: tuple[str, ...]) -> Iter
             yield Find(start, end, PHONE, PERSONAL)
     for match in _hosts(hosts).finditer(text) if hosts else ():
         yield Find(*match.span(), HOST, PERSONAL)
-
-
-def _phones(text: str, folded: Spots) -> Iterator[tuple[int, int]]:
-    if _PHONE_PARTS.search(text):
-        yield from (match.span() for match in _PHONE.finditer(text))
-    named = (_PHONE_NAMED.match(text, at + len(name)) for name in _PHONE_NAMES for at in folded.get(name, ()))
-    yield from (match.span("number") for match in named if match)
 
 
 @cache
@@ -120,10 +111,8 @@ def fake(kind: str, value: str) -> str:
     if kind == PHONE:
         return fakes.fake(value, [match.span() for match in _COUNTRY.finditer(value)])
     number = fakes.number(value.lower())
-    if kind == EMAIL:
-        return f"user{number}@example.com"
     if kind == HOST and re.fullmatch(r"[\d.]+", value):
         return f"192.0.2.{int(number) % 254 + 1}"  # for documentation: RFC 5737
     if kind == HOST:
         return f"host{number}.example.net" if "." in value else f"host{number}"
-    return f"user{number}"
+    return f"user{number}@example.com" if kind == EMAIL else f"user{number}"

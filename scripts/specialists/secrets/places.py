@@ -1,12 +1,7 @@
-"""Where secrets stand that have no shape of their own: after a telling name, in URLs, headers, flags, key files.
-
-Every search starts at a literal in the lower-cased text; the regular expressions are tried only there.
-"""
-
-from __future__ import annotations
+"""Where secrets stand that have no shape of their own: after a telling name, in URLs, headers, flags, key files."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 from specialists.secrets.fakes import LEAST, Find, is_fake, slots
@@ -16,9 +11,7 @@ from specialists.secrets.values import is_literal, is_password, is_secret_value,
 
 def placed(text: str, exact: Spots, folded: Spots) -> Iterator[Find]:
     """Every secret that its place gives away. `exact`: where ANCHORS stand; `folded`: FOLDED_ANCHORS, in any case."""
-    yield from _assigned(text, folded)
-    yield from _private_keys(text, exact)
-    yield from _kubernetes(text, exact.get(_MANIFEST, ()))
+    yield from (*_assigned(text, folded), *_private_keys(text, exact), *_kubernetes(text, exact))
     for counts, places in _PLACES.items():
         for place, match in matches(places, folded, text):
             yield from _found(match, "secret", place.kind, counts(match["secret"]))
@@ -30,8 +23,6 @@ def _found(match: re.Match[str], group: str | int, kind: str, is_secret: object)
     if ours or (is_secret and len(slots(match[group])) >= LEAST):
         yield Find(*match.span(group), kind, ours=ours)
 
-
-# --- after a telling name ------------------------------------------------------------------------------------------
 
 _NAME_ANCHORS = "pass pwd pw psk secret token key cred auth bearer jwt pat mnemonic".split()
 _ASSIGNMENT = re.compile(
@@ -106,8 +97,6 @@ def _is_assigned(text: str, start: int, match: re.Match[str]) -> bool:
     return kinds >= 3 and len(value) >= 8 and is_secret_value(name, value)
 
 
-# --- key files and manifests ---------------------------------------------------------------------------------------
-
 _MANIFEST, _KEY_END = "kind: Secret", "-----END"
 # The first bytes of a private key in base64, where its head line is cut off: DER's version number behind the lengths,
 # OpenSSH's magic. https://www.rfc-editor.org/rfc/rfc8017#appendix-A.1.2, rfc5208, rfc5915
@@ -126,8 +115,7 @@ _HEADLESS = re.compile(
     rf"(?<![A-Za-z0-9+/])(?:[A-Za-z0-9+/]{{16,}}+={{0,2}}{_BETWEEN_LINES})++(?:[\w+/]{{1,15}}={{0,2}}{_BETWEEN_LINES})?"
     "(?=-----END[A-Z0-9 ]{0,30} PRIVATE KEY)"
 )
-_PEM_SHORT, _PEM_LEAST, _PEM_LONGEST = 16, 40, 8_000
-_MANIFEST_LONGEST = 8_000
+_PEM_SHORT, _PEM_LEAST, _LONGEST = 16, 40, 8_000
 _MANIFEST_DATA = re.compile(
     r"(?:^|\n)(?:\d+: )?[ \t]*(?:data|stringData):[ \t]*\n((?:(?:\d+: )?[ \t]+[^\s:][^\n:]*:[^\n]*\n?)+)"
 )
@@ -140,7 +128,7 @@ def _private_keys(text: str, exact: Spots) -> Iterator[Find]:
     heads = (_KEY_HEAD.match(text, at) for anchor in _KEY_HEADS for at in exact.get(anchor, ()))
     starts, end = [head.end() for head in heads if head], 0
     for before, at in pairwise([0, *exact.get(_KEY_END, ())]):
-        body = _HEADLESS.search(text, max(before, at - _PEM_LONGEST), at + 60)
+        body = _HEADLESS.search(text, max(before, at - _LONGEST), at + 60)
         starts += [body.start()] if body else []
     for start in sorted(starts):
         if start < end:
@@ -158,33 +146,22 @@ def _private_keys(text: str, exact: Spots) -> Iterator[Find]:
             yield from (Find(start, end, "private key", ours=ours) for start, end in known)
 
 
-def _kubernetes(text: str, kinds: Sequence[int]) -> Iterator[Find]:
+def _kubernetes(text: str, exact: Spots) -> Iterator[Find]:
     """Values of a manifest of kind Secret, before and after that line (kubectl sorts keys)."""
     last = 0
-    for at in kinds:
-        start = max(last, at - _MANIFEST_LONGEST, text.rfind("\n---", last, at))
-        ends = [text.find(mark, at + 1, at + _MANIFEST_LONGEST) for mark in ("\n---", _MANIFEST)]
-        last = min([end for end in ends if end >= 0], default=min(len(text), at + _MANIFEST_LONGEST))
+    for at in exact.get(_MANIFEST, ()):
+        start = max(last, at - _LONGEST, text.rfind("\n---", last, at))
+        ends = [text.find(mark, at + 1, at + _LONGEST) for mark in ("\n---", _MANIFEST)]
+        last = min([end for end in ends if end >= 0], default=min(len(text), at + _LONGEST))
         for block in _MANIFEST_DATA.finditer(text, start, last):
             for match in _MANIFEST_VALUE.finditer(text, *block.span(1)):
                 is_secret = _BASE64.fullmatch(match[1]) or is_password(match[1])
                 yield from _found(match, 1, "kubernetes secret", is_secret)
 
 
-# --- other places --------------------------------------------------------------------------------------------------
-
-
-def _is_url_password(value: str) -> bool:
-    return is_literal(value) and not re.fullmatch(r"[a-z]+\d?", value)
-
-
-def _is_mnemonic(value: str) -> bool:
-    return len(set(value.split())) > 8  # "test test test … junk", "abandon abandon … about"
-
-
-# whether the value there is a secret; kind, anchor (in lower case, found in any), regular expression
+# whether the value there is a secret (no test's mnemonic, of few words); kind, anchor (lower case, found in any), regex
 _TABLES: dict[Callable[[str], object], str] = {
-    _is_url_password: r"""
+    lambda value: is_literal(value) and not re.fullmatch(r"[a-z]+\d?", value): r"""
 url password  ://  ://[^\s/?#:@"'`<>]{0,64}:(?P<secret>[^\s/"'`<>]{6,200})@(?=[\w\[])(?!(?:[\w-]+\.){0,5}example\.)
 url password  jdbc:oracle:  jdbc:oracle:\w{1,10}:[^\s/@:"']{1,64}/(?P<secret>[^\s@/"']{6,200})@
 service account key id  private_key_id  private_key_id\\{0,3}["']\s*:\s*\\{0,3}["'](?P<secret>[a-f0-9]{40})
@@ -195,16 +172,14 @@ registry login  "auth"  "auth"\s*:\s*"(?P<secret>[A-Za-z0-9+/]{8,}={0,2})"
 """,
     is_token: r"""
 url token  ://  ://(?!(?-i:[0-9a-f]{24})@)(?P<secret>[A-Za-z0-9_-]{20,})@(?=[\w\[])
-bearer token  bearer  Bearer \s*(?P<secret>[A-Za-z0-9_.~+/=|:-]{12,})
+bearer token  bearer  Bearer \s*<token>
 authorization header  authorization
-  authorization\\{0,3}["']?\s*[:=,]\s*\\{0,3}["'`]?(?!Basic|Bearer)(?:[\w-]{2,12}\s+)?
-  (?P<secret>[A-Za-z0-9_.~+/=|:-]{12,})
+  authorization\\{0,3}["']?\s*[:=,]\s*\\{0,3}["'`]?(?!Basic|Bearer)(?:[\w-]{2,12}\s+)?<token>
 jwt secret  jwt.  jwt\.(?:sign|verify|encode|decode)\([^()\n]{1,80}?,\s*["'](?P<secret>[^\s"']{12,200})["']
 login token  login  login \s*(?P<secret>[A-Za-z0-9]{32,})\b
 cookie  -b  (?<= )-b \s*["']?[\w.-]{0,60}?(?:sess|sid|auth|token)[\w.-]{0,60}=(?P<secret>[\w.~+/=%-]{16,})
 cookie  cookie:
-  cookie:\s*(?:[\w.-]{1,60}=[^;\s"']*;\s*){0,20}?[\w.-]{0,60}?(?:sess|sid|auth|token|jwt|remember)[\w.-]{0,60}=
-  (?P<secret>[A-Za-z0-9_.~+/=%-]{16,})
+  cookie:\s*(?:[\w.-]{1,60}=[^;\s"']*;\s*){0,20}?[\w.-]{0,60}?(?:sess|sid|auth|token|jwt|remember)[\w.-]{0,60}=<token>
 client's token  client  client\w{0,20}\(\s*(?:["'][^"'\n]{1,80}["'],\s*)?["'](?P<secret>[A-Za-z0-9]{32,200})["']
 codecov token  codecov  codecov[^\n|;&]{0,200}?\s-t\s+(?P<secret>[a-f0-9-]{36})\b
 wireguard key  echo  (?<![\w-])echo\s+["']?(?P<secret>[A-Za-z0-9+/]{43}=)["']?\s*\|\s*wg\b
@@ -243,7 +218,7 @@ archive password  7z  (?<![\w-])7z\s<options>-p<value>
 sudo password  echo  (?<![\w-])echo \s*["']?(?P<secret>[^\s"'|]{6,200})["']?\s*\|\s*sudo\s+-S
 sudo password  sudo -s <<<  sudo -S <<<\s*<value>
 """,
-    _is_mnemonic: r"""
+    lambda value: len(set(value.split())) > 8: r"""
 mnemonic  mnemonic  mnemonic\w{0,30}["']?\s?[:=]\s?["']?(?P<secret>(?:[a-z]{3,8}[ ]){11,23}[a-z]{3,8})
 """,
     bool: r"""
@@ -255,11 +230,12 @@ sidekiq login  ://  ://(?P<secret>[a-f0-9]{8}:[a-f0-9]{8})@(?:gems|enterprise)\.
 _PARTS = {
     "<near>": r".{0,120}?(?<!\w)(?P<secret>[a-f0-9]{32})(?!\w)",
     "<options>": r"[^\n|;&]{0,200}?\s",
+    "<token>": r"(?P<secret>[\w.~+/=|:%-]{12,})",
     "<value>": r"""["']?(?P<secret>[^\s"'`<>|;&$]{6,200})""",
 }
 _PLACES = {
     counts: [
-        Rule(kind, anchor, re.sub("<options>|<value>|<near>", lambda part: _PARTS[part[0]], f"(?is){''.join(regex)}"))
+        Rule(kind, anchor, re.sub("<[a-z]+>", lambda part: _PARTS.get(part[0], part[0]), f"(?is){''.join(regex)}"))
         for kind, anchor, *regex in rows(table)
     ]
     for counts, table in _TABLES.items()

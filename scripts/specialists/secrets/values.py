@@ -1,7 +1,5 @@
 """What a secret's value and a secret's name look like, as opposed to placeholders, expressions and ordinary names."""
 
-from __future__ import annotations
-
 import base64
 import math
 import re
@@ -75,13 +73,9 @@ def is_placeholder(value: str) -> bool:
 
 def is_literal(value: str) -> bool:
     """Whether a value is written down, not left open, computed or looked up: no `${TOKEN}`, `env.X`, path or URL."""
-    return not is_placeholder(value) and (_is_random(value) or not _EXPRESSION.search(value))
-
-
-def _is_random(value: str) -> bool:
-    """Whether a long value is of letters, digits and many signs in such a mix that it can be no expression."""
-    signs = set(re.findall("[!@#$%^&*(_=+)-]", value))
-    return 40 <= len(value) <= 200 and len(signs) >= 6 and not re.search(r"[A-Za-z]{9}|\s", value)
+    signs = set(re.findall("[!@#$%^&*(_=+)-]", value))  # so many in a long value without words are no expression's
+    random = 40 <= len(value) <= 200 and len(signs) >= 6 and not re.search(r"[A-Za-z]{9}|\s", value)
+    return not is_placeholder(value) and (random or not _EXPRESSION.search(value))
 
 
 def is_password(value: str) -> bool:

@@ -1,13 +1,10 @@
-"""Whether the running server really applies an adapter: its log-probabilities against the base's and against PEFT's.
+"""Whether the running server applies an adapter: its effect, adapter minus base, is the one measured through PEFT.
 
 vLLM 0.32 mis-applies two of Qwen3-Next's modules at tensor parallel 2, and leaves out weights whose names it does not
 know, without a word. So a version is loaded under the candidate's name, beside the one that goes on answering, and
-asked for the log-probabilities of rows on which the adapter changed most as evaluate.py measured it through PEFT. Its
-effect, adapter minus base, must be the one that was measured. What was found is kept in alive.json beside the version
-and holds for a server of the same settings. Losses are in nats per supervised token.
+asked for rows on which the adapter changed most as evaluate.py measured it. What was found is kept in alive.json beside
+the version, for a server of the same settings. Losses are in nats per supervised token.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """What a GPU has to hold for the server, added up before vLLM starts, and whether training fits beside it."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import os
@@ -40,8 +38,7 @@ def weight_files(folder: Path) -> tuple[list[Path], int]:
 def serving_fit(config: Config) -> tuple[str, str] | None:
     """What vLLM will hold, added up against its share of the smallest GPU; then what to do, empty where it fits.
 
-    None where nothing can be said: no GPU, no copy of the base here, or one that vLLM quantises while it loads it.
-    Raises Problem for a model that transformers does not know.
+    None without a GPU or a copy of the base here, or where vLLM quantises it. Raises Problem for an unknown model.
     """
     folder, gpus = model_folder(*served_model(config)), visible_gpus({**os.environ, **config.serving.env})
     if not gpus or not folder or any(word.startswith("--quantization") for word in config.serving.extra):
@@ -60,10 +57,7 @@ def serving_fit(config: Config) -> tuple[str, str] | None:
 
 
 def training_fit(config: Config) -> tuple[str, str] | None:
-    """Likewise whether training fits, and what becomes of the server meanwhile.
-
-    None without a GPU, without the base, or where a launcher may spread it over several GPUs.
-    """
+    """Likewise whether training fits, and what becomes of the server meanwhile; None also where GPUs may share it."""
     gpus, alone = visible_gpus(), [each for each in config.languages.values() if not each.training.launcher]
     if not gpus or not alone or not model_folder(config.base.model, config.base.revision):
         return None
@@ -86,10 +80,7 @@ def training_bytes(config: Config, language: Language) -> float:
 
 
 def _cache_and_slot_bytes(config: Config, tokens: float, rank: float) -> tuple[float, float]:
-    """Of the KV cache of so many tokens, and of a LoRA slot, which is on every module that an adapter may have.
-
-    Layers of linear attention keep a state of constant size (Qwen3-Coder-Next: 2 MiB each), which is left out.
-    """
+    """Of the KV cache of so many tokens, and of a LoRA slot, which is on every module that an adapter may have."""
     from specialists.training.memory import empty_model
 
     model, revision = served_model(config)
@@ -97,6 +88,7 @@ def _cache_and_slot_bytes(config: Config, tokens: float, rank: float) -> tuple[f
     shape = base.config.get_text_config()
     heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
     width = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
+    # linear attention keeps a state of constant size, 2 MiB a layer of Qwen3-Coder-Next
     kept = {"linear_attention": 0, "sliding_attention": min(tokens, getattr(shape, "sliding_window", None) or tokens)}
     kinds = getattr(shape, "layer_types", None) or ["full_attention"] * shape.num_hidden_layers
     cache = 2 * heads * width * sum(kept.get(kind, tokens) for kind in kinds)

@@ -4,9 +4,8 @@ With vLLM 0.32 (docs/serving.md) `--max-loras` defaults to 1, one unloadable ent
 and on CPU kernels a base request is answered by the last adapter's slot unless there is one more slot than adapters.
 """
 
-from __future__ import annotations
-
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from specialists.adapters import adapter_folder, not_served
@@ -14,7 +13,7 @@ from specialists.client import LOOPBACK
 from specialists.config import Config, Problem
 from specialists.families import FAMILIES, vllm_options
 from specialists.server import api_key
-from specialists.serving.lora import check_adapter, served_chat
+from specialists.serving.lora import check_adapter, served_chat, served_model
 from specialists.tables import SERVED_BASE
 from specialists.training.targets import ROLES
 
@@ -25,27 +24,29 @@ def served_adapters(config: Config) -> tuple[dict[str, Path], list[str]]:
     promoted = {name: version for name, version in current.items() if version}
     wrong = {name: faults for name, version in promoted.items() if (faults := check_adapter(version, config))}
     adapters = {name: version for name, version in promoted.items() if name not in wrong}
-    unused = [line for language in config.languages.values() for line in not_served(config, language)]
-    return adapters, [*(f"{name}: left out: {'; '.join(faults)}" for name, faults in wrong.items()), *unused]
+    left_out = [f"{name}: left out: {'; '.join(faults)}" for name, faults in wrong.items()]
+    return adapters, left_out + not_served(config)
 
 
 def vllm_command(config: Config, adapters: dict[str, Path]) -> list[str]:
     """The vLLM command line that serves these adapters on the base model."""
-    serving = config.serving
+    serving, (model, revision) = config.serving, served_model(config)
+    parsers = {"--tool-call-parser": serving.tool_call_parser or FAMILIES[0].parser}
+    with suppress(Problem):  # a base that is not here (a dry run) is taken for Qwen3-Coder
+        parsers = vllm_options(served_chat(config), serving.tool_call_parser)
     slots = len(config.languages) + 2  # all adapters, those that come while it runs too; a candidate; the base
     options = {
-        "--model": serving.model or config.base.model,
+        "--model": model,
+        **({"--revision": revision} if revision else {}),
         "--served-model-name": SERVED_BASE,
         "--host": serving.host,
         "--port": serving.port,
         "--max-model-len": serving.max_model_len,
-        **parsers(config),
+        **parsers,
         "--max-lora-rank": serving.max_lora_rank,
         "--max-loras": slots,
         "--max-cpu-loras": slots,
     }
-    if config.base.revision and not serving.model:
-        options["--revision"] = config.base.revision
     targets = sorted({leaf for _place, leaves in ROLES.values() for leaf in leaves})
     modules = [f"{name}={path}" for name, path in adapters.items()]
     return [
@@ -55,16 +56,6 @@ def vllm_command(config: Config, adapters: dict[str, Path]) -> list[str]:
         *(["--lora-modules", *modules] if modules else []),
         *serving.extra,
     ]
-
-
-def parsers(config: Config) -> dict[str, str]:
-    """What vLLM is told of calls and thoughts; for a base that is not here (a dry run) as for Qwen3-Coder."""
-    named = config.serving.tool_call_parser
-    try:
-        chat = served_chat(config)
-    except Problem:
-        return {"--tool-call-parser": named or FAMILIES[0].parser}
-    return vllm_options(chat, named)
 
 
 def exposure(config: Config) -> str | None:

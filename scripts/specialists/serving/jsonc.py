@@ -1,17 +1,13 @@
 """JSON with comments and trailing commas, changed in place: what is not touched keeps its bytes.
 
 Comments and trailing commas are overwritten with spaces, and a bare `{env:NAME}` or `{file:PATH}`, which opencode puts
-in before it parses, with a string of its length. That leaves every offset as it is; Python's own reader then finds
-where values end, and the original text is cut and pasted. Where a key stands twice the last one counts. Text that
-cannot be read raises json.JSONDecodeError, which names line and column.
+in before it parses, with a string of its length: every offset stays, Python's own reader finds where values end, and
+the original is cut and pasted. Of a key that stands twice the last counts. What cannot be read is a JSONDecodeError.
 """
-
-from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _PLACEHOLDER = r'\{(?:env|file):[^}"\\\r\n]+\}'
@@ -19,10 +15,10 @@ _COMMENT = re.compile(rf"({_STRING})|{_PLACEHOLDER}|\ufeff|//[^\r\n]*|/\*.*?\*/"
 _TRAILING_COMMA = re.compile(rf"({_STRING}|[\[{{,:]\s*,)|,(?=\s*[}}\]])", re.S)
 _KEY = re.compile(rf"\s*({_STRING})\s*:\s*", re.S)
 _COMMA = re.compile(r"\s*,")
+_EMPTY = "\ufeff \t\r\n"
 
 
-@dataclass
-class _Member:
+class _Member(NamedTuple):
     """A key and its value, and where they stand."""
 
     key: str
@@ -34,7 +30,7 @@ class _Member:
 
 def loads(text: str) -> Any:
     """What a text says; an empty object where it says nothing. Raises json.JSONDecodeError."""
-    return json.loads(_plain(text)) if text.strip("\ufeff \t\r\n") else {}
+    return json.loads(_plain(text)) if text.strip(_EMPTY) else {}
 
 
 def get(document: Any, path: tuple[str, ...]) -> tuple[bool, Any]:
@@ -50,7 +46,7 @@ def set_value(text: str, path: tuple[str, ...], value: Any) -> str:
     """The text with this value at this path; objects on the way are made. Raises as `loads` does."""
     if json.dumps(get(loads(text), path)) == json.dumps((True, value)):
         return text
-    text = text if text.strip("\ufeff \t\r\n") else "{}\n"
+    text = text if text.strip(_EMPTY) else "{}\n"
     depth, start, members = _deepest(text, path)
     if text[start] != "{":
         raise json.JSONDecodeError(f"{'.'.join(path[:depth]) or 'the file'}: expected an object", text, start)
@@ -64,20 +60,15 @@ def set_value(text: str, path: tuple[str, ...], value: Any) -> str:
 
 def delete(text: str, path: tuple[str, ...]) -> str:
     """The text without the member at this path, and without its comma and the white space before it."""
-    while loads(text):
-        depth, _start, members = _deepest(text, path)
-        found = [number for number, member in enumerate(members) if member.key == path[-1]]
-        if depth < len(path) - 1 or not found:
-            break
-        text = _cut(text, members, found[-1])
+    while get(loads(text), path)[0]:
+        _depth, _start, members = _deepest(text, path)
+        text = _cut(text, members, max(number for number, member in enumerate(members) if member.key == path[-1]))
     return text
 
 
-def _plain(text: str, trailing_commas: bool = False) -> str:
-    """The text with spaces in place of comments, and of trailing commas unless they are to stay."""
-    for pattern in [_COMMENT] if trailing_commas else [_COMMENT, _TRAILING_COMMA]:
-        text = pattern.sub(_replaced, text)
-    return text
+def _plain(text: str) -> str:
+    """The text with spaces in place of comments and of trailing commas."""
+    return _TRAILING_COMMA.sub(_replaced, _COMMENT.sub(_replaced, text))
 
 
 def _replaced(match: re.Match[str]) -> str:
@@ -88,8 +79,8 @@ def _replaced(match: re.Match[str]) -> str:
 
 def _deepest(text: str, path: tuple[str, ...]) -> tuple[int, int, list[_Member]]:
     """Follow a path but for its last key as far as it is there: how many keys, where that value begins, its members."""
-    json.loads(plain := _plain(text))  # raises
-    start, members = len(plain) - len(plain.lstrip()), []
+    plain = _plain(text)
+    start = len(plain) - len(plain.lstrip())
     for depth, key in enumerate(path):
         members = _members(text, start)
         inner = [member.value_start for member in members if member.key == key]
@@ -101,7 +92,7 @@ def _deepest(text: str, path: tuple[str, ...]) -> tuple[int, int, list[_Member]]
 
 def _members(text: str, start: int) -> list[_Member]:
     """The members of the value that begins there; a value that is no object has none."""
-    plain, with_commas = _plain(text), _plain(text, trailing_commas=True)
+    plain, with_commas = _plain(text), _COMMENT.sub(_replaced, text)
     members, position = [], start + 1
     while plain[start] == "{" and (key := _KEY.match(plain, position)):
         _value, end = json.JSONDecoder().raw_decode(plain, key.end())
@@ -115,7 +106,7 @@ def _cut(text: str, members: list[_Member], number: int) -> str:
     member = members[number]
     start = len(text[: member.start].rstrip(" \t\r\n"))
     end = member.end if member.comma is None else member.comma + 1
-    if "//" in _line_before(text, start) and text[end:].lstrip(" \t")[:1] not in ("\r", "\n"):
+    if "//" in text[text.rfind("\n", 0, start) + 1 : start] and text[end:].lstrip(" \t")[:1] not in ("\r", "\n"):
         start = member.start  # a line comment must not swallow what follows
     comma = members[number - 1].comma if number else None
     text = text[:start] + text[end:]
@@ -150,9 +141,4 @@ def _style(text: str) -> tuple[str, str]:
 
 def _line_indent(text: str, offset: int) -> str:
     """The white space that the line of this position begins with."""
-    return re.findall(r"^[ \t]*", _line_before(text, offset))[0]
-
-
-def _line_before(text: str, offset: int) -> str:
-    """What stands on the line before this position."""
-    return text[text.rfind("\n", 0, offset) + 1 : offset]
+    return re.findall(r"^[ \t]*", text[text.rfind("\n", 0, offset) + 1 : offset])[0]

@@ -4,9 +4,8 @@ vLLM 0.32 dies at start-up of some broken adapters and takes others without a wo
 an input width), so every adapter is checked against the headers of the base model's own weights.
 """
 
-from __future__ import annotations
-
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from specialists.adapters import manifest_of, trained_on_another
@@ -30,7 +29,13 @@ def check_adapter(version: Path, config: Config) -> list[str]:
         faults += [] if faults else _bad_numbers(weights)
     except Problem as problem:
         faults.append(str(problem))
-    return faults + _other_base(version, config)
+    if other := trained_on_another(version, config):
+        return [*faults, f"trained on {other}, base.model is {config.base.model}"]
+    with suppress(Problem):  # nothing to compare with; serve.py itself says that the base is not there
+        known, here = manifest_of(version).get("base", {}).get("template"), served_chat(config).fingerprint
+        if known not in (None, here):
+            faults.append(f"trained with chat template or tokenizer {known}, {served_model(config)[0]} has {here}")
+    return faults
 
 
 def _misfits(shapes: dict[str, list[int]], rank: int, base: dict[str, list[int]]) -> list[str]:
@@ -60,19 +65,6 @@ def _bad_numbers(path: Path) -> list[str]:
         return ["every lora_B is zero: the adapter changes nothing"]
     finite = ((name, numpy.isfinite(value.astype("float32")).all()) for name, value in weights.items())
     return [f"{name}: not finite" for name, whole in finite if not whole][:5]
-
-
-def _other_base(version: Path, config: Config) -> list[str]:
-    trained = manifest_of(version).get("base", {})
-    if other := trained_on_another(version, config):
-        return [f"trained on {other}, base.model is {config.base.model}"]
-    try:
-        served_with = served_chat(config).fingerprint
-    except Problem:
-        return []  # nothing to compare with; serve.py itself says that the base is not there
-    if (known := trained.get("template")) in (None, served_with):
-        return []
-    return [f"trained with chat template or tokenizer {known}, {served_model(config)[0]} has {served_with}"]
 
 
 def served_chat(config: Config) -> Chat:

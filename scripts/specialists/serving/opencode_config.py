@@ -5,8 +5,6 @@ else keep their bytes. Beside the file lies `<file>.bak`, the file as it was bef
 folder `opencode.json` says which files those are.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re
@@ -120,11 +118,76 @@ def _agent(language: Language, model: str) -> list[Setting]:
     ]
 
 
-def follow(config: Config) -> list[str]:
-    """Bring agents that are in the owner's configuration in line with what is promoted now; returns problems.
+class ConfigFile:
+    """A configuration on disk: a symlink is followed, line ends, permissions and a byte order mark are kept."""
 
-    A file into which `doit opencode` did not put us with this very specialists.toml stays as it is.
-    """
+    def __init__(self, named: Path):
+        self.path = Path(os.path.realpath(named))
+        self.backup = self.path.with_name(f"{self.path.name}.bak")
+
+    def read(self) -> str | None:
+        """The text; None when there is no such file."""
+        return _read(self.path)
+
+    def document(self, backup: bool = False) -> Any:
+        """What the file, or the one before us, says; an empty object when there is none. Raises Problem with place."""
+        path = self.backup if backup else self.path
+        return _checked(path, jsonc.loads, _read(path) or "")
+
+    def merged(self, wanted: list[Setting]) -> str:
+        """The text with our settings. Raises Problem naming file, line and column."""
+        return _checked(self.path, merge, self.read() or "", wanted)
+
+    def unmerged(self, wanted: list[Setting]) -> str | None:
+        """The text without our settings; None when there is then no reason for the file."""
+        self.document(backup=True)
+        text = self.read()
+        return None if text is None else _checked(self.path, without, text, _read(self.backup), wanted)
+
+    def write(self, text: str | None, ours: bool = True) -> None:
+        """Put a text in place, or no file. With `ours` in it the backup is kept before, without it is not needed.
+
+        Both have the permissions of the configuration, which may hold keys. Raises Problem when it is read-only.
+        """
+        mode = self.path.stat().st_mode & 0o777 if self.path.exists() else 0o600
+        if not mode & 0o222:
+            raise Problem(f"{self.path}: is read-only; make it writable (chmod u+w), or name another with --output")
+        known = _read(self.backup)
+        if known is None or not jsonc.get(self.document(), OURS)[0]:
+            known = self.read() or ""
+        steps = [(self.backup, known if ours else None), (self.path, text)]  # a kill between them loses nothing
+        for path, content in steps if ours else reversed(steps):
+            if content is None:
+                path.unlink(missing_ok=True)
+            else:
+                write_if_changed(path, content, mode)
+
+
+def config_files(named: Path) -> list[ConfigFile]:
+    """The file named and those beside it that win over it; the last one is the one to write."""
+    named = named.expanduser()
+    later = NAMES[NAMES.index(named.name) + 1 :] if named.name in NAMES else ()
+    return [ConfigFile(named), *(ConfigFile(path) for path in map(named.with_name, later) if path.exists())]
+
+
+def _checked(path: Path, function: Callable, *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except ValueError as error:
+        raise Problem(f"{path}: {error}") from None
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Problem(f"{path}: cannot be read: {error}") from None
+
+
+def follow(config: Config) -> list[str]:
+    """Bring agents in line with what is promoted now, where this very specialists.toml put them; returns problems."""
     file = config_files(config.opencode.config)[-1]
     if not is_ours(config, file):
         return []
@@ -138,10 +201,7 @@ def follow(config: Config) -> list[str]:
 
 
 def layers(config: Config, project: Path | None = None) -> Layers:
-    """The files that opencode reads, in a project where one is named, in the order of 1.18.33's `debug config`.
-
-    Raises Problem naming a file that cannot be read.
-    """
+    """The files that opencode 1.18.33 reads, in its order (`debug config`). Raises Problem where one is unreadable."""
     own, projects = config.opencode.config.expanduser().parent, [project, project / ".opencode"] if project else []
     files = [own / name for name in dict.fromkeys((*NAMES, config.opencode.config.name))]
     files += [Path(named)] if (named := os.environ.get("OPENCODE_CONFIG")) else []
@@ -196,11 +256,10 @@ def refuse_other_provider(config: Config, named: Path) -> None:
         provider = provider if isinstance(provider, dict) else {}
         url = str(jsonc.get(provider, ("options", "baseURL"))[1] or provider.get("api") or ours).rstrip("/")
         same = url.replace("localhost", "127.0.0.1") == ours and provider.get("npm", NPM) == NPM
-        if not same and (not is_ours(config, other) or jsonc.get(other.original(), OURS)[0]):
-            says = (
-                f"{other.path}: provider.{PROVIDER} is another server's ({url}, ours is {ours}): nothing is changed; "
-            )
-            raise Problem(says + "give it another name there, or take out what another specialists.toml put: --remove")
+        if not same and (not is_ours(config, other) or jsonc.get(other.document(backup=True), OURS)[0]):
+            says = f"{other.path}: provider.{PROVIDER} is another server's ({url}, ours is {ours}): nothing is "
+            says += "changed; give it another name there, or take out what another specialists.toml put: --remove"
+            raise Problem(says)
 
 
 def model_asked(config: Config, *arguments: str) -> str:
@@ -265,74 +324,3 @@ def without(text: str, original: str | None, wanted: list[Setting]) -> str | Non
         if jsonc.get(jsonc.loads(text), path) == (True, {}) and not jsonc.get(had, path)[0]:
             text = jsonc.delete(text, path)
     return text if original or jsonc.loads(text) else None
-
-
-def config_files(named: Path) -> list[ConfigFile]:
-    """The file named and those beside it that win over it; the last one is the one to write."""
-    named = named.expanduser()
-    later = NAMES[NAMES.index(named.name) + 1 :] if named.name in NAMES else ()
-    return [ConfigFile(named), *(ConfigFile(path) for path in map(named.with_name, later) if path.exists())]
-
-
-class ConfigFile:
-    """A configuration on disk: a symlink is followed, line ends, permissions and a byte order mark are kept."""
-
-    def __init__(self, named: Path):
-        self.path = Path(os.path.realpath(named))
-        self.backup = self.path.with_name(f"{self.path.name}.bak")
-
-    def read(self) -> str | None:
-        """The text; None when there is no such file."""
-        return _read(self.path)
-
-    def document(self) -> Any:
-        """What the file says; an empty object when there is none. Raises Problem naming file, line and column."""
-        return _checked(self.path, jsonc.loads, self.read() or "")
-
-    def original(self) -> Any:
-        """What it said before we were put in."""
-        return _checked(self.backup, jsonc.loads, _read(self.backup) or "")
-
-    def merged(self, wanted: list[Setting]) -> str:
-        """The text with our settings. Raises Problem naming file, line and column."""
-        return _checked(self.path, merge, self.read() or "", wanted)
-
-    def unmerged(self, wanted: list[Setting]) -> str | None:
-        """The text without our settings; None when there is then no reason for the file."""
-        text, original = self.read(), _read(self.backup)
-        _checked(self.backup, jsonc.loads, original or "")
-        return None if text is None else _checked(self.path, without, text, original, wanted)
-
-    def write(self, text: str | None, ours: bool = True) -> None:
-        """Put a text in place, or no file. With `ours` in it the backup is kept before, without it is not needed.
-
-        Both have the permissions of the configuration, which may hold keys. Raises Problem when it is read-only.
-        """
-        mode = self.path.stat().st_mode & 0o777 if self.path.exists() else 0o600
-        if not mode & 0o222:
-            raise Problem(f"{self.path}: is read-only; make it writable (chmod u+w), or name another with --output")
-        known = _read(self.backup)
-        if known is None or not jsonc.get(self.document(), OURS)[0]:
-            known = self.read() or ""
-        steps = [(self.backup, known if ours else None), (self.path, text)]  # a kill between them loses nothing
-        for path, content in steps if ours else reversed(steps):
-            if content is None:
-                path.unlink(missing_ok=True)
-            else:
-                write_if_changed(path, content, mode)
-
-
-def _checked(path: Path, function: Callable, *arguments: Any) -> Any:
-    try:
-        return function(*arguments)
-    except ValueError as error:
-        raise Problem(f"{path}: {error}") from None
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise Problem(f"{path}: cannot be read: {error}") from None

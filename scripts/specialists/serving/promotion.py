@@ -5,8 +5,6 @@ in place, and one request shows that the new version answers; where that fails, 
 is a line in the adapter's promotions.jsonl, written last: where a run was killed before it, the links are put back.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,10 +102,7 @@ def rollback(config: Config, language: Language, reason: str) -> Decision:
 
 
 def verify(config: Config) -> tuple[dict[str, Decision], list[str]]:
-    """Have the running server answer with what is promoted, after trying each version where that was not done yet.
-
-    One that does not work is rolled back, and agents follow. Returns those decisions by adapter, and what went wrong.
-    """
+    """Have the server answer with what is promoted; what fails its trial is rolled back. Returns that, and problems."""
     taken: dict[str, Decision] = {}
     problems = []
     for language in (config.languages[name] for name in adapters.promoted_versions(config)):

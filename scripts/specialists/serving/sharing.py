@@ -4,8 +4,6 @@ A shell of its own starts it with the owner's command when our process ends, how
 of a pipe that only we hold, so that an exception, a signal and kill -9 are the same.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import shlex
@@ -29,8 +27,6 @@ _AT_THE_END = ["sh", "-c", 'trap : TERM; cat; exec "$@" </dev/null', "sh"]  # wh
 @contextlib.contextmanager
 def gpu(config: Config, language: Language) -> Iterator[None]:
     """The GPU's memory for the length of the body, as `serving.while_training` says; one run at a time.
-
-    With "auto" the server stays where its GPU has room for training this language, or there is no GPU.
 
     The body must not leave a model behind in a variable that lives on: the server needs the memory again.
     Raises Problem when the server does not stop, and when it does not start again.

@@ -7,8 +7,6 @@ adapter keeps its slot; once all are taken, CPU kernels answer base requests wit
 Run as `python -P vllm_server.py ARGUMENTS…`: without -P the modules beside it would hide Python's own, and vLLM.
 """
 
-from __future__ import annotations
-
 import runpy
 from typing import Any
 

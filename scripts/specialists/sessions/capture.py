@@ -3,8 +3,6 @@
 Nothing of the owner's is touched: all its folders lie in one that the caller names. No request leaves the machine.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -60,7 +58,7 @@ class RecordingModel:
         return [{"role": "assistant", "content": "Done."}]
 
     @contextmanager
-    def serving(self) -> Iterator[RecordingModel]:
+    def serving(self) -> Iterator["RecordingModel"]:
         """Answers as long as the block lasts."""
         thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()

@@ -4,8 +4,6 @@ Rows are taken as their opencode would send them to the model again. Paths becom
 their names of 1.18, and the quotes of `opencode run` are taken off.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -15,12 +13,11 @@ from typing import Any
 
 from specialists.agent import CLEARED
 from specialists.config import Config
-from specialists.opencode2 import answer
 from specialists.sessions.database import Message, Session
 from specialists.sessions.database_v2 import EXECUTED_BY_USER
 from specialists.sessions.outcome import EDITS, goes_on, rejects, unchecked, undone
 from specialists.sessions.paths import ProjectPaths
-from specialists.tools import RENAMED, Call, Files, present_calls, present_output
+from specialists.tools import RENAMED, Call, Files, answer, present_calls, present_output
 
 COMPACTION_REQUEST = "What did we do so far?"
 NOT_SENT = ("text/plain", "application/x-directory")  # their content already stands in a synthetic text

@@ -9,8 +9,6 @@ so opencode can go on writing meanwhile. Tables that hold tokens (`account`, `cr
 huge `event` are never touched. A row that cannot be read is named and left out, the rest comes through.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import sqlite3
@@ -87,7 +85,7 @@ def overview(path: Path) -> tuple[int, int, str]:
     return len(rows), _milliseconds(newest.get("time_created")), newest.get("version") or ""
 
 
-def _sessions(history: _Database | _JsonStorage) -> Iterator[Session]:
+def _sessions(history: "_Database | _JsonStorage") -> Iterator[Session]:
     for row in history.session_rows():
         try:
             session = history.session(row)
@@ -98,7 +96,7 @@ def _sessions(history: _Database | _JsonStorage) -> Iterator[Session]:
 
 
 @contextmanager
-def _opened(path: Path, problems: list[str]) -> Iterator[_Database]:
+def _opened(path: Path, problems: list[str]) -> Iterator["_Database"]:
     """A database while it is read. Raises as read_sessions does."""
     try:
         with closing(_connect(path)) as connection:

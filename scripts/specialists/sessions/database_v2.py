@@ -4,8 +4,6 @@ What 2.x sends its model for them was read off requests of the real program (bra
 user's row were only read in the sources of 2.0.26.
 """
 
-from __future__ import annotations
-
 import base64
 from html import escape
 from typing import Any

@@ -1,7 +1,5 @@
 """From opencode's history to examples: sessions are read once, one by one, and each language takes its turns."""
 
-from __future__ import annotations
-
 import hashlib
 import zlib
 from collections import Counter, defaultdict
@@ -16,15 +14,14 @@ from specialists.chat import token_counter
 from specialists.config import Config
 from specialists.exclusion import Exclusion
 from specialists.families import Sayable
-from specialists.opencode2 import in_words_of
 from specialists.records import Record, canonical, iso, make_record, read_json, read_records, replace_file, write_json
-from specialists.secrets import SECRET, Rules, clean
+from specialists.secrets import SECRET, clean
 from specialists.sessions.chat import Step, Turn, turns
 from specialists.sessions.database import Session, Unreadable, read_sessions
 from specialists.sessions.languages import LanguageClassifier
 from specialists.sessions.paths import ProjectPaths
 from specialists.sessions.windows import Packer, Unit, step_unit
-from specialists.tools import infer_schemas, known_tools
+from specialists.tools import in_words_of, infer_schemas, known_tools
 
 COPY = "copy of another session"
 _NOT_OF_SUBAGENTS = ("task", "todowrite", "subagent", "question")  # 1.18's, 2's
@@ -38,7 +35,7 @@ class Funnel:
 
     counts: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)  # steps by reason
-    languages: dict[str, Funnel] = field(default_factory=lambda: defaultdict(Funnel))
+    languages: "dict[str, Funnel]" = field(default_factory=lambda: defaultdict(Funnel))
 
     def add_turn(self, turn: Turn, languages: tuple[str, ...]) -> None:
         steps = [step for step in turn.steps if not step.note]
@@ -67,7 +64,7 @@ class Extractor:
         self._seen: dict[int, str] = {}  # a step's hash -> the cluster of the session that had it first
         self._classifier = LanguageClassifier(config.languages.values())
         self.exclusion = Exclusion(config)
-        self._rules = Rules.of(config)
+        self._rules = config.secrets
         counter = token_counter(config.base.model, config.base.revision)
         self._packer, self._sayable = Packer(counter), Sayable(counter)
         self._tools = tools or known_tools(config)

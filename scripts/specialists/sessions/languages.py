@@ -6,8 +6,6 @@ Tools are part of the work on the files at hand: a script in Python that makes a
 Python. Work in a language that is not in the configuration counts against all that are.
 """
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Iterable

@@ -4,8 +4,6 @@ Texts of files decide: a change is taken back when its place reads as before it.
 text tells; one that failed did nothing.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterable, Set

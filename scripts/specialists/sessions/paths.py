@@ -1,7 +1,5 @@
 """Paths of the owner's machine as if every project lay in one stand-in folder: no home, no user name."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable

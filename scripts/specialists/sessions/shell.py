@@ -1,7 +1,5 @@
 """Shell command lines taken apart, without a shell: enough to see which programs ran on which files."""
 
-from __future__ import annotations
-
 import re
 from itertools import pairwise
 from pathlib import PurePosixPath

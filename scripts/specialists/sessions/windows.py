@@ -7,8 +7,6 @@ before it, and what an edit that is learned from replaces at least with the line
 exactly one window; windows end on a target, and are cut between turns where a whole turn fits.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace

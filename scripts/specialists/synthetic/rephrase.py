@@ -3,8 +3,6 @@
 The model sees the change and the words that are there, which stay where what it wrote fails a second question.
 """
 
-from __future__ import annotations
-
 import json
 import re
 

@@ -5,8 +5,6 @@ edits the real code back in. What is chosen depends on the code alone. That both
 known of a row; nothing is run. Refactorings are not made up: the owner's own are among the mined commits.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -20,7 +18,7 @@ from specialists.code import edits, grammars, syntax
 from specialists.config import Config, Language, Problem
 from specialists.families import Sayable
 from specialists.records import Record, is_target, make_record
-from specialists.secrets import Rules, scrub
+from specialists.secrets import scrub
 from specialists.synthetic.mutations import Mutation, mutations
 from specialists.synthetic.wording import opening, words
 from specialists.tools import known_tools
@@ -63,7 +61,7 @@ class Augmenter:
         if language.grammar is None:
             raise Problem(f"{config.path}: languages.{language.name}.grammar: missing; synthetic examples need one")
         grammars.parser(language.grammar)
-        self.language, self.grammar, self.reword, self.rules = language, language.grammar, reword, Rules.of(config)
+        self.language, self.grammar, self.reword, self.rules = language, language.grammar, reword, config.secrets
         self.tools, self.counter = known_tools(config), token_counter(config.base.model, config.base.revision)
         self.sayable = Sayable(self.counter)
         self.found, self.lost = Counter[str](), Counter[str]()

@@ -3,8 +3,6 @@
 They say nothing of what a mistake was, and claim nothing that nobody looked at.
 """
 
-from __future__ import annotations
-
 import re
 
 from specialists.code.syntax import Function

@@ -1,7 +1,5 @@
 """Loading the base model for training and evaluation."""
 
-from __future__ import annotations
-
 import inspect
 import os
 from typing import Any

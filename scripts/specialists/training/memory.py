@@ -1,7 +1,5 @@
 """The memory that a training run will need, checked before anything is loaded; activations are an estimate."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """The model card of an adapter version, README.md in the Hub's format."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

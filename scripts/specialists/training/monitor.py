@@ -1,7 +1,5 @@
 """Watches over a training run: complete checkpoints, a finite loss, signals to end, how far it is and the time left."""
 
-from __future__ import annotations
-
 import math
 import shutil
 import time

@@ -5,8 +5,6 @@ fused expert parameters over too, each to bitsandbytes' own parametrisation as s
 parameter at a time is held in 16 bits. Norms, router and embeddings keep their precision.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

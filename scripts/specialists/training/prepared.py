@@ -3,8 +3,6 @@
 One folder holds one such model, named by a hash over everything that its bytes depend on; a newer one replaces it.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import tempfile

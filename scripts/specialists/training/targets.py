@@ -5,8 +5,6 @@ leaves the shared one alone (peft issue 3711). So the roles are resolved here ag
 shared expert is wrapped by parameter, and the result is compared with what was wanted. Routed experts are not adapted.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

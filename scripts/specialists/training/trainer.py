@@ -4,8 +4,6 @@ The loss mask is ours (chat.py), because TRL's own needs generation markers that
 run killed at any moment resumes from its last complete checkpoint and ends with the same bytes (on one thread).
 """
 
-from __future__ import annotations
-
 import os
 import resource
 import shutil
