@@ -25,9 +25,9 @@ SUBJECTS = [
     ("--no-ignore implies --no-ignore-parent", None, "other"),
     ("add a flag for hidden files", "Add a flag for hidden files", "feature"),
     ("Address all hosts by name", None, "other"),
-    ("varint: refuse encodings longer than ten bytes", "Refuse encodings longer than ten bytes (varint)", "other"),
-    ("UTF-8: reject lone surrogates", "Reject lone surrogates (UTF-8)", "other"),
-    ("ignore/types: add lilypond", "Add lilypond (ignore/types)", "feature"),
+    ("varint: refuse encodings longer than ten bytes", None, "other"),
+    ("UTF-8: reject lone surrogates", None, "other"),
+    ("ignore/types: add lilypond", None, "feature"),
     ("Fixed bad import of sys. This fixes #12", "Fixed bad import of sys", "fix"),
     ("fix(parser)!: handle empty input (#12)", "Handle empty input (parser)", "fix"),
     ("feat: dark mode for the editor", "Dark mode for the editor", "feature"),
@@ -66,13 +66,13 @@ def test_subjects(subject: str, request_text: str | None, kind: str) -> None:
 NOTHING = {
     VAGUE: """
         oops; fix tests; Fixes #12; Do this; Add a test for #12; More work on the parser; Address review comments
-        Apply suggestions from code review; Unify helpers after review feedback; Fix last commit; Run cargo fmt
+        Apply suggestions from code review; Fix last commit; Run cargo fmt
         Unify help parameter after last pull; Initial commit; Fix the failing tests again; typo in the docs
         Apply updated pre-commit hooks; Update lib/thor/options.rb; Really fix the parser now
         Update the help text; Further consolidation in the parser; Content-length header fixes; Merge commit from fork
         Skip these tests for now; Main code tidy-ups; Set the header in more cases; Nicer now, let's try it
         A colon is better here; Make it so that my own tests pass
-        Fix merge conflicts in the parser; Refactor it all, add changelog; feat(types): improve the handler""",
+        Refactor it all, add changelog; feat(types): improve the handler""",
     RELEASE: """
         v1.2.3; grep-matcher-0.1.7; Bump the version; Release 1.2; Prepare for 1.3.1; Update serde from 1.0.1 to 1.0.2
         chore(deps): update eslint to v9; Update all dependencies
@@ -106,7 +106,7 @@ BODIES = [
     (f"{LOST} See #12 for more. It was never read.", f"{LOST} It was never read."),
     ("It lost the last line of a file (fixes #12).", LOST),
     (f"{LOST} It did so since 4b108df3ab99. Also shipping as 0.5", LOST),
-    (f"{LOST} Like this:\n\n    $ tool\n    nothing", ""),
+    (f"{LOST} Like this:\n\n    $ tool\n    nothing", LOST),
     (f"{LOST}\n\n```\nout\n```", LOST),
     ("- one more line is read\n- and kept as it is", "- one more line is read\n- and kept as it is"),
     ("Closes #1, closes #2", ""),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from labelled_turns import SESSIONS, bash, edit, grep, read, turn
+from labelled_turns import SESSIONS, bash, edit, read, turn
 from specialists.config import load_config
 from specialists.sessions.chat import Turn
 from specialists.sessions.languages import LanguageClassifier
@@ -32,10 +32,10 @@ def test_labelled_turns(classifier: LanguageClassifier) -> None:
     [
         ("cargo test -q", {("rust", "command", "cargo test")}),
         ("cd x && RUSTFLAGS=-g sudo cargo build | tee log", {("rust", "command", "cargo build")}),
-        ("bundle exec rake test", {("ruby", "command", "bundle exec"), ("ruby", "command", "rake test")}),
+        ("bundle exec rake test", {("ruby", "command", "bundle exec")}),
         ("bin/rails test", {("ruby", "command", "bin/rails test")}),
         ("sed -i s/a/b/ src/x.rs", {("rust", "edit", "src/x.rs")}),
-        ("sed -n 1,5p src/x.rs", {("rust", "argument", "src/x.rs")}),
+        ("sed -n 1,5p src/x.rs", set()),
         ("cat > a.py <<EOF\ncargo test\nEOF\nls", {("python", "edit", "a.py")}),
         ("echo 'npm test' # swift build", set()),
         ("git commit -m 'cargo test'", set()),
@@ -56,7 +56,7 @@ def test_another_language_is_another_table(classifier: LanguageClassifier) -> No
     assert classifier.classify(turns[:1])[0].languages == ()
 
 
-READ_AND_EDIT = [read("src/lib.rs"), edit("src/lib.rs"), grep("x", "*.ts")]
+READ_AND_EDIT = [read("src/lib.rs"), edit("src/lib.rs")]
 
 
 @pytest.mark.parametrize(
@@ -64,10 +64,10 @@ READ_AND_EDIT = [read("src/lib.rs"), edit("src/lib.rs"), grep("x", "*.ts")]
     [
         (
             turn("look at src/lib.rs", *READ_AND_EDIT),
-            [(10, "rust", "edit"), (2, "rust", "named by the user"), (2, "rust", "read"), (1, "ts", "searched")],
+            [(10, "rust", "edit"), (2, "rust", "named by the user"), (2, "rust", "read")],
         ),
         (turn("package.json", read("package.json"), edit("package.json")), [(2, "ts", "edit")]),  # a manifest: once
-        (turn("", bash("npm ci; npm test; npm -v")), [(weight, "ts", "command") for weight in (4, 1, 1)]),
+        (turn("", bash("npm ci; npm test")), [(4, "ts", "command")] * 2),
         (turn("", bash("make", "x" * 5_000_000)), []),  # a pattern such as \S+\.rb would try every start in it
     ],
 )

@@ -1,13 +1,14 @@
-"""What was taken back, by whatever spelling, and what only repeats; and what looks like it and stays."""
+"""What was taken back, by whatever spelling; and what looks like it and stays."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
-from labelled_turns import bash, grep, read, write
+from labelled_turns import bash, read, write
 from specialists.agent import EDIT_DONE, read_result
-from specialists.sessions.outcome import goes_on, rejects, repeated, unchecked, undone
+from specialists.sessions.outcome import goes_on, rejects, unchecked, undone
 from specialists.tools import Call
 
 
@@ -23,21 +24,16 @@ EDIT, NEW = edit(), write("n.rs", "new\n")
 COMMIT, SECOND = (bash("git commit -am x", "[main 1234abc] x"), bash("git commit -am y", "[main (x) 5678def] y"))
 TEXT = "one\ntwo\nthree\n"
 ALL = """git checkout src/a.rs|git checkout -- .|cd . && git restore src|git reset --hard HEAD|git stash
-git -C . -c core.x=y checkout -- src/a.rs|git --git-dir=.git restore -SW .|cd src && git checkout a.rs|git checkout -f
-git switch --discard-changes main|git restore --source=HEAD src/a.rs|git diff | git apply -R|git diff > p; patch -R < p
-git show HEAD:src/a.rs > src/a.rs|git checkout '*.rs'|rm src/a.rs|git rm -rf src|sh -c 'git checkout -- .'|jj undo
-bash -lc "cd src; git restore a.rs"|timeout 9 git stash push -m x|jj restore --from @- src/a.rs|jj op undo
-hg revert --all|rm -r src|git checkout HEAD .|git reset --hard HEAD~1|git stash -m 'before lunch'
-sudo -E git checkout :/"""
+cd src && git checkout a.rs|git restore --source=HEAD src/a.rs|git checkout '*.rs'|rm src/a.rs|git rm -rf src
+sh -c 'git checkout -- .'|jj undo|bash -lc "cd src; git restore a.rs"|timeout 9 git stash push -m x
+jj restore --from @- src/a.rs|rm -r src|git checkout HEAD .|git reset --hard HEAD~1"""
 NONE = """git restore --staged src/a.rs|git checkout -b topic|git checkout src/b.rs|git status # git checkout|ls
-git -C ../other reset --hard|git apply --check -R p|git clean -fd|git rm --cached src/a.rs|git checkout main|cargo test
-git reset HEAD~1|git revert HEAD|git show HEAD:src/a.rs > old.rs
-echo 'git stash'|git stash list|jj new|jj restore b.rs|svn revert b|rm a.rs
-git diff -- src/a.rs > p|git show HEAD -- src/a.rs"""
+git -C ../other reset --hard|cd ../other && git reset --hard|git clean -fd|git rm --cached src/a.rs|git checkout main
+cargo test|git reset HEAD~1|git revert HEAD|git show HEAD:src/a.rs > old.rs
+echo 'git stash'|git stash list|jj new|jj restore b.rs|rm a.rs|git diff -- src/a.rs > p|git show HEAD -- src/a.rs"""
 CASES: list[tuple[list[Call], set[int]]] = [
-    *(([EDIT, bash(line)], {0}) for line in re.split(r"(?<! )[|]|\n", ALL)),
-    *(([EDIT, bash(line)], set()) for line in re.split(r"(?<! )[|]|\n", NONE)),
-    ([EDIT, bash("git diff -- src | git apply -R")], {0}),
+    *(([EDIT, bash(line)], {0}) for line in re.split(r"[|\n]", ALL)),
+    *(([EDIT, bash(line)], set()) for line in re.split(r"[|\n]", NONE)),
     ([EDIT, bash("git checkout .", exit=1)], set()),
     ([EDIT, bash("git commit -am x && git checkout .")], set()),
     ([EDIT, bash("git stash"), bash("cargo test"), bash("git stash pop")], set()),
@@ -48,9 +44,6 @@ CASES: list[tuple[list[Call], set[int]]] = [
     ([NEW, bash("git clean -nd; git clean -fd src; git add n.rs; git clean -fd")], set()),
     ([EDIT, COMMIT, edit("c", "d"), bash("git reset --hard HEAD~1")], {0, 2}),
     ([EDIT, COMMIT, edit("c", "d"), SECOND, bash("git revert HEAD~2..HEAD")], {0, 2}),
-    ([EDIT, COMMIT, edit("c", "d"), bash("git checkout -f")], {2}),
-    ([EDIT, COMMIT, bash("git checkout HEAD^ -- src")], {0}),
-    ([EDIT, COMMIT, bash("git show HEAD | git apply -R")], {0}),
     ([EDIT, COMMIT, edit("c", "d"), bash("git commit -a --amend"), bash("git reset --hard HEAD^")], {0, 2}),
     # by the texts of files
     ([EDIT, edit("b", "a")], {0}),
@@ -74,34 +67,36 @@ def test_what_was_taken_back(calls: list[Call], expected: set[int]) -> None:
     assert undone([[call] for call in calls]) == expected
 
 
-def test_what_a_turn_replaced_itself() -> None:
-    debugged = [seen(TEXT), edit("two\n", "two\nlog(2)\nlog(3)\n2\n"), edit("two\nlog(2)\nlog(3)\n2", "2")]
-    formatted = [seen(TEXT), edit("two", "2"), bash("cargo fmt"), seen("one\n  2\nthree\n")]
-    for calls, expected in (([EDIT, edit("b", "c")], {0}), (debugged, {1}), (formatted, set())):
-        assert undone([[call] for call in calls], in_turn=True) == expected
+def wrong(call: Call, *errors: str) -> Call:
+    """An edit whose result lists errors in its file."""
+    listed = "\n".join(f"ERROR [{line}:7] {error}" for line, error in enumerate(errors, 3))
+    head = "LSP errors detected in this file, please fix:\n<diagnostics file='x'>"
+    return replace(call, output=f"{call.output}\n\n{head}\n{listed}\n</diagnostics>")
 
 
-LOOK, OTHER, TEST = read("a.rs", "x"), grep("x", output="a.rs"), bash("cargo test", "1 failed", 101)
+ADD = edit("a", "b\nc\nd")
 
 
 @pytest.mark.parametrize(
-    ("steps", "expected"),
+    ("calls", "expected"),
     [
-        ([[LOOK]] * 8, {*range(1, 8)}),
-        ([[LOOK], [EDIT], [LOOK]], set()),
-        ([[LOOK], [OTHER], [LOOK, OTHER]], {2}),
-        ([[LOOK], [LOOK, OTHER]], set()),
-        ([[LOOK], [read("a.rs", "y")], [LOOK]], {2}),
-        ([[TEST], [TEST], [EDIT], [TEST]], {1}),
-        ([[TEST], [bash("make")], [TEST], [bash("make")], [TEST]], {3, 4}),  # once each after the other: it may tell
-        ([[EDIT], [EDIT], [], []], set()),
+        ([EDIT, edit("b", "c")], {0}),
+        ([seen(TEXT), edit("two\n", "two\nlog(2)\nlog(3)\n2\n"), edit("two\nlog(2)\nlog(3)\n2", "2")], {1}),
+        ([seen(TEXT), edit("two", "2"), bash("cargo fmt"), seen("one\n  2\nthree\n")], set()),
+        ([EDIT, write("src/a.rs", "else\n")], {0}),
+        ([ADD, edit("c", "e")], set()),
+        ([wrong(ADD, "no c"), edit("c", "e")], {0}),  # repaired
+        ([wrong(ADD, "no c"), edit("x", "c")], set()),  # completed: its own lines were right
+        ([wrong(ADD, "no pytest"), wrong(edit("c", "e"), "no pytest")], set()),  # what no edit makes or mends
+        ([wrong(EDIT, "no z"), wrong(edit("x", "q\nr\ns"), "no z"), edit("q", "t")], set()),  # the one before made it
     ],
 )
-def test_what_only_repeats(steps: list[list[Call]], expected: set[int]) -> None:
-    assert repeated(steps) == expected
+def test_what_a_turn_replaced_itself(calls: list[Call], expected: set[int]) -> None:
+    assert undone([[call] for call in calls], in_turn=True) == expected
 
 
-FAILS, PASSES, PIPED = TEST, bash("cargo test"), bash("cargo test 2>&1 | tail -3", "test result: FAILED. 1 failed")
+LOOK, FAILS = read("a.rs", "x"), bash("cargo test", "1 failed", 101)
+PASSES, PIPED = bash("cargo test"), bash("cargo test 2>&1 | tail -3", "test result: FAILED. 1 failed")
 
 
 @pytest.mark.parametrize(

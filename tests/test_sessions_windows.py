@@ -166,6 +166,16 @@ def test_what_a_target_answers_is_whole_before_it() -> None:
     assert len(cut[1]["content"]) < 200 and cut[2]["content"] == "out "
 
 
+def test_a_file_that_is_written_stands_behind_what_it_is_copied_from() -> None:
+    code = "".join(f"line {number}\n" for number in range(40))
+    units = [user_unit("ask", 0), step_unit("", [Call("read", {"filePath": "a"}, read_result("a", code))], 0)]
+    units += [step(0, words=9, output=150, name=str(number)) for number in range(9)]
+    for content, stands in ((f"one more\n{code}", True), (code.replace("line", "row"), False)):
+        call = Call("write", {"filePath": "b", "content": content}, "ok")
+        windows, lost = pack([*units, replace(step_unit("", [call], 0), target=True)], 500)
+        assert not lost and stands == ("39: line 38" in str(windows[-1].messages))
+
+
 def test_what_was_before_the_first_request_is_in_no_later_window() -> None:
     asked = "Rename the flag everywhere"
     units = [step(0, output=9), user_unit(asked, 1), *(step(1, words=50) for _ in range(3))]

@@ -24,6 +24,7 @@ def rests_on(message: dict[str, Any], before: Sequence[str]) -> dict[int, set[st
     """Which of the texts `before` a message the edits in it rest on: index -> what has to stand there.
 
     None when an edit replaces what stands nowhere. It may stand there whole, or line by line where edits came between.
+    A file that is written rests on the text that most of its lines stand in, if there is one: it is copied from it.
     """
     found: dict[int, set[str]] = {}
     for old in filter(None, _arguments(message, "oldString")):
@@ -35,6 +36,12 @@ def rests_on(message: dict[str, Any], before: Sequence[str]) -> dict[int, set[st
             return None
         for place, part in zip(places, parts, strict=True):
             found.setdefault(place, set()).add(part)
+    for content in filter(None, _arguments(message, "content")):
+        lines = {line for line in content.split("\n") if line.strip()}
+        copied = [lines.intersection(text.split("\n")) for text in before]
+        place = max(range(len(before)), key=lambda place: (len(copied[place]), place), default=0)
+        if before and 2 * len(copied[place]) > len(lines):
+            found.setdefault(place, set()).update(copied[place])
     return found
 
 

@@ -133,16 +133,15 @@ def _text(raw: bytes | None) -> str:
 
 def _check_handwritten(text: str) -> None:
     """Raises LeftOut for a file that nobody wrote by hand, or not with line feeds."""
-    if "\r" in text:
-        raise LeftOut("carriage returns")
-    if text.startswith(_LFS_POINTER):
-        raise LeftOut("kept by git LFS")
-    if _DO_NOT_EDIT.search(text[:HEAD_OF_FILE]):
-        raise LeftOut("generated")
-    if any(len(line) > LONG_LINE for line in text.split("\n")):
-        raise LeftOut("minified or data")
-    if text.count("\n") > READ_LINES or len(text.encode()) > READ_BYTES:
-        raise LeftOut("too long")
+    reasons = {
+        "carriage returns": "\r" in text,
+        "kept by git LFS": text.startswith(_LFS_POINTER),
+        "generated": _DO_NOT_EDIT.search(text[:HEAD_OF_FILE]),
+        "minified or data": any(len(line) > LONG_LINE for line in text.split("\n")),
+        "too long": text.count("\n") > READ_LINES or len(text.encode()) > READ_BYTES,
+    }
+    if reason := next((reason for reason, holds in reasons.items() if holds), None):
+        raise LeftOut(reason)
 
 
 def _formatting_only(before: str, after: str, hunks: tuple[Hunk, ...], grammar: str | None) -> bool:

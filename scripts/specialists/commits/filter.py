@@ -1,7 +1,7 @@
 """Which commits, and which files of them, can be examples: all that is known before a blob is read, with a reason."""
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
@@ -10,6 +10,7 @@ from specialists.commits.git import REGULAR, Change, Commit, GitSource
 from specialists.commits.message import Intent, LeftOut, understand
 
 MAX_FILES = 5  # of a commit; one that changes more is left out
+DAY = 24 * 60 * 60  # seconds
 
 _BOT = re.compile(r"(?i)\[bot\]|\bbot@|[ -]bot$|\b(?:dependabot|renovate|snyk|pre-commit-ci|github-actions|weblate)\b")
 _UNFINISHED = re.compile(r"(?i)(?:fixup|squash|amend)! |\W*(?:wip|work in progress)\b")
@@ -19,24 +20,20 @@ _REVERT = re.compile(  # of a commit; "Revert selection when escape is pressed" 
     r"|(?:\S+ ){0,3}(?:commits?|changes?|changesets?|patch|prs?|merge|refactor\w*|state)\b))"
 )
 _REVERTED_SHA = re.compile(r"(?i)(?:reverts?|reverting) (?:commit )?([0-9a-f]{7,64})\b")
-_REVERTED_TITLE = re.compile(r"(?i)revert(?:s|ed)?:? ['\"“](.+)['\"”]")
-_NUMBER = re.compile(r"\s*\(#\d+\)")
 
-_LOCK = re.compile(
-    r"(?i)\.lock(?:b|file)?$|\.resolved$|(?:^|/)(?:package-lock\.json|npm-shrinkwrap\.json|pnpm-lock\.yaml|go\.sum)$"
-)
-_VENDORED = re.compile(
-    r"(?i)(?:^|/)(?:vendor|vendored|third[_-]party|node_modules|bower_components|\.yarn|pods|carthage|site-packages)/"
-)
-_BUILT = re.compile(r"(?:^|/)(?:[\w-]+[-_])?dist/")  # what a build makes of the files beside it
-_GENERATED = re.compile(
-    r"(?i)(?:\.min\.(?:js|css|mjs)|\.bundle\.js|\.map|\.pb\.(?:go|rs|swift)|_pb2(?:_grpc)?\.pyi?|\.generated\.\w+|\.g\.dart"
-    r"|\.snap|\.pbxproj|\.xcscheme|\.ipynb|\.svg|\.po|\.pot|\.csv|\.tsv)$|(?:^|/)__snapshots__/|(?:^|/)db/schema\.rb$"
-)
-_CHANGELOG = re.compile(
-    r"(?i)(?:^|/)(?:change-?log|changes|history|news|releases?|release[_-]?notes)(?:\.\w+)?$"
-    r"|(?:^|/)(?:newsfragments|\.changeset|changelog\.d)/"
-)
+_LEFT_OUT = {
+    "conflict markers": r"\A\.jjconflict-",  # how Jujutsu keeps both sides of a conflict in git
+    "lock file": r"(?i)\.lock(?:b|file)?$|\.resolved$"
+    r"|(?:^|/)(?:package-lock\.json|npm-shrinkwrap\.json|pnpm-lock\.yaml|go\.sum)$",
+    "build output": r"(?:^|/)(?:[\w-]+[-_])?dist/",  # what a build makes of the files beside it
+    "vendored": r"(?i)(?:^|/)(?:vendor|vendored|third[_-]party|node_modules|bower_components|\.yarn|pods|carthage"
+    r"|site-packages)/",
+    "generated": r"(?i)(?:\.min\.(?:js|css|mjs)|\.bundle\.js|\.map|\.pb\.(?:go|rs|swift)|_pb2(?:_grpc)?\.pyi?"
+    r"|\.generated\.\w+|\.g\.dart|\.snap|\.pbxproj|\.xcscheme|\.ipynb|\.svg|\.po|\.pot|\.csv|\.tsv)$"
+    r"|(?:^|/)__snapshots__/|(?:^|/)db/schema\.rb$",
+    "changelog": r"(?i)(?:^|/)(?:change-?log|changes|history|news|releases?|release[_-]?notes)(?:\.\w+)?$"
+    r"|(?:^|/)(?:newsfragments|\.changeset|changelog\.d)/",
+}
 _TEST = re.compile(
     r"(?:^|/)(?:[Tt]ests?|[Ss]pecs?|__tests__|e2e|testing|testdata|fixtures|benches)/"
     r"|(?:^|/)(?:test_[^/]*|conftest|[^/]*_test|[^/]*_spec|[^/]*[._-](?:test|spec)|[^/]*Tests?)\.\w+$"
@@ -62,6 +59,7 @@ class Candidate(NamedTuple):
     commit: Commit
     changes: list[Change]
     intent: Intent
+    later: dict[str, str]  # path -> blob of the newest version that was committed within a day
 
 
 class CommitFilter:
@@ -75,10 +73,13 @@ class CommitFilter:
         self.files: Counter[str] = Counter()  # files left out of commits that are candidates, by reason
         self.path_reason = lru_cache(maxsize=1 << 16)(self._path_reason)  # the same paths come again and again
         self._reverted: set[str] = set()  # ids, whole or the first digits
-        self._reverted_titles: Counter[str] = Counter()
+        self._versions: dict[str, list[tuple[int, str]]] = defaultdict(list)  # of a path in a day: time, blob
 
     def candidate(self, commit: Commit) -> Candidate | None:
         """The candidate that a commit is; None when it is left out, which is counted."""
+        for change in (change for change in commit.changes if change.status != "D"):
+            newer = [one for one in self._versions[change.path] if one[0] <= commit.commit_time + DAY]
+            self._versions[change.path] = [*newer, (commit.commit_time, change.after)]
         try:
             return self._candidate(commit)
         except LeftOut as reason:
@@ -90,12 +91,9 @@ class CommitFilter:
             raise LeftOut("merge")
         message = commit.message.decode("utf-8", "replace")
         title = message.lstrip().split("\n", 1)[0].strip()
-        reverted = self._is_reverted(commit.sha, title)
+        reverted = any(commit.sha[:length] in self._reverted for length in range(7, 65))
         if _REVERT.match(title) or _REVERTED_SHA.search(title) or "This reverts commit " in message:
-            found = [] if reverted else [sha.lower() for sha in _REVERTED_SHA.findall(message)]
-            self._reverted.update(found)
-            if not (found or reverted) and (match := _REVERTED_TITLE.search(title)):
-                self._reverted_titles[_NUMBER.sub("", match[1])] += 1
+            self._reverted.update([] if reverted else map(str.lower, _REVERTED_SHA.findall(message)))
             raise LeftOut("revert")
         reasons = {
             "edge of a shallow clone": commit.sha in self.source.shallow,
@@ -109,7 +107,8 @@ class CommitFilter:
         changes = self._changes(commit.changes)
         if "\ufffd" in message:
             raise LeftOut(ENCODING)
-        return Candidate(commit, changes, understand(message))
+        later = {change.path: self._versions[change.path][0][1] for change in changes}
+        return Candidate(commit, changes, understand(message), later)
 
     def _changes(self, changes: list[Change]) -> list[Change]:
         """The changes to show, own language first, tests and texts last."""
@@ -138,21 +137,5 @@ class CommitFilter:
     def _path_reason(self, path: str) -> str | None:
         if not path.isprintable():  # surrogates are not, which stand for bytes that are no UTF-8
             return ENCODING
-        if path.startswith(".jjconflict-"):  # how Jujutsu keeps both sides of a conflict in git
-            return CONFLICT
-        if _LOCK.search(path):
-            return "lock file"
-        if _BUILT.search(path):
-            return "build output"
-        if _VENDORED.search(path):
-            return "vendored"
-        if _GENERATED.search(path):
-            return "generated"
-        return "changelog" if _CHANGELOG.search(path) and not path.endswith(self.extensions) else None
-
-    def _is_reverted(self, sha: str, title: str) -> bool:
-        title = _NUMBER.sub("", title)
-        if self._reverted_titles[title] > 0:
-            self._reverted_titles[title] -= 1
-            return True
-        return any(sha[:length] in self._reverted for length in range(7, 65))
+        reason = next((reason for reason, pattern in _LEFT_OUT.items() if re.search(pattern, path)), None)
+        return None if reason == "changelog" and path.endswith(self.extensions) else reason

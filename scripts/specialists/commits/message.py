@@ -4,7 +4,7 @@ What only a tracker, a reviewer or a tool reads goes: trailers, footers, section
 """
 
 import re
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import NamedTuple
 
 LEAST_WORDS = 4  # of a request, as CommitPackFT asks
@@ -19,7 +19,6 @@ _CONVENTIONAL = re.compile(  # `fix(parser)!: …`
     r"(?i)(feat(?:ure)?|(?:bug|hot)?fix|docs?|style|refactor|perf|tests?|build|ci|chore|deps|revert|release|\w+(?=[(!]))"
     r"!?(?:\(([^)]*)\))?!?:\s+(?=\S)"
 )
-_PLACE = re.compile(r"([\w./*+-]{1,40}(?:, ?[\w./*+-]{1,40}){0,3}):\s+(?=\S)")  # `ignore/types: …`, `cli, docs: …`
 _KINDS = {  # by how the type or the first word begins
     "fix": r"(?:bug|hot)?fix|secur|prevent|avoid|correct|repair|guard|handl|ensur|restor",
     "feature": r"feat|add(?!r)|implement|support|introduc|allow|enabl|provid|expos|creat|extend",
@@ -42,34 +41,22 @@ _REFERENCE = re.compile(  # issues and pull requests with the words around them
 )
 _SHA = r"\b(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{7,40}\b"
 _OUTSIDE = re.compile(  # what a reader of the code alone does not have, or is no part of the example
-    rf"(?i){_ISSUE}|\bthanks\b|{_SHA}|\b(?:ship|releas|publish)\w* (?:\w+ ){{0,2}}v?\d+\.\d+"
+    rf"(?i)https?://|{_ISSUE}|\bthanks\b|{_SHA}|\b(?:ship|releas|publish)\w* (?:\w+ ){{0,2}}v?\d+\.\d+"
 )
 _MARKS = re.compile(  # keys of trackers, what stands there for machines, pictures
     r"\[[A-Z]{2,10}-\d+\]|^(?!UTF|SHA|ISO|RFC)[A-Z]{2,10}-\d+:|\[(?i:skip ci|ci skip|no ci|wip|#\d+[^\]]*)\]"
     r"|:[a-z_]+:(?!\S)| ?/?\b(?:cc|props|thanks|h/t)\b:?(?: to)?(?: ?@[\w-]+,?)+"
     r"|[\u2190-\u2bff\ufe0f\u200d\U0001f000-\U0001faff]+"
 )
-_TRAILER = re.compile(r"[A-Za-z0-9-]+\s*:|\(cherry picked from commit ")  # as git tells them
-_FOOTER = re.compile(  # a line that a tool leaves behind: who made it, a known trailer, a link with its label, `BUG=…`
-    r"\W*(?:Generated|Created|Made|Written|Built|Authored|Co-[Aa]uthored|Assisted|Implemented) (?:with|by|using|via) .*"
-    r"|(?:[A-Z][a-z]+(?:-[A-Za-z]+)+|[Cc][Cc]|[A-Z][a-z]+ [Bb]y)\s*:\s.*|\(cherry picked from commit .*|\[\w+: .*\]"
-    r"|\W*(?:[A-Z][\w-]*(?: [\w-]+){0,3}: *)?<?https?://\S+\W*|(?:[A-Z]{2,}|R)(?:_[A-Z]+)*\s?=.*"
+_LABEL = re.compile(  # where a section begins: a heading, `Test plan: …`, a trailer, `BUG=…`, a rule
+    r"^(?:#+ .*|#\t.*|\*\*[^*\n]+\*\*:?|\(?[A-Z][\w-]*(?: [\w-]+){0,3} ?[:=](?!:).*|\[\w+: .*\]|\(cherry picked from .*"
+    r"|-{3,}.*)$",
+    re.M,
 )
-_UNWANTED = (
-    r"(?:manual )?test(?:s|ed|ing)?(?: plan| done| instructions| steps)?|how (?:was|has|to|can|did) [^:]*|check ?list"
-    r"|review(?:ers?|ed by|ed|s)?|differential (?:revision|version)|(?:maniphest |related )?(?:tasks?|issues?|prs?)"
-    r"|subscribers|tags|cc|(?:pulled|landed) by|auditors|blame rev\w*|depends on|fbshipit-source-id|screenshots?"
-    r"|(?:revert|rollback) plan|links?|references|notes for reviewers?"
+_ASIDE = re.compile(  # no part of the example: the template's hints, at a line's end a changelog or a version
+    r"(?i)<!--(?:(?!<!--)[\s\S])*?-->"
+    r"|(?:[,;.]|\band|\n) ?(?:add|updat|bump)\w* (?:(?:the|a|to) ){0,2}(?:change-?log|version)\.?(?=\n|$)"
 )
-_SECTION = re.compile(  # where a part of the body begins: a heading of Markdown, a label of Phabricator
-    rf"(?i)(?:#{{1,6}} +|\*\*)(?P<heading>[^*]+?):?\**:?|(?P<label>summary|{_UNWANTED}):\s*(?P<text>.*)"
-)
-_ASIDE = re.compile(  # no part of the example: the template's hints, a changelog or a version that is passed over
-    r"(?is)<!--(?:(?!<!--).)*?-->|[,;]?\s?(?:\band )?\b(?:add|updat)\w* (?:(?:to|the|a) )?"
-    r"(?:change-?log|release notes?)(?: entry)?(?= ?(?:[.,;&\n]|and\b|$))"
-    r"|(?<=[.,;]) (?:and )?bump\w* (?:the )?version(?: (?:to|in) \S+)?\.?(?=\n|$)"
-)
-_CUT = re.compile(r"^(?:-{3,}\s*$|# -+ >8|(?:# )?Conflicts:).*", re.M | re.S)  # nothing behind it is the message
 
 _THING = (
     r"(?:tests?|specs?|builds?|ci|typos?|warnings?|errors?|comments?|docs?|it|this|that|things?|stuff|imports?|bugs?)"
@@ -78,8 +65,6 @@ _TOOL = r"[\w-]*(?:fmt|format\w*|lint\w*|cop|black|prettier|clippy|isort|ruff|my
 _NOISE = re.compile(  # about the commit or the repository's upkeep, nothing of the code
     r"(?i)(?:o+ps|whoops|doh|ugh|typos?|wip|misc\w*|nits?|forgot|missed|really)\b.*"
     r"|merge (?:branch|commit|pull request|remote|tag)\b.*"
-    r"|(?:fix|remove|resolve)\w* (?:\S+ ){0,2}merge(?: conflicts?\b.*)?"
-    r"|.*\b(?:review(?:er'?s?)?|pr) (?:feedback|comments?|suggestions?|changes|fixes|remarks|nits?)(?:[:,(].*)?"
     r"|(?:address|apply|incorporate)\w* .*\b(?:review|feedback|comments?|suggestions?|nits?)\b.*"
     r"|.*\b(?:this|previous|last|prior|earlier) (?:\w+ )?(?:commit|merge|pull|pull request|pr|push|rebase)"
     r"|(?:update|create|delete|rename) \S+\.\w{1,5}"
@@ -99,7 +84,7 @@ _VERSION = r"v?\d+(?:\.\d+)+\S*"
 _UPDATE = r"(?:bump|upgrade|update|pin|set|change|increment|increase|bring in)\w*"
 _RELEASES = re.compile(
     rf"(?i)(?:[\w@/-]+[-@ ])?{_VERSION}(?:\W+(?-i:[A-Z])[\w']*)*"
-    r"|release(?:s|d)?(?: (?:candidate|notes?)\b.*)?|release: .*"
+    r"|release: .*"
     rf"|(?:prepare|prep|cut|tag|publish|start|begin|release)\w*(?: \S+){{0,2}} (?:release|version|{_VERSION})\b.*"
     rf"|(?:bump|upgrade|pin)\w* .*\b(?:to {_VERSION}|from \S*\d\S* to \S*\d\S*)|deps(?:-dev)?: {_UPDATE} .*"
     rf"|(?:update|bring in)\w* \S+ (?:from \S+ )?to {_VERSION}|{_UPDATE} (?:\S+ )*(?:to|for) (?:the )?latest\b.*"
@@ -121,16 +106,18 @@ class LeftOut(Exception):
 def understand(message: str) -> Intent:
     """The intent of a commit message. Raises LeftOut with the reason it is counted under."""
     title, rest = _title(_ASIDE.sub("", message.replace("\r", "")).strip())
-    kind, place, subject = _prefixes(_tidy(title))
-    if _RELEASES.fullmatch(subject) or _RELEASES.fullmatch(f"{place}: {subject}"):
+    subject, kind, place = _tidy(title), "", ""
+    if match := _CONVENTIONAL.match(subject):
+        kind, place, subject = match[1].lower(), match[2] or "", subject[match.end() :]
+    if _RELEASES.fullmatch(subject) or _RELEASES.fullmatch(f"{place or kind}: {subject}"):
         raise LeftOut(RELEASE)
     body = _body(rest, squashed=_REFERENCE.search(title) is not None)
-    word = subject.partition(" ")[0]
-    kind = next((name for name, begin in _KINDS.items() if re.match(begin, kind or word, re.I)), "other")
+    word, bare = subject.partition(" ")[0], subject.rpartition(": ")[2]  # without a place before it
+    kind = next((name for name, begin in _KINDS.items() if re.match(begin, kind or bare, re.I)), "other")
     request = subject[:1].upper() + subject[1:] if re.fullmatch(r"[a-z][a-z'-]*,?", word) else subject
     if place and place.lower().rstrip("s") not in subject.lower():
         request = f"{request} ({place})"
-    says_nothing = _NOISE.fullmatch(subject) or (not body and _UNSAID.fullmatch(subject))
+    says_nothing = _NOISE.fullmatch(bare) or (not body and _UNSAID.fullmatch(bare))
     if not subject or says_nothing or count_words(f"{request} {body}") < LEAST_WORDS:
         raise LeftOut(VAGUE)
     request = request if request[-1] in ".!?" else f"{request}."
@@ -141,7 +128,7 @@ def _title(message: str) -> tuple[str, str]:
     """A message's first line and the rest; a title that goes on in the second line is put together."""
     first, _, rest = message.partition("\n")
     second, _, below = rest.partition("\n")
-    prose = re.match(r"\w", second) and not _TRAILER.match(second) and not _FOOTER.fullmatch(second)
+    prose = re.match(r"\w", second) and not _LABEL.match(second)
     if prose and first[-1] not in ".!?:" and (not below.strip() or below.startswith("\n")):
         return f"{first} {second.strip()}", below
     return first, rest
@@ -151,16 +138,6 @@ def _tidy(line: str) -> str:
     """A line without references and marks."""
     line = re.sub(r"\s+", " ", _REFERENCE.sub(" ", _MARKS.sub("", line.strip())))
     return re.sub(r"\s+([,.;:)])(?=\s|$)", r"\1", line).lstrip(" ,;–—&").rstrip(" ,;:-–—.&/")
-
-
-def _prefixes(subject: str) -> tuple[str | None, str | None, str]:
-    """Type and place that stand before the subject proper, and the subject."""
-    kind = place = None
-    if match := _CONVENTIONAL.match(subject):
-        kind, place, subject = match[1].lower(), match[2] or None, subject[match.end() :]
-    if match := _PLACE.match(subject):
-        place, subject = place or match[1], subject[match.end() :]
-    return kind, kind if kind in ("deps", "release") else place, subject
 
 
 def count_words(text: str) -> int:
@@ -174,37 +151,13 @@ def stems(text: str) -> set[str]:
 
 
 def _body(text: str, squashed: bool) -> str:
-    """The paragraphs of a body that tell about the change, unwrapped; "" when they say nothing more."""
-    paragraphs = _without_tail(_wanted(_CUT.sub("", text)))
-    lines = [line for line in "\n".join(paragraphs).split("\n") if line.strip()]
-    if squashed and sum(line.startswith("* ") for line in lines) >= 0.5 * len(lines):
+    """The first section of a body, unwrapped, without its label; "" when it says nothing more."""
+    section = next((one.strip("\n") for one in _LABEL.split(text) if one.strip()), "")
+    if squashed and section.startswith("* "):
         return ""  # the titles of the commits that were squashed
-    cleaned = [*map(_paragraph, paragraphs), ""]
-    # a paragraph that announces what is left out goes with it
-    kept = [one for one, below in pairwise(cleaned) if one and (below or not one.endswith(":"))]
+    kept = [*filter(None, map(_paragraph, re.split(r"\n\s*\n", section)))]
     body = "\n\n".join(one for one, size in zip(kept, accumulate(map(len, kept)), strict=True) if size <= BODY)
     return body if count_words(body) >= BODY_WORDS else ""
-
-
-def _wanted(text: str) -> list[str]:
-    """The paragraphs of a body without the sections that are not about the change."""
-    wanted, lines = True, []
-    for line in text.split("\n"):
-        if section := _SECTION.fullmatch(line.strip()):
-            wanted = not re.fullmatch(_UNWANTED, section["heading"] or section["label"], re.I)
-            line = section["text"] or ""
-        if wanted and not line.startswith("#"):
-            lines.append(line.rstrip())
-    return re.split(r"\n\s*\n", "\n".join(lines).strip("\n"))
-
-
-def _without_tail(paragraphs: list[str]) -> list[str]:
-    """Paragraphs without git's trailers (the last one), and without the lines that tools leave anywhere."""
-    own = ["\n".join(line for line in one.split("\n") if not _FOOTER.fullmatch(line)) for one in paragraphs]
-    while own and not own[-1].strip():
-        own.pop()
-    lines = [line for line in "".join(own[-1:]).split("\n") if line[:1] not in " \t"]  # others go on from above
-    return own[:-1] if lines and all(map(_TRAILER.match, lines)) else own
 
 
 def _paragraph(text: str) -> str:
@@ -217,4 +170,4 @@ def _paragraph(text: str) -> str:
         return ""
     prose = re.sub(rf"\s*\([^()]{{0,80}}{_ISSUE}[^()]{{0,80}}\)", "", re.sub(r"\s+", " ", text)).strip()
     sentences = re.split(r"(?<=[.!?])\s+(?=[A-Z`'\"(])", prose)
-    return " ".join(sentence for sentence in sentences if not _OUTSIDE.search(sentence))
+    return " ".join(one for one in sentences if not _OUTSIDE.search(one) and one[-1:] != ":")

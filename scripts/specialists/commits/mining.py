@@ -1,6 +1,7 @@
 """The owner's git history -> examples of one language: what is read, proved and chosen."""
 
 import json
+import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Collection
@@ -10,7 +11,7 @@ from typing import Any
 
 from specialists.agent import system_prompt
 from specialists.chat import Estimate, token_counter
-from specialists.code.edits import FileChange, NotExact, conversation, prove
+from specialists.code.edits import FileChange, NotExact, conversation
 from specialists.commits.contents import changed_lines, file_changes, size
 from specialists.commits.filter import Candidate, CommitFilter, is_test
 from specialists.commits.git import GitSource, Unreadable, open_repository
@@ -19,13 +20,14 @@ from specialists.config import Config, Language, Problem, fingerprint
 from specialists.exclusion import Exclusion
 from specialists.families import Sayable
 from specialists.records import Record, canonical, is_target, iso, make_record
-from specialists.secrets import find, redact, scrub
+from specialists.secrets import redact, scrub
 from specialists.tools import known_tools
 
 SURE = 0.75  # of the limit: an estimate below needs no exact count
 NEW_LINES = 20  # that a word of a request can ask for at most; fewer words do not say what to write
 TOO_LONG = "too long"
-LEAST_LINE = 4  # characters of a line that counts as surviving; shorter ones stand everywhere
+LEAST_LINE = 4  # letters and digits of a line that counts as surviving; shorter ones stand everywhere
+REPLACED = 0.2  # share of the added lines that survive a day, up to which their author thought better of them
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,9 @@ class Miner:
             reached.add(commit.sha)
             if candidate := rules.candidate(commit):
                 candidates.append(candidate)
-        head, found = _head_lines(source, candidates), []
-        ids = [[sha for c in one.changes for sha in (c.before, c.after) if sha.strip("0")] for one in candidates]
+        head, found = _head(source, candidates), []
+        ids = [[sha for c in one.changes for sha in (c.before, c.after, one.later[c.path])] for one in candidates]
+        ids = [[sha for sha in some if sha.strip("0")] for some in ids]
         blobs = source.blobs(sha for some in ids for sha in some)
         for candidate, some in zip(self.progress(candidates, source.path.name), ids, strict=True):
             contents = {sha: next(blobs) for sha in some}
@@ -88,6 +91,11 @@ class Miner:
                 if self.exclusion.covers({"commit": candidate.commit.sha}):
                     raise LeftOut("excluded by the owner")
                 changes = file_changes(candidate, contents, self.language)
+                if (
+                    _surviving(changes, {path: _plain(contents[sha]) for path, sha in candidate.later.items()})
+                    <= REPLACED
+                ):
+                    raise LeftOut("replaced within a day")
                 found.append(self._example(candidate, changes, repository, head))
             except LeftOut as reason:
                 rules.lost[str(reason)] += 1
@@ -113,31 +121,20 @@ class Miner:
         changed = [line for path, both in lines.items() for line in (path, *both[0], *both[1])]
         if (asked := stems(candidate.intent.request)) and asked.isdisjoint(stems("\n".join(changed))):
             raise LeftOut(UNNAMED)
-        source = _source(candidate, changes, repository["name"], _surviving(lines, head))
+        source = _source(candidate, changes, repository["name"], _surviving(changes, head))
         if not fits:  # an agent reads what it needs, so it may do the commit again all the same
             request = redact(candidate.intent.request, self.secrets)[0]
             self.tasks.append({**{name: source[name] for name in ("repository", "commit", "time")}, "request": request})
             raise LeftOut(TOO_LONG)
-        record, findings = scrub(make_record(self.language.name, messages, self.tools, source), self.secrets)
+        record, _findings = scrub(make_record(self.language.name, messages, self.tools, source), self.secrets)
         if record is None:
             raise LeftOut("secret in target")
         if not all(self.sayable.can_say(message) for message in messages if is_target(message)):
             raise LeftOut("cannot be said")
-        if findings:  # personal data was replaced: the calls must still hold among themselves, and none be made up
-            if any(self._is_invented(*both) for both in lines.values()):
-                raise LeftOut("personal data in target")
-            prove(record["messages"], [self._redacted(change) for change in changes])
+        if any(is_target(one) and one != scrubbed for one, scrubbed in zip(messages, record["messages"], strict=True)):
+            raise LeftOut("personal data in target")  # its stand-in would be learned
         packed = zlib.compress(canonical(record["messages"]).encode(), 1)
         return Example(packed, record["source"], repository, words, fingerprint(lines))
-
-    def _is_invented(self, removed: list[str], added: list[str]) -> bool:
-        """Whether added lines hold personal data that the removed ones do not: its stand-in would be learned."""
-        before, after = ("\n".join(lines) for lines in (removed, added))
-        return any(after[item.start : item.end] not in before for item in find(after, self.secrets))
-
-    def _redacted(self, change: FileChange) -> FileChange:
-        path, after = (redact(text, self.secrets)[0] for text in (change.path, change.after))
-        return FileChange(path, change.before and redact(change.before, self.secrets)[0], after)
 
     def _fits(self, messages: list[dict]) -> bool:
         """Whether a row is short enough; what is by far, or is not, is only estimated."""
@@ -184,17 +181,21 @@ def choose(examples: list[Example], most: int) -> list[Example]:
     return [examples[rank] for _score, rank in sorted(penalised, reverse=True)[:most]]
 
 
-def _head_lines(source: GitSource, candidates: list[Candidate]) -> dict[str, set[int]]:
-    """Hashes of the lines in HEAD's version of the files that some candidates change."""
+def _head(source: GitSource, candidates: list[Candidate]) -> dict[str, str]:
+    """HEAD's version of the files that some candidates change, as `_plain` has them."""
     paths = list({change.path for candidate in candidates for change in candidate.changes} & source.tree.keys())
-    texts = ((blob or b"").decode("utf-8", "replace") for blob in source.blobs(source.tree[path][1] for path in paths))
-    return {path: {hash(line.strip()) for line in next(texts).split("\n")} for path in paths}
+    return dict(zip(paths, map(_plain, source.blobs(source.tree[path][1] for path in paths)), strict=True))
 
 
-def _surviving(lines: dict[str, tuple[list[str], list[str]]], head: dict[str, set[int]]) -> float:
-    """The share of the added lines that stand in HEAD's version of the same files."""
-    added = [(path, line.strip()) for path, (_removed, new) in lines.items() for line in new]
-    found = [hash(line) in head.get(path, ()) for path, line in added if len(line) >= LEAST_LINE]
+def _plain(text: bytes | None) -> str:
+    """Letters and digits alone, which stay when code is formatted."""
+    return re.sub(r"[\W_]+", "", (text or b"").decode("utf-8", "replace"))
+
+
+def _surviving(changes: list[FileChange], later: dict[str, str]) -> float:
+    """The share of the added lines that stand in a later version of the same files."""
+    added = [(change.path, _plain(line.encode())) for change in changes for line in changed_lines(change)[1]]
+    found = [line in later.get(path, "") for path, line in added if len(line) >= LEAST_LINE]
     return round(sum(found) / len(found), 1) if found else 1.0
 
 

@@ -15,7 +15,7 @@ from specialists.agent import CLEARED
 from specialists.config import Config
 from specialists.sessions.database import Message, Session
 from specialists.sessions.database_v2 import EXECUTED_BY_USER
-from specialists.sessions.outcome import EDITS, goes_on, rejects, repeated, unchecked, undone
+from specialists.sessions.outcome import EDITS, goes_on, rejects, unchecked, undone
 from specialists.sessions.paths import ProjectPaths
 from specialists.tools import RENAMED, Call, Files, answer, present_calls, present_output
 
@@ -234,15 +234,12 @@ def spoken(text: str) -> str:
 
 def unquoted(text: str) -> str:
     """A prompt without the quotes that `opencode run "a b"` stores around it."""
-    inner = text.strip()
-    if len(inner) < 2 or inner[0] != '"' or inner[-1] != '"' or " " not in inner:
-        return text
-    inner = inner[1:-1]
-    return text if '"' in inner.replace('\\"', "") else inner.replace('\\"', '"')
+    quoted = re.fullmatch(r'\s*"((?:[^"\\]|\\.)*)"\s*', text, re.S)
+    return quoted[1].replace('\\"', '"') if quoted and " " in quoted[1] else text
 
 
 def _mark_no_targets(found: list[Turn], config: Config | None) -> None:
-    """Give a reason to steps that were taken back, refused by a check or by the user, or only repeat others."""
+    """Give a reason to steps that were taken back, refused by a check or by the user."""
     checks = {command for language in config.languages.values() for command in language.commands} if config else None
     more = config.owner.rejections if config else ()
     steps = [step for turn in found for step in turn.steps]
@@ -250,8 +247,7 @@ def _mark_no_targets(found: list[Turn], config: Config | None) -> None:
         steps[index].reason = steps[index].reason or "undone later"
     for turn, following in zip_longest(found, found[1:]):
         calls = [step.calls for step in turn.steps]
-        reasons = dict.fromkeys(repeated(calls), "repeated")
-        reasons |= dict.fromkeys(undone(calls, in_turn=True), "undone later")
+        reasons = dict.fromkeys(undone(calls, in_turn=True), "undone later")
         reasons |= dict.fromkeys(unchecked(calls, checks), "check failed")
         reasons |= {} if turn.request else dict.fromkeys(range(len(calls)), "no request")
         if following and calls and not calls[-1] and goes_on(following.request, turn.steps[-1].text):

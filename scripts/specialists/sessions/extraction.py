@@ -1,29 +1,20 @@
 """From opencode's history to examples: sessions are read once, one by one, and each language takes its turns."""
 
 import hashlib
-import tempfile
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from specialists.agent import system_prompt
 from specialists.chat import token_counter
 from specialists.config import Config
 from specialists.exclusion import Exclusion
 from specialists.families import Sayable
-from specialists.records import (
-    Record,
-    canonical,
-    iso,
-    make_record,
-    read_json,
-    read_records,
-    replace_file,
-    write_json,
-    written,
-)
+from specialists.records import Record, canonical, iso, make_record, read_json, read_records, replace_file, write_json
 from specialists.secrets import SECRET, clean
 from specialists.sessions.chat import Step, Turn, turns
 from specialists.sessions.database import Session, Unreadable, read_sessions
@@ -46,20 +37,14 @@ class Funnel:
     lost: Counter[str] = field(default_factory=Counter)  # steps by reason
     languages: "dict[str, Funnel]" = field(default_factory=lambda: defaultdict(Funnel))
 
-    def add(self, other: "Funnel") -> None:
-        self.counts += other.counts
-        self.lost += other.lost
-        for name, funnel in other.languages.items():
-            self.languages[name].add(funnel)
-
     def add_turn(self, turn: Turn, languages: tuple[str, ...]) -> None:
         steps = [step for step in turn.steps if not step.note]
         self.counts.update({"turns": 1, "steps": len(steps)})
-        reasons = [step.reason or (None if languages else "no language") for step in steps]
-        lost = Counter(reason for reason in reasons if reason)
-        self.lost += lost
+        lost = [reason for step in steps if (reason := step.reason or (None if languages else "no language"))]
+        self.lost.update(lost)
         for name in languages:
-            self.languages[name].add(Funnel(Counter(turns=1), lost))
+            self.languages[name].counts["turns"] += 1
+            self.languages[name].lost.update(lost)
 
     def as_json(self) -> dict[str, Any]:
         languages = {name: funnel.as_json() for name, funnel in sorted(self.languages.items())}
@@ -83,11 +68,11 @@ class Extractor:
         counter = token_counter(config.base.model, config.base.revision)
         self._packer, self._sayable = Packer(counter), Sayable(counter)
         self._tools = tools or known_tools(config)
-        self._spools = {name: Spool(output / f"{name}.jsonl") for name in names}
+        self._found: dict[str, dict[str, tuple[str, str, bytes]]] = {name: {} for name in names}  # id -> time, id, line
 
     def add(self, session: Session) -> None:
         """Make the records of one session; one whose rows make no sense is named among the problems."""
-        funnel = Funnel()
+        funnel = deepcopy(self.funnel)
         try:
             found = turns(session, self.config.opencode.agents, funnel.lost, self.config)
             hashes = step_hashes(found)
@@ -105,9 +90,18 @@ class Extractor:
             self._seen.setdefault(new, cluster)
         if session.messages:
             self._read[session.id] = max(len(hashes), self._read.get(session.id, 0))
-        self.funnel.add(funnel)
+        self.funnel = funnel
         for record in records:
-            self._spools[record["language"]].add(record)
+            self._keep(record)
+
+    def _keep(self, record: Record) -> None:
+        """Hold a record, compressed: a history has many. Of equal ids the last counts."""
+        line = zlib.compress(f"{canonical(record)}\n".encode(), 1)
+        self._found[record["language"]][record["id"]] = record["source"]["time"], record["id"], line
+
+    def _write(self, path: Path) -> None:
+        lines = [line for _time, _id, line in sorted(self._found[path.stem].values())]
+        replace_file(path, lambda file: file.writelines(map(zlib.decompress, lines)))
 
     def _records(self, session: Session, found: list[Turn], cluster: str, funnel: Funnel) -> list[Record]:
         classified = self._classifier.classify(found)
@@ -122,15 +116,14 @@ class Extractor:
                 funnel.add_turn(turn, result.languages)
         tools, records = tools_for(session, found, self._tools), []
         for name in worked:
-            prompt, mine, lost = system_prompt(self.config.languages[name]), funnel.languages[name], Counter[str]()
+            prompt, mine = system_prompt(self.config.languages[name]), funnel.languages[name]
             chosen = [replace(unit, target=unit.target and name in classified[unit.turn].languages) for unit in units]
-            windows = self._packer.windows(chosen, limits[name], prompt, lost)
+            windows = self._packer.windows(chosen, limits[name], prompt, mine.lost)
             for window in windows:
                 about = {"kind": "session", "time": iso(found[window.turn].time / 1000), **source}
                 records.append(self._sayable(make_record(name, window.messages, tools, about)))
                 mine.counts["steps"] += len(window.targets)
             mine.counts["examples"] += len(windows)
-            mine.lost += lost
         return records
 
     def _units(self, found: list[Turn], limit: int, source: dict, funnel: Funnel) -> tuple[list[Unit], dict]:
@@ -186,23 +179,19 @@ class Extractor:
         history that lost half of its sessions, unless the owner accepts that."""
         for path, count in () if accept_loss else self.known_histories().items():
             if 2 * self.histories.setdefault(path, count) <= count > 0:
-                lost = (
-                    f"{path}: {self.histories[path]} sessions where there were {count}: it keeps its earlier examples"
-                )
-                self.problems.append(f"{lost}; if they are gone for good: doit extract --accept-loss")
+                left = f"{path}: {self.histories[path]} sessions where there were {count}"
+                kept = "it keeps its earlier examples; if they are gone for good: doit extract --accept-loss"
+                self.problems.append(f"{left}: {kept}")
                 self.histories[path] = count
         examples = {}
-        for name, spool in self._spools.items():
-            counts = self.funnel.languages[name].counts  # a language without any is in the funnel too
-            if self.problems and spool.path.exists():
-                for record in read_records(spool.path):
-                    if record["source"].get("session") not in self._read and not self.exclusion.covers(
-                        record["source"]
-                    ):
-                        spool.add(record)
-                        counts["kept from before"] += 1
-            examples[name] = len(spool.places)
-            spool.finish()
+        for name, found in self._found.items():
+            counts, file = self.funnel.languages[name].counts, self.output / f"{name}.jsonl"  # also without any
+            for record in read_records(file) if self.problems and file.exists() else ():
+                if record["source"].get("session") not in self._read and not self.exclusion.covers(record["source"]):
+                    self._keep(record)
+                    counts["kept from before"] += 1
+            examples[name] = len(found)
+            self._write(file)
         (self.output / ".cache.sqlite").unlink(missing_ok=True)  # of version 1.1; it holds rows that may have to go
         made = {"examples": examples, "funnel": self.funnel.as_json(), "histories": self.histories}
         summary = {"step": "extract", **made}
@@ -224,34 +213,6 @@ def read_histories(
                 counts[str(database)] = found
         except Unreadable as problem:
             problems.append(str(problem))
-
-
-class Spool:
-    """A file of records too many for memory: `write_records` by way of a temporary file that lines go to at once."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.places: dict[str, tuple[str, str, int]] = {}  # id -> time, id, offset
-        with written(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._lines = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 (`finish` closes it)
-
-    def add(self, record: Record) -> None:
-        """Of equal ids the last counts."""
-        with written(self.path):
-            self.places[record["id"]] = record["source"]["time"], record["id"], self._lines.tell()
-            self._lines.write(f"{canonical(record)}\n".encode())
-
-    def finish(self) -> None:
-        """Put the file in place, whole, if it differs from the one that is there."""
-
-        def write(file: BinaryIO) -> None:
-            for _time, _id, offset in sorted(self.places.values()):
-                self._lines.seek(offset)
-                file.write(self._lines.readline())
-
-        with self._lines:
-            replace_file(self.path, write)
 
 
 def step_hashes(found: list[Turn]) -> list[int]:

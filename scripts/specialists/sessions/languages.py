@@ -1,10 +1,9 @@
 """Which language a turn is work in: weighted evidence from what was done, not from what was talked about.
 
 Edited files count most, then commands and compiler output, then files that were read; a manifest such as package.json
-counts little and the contents of files not at all, so that a README with Swift in it is no work in Swift. A turn whose
-own evidence is thin leans on the rest of its session. Tools are part of the work on the files at hand, whatever
-language they are for: a script in Python that makes a Swift project's icons is no work in Python. Where files of a
-language were edited these decide. Work in a language that is not in the configuration counts against all that are.
+counts little and the contents of files not at all. A turn whose own evidence is thin leans on the rest of its session.
+Tools are part of the work on the files at hand: a script in Python that makes a Swift project's icons is no work in
+Python. Work in a language that is not in the configuration counts against all that are.
 """
 
 import re
@@ -22,7 +21,7 @@ from specialists.tools import Call
 OTHER = "other"  # a programming language that the configuration does not have
 
 EDIT, EDIT_MANIFEST, READ, READ_MANIFEST, NAMED_FILE, TITLE = 10.0, 2.0, 2.0, 0.5, 2.0, 1.0
-COMMAND, WEAK_COMMAND, OUTPUT, ARGUMENT, AGENT, FENCE = 4.0, 1.0, 3.0, 1.0, 4.0, 3.0
+COMMAND, OUTPUT, AGENT, FENCE = 4.0, 3.0, 4.0, 3.0
 
 MIN_SCORE = 2.0  # own evidence, or own and session's together, under which a turn is in no language
 SECOND_LANGUAGE = 0.6  # another language with edits counts too from this share of the first one's score
@@ -39,16 +38,7 @@ _OTHER_EXTENSIONS = frozenset(
     .bash .zsh .fish .ps1 .cu .asm .s .v .sv .vhd .tf .nix .groovy .cr .d .f90 .pas .elm .gleam .hx .proto .wgsl .glsl
     """.split()
 )
-_OTHER_COMMANDS = frozenset(
-    """
-    go gofmt gcc g++ clang clang++ cmake ninja javac java mvn gradle gradlew kotlinc scala sbt dotnet php composer lua
-    dart flutter mix elixir iex ghc cabal stack ocaml dune zig julia Rscript perl crystal terraform nim
-    """.split()
-)
-# a build or a test says much, an installation, a look at the version or code on the command line little
-_WEAK = frozenset("install i add ci -v --version -V version --help config login -c -e - --eval -p".split())
-_TOOLS = frozenset({"command", "output", "argument", "searched", "edit", "read"})
-_RUNNERS = frozenset({"exec", "run"})  # `bundle exec rspec`: what follows is a command too
+_TOOLS = frozenset({"command", "output", "edit", "read"})
 _EDIT = ("edit", EDIT, EDIT_MANIFEST)
 _BY_PATH = {"edit": _EDIT, "write": _EDIT, "apply_patch": _EDIT, "read": ("read", READ, READ_MANIFEST)}
 _WRITTEN_AS = {".ipynb": ".py", ".ru": ".rb"}
@@ -145,7 +135,8 @@ class LanguageClassifier:
     def _found(self, turn: Turn) -> Iterable[Evidence]:
         yield from self._in_request(turn.request)
         for step in turn.steps:
-            yield from self._in_text("" if step.note else step.text)
+            for tag in _FENCE.findall("" if step.note else step.text):
+                yield from self._of_fence(tag.lower())
             if language := self._by_adapter.get(step.agent):
                 yield Evidence(language, AGENT, "agent", step.agent)
             for call in step.calls:
@@ -160,12 +151,10 @@ class LanguageClassifier:
             if language := self._by_title.get(word.lower()):
                 yield Evidence(language, TITLE, "named by the user", word)
 
-    def _in_text(self, text: str) -> Iterable[Evidence]:
-        for tag in _FENCE.findall(text):
-            extension = f".{tag.lower()}"
-            language = self._by_title.get(tag.lower()) or self._by_extension.get(extension)
-            if language or extension in _OTHER_EXTENSIONS - {".sh", ".bash", ".sql"}:
-                yield Evidence(language or OTHER, FENCE, "code in the answer", tag)
+    def _of_fence(self, tag: str) -> Iterable[Evidence]:
+        language = self._by_title.get(tag) or self._by_extension.get(f".{tag}")
+        if language or f".{tag}" in _OTHER_EXTENSIONS - {".sh", ".bash", ".sql"}:
+            yield Evidence(language or OTHER, FENCE, "code in the answer", tag)
 
     def _in_call(self, call: Call) -> Iterable[Evidence]:
         given = call.arguments
@@ -178,29 +167,17 @@ class LanguageClassifier:
                 self._scripts[call.path] = self._by_command.get(head[1], OTHER)
             for path in [call.path, *map(str.strip, _PATCHED.findall(str(given.get("patchText"))))]:
                 yield from self._of_path(path, *_BY_PATH[call.name])
-        elif call.name in ("grep", "glob"):
-            for extension in re.findall(r"\.\w+\b", str(given.get("include" if call.name == "grep" else "pattern"))):
-                yield from self._of_path(f"x{extension}", "searched", ARGUMENT, 0.0)
         elif call.name == "task" and (language := self._by_adapter.get(agent := str(given.get("subagent_type")))):
             yield Evidence(language, AGENT, "delegated to", agent)
 
     def _in_command(self, words: list[str]) -> Iterable[Evidence]:
         name = words[0] if words[0] in self._by_command else PurePosixPath(words[0]).name
-        if language := self._by_command.get(name) or (OTHER if name in _OTHER_COMMANDS else None):
-            weak = _WEAK.intersection(words[1:2]) or "<" in words or words == [name]
-            weak = weak or self._by_extension.get(PurePosixPath(" ".join(words[1:2])).suffix) == language
-            weak = weak or words[1:3] in (["-m", "pip"], ["-m", "json.tool"])
-            yield Evidence(language, WEAK_COMMAND if weak else COMMAND, "command", " ".join(words[:2]))
-        inner = next((i for i, word in enumerate(words[1:3], 1) if word in _RUNNERS), None)
-        if inner is not None and inner + 1 < len(words):
-            yield from self._in_command(words[inner + 1 :])
-            return
+        if language := self._by_command.get(name):
+            yield Evidence(language, COMMAND, "command", " ".join(words[:2]))
         writes = name in ("sed", "perl") and any(word.startswith(("-i", "--in-place", "-pi")) for word in words)
         for before, word in pairwise(words):
             if before == ">" or writes or name in ("tee", "touch"):
                 yield from self._of_path(word, *_EDIT)
-            elif name not in ("echo", "printf", "git") and _WORD_PATH.fullmatch(word.lstrip("*")):
-                yield from self._of_path(word, "argument", ARGUMENT, 0.0)
 
     def _in_output(self, output: str) -> Iterable[Evidence]:
         if len(output) > 2 * _OUTPUT_CHARACTERS:

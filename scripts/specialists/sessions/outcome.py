@@ -1,4 +1,4 @@
-"""What came of a session's calls: which changes were taken back, failed a check or were rejected, what only repeats.
+"""What came of a session's calls: which changes were taken back, failed a check or were rejected.
 
 Texts of files decide: a change is taken back when its place reads as before it. Commands (git, jj, rm) do where no
 text tells; one that failed did nothing.
@@ -13,18 +13,14 @@ from itertools import takewhile
 from posixpath import basename, commonprefix, join, normpath
 
 from specialists.agent import in_project
-from specialists.records import canonical
 from specialists.sessions.shell import commands
 from specialists.tools import Call, Files
 
 EDITS = ("edit", "write", "apply_patch")
-_LOOKS = frozenset("read grep glob list skill question todowrite webfetch websearch".split())  # and change nothing
-_VALUE_FOLLOWS = frozenset("-C -c --git-dir --work-tree --namespace --config-env -R --repository".split())
-_TAKE_BACK = frozenset("git jj hg svn rm unlink patch".split())
-_ELSEWHERE = re.compile(r"[/~]|(\.\./)+[^.]")
-_OLDER = re.compile(r".*[~^]\d*(?::.*)?|[0-9a-f]{7,40}")  # a revision before the newest
 _NO_FAILURE = (None, 0, 124, 126, 127, 130, 137, 143)  # exit codes; from 124 on: nothing was checked to its end
 _SAYS_FAILED = re.compile(r"\b[1-9]\d* (?:failed|failures?|errors?)\b|\berror(?:\[\w+\]| TS\d+)?:|^FAILED?\b", re.M)
+_OWN_ERRORS = re.compile(r"[Tt]his file(?: has errors)?, please fix:?\n.*?</", re.S)  # of an edited file, by its LSP
+_ERROR = re.compile(r"^ERROR \[\d+:\d+\] (.*)", re.M)
 _CLAUSES = re.compile(r"(?:(?!\sbut\s|\s[-–—]+\s)[^,.;:!?\n])+[,.;:!?\n]?")
 _FILLER = re.compile(r"(?:(?:no|nope|ok|now|just|then|please|can you|well|sorry|hm+|wait|oh|but|i think|[-–—]+)\s+)*")
 _ASKS = re.compile(r"\?[ *_)\n]*\Z")
@@ -55,6 +51,7 @@ class _Change:
     now: str
     whole: bool
     untracked: bool  # a new file, which no `git checkout` touches
+    errors: set[str]  # that its result lists in the file, and that were not listed before
     committed: bool = False
     lost: bool = False  # by a command
 
@@ -74,16 +71,19 @@ class _Change:
             self.lost = False
         elif self.before in text and set(self.before.split("\n")) - set(self.after.split("\n")):
             self.now = self.before
+        elif self.after:
+            self.now = text
 
     @property
     def taken_back(self) -> bool:
         return self.lost or (self.now != self.after and _reads_as_before(self.before, self.after, self.now))
 
     @property
-    def replaced(self) -> bool:
+    def replaced(self) -> float:
+        """The share of the added lines that are gone."""
         before, after, now = ("".join(text.split(" ")) for text in (self.before, self.after, self.now))  # reindented
         added = {line for line in after.split("\n") if line} - {*before.split("\n")}
-        return sum(line in now for line in added) * 2 < len(added)
+        return sum(line not in now for line in added) / len(added) if added else 0.0
 
 
 def _reads_as_before(before: str, after: str, now: str) -> bool:
@@ -102,7 +102,8 @@ def _reads_as_before(before: str, after: str, now: str) -> bool:
 
 def undone(steps: list[list[Call]], in_turn: bool = False) -> set[int]:
     """Indexes of steps (calls of each) of which a change was taken back; `in_turn`: or of whose lines most are gone at
-    the end, if these are of one turn: what a later request changes was still right."""
+    the end, or any whose errors are gone too, if these are of one turn: what a later request changes was still right.
+    """
     work = _Work()
     for step, calls in enumerate(steps):
         for call in calls:
@@ -112,7 +113,7 @@ def undone(steps: list[list[Call]], in_turn: bool = False) -> set[int]:
                 work.command(call)
             else:
                 work.file(step, call)
-    return {change.step for change in work.changes if change.taken_back or (in_turn and change.replaced)}
+    return {one.step for one in work.changes if one.taken_back or (in_turn and work.corrected(one))}
 
 
 class _Work:
@@ -122,6 +123,11 @@ class _Work:
         self.changes: list[_Change] = []
         self.files = Files()  # trusted across commands, which mostly leave files alone; a read tells
         self.stashes: list[list[_Change]] = []
+        self.errors: dict[str, set[str]] = {}  # that the result of a file's last edit lists
+
+    def corrected(self, change: _Change) -> bool:
+        """Whether most of a change was replaced, or anything of one that made errors, with these."""
+        return change.replaced > (0.0 if change.errors - self.errors[change.path] else 0.5)
 
     def file(self, step: int, call: Call) -> None:
         """Take in a call that reads, edits or writes a file."""
@@ -134,11 +140,14 @@ class _Work:
                 change.see(text)
             elif call.name == "edit" and not change.lost:
                 change.edit(old, new, -1 if given.get("replaceAll") else 1)
-        if call.name == "write" or (call.name == "edit" and text is not None and known is not None):
-            new_file = call.name == "write" and known is None and not before
-            self.changes.append(_Change(step, call.path, known or "", text or "", text or "", True, new_file))
-        elif call.name == "edit":
-            self.changes.append(_Change(step, call.path, old, new, new, False, False))
+        if call.name not in ("edit", "write"):
+            return
+        listed = {*_ERROR.findall(match[0])} if (match := _OWN_ERRORS.search(call.output)) else set[str]()
+        errors, self.errors[call.path] = listed - self.errors.get(call.path, set()), listed
+        whole = call.name == "write" or (text is not None and known is not None)
+        old, new = (known or "", text or "") if whole else (old, new)
+        new_file = call.name == "write" and known is None and not before
+        self.changes.append(_Change(step, call.path, old, new, new, whole, new_file, errors))
 
     def command(self, call: Call) -> None:
         """Take in a command line."""
@@ -151,57 +160,38 @@ class _Work:
 
     def _taken_back(self, tool: str, words: list[str], folder: str) -> list[_Change]:
         """The changes that a command takes back; of those that were committed all, where it goes back behind one."""
-        verb = tool
-        if not self.changes or tool not in _TAKE_BACK:
-            return []
-        if tool in ("git", "jj", "hg", "svn"):
-            while words and words[0].startswith("-"):  # global options
-                folder = join(folder, *words[1:2]) if words[0] in ("-C", "-R") else folder
-                words = words[2 if words[0] in _VALUE_FOLLOWS else 1 :]
-            verb, *words = words or [""]
-        options = {word.partition("=")[0] for word in words if word.startswith("-")}
-        options |= {letter for word in options if word[1:2] != "-" for letter in word[1:]}
-        names = [word.removeprefix("--source=") for word in words if not word.startswith("-") or "--source=" in word]
-        names = [name for name in names if tool != "jj" or name[0] != "@"]  # its revisions
-        paths = ["." if name == ":/" else normpath(join(folder, name)) for name in names]
-        tree = normpath(folder) if _ELSEWHERE.match(normpath(folder)) else "."  # another work tree, or the project's
-        live = [one for one in self.changes if not one.lost and _covers(tree, one.path)]
-        named = [one for one in live if any(_covers(path, one.path) for path in paths)]
-        revision = names[0] if names else "HEAD"
-        pending = [one for one in live if not one.committed or _OLDER.fullmatch(revision)]
-        chosen = [one for one in pending if one in named or not named]
-        tracked = [one for one in chosen if not one.untracked]
+        verb, *words = words if tool in ("git", "jj") and words else [tool, *words]
+        names = [word for word in words if not word.startswith("-")]
+        flags = {*words, *(letter for word in words if re.match("-[a-zA-Z]", word) for letter in word)}
+        live = [one for one in self.changes if not one.lost and _covers(normpath(folder), one.path)]
+        named = [one for one in live if any(_covers(normpath(join(folder, name)), one.path) for name in names)]
+        tracked = [one for one in live if not one.untracked]
+        pending = [one for one in tracked if not one.committed]
         match tool, verb:
-            case _, "rm" | "unlink" if not options & {"--cached", "n"}:
+            case _, "rm" if "--cached" not in flags:
                 return named
-            case "git" | "patch", "apply" | "patch" if options & {"R", "--reverse"} and not options & {"--check"}:
-                return chosen or live
             case "git" | "jj", "commit":
-                for change in pending:
+                for change in live:
                     change.committed = True
             case "git", "add":
-                for change in chosen if named or not names else []:
+                for change in named:
                     change.untracked = False
-            case "git", "checkout" | "restore" | "switch" if not options & {"b", "B", "--orphan"}:
-                only_index = verb == "restore" and options & {"S", "--staged"} and not options & {"W", "--worktree"}
-                force = verb != "restore" and options & {"f", "--force", "--discard-changes"}
-                return tracked if force or (named and not only_index) else []
-            case "git", "show" | "cat-file" if ">" in names and ":" in revision:  # git show HEAD:a.py > a.py
+            case "git", "checkout" | "restore" if not flags & {"--staged", "S"}:
                 return [one for one in named if one in pending]
-            case "git", "reset" if "--hard" in options:
-                return tracked
+            case "git", "reset" if "--hard" in flags:
+                return tracked if names and names != ["HEAD"] else pending
             case "git", "revert":
                 return [one for one in live if one.committed]
-            case "git", "clean" if options & {"f", "--force"} and not options & {"n", "--dry-run"}:
-                return [one for one in (chosen if named or not names else []) if one.untracked]
-            case "git", "stash" if revision in ("pop", "apply", "branch"):
+            case "git", "clean" if flags & {"f", "--force"} and not flags & {"n", "--dry-run"}:
+                return [one for one in (named if names else live) if one.untracked]
+            case "git", "stash" if names and names[0] in ("pop", "apply"):
                 for change in self.stashes.pop() if self.stashes else []:
                     change.lost = False
-            case "git", "stash" if revision not in ("list", "show", "drop", "clear"):
-                self.stashes.append(chosen if options & {"u", "a", "--include-untracked", "--all"} else tracked)
+            case "git", "stash" if not names or names[0] in ("push", "save"):
+                self.stashes.append(live if "u" in flags else pending)
                 return self.stashes[-1]
-            case "jj" | "hg" | "svn", "restore" | "abandon" | "undo" | "op" | "revert":
-                return chosen if named or not names or verb == "op" else []
+            case "jj", "restore" | "abandon" | "undo":
+                return named if names else live
         return []
 
 
@@ -245,24 +235,3 @@ def rejects(request: str, answer: str, more: Iterable[str] = ()) -> bool:
 def goes_on(request: str, answer: str) -> bool:
     """Whether a request only asks to go on: the answer before it, which asks nothing, stopped halfway."""
     return bool(_GO_ON.fullmatch(request.strip())) and not _ASKS.search(answer)
-
-
-def repeated(steps: list[list[Call]]) -> set[int]:
-    """Indexes of steps whose calls all were made before, with equal results, and nothing changed between.
-
-    `steps`: the calls of each, within one turn. An edit changes things, and so does every other call that does not
-    only look, unless it is itself such a repetition.
-    """
-    last: dict[int, int] = {}  # hashes of calls with results since the last edit -> their last place
-    found, changed, place = set(), 0, 0
-    for step, calls in enumerate(steps):
-        new = not calls
-        for place, call in enumerate(calls, place + 1):  # noqa: B020 (counts on)
-            key = hash((call.name, canonical(call.arguments), call.output))
-            if call.name in ("edit", "apply_patch", "patch"):
-                last.clear()
-            new = new or last.get(key, -1) < changed
-            changed = changed if key in last or call.name in _LOOKS else place
-            last[key] = place
-        found |= set() if new else {step}
-    return found

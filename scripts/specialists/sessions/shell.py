@@ -22,7 +22,8 @@ def commands(line: str) -> list[list[str]]:
     `sh -c '…'` what it runs is given.
     """
     found: list[list[str]] = [[]]
-    for match in _TOKEN.finditer(_HEREDOC.sub(_without_body, line)):
+    line = _HEREDOC.sub(lambda match: match[0].split("\n", 1)[0].replace("<<", " ", 1) + "\n", line)
+    for match in _TOKEN.finditer(line):
         operator = match["operator"]
         if operator and operator[-1] in "&|;()\n":
             found.append([])
@@ -39,7 +40,3 @@ def _of_shell(words: list[str]) -> list[list[str]]:
     """What a shell runs that is called with a command line, `sh -c '…'`; another command as it is."""
     given = next((line for option, line in pairwise(words) if re.fullmatch(r"-\w*c", option)), None)
     return commands(given) if given and PurePosixPath(words[0]).name in _SHELLS else [words]
-
-
-def _without_body(match: re.Match) -> str:
-    return match[0].split("\n", 1)[0].replace("<<", " ", 1) + "\n"
