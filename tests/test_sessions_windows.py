@@ -166,14 +166,26 @@ def test_what_a_target_answers_is_whole_before_it() -> None:
     assert len(cut[1]["content"]) < 200 and cut[2]["content"] == "out "
 
 
-def test_a_file_that_is_written_stands_behind_what_it_is_copied_from() -> None:
+def test_a_file_that_is_written_stands_behind_what_it_is_copied_from_and_its_read() -> None:
     code = "".join(f"line {number}\n" for number in range(40))
     units = [user_unit("ask", 0), step_unit("", [Call("read", {"filePath": "a"}, read_result("a", code))], 0)]
     units += [step(0, words=9, output=150, name=str(number)) for number in range(9)]
-    for content, stands in ((f"one more\n{code}", True), (code.replace("line", "row"), False)):
-        call = Call("write", {"filePath": "b", "content": content}, "ok")
+    for path, content, stands in (
+        ("b", f"one more\n{code}", True),
+        ("b", code.replace("line", "row"), False),
+        ("a", code.replace("line", "row"), True),
+    ):
+        call = Call("write", {"filePath": path, "content": content}, "ok")
         windows, lost = pack([*units, replace(step_unit("", [call], 0), target=True)], 500)
         assert not lost and stands == ("39: line 38" in str(windows[-1].messages))
+
+
+def test_what_names_two_things_that_its_window_leaves_out_is_context() -> None:
+    units = [user_unit("ask", 0), step(0, words=30, name="It is run_4711 of backup.sql")]
+    units += [step(0, False, words=30) for _ in range(9)]
+    for name, learned in (("run_4711 failed", 1), ("run_4711 filled backup.sql", 0), ("run_1 filled other.sql", 1)):
+        windows, lost = pack([*units, step(0, name=name)], 150)
+        assert (len(windows), lost) == (1 + learned, {} if learned else {"names what its window leaves out": 1})
 
 
 def test_what_was_before_the_first_request_is_in_no_later_window() -> None:

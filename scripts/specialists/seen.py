@@ -1,11 +1,22 @@
 """Seen before it is said: an edit replaces text that its row shows before it, or a model would learn to invent it."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
-from specialists.agent import NEW_CODE, without_line_numbers
+from specialists.agent import NEW_CODE, path_of, without_line_numbers
 from specialists.records import Record, is_target
+
+_WORD = re.compile(r"\w+(?:\.[a-z]{1,5}\b)?")
+
+
+def names(message: dict[str, Any]) -> set[str]:
+    """What a message says that nobody guesses: numbers, names of files, identifiers of more than one word."""
+    calls = (json.loads(call["function"]["arguments"]) for call in message.get("tool_calls") or ())
+    texts = [message.get("content") or "", *(str(value) for call in calls for value in call.values())]
+    words = {word for text in texts for word in _WORD.findall(text) if 2 < len(word) < 80}
+    return {word for word in words if not (word.isalpha() and (word[1:].islower() or word.isupper()))}
 
 
 def _arguments(message: dict[str, Any], key: str) -> list[str]:
@@ -24,7 +35,8 @@ def rests_on(message: dict[str, Any], before: Sequence[str]) -> dict[int, set[st
     """Which of the texts `before` a message the edits in it rest on: index -> what has to stand there.
 
     None when an edit replaces what stands nowhere. It may stand there whole, or line by line where edits came between.
-    A file that is written rests on the text that most of its lines stand in, if there is one: it is copied from it.
+    A file that is written rests on the text that most of its lines stand in, if there is one: it is copied from it; and
+    where it was read, on that.
     """
     found: dict[int, set[str]] = {}
     for old in filter(None, _arguments(message, "oldString")):
@@ -42,6 +54,12 @@ def rests_on(message: dict[str, Any], before: Sequence[str]) -> dict[int, set[st
         place = max(range(len(before)), key=lambda place: (len(copied[place]), place), default=0)
         if before and 2 * len(copied[place]) > len(lines):
             found.setdefault(place, set()).update(copied[place])
+    for call in message.get("tool_calls") or ():
+        arguments = json.loads(call["function"]["arguments"])
+        path = path_of(arguments) if call["function"]["name"] in NEW_CODE and arguments.get("content") else None
+        read = [place for place, text in enumerate(before) if path and f"<path>{path}</path>" in text]
+        for place in read[-1:]:
+            found.setdefault(place, set()).update(line for line in before[place].split("\n") if line.strip())
     return found
 
 

@@ -17,13 +17,14 @@ from specialists.agent import CLEARED, without_line_numbers
 from specialists.chat import Chat, Estimate
 from specialists.config import Problem
 from specialists.records import tool_call
-from specialists.seen import rests_on, shown
+from specialists.seen import names, rests_on, shown
 from specialists.tools import Call
 
 CONTEXT_SHARE = 0.25  # of the limit, for whole steps before a window's first target
 CLEARED_SHARE = 0.125  # of the limit, at least, for the steps before those with their outputs cleared
 OUTPUT_SHARE = 0.5  # of the limit, for the outputs of one step; longer ones are cut in their middle
 REPLY_WORDS = 4  # a request of fewer ("yes", "then do it") answers what was said before it
+UNKNOWN = 2  # names from what a window leaves out, from which on a target cannot be said by who sees the window
 AROUND = 12  # lines before and after what an edit replaces that stay of an output
 _CHARACTERS_PER_TOKEN = 3
 _NONE: frozenset[str] = frozenset()
@@ -172,18 +173,38 @@ class _Segment:
         self.head, self.packer = head, packer
         self.targets = [index for index in span if units[index].target]
         self._costs: dict[tuple[int, frozenset[str]], int] = {}
+        self._named: dict[str, int] = {}  # the first unit that says a name
+        for index in span:
+            for name in set().union(*map(names, units[index].messages)):
+                self._named.setdefault(name, index)
 
     def windows(self, lost: Counter[str]) -> list[Window]:
         found: list[Window] = []
         position = 0
         while position < len(self.targets):
             window = (self._whole() if position == 0 else None) or self._window_from(position)
-            if window:
-                found.append(window)
-            else:
-                lost["too long"] += 1
             position += len(window.targets) if window else 1
+            if window is None:
+                lost["too long"] += 1
+            elif known := self._without_unknown(window, lost):
+                found.append(known)
         return found
+
+    def _without_unknown(self, window: Window, lost: Counter[str]) -> Window | None:
+        """The window with those targets as context that name what the session said before, and the window does not."""
+        messages, seen, targets, end = [*window.messages], set[str](), dict[int, int](), 0
+        known = iter(window.targets)
+        for place, message in enumerate(messages):
+            said = names(message)
+            if message.get("weight"):
+                index = next(known)
+                if sum(self._named.get(name, index) < index for name in said - seen) >= UNKNOWN:
+                    messages[place] = {**message, "weight": 0}
+                    lost["names what its window leaves out"] += 1
+                else:
+                    targets[index] = end = place
+            seen |= said
+        return Window(messages[: end + 1], window.turn, tuple(targets)) if targets else None
 
     def _whole(self) -> Window | None:
         """One window of everything, nothing cleared."""
