@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from itertools import count
 from pathlib import Path
 
@@ -181,29 +179,6 @@ def test_canaries_of_the_history_and_of_commits_reach_nothing(pipeline: Path, tm
     assert subprocess.run(check, check=False).returncode == 0
     (folder / "data" / "planted.txt").write_text(f"token = {token}")
     assert subprocess.run(check, check=False).returncode != 0
-
-
-def test_a_kill_during_training_changes_no_byte(pipeline: Path, tmp_path: Path) -> None:
-    undisturbed, killed = copy_of(pipeline, tmp_path / "whole"), copy_of(pipeline, tmp_path / "killed")
-    for folder in (undisturbed, killed):
-        change(folder, "max_steps = 2", "max_steps = 28")
-    assert doit(undisturbed, "train:rust").returncode == 0
-
-    command = [sys.executable, "-m", "doit", "train:rust"]
-    process = subprocess.Popen(command, env=environment(killed), cwd=ROOT, start_new_session=True)
-    deadline = time.monotonic() + 300
-    while not list(killed.glob("adapters/build-rust/.building-*/checkpoint-25/complete")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert versions(killed, "build-rust") == [] and not (killed / "adapters/build-rust/latest").exists()
-
-    resumed = doit(killed, "train:rust")
-    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    (one,), (other,) = versions(undisturbed, "build-rust"), versions(killed, "build-rust")
-    assert weights(one) == weights(other)
-    assert not list(killed.glob("adapters/build-rust/.building-*"))
 
 
 def test_an_adapter_trained_on_a_rented_machine_is_taken_for_what_it_is(pipeline: Path, tmp_path: Path) -> None:
