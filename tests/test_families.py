@@ -153,3 +153,6 @@ def test_what_can_be_said_comes_back_from_vllms_parser(tmp_path: Path) -> None:
         assert not can(turn) or parse(said) == [("edit", arguments)]
 
     comes_back()
+    assert parse("No call.") == []
+    with pytest.raises(Problem, match="nothing: vLLM cannot give it"):
+        vllm_parser("nothing", str(tmp_path), AGENT_TOOLS)

@@ -123,20 +123,6 @@ def test_any_configuration_survives(owner: str) -> None:
     assert document == {"added": 1, **before}
 
 
-PLACES = st.sampled_from([("agent", "a", "x"), ("theme",), ("new",), ("provider", "vllm", "npm")])
-
-
-@effort(max_examples=40, deadline=None)
-@given(written(), PLACES, json_values)
-def test_setting_and_deleting_say_what_they_do(text: str, path: tuple[str, ...], value: object) -> None:
-    changed = jsonc.set_value(text, path, value)
-    assert jsonc.get(jsonc.loads(changed), path) == (True, value)
-    assert jsonc.set_value(changed, path, value) == changed
-    gone = jsonc.delete(changed, path)
-    assert jsonc.get(jsonc.loads(gone), path) == (False, None)
-    assert jsonc.delete(gone, path) == gone
-
-
 @pytest.mark.parametrize(
     ("text", "left"),
     [

@@ -5,14 +5,12 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from conftest import LANGUAGES, ROOT
+from conftest import LANGUAGES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opencode_rows import V1, V2, History, bash, edit, text, tool
@@ -198,15 +196,6 @@ def test_a_text_that_is_harmless_under_one_key_is_looked_at_again_under_another(
     assert cleaned.spoiled == {0, 1} and PASSWORD not in json.dumps(cleaned.messages)
 
 
-def test_a_second_run_touches_no_file(config_file: Path, history: History) -> None:
-    states = []
-    for _ in range(2):
-        assert extract(config_file).exit_code == 0
-        files = sorted((config_file.parent / "data" / "sessions").iterdir())
-        states.append([(path, path.stat().st_mtime_ns) for path in files])
-    assert states[0] == states[1] and len(states[0]) == len(LANGUAGES) + 1
-
-
 def test_a_history_that_cannot_be_read_today_keeps_its_rows(config_file: Path, history: History) -> None:
     extract(config_file)
     content = history.path.read_bytes()
@@ -345,9 +334,3 @@ def test_one_language_only(config_file: Path, history: History) -> None:
     assert {path.name for path in (config_file.parent / "data" / "sessions").glob("*.jsonl")} == {"rust.jsonl"}
     run = extract(config_file, "--language", "cobol")
     assert run.exit_code == 1 and "cobol" in run.output and set(LANGUAGES) <= set(run.output.replace(",", " ").split())
-
-
-def test_the_script_runs(config_file: Path, history: History) -> None:
-    command = [sys.executable, ROOT / "scripts" / "extract-training-data.py", "--config", config_file]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert run.stdout == "" and run.stderr.splitlines()[0].split() == ["language", "turns", "steps", "lost", "examples"]

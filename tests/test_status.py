@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 from built_pipeline import built, decided, evaluated, examples, version
 from click.testing import CliRunner
-from servers import answering, models_answer
 from specialists import adapters
 from specialists.cli import duration
 from specialists.config import Config, load_config
-from specialists.reporting.status import age, as_text, cost, next_step, server_state, status
+from specialists.reporting.status import age, as_text, cost, next_step, status
 from test_server import with_serving
 
 NAME = "20261123-091500-1a2b3c4d"
@@ -64,11 +63,7 @@ BASE, OTHER = 'model = "./base"', ["the base model, base.dtype or the training c
         ("", "\n[training]\ntargets = ['mlp']", ["training.targets ['attention', 'linear_attention", "-> ['mlp']"]),
         (BASE, 'model = "Org/Other"', OTHER),
         (BASE, f'{BASE}\ndtype = "float32"', OTHER),
-        (
-            "",
-            "\n[evaluation]\ngain = 0.5",
-            ["evaluate: held-out rows, incumbent, [evaluation] or serving.model changed"],
-        ),
+        ("", "\n[evaluation]\ngain = 0.5", ["evaluate: held-out rows, incumbent, [evaluation] or serving.model"]),
         ("", "\n[serving]\nmodel = './base-FP8'", ["evaluate: held-out rows, incumbent"]),
         ("", "\n[serving]\nport = 9000", []),
     ],
@@ -108,19 +103,6 @@ def test_the_table_and_the_data(config_file: Path) -> None:
     assert " ".join(row.split()) == "Rust 24 12 0 0 36 of 3-50 9 2026-11-23 09:15 promote newest adapter"
     assert "swift" not in state["languages"] and "Wrong or missing: training.swift.r" in text
     assert "server" not in status(config), "nobody asked"
-
-
-@pytest.mark.parametrize(
-    ("models", "expected", "problem"),
-    [({"base": "x", "build-rust": "y"}, True, None), ({"other": "z"}, False, "answered by another server")],
-)
-def test_what_runs_at_the_address(config_file: Path, models: dict, expected: bool, problem: str | None) -> None:
-    with answering(lambda _path, _body: models_answer(models)) as port:
-        config = load_config(with_serving(config_file, f"port = {port}"))
-        found = server_state(config)
-    assert found["models"] == (models if expected else None)
-    assert problem is None or problem in found["problem"]
-    assert server_state(config) == {"url": f"http://127.0.0.1:{port}", "models": None, "problem": None}
 
 
 def test_durations_costs_and_ages_as_a_person_says_them() -> None:
