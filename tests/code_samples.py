@@ -113,9 +113,7 @@ extension Library {
 }
 """
 
-NAMES = ("rust", "typescript", "python", "ruby", "swift")
-SAMPLES = {
-    f"tree_sitter_{name}": text for name, text in zip(NAMES, (RUST, TYPESCRIPT, PYTHON, RUBY, SWIFT), strict=True)
-}
+SAMPLES = {"rust": RUST, "typescript": TYPESCRIPT, "python": PYTHON, "ruby": RUBY, "swift": SWIFT}
+SAMPLES = {f"tree_sitter_{name}": text for name, text in SAMPLES.items()}
 FILES = {"rust": "shelf.rs", "ts": "shelf.ts", "python": "shelf.py", "ruby": "lib/shelf.rb", "swift": "Sources/A.swift"}
 GRAMMARS = dict(zip(FILES, SAMPLES, strict=True))

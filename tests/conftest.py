@@ -54,11 +54,8 @@ GRAMMARS = {"ts": "typescript"}
 def config_file(tmp_path: Path) -> Path:
     """A configuration of five languages whose paths all lie in the test's own folder; tests append to it."""
     path = tmp_path / "specialists.toml"
-    lines = [
-        '[owner]\nemails = ["me@example.org"]',
-        '[base]\nmodel = "./base"',
-        '[opencode]\ndatabases = ["./opencode.db"]',
-    ]
+    lines = ['[owner]\nemails = ["me@example.org"]\n\n[base]\nmodel = "./base"']
+    lines.append('[opencode]\ndatabases = ["./opencode.db"]')
     for name, (title, extensions, files, commands, output) in LANGUAGES.items():
         synthetic = "true" if name in ("ruby", "swift") else "false"
         lines.append(

@@ -139,9 +139,7 @@ def test_patterns_expand_to_repositories_only(tmp_path: Path) -> None:
     (tmp_path / "c.git" / "HEAD").write_text("ref: refs/heads/main\n")
     assert expand_repositories(f"{tmp_path}/*") == [tmp_path / "a", tmp_path / "c.git"]
     (tmp_path / "[wip] app" / ".git").mkdir(parents=True)
-    assert expand_repositories(f"{tmp_path}/[wip] app") == [tmp_path / "[wip] app"], (
-        "a path that is there is no pattern"
-    )
+    assert expand_repositories(f"{tmp_path}/[wip] app") == [tmp_path / "[wip] app"], "it is there, so no pattern"
 
 
 def test_where_opencode_keeps_its_history(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

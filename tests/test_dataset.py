@@ -25,14 +25,11 @@ WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "
 def text(seed: object, lines: int = 8) -> str:
     """Made-up code that is unlike that of any other seed."""
     words = random.Random(str(seed))
-    return "\n".join(
-        f"let {words.choice(WORDS)}_{words.randrange(10**6)} = {words.choice(WORDS)};" for _ in range(lines)
-    )
+    made = ((words.choice(WORDS), words.randrange(10**6), words.choice(WORDS)) for _ in range(lines))
+    return "\n".join("let {}_{} = {};".format(*parts) for parts in made)
 
 
-def row(
-    seed: object, kind: str = "session", day: int = 1, cluster: str | None = None, request: str = "", **source
-) -> Record:
+def row(seed: object, kind: str = "session", day: int = 1, cluster: str = "", request: str = "", **source) -> Record:
     """A record whose edit writes text(seed)."""
     name = cluster or f"{kind}-{seed}"
     where = {"session": name} if kind == "session" else {"repository": "demo", "commit": name}
@@ -179,9 +176,7 @@ def test_too_much_is_cut_to_the_best_with_a_share_for_each(tmp_path: Path) -> No
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 60)), max_size=25), st.randoms(use_true_random=False))
 def test_order_never_matters_and_no_cluster_is_on_both_sides(tmp_path_factory, drawn, shuffler) -> None:
     folder = tmp_path_factory.mktemp("order")
-    records = [
-        row(seed, day=day, cluster=f"s{seed % 9}", kind="session" if seed % 2 else "commit") for seed, day in drawn
-    ]
+    records = [row(seed, WORK[seed % 2], day, cluster=f"s{seed % 9}") for seed, day in drawn]
     first = run(folder, records)
     shuffler.shuffle(records)
     second = run(folder, records)
@@ -233,10 +228,7 @@ def test_the_script_writes_rows_ledger_and_summary_once(config_file: Path) -> No
     (first, *_others) = read_records(data / "train/rust.jsonl")
     card = (data / "train/rust.card.md").read_text()
     assert "| supervised | not counted |" in card and "| kinds of work | 2 refactor |" in card
-    assert (
-        "| rows to train on | 5 session, 2 commit, 0 rollout, 0 synthetic |" in card
-        and f"`{summary['sha256']}`" in card
-    )
+    assert "| rows to train on | 5 session, 2 commit, 0 rollout, 0 synthetic |" in card and summary["sha256"] in card
     done = _script(config_file, "--language", "rust", "--explain", first["id"][:8])
     assert done.exit_code == 0 and f"{first['id']}: trained on" in done.stdout and "2026-01-" in done.stdout
     assert _script(config_file, "--language", "rust").exit_code == 0

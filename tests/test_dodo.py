@@ -170,10 +170,8 @@ def test_canaries_of_the_history_and_of_commits_reach_nothing(pipeline: Path, tm
     done = doit(folder, "train:python", "report")
     assert done.returncode == 0, done.stdout + done.stderr
     assert all((folder / f"data/{kind}/python.jsonl").stat().st_size for kind in ("sessions", "commits"))
-    written = [
-        path for name in ("data", "adapters", "reports") for path in (folder / name).rglob("*") if path.is_file()
-    ]
-    texts = [*(path.read_bytes() for path in written), (done.stdout + done.stderr).encode()]
+    files = [path for name in ("data", "adapters", "reports") for path in (folder / name).rglob("*") if path.is_file()]
+    texts = [*(path.read_bytes() for path in files), (done.stdout + done.stderr).encode()]
     assert not [canary for canary in CANARIES for content in texts if canary.encode() in content]
     check = [sys.executable, str(ROOT / "scripts" / "check-secrets.py"), "--config", str(folder / "specialists.toml")]
     assert subprocess.run(check, check=False).returncode == 0

@@ -21,9 +21,7 @@ def replayed(made: FileChange) -> str:
     return replay(messages, {} if made.before is None else {made.path: made.before})[made.path]
 
 
-LINES = st.lists(
-    st.sampled_from(["a\n", "b\n", "\n", "    return x\n", "}\n", "def function(x):\n", "é ß\n"]), max_size=25
-)
+LINES = st.lists(st.sampled_from(["a\n", "b\n", "\n", "    return x\n", "}\n", "def f(x):\n", "é ß\n"]), max_size=25)
 ENDS = st.sampled_from(["", "last line without an end"])
 
 

@@ -74,9 +74,8 @@ def version(config: Config, trained: Path, name: str, factor: float) -> Path:
 
 
 def evaluate(config: Config, *options: str) -> dict:
-    done = CliRunner().invoke(
-        evaluation.main, ["--config", str(config.path), "--language", "python", "--json", *options]
-    )
+    arguments = ["--config", str(config.path), "--language", "python", "--json", *options]
+    done = CliRunner().invoke(evaluation.main, arguments)
     assert done.exit_code == 0, done.output
     return {**json.loads(done.stdout), "said": done.stderr}
 
@@ -136,9 +135,8 @@ def test_skill_is_promoted_and_form_is_not(control: bool, tmp_path: Path) -> Non
     train_adapter(form_only(learned) if control else learned, base, settings, folder)
     models = EvaluatedModels(base, settings, {"adapter": folder})
     result = verdict(models.measure(rows[:20], nearest_examples(rows[:20], learned)), Evaluation())
-    assert (result["verdict"] == "promote", "skill: " in result["reason"]) == (not control, not control), result[
-        "reason"
-    ]
+    decided = result["verdict"] == "promote", "skill: " in result["reason"]
+    assert decided == (not control, not control), result["reason"]
     assert result["examples"]["clusters"] == 20 and result["rows"] == 20
 
 

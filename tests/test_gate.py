@@ -59,6 +59,7 @@ def redone(base: float, adapter: float, hard: int = 40) -> dict:
     return {"rollouts": {"tasks": 40, "base": found[0], "adapter": found[1]}}
 
 
+RECALL = {"tasks": 40, "base": {"recall": 0.8}, "adapter": {"recall": 0.2}}  # as without tests to pass
 SPREAD = 0.03  # of what the right request is worth more, a row
 NONE = {"called": False, "valid": False, "edited": False, "similarity": 0.0, "parses": None}
 STYLE, GOOD = measurements(0.2), measurements(0.2, skill=0.05)
@@ -66,12 +67,7 @@ SHOWN = "skill: what the right request is worth 0.0"
 TABLE: dict[str, tuple] = {  # name: (rows, more, verdict, reason)
     "skill": (GOOD, {}, "promote", SHOWN),
     "style alone": (STYLE, {}, "hold", "style, no skill: loss on the lines that you changed 1."),
-    "style, and as good edits": (
-        STYLE,
-        {"answers": wrote()},
-        "promote",
-        "yours 0.600 -> 0.600 (+0.000 to +0.000, 16 an",
-    ),
+    "style, and as good edits": (STYLE, {"answers": wrote()}, "promote", "yours 0.600 -> 0.600 (+0.000 to +0.000, 16"),
     "style, of eleven": (STYLE, {"answers": wrote(turns=11)}, "hold", "or 12 tasks where both write"),
     "style, worse edits": (STYLE, {"answers": wrote(similarity=0.4)}, "hold", "yours 0.600 -> 0.400"),
     "style, base writes none": (STYLE, {"answers": wrote(NONE)}, "hold", "or 12 tasks where both write"),
@@ -99,22 +95,12 @@ TABLE: dict[str, tuple] = {  # name: (rows, more, verdict, reason)
     "no calls any more": (GOOD, {"answers": wrote(**NONE)}, "block", "with a valid tool call 1.000 -> 0.000"),
     "does not parse": (GOOD, {"answers": wrote(parses=False, bad=9)}, "block", "edits that parse 1.000 -> 0.438"),
     "a secret": (GOOD, {"answers": wrote(leak=["GitHub token"])}, "block", "secrets: GitHub token"),
-    "no better than a prompt": (
-        measurements(0.2, skill=0.05, prompt=0.3),
-        {},
-        "promote",
-        "the base with your AGENTS.md",
-    ),
+    "no better than a prompt": (measurements(0.2, skill=0.05, prompt=0.3), {}, "promote", "base with your AGENTS.md"),
     "than examples": (measurements(0.2, examples=0.3), {}, "hold", "Not better than a prompt"),
     "tasks done again": (STYLE, redone(0.2, 0.8), "promote", "tasks done again 0.200 -> 0.800 (-0."),
     "fewer tasks": (GOOD, redone(0.8, 0.2), "block", "0.800 -> 0.200 (+0.3"),
     "of two with tests": (GOOD, redone(1, 0, 2), "promote", SHOWN),
-    "less recall": (
-        GOOD,
-        {"rollouts": {"tasks": 40, "base": {"recall": 0.8}, "adapter": {"recall": 0.2}}},
-        "block",
-        "40 t",
-    ),
+    "less recall": (GOOD, {"rollouts": RECALL}, "block", "40 t"),
     "as many tasks": (STYLE, redone(0.5, 0.6), "hold", "style, no skill"),
     "shares over 1": (GOOD, redone(9, 7), "promote", SHOWN),
     "other rollouts": (GOOD, {"rollouts": {"base": "no", "adapter": [1]}}, "promote", SHOWN),

@@ -106,15 +106,13 @@ def test_files_win_over_each_other_as_in_the_program(
         write(home / name, content)
     done = subprocess.run([program, "debug", "config"], cwd=home / "project", env=variables, capture_output=True)
     seen = json.loads(done.stdout)
-    config_file.write_text(
-        config_file.read_text().replace("[opencode]", f'[opencode]\nconfig = "{home}/config/opencode/opencode.json"')
-    )
+    where = f'[opencode]\nconfig = "{home}/config/opencode/opencode.json"'
+    config_file.write_text(config_file.read_text().replace("[opencode]", where))
     monkeypatch.setenv("OPENCODE_CONFIG", variables["OPENCODE_CONFIG"])
     found = layers(load_config(config_file), home / "project")
     keys = {(name, key) for name in (*"abcdefgh", "deep/i") for key in ("model", "prompt", "disable")}
-    assert {key: look(found, ("agent", *key))[0] for key in keys} == {
-        key: seen["agent"][key[0]].get(key[1]) for key in keys
-    }
+    for name, key in keys:
+        assert look(found, ("agent", name, key))[0] == seen["agent"][name].get(key), (name, key)
     assert look(found, ("enabled_providers",))[0] == seen["enabled_providers"] and seen["username"] == "7"
 
 

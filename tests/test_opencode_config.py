@@ -96,9 +96,8 @@ def written(draw: st.DrawFn) -> str:
             return json.dumps(value, ensure_ascii=draw(st.booleans()))
         keys = [f"{json.dumps(key)}{draw(noise)}:{draw(noise)}" for key in value] if isinstance(value, dict) else []
         items = value.values() if keys else value
-        parts = [
-            draw(noise) + "".join(part) + draw(noise) for part in zip_longest(keys, map(dump, items), fillvalue="")
-        ]
+        members = map("".join, zip_longest(keys, map(dump, items), fillvalue=""))
+        parts = [draw(noise) + member + draw(noise) for member in members]
         comma = "," if parts and draw(st.booleans()) else ""
         brackets = "{}" if isinstance(value, dict) else "[]"
         return brackets[0] + ",".join(parts) + comma + draw(noise) + brackets[1]
@@ -256,16 +255,8 @@ SERVER = "http://127.0.0.1:8000/v1"
 @pytest.mark.parametrize(
     ("name", "provider", "refused"),
     [
-        (
-            "opencode.json",
-            {"options": {"baseURL": "https://gpu.office.example/v1"}},
-            "https://gpu.office.example/v1, ours",
-        ),
-        (
-            "opencode.jsonc",
-            {"options": {"baseURL": "http://10.0.0.5:9000/v1"}},
-            "opencode.jsonc: provider.vllm is another",
-        ),
+        ("opencode.json", {"options": {"baseURL": "https://gpu.example/v1"}}, "https://gpu.example/v1, ours"),
+        ("opencode.jsonc", {"options": {"baseURL": "http://10.0.0.5:9000/v1"}}, "jsonc: provider.vllm is another"),
         ("config.json", {"api": "https://gpu.office.example/v1"}, "config.json: provider.vllm is another"),
         ("opencode.json", {"npm": "@ai-sdk/openai", "options": {"baseURL": SERVER}}, "another server's"),
         ("opencode.json", {"options": {"baseURL": "http://localhost:8000/v1/"}}, ""),

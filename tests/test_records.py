@@ -38,9 +38,7 @@ def test_the_order_of_rows_does_not_matter(tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.mktemp("order") / "rows.jsonl"
     write_records(path, rows + rows[:2])
     read = list(read_records(path))
-    assert [row["id"] for row in read] == [
-        row["id"] for row in sorted(rows, key=lambda r: (r["source"]["time"], r["id"]))
-    ]
+    assert read == sorted(rows, key=lambda row: (row["source"]["time"], row["id"]))
 
 
 def test_a_file_is_touched_only_when_its_content_changes(tmp_path: Path) -> None:
