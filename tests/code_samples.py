@@ -23,7 +23,9 @@ impl Shelf {
 """
 
 TYPESCRIPT = """\
-/** Adds a book to the shelf. */
+/**
+ * Adds a book to the shelf.
+ */
 export async function add(shelf: Shelf, book: Book): Promise<number> {
   if (!book.title) throw new Error('untitled')
   await load(shelf, book)
@@ -71,6 +73,7 @@ RUBY = """\
 # A shelf of books.
 class Shelf < Base
   # Adds a book to the shelf.
+  # rubocop:disable Metrics
   #
   # Books without a title are refused.
   def add(book)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 from hypothesis import settings
 
 settings.register_profile("ours", deadline=None, derandomize=True)  # a busy machine is no failure; same cases each time
@@ -29,6 +31,12 @@ def no_owner_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+def invoke(script: str, config: Path, *arguments: object) -> Result:
+    """A script's command, run in this process under a configuration."""
+    main = importlib.import_module(script).main
+    return CliRunner().invoke(main, ["--config", str(config), *map(str, arguments)])
 
 
 @pytest.fixture(scope="session")

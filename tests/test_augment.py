@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 from pathlib import Path
 
 import git_repositories
 import pytest
-from click.testing import CliRunner
 from code_samples import FILES, GRAMMARS, SAMPLES
+from conftest import invoke
 from specialists.agent import TOOLS, system_prompt
 from specialists.code import syntax
 from specialists.code.edits import replay
@@ -19,7 +18,6 @@ from specialists.records import read_records, write_json
 from specialists.synthetic import wording
 from specialists.synthetic.tasks import PER_FUNCTION
 
-augment = importlib.import_module("augment")
 NAMES = ("least", "most", "count", "width", "depth", "offset", "height", "length", "total", "index")
 CANARY = "ghp_" + "4kQ9zX2mB7vN1sD8fG6hJ3lW5pR0tY4uE9aC"
 
@@ -31,9 +29,8 @@ def make_repository(path: Path, files: dict[str, str | bytes]) -> Path:
 def run(config_file: Path, language: str, *repositories: Path, code: int = 0, more: tuple[str, ...] = ()):
     """The rows and the summary of one run."""
     output = config_file.parent / "out" / f"{language}.jsonl"
-    arguments = ["--config", str(config_file), "--language", language, "--output", str(output)]
-    arguments += [part for path in repositories for part in ("--repository", str(path))] + list(more)
-    result = CliRunner().invoke(augment.main, arguments)
+    named = [part for path in repositories for part in ("--repository", path)]
+    result = invoke("augment", config_file, "--language", language, "--output", output, *named, *more)
     assert result.exit_code == code, result.output
     return [*read_records(output)], json.loads(output.with_suffix(".summary.json").read_text())
 
@@ -183,7 +180,7 @@ CONFIGURED += [('grammar = "tree_sitter_nothing"\n', "pip install tree-sitter-no
 @pytest.mark.parametrize(("grammar", "message"), CONFIGURED)
 def test_mistakes_of_the_configuration_are_named(grammar, message, config_file) -> None:
     config_file.write_text(config_file.read_text().replace('grammar = "tree_sitter_ruby"\n', grammar))
-    result = CliRunner().invoke(augment.main, ["--config", str(config_file), "--language", "ruby"])
+    result = invoke("augment", config_file, "--language", "ruby")
     assert result.exit_code == 1 and message in result.output and "Traceback" not in result.output
 
 

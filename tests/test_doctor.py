@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sqlite3
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 import tiny_models
 from built_pipeline import built, write
-from click.testing import CliRunner
+from conftest import invoke
 from opencode_rows import History
 from servers import answering, models_answer
 from specialists.adapters import adapter_folder
@@ -28,7 +27,6 @@ from specialists.reporting.doctor import diagnose
 from test_server import with_serving
 
 NAME = "20261123-091500-1a2b3c4d"
-script = importlib.import_module("doctor")
 
 
 @pytest.fixture
@@ -59,8 +57,7 @@ def set_template(config: Config, fingerprint: str) -> None:
 
 
 def configure(config: Config) -> None:
-    main = importlib.import_module("configure-opencode").main
-    assert CliRunner().invoke(main, ["--config", str(config.path)]).exit_code == 0
+    assert invoke("configure-opencode", config.path).exit_code == 0
 
 
 def captured(config: Config, **changes: object) -> None:
@@ -88,7 +85,7 @@ def test_a_healthy_pipeline_has_nothing_to_fix_and_is_not_changed(healthy: Confi
     with serving(healthy.path, {"base": "./base", "build-rust": current}) as config:
         configure(config)
         before = {path: path.read_bytes() for path in tmp_path.glob("**/*") if path.is_file()}
-        result = CliRunner().invoke(script.main, ["--config", str(config.path), "--json"])
+        result = invoke("doctor", config.path, "--json")
     assert before == {path: path.read_bytes() for path in tmp_path.glob("**/*") if path.is_file()}
     assert result.exit_code == 0, result.output
     data = json.loads(result.stdout)
@@ -179,12 +176,12 @@ LOCAL = {"tools", "configuration", "history", "owner", "repositories", "left out
 @pytest.mark.parametrize(("spoil", "name", "words"), BROKEN)
 def test_each_fault_is_reported_with_what_to_do(healthy: Config, spoil: Callable, name: str, words: str) -> None:
     spoil(healthy)
-    result = CliRunner().invoke(script.main, ["--config", str(healthy.path)])
+    result = invoke("doctor", healthy.path)
     assert result.exit_code == 1 and not isinstance(result.exception, Exception), result.output
     found = [check for check in of(load_config(healthy.path), name) if check.state == "fail"]
     assert any(words in check.says for check in found) and all(check.fix for check in found), found
     assert words in result.output and "-> " in result.output
-    nightly = CliRunner().invoke(script.main, ["--config", str(healthy.path), "--offline"])
+    nightly = invoke("doctor", healthy.path, "--offline")
     assert nightly.exit_code == (name in LOCAL) and (words in nightly.output) == (name in LOCAL), nightly.output
     assert "ok  " not in nightly.output and "note" not in nightly.output
 
@@ -214,7 +211,7 @@ def test_what_a_mined_project_overrides_is_named(healthy: Config, path: str, con
 def test_the_installed_opencode_is_asked_who_answers(healthy: Config, model: str, code: int, state: str) -> None:
     program = f'#!/bin/sh\nmodel="{model}"\necho "> build-rust · ${{model#vllm/}}" >&2\nexit {code}\n'
     write(healthy.path.parent / "bin" / "opencode", program)
-    assert CliRunner().invoke(script.main, ["--config", str(healthy.path), "--ask"]).exit_code == 1, "no server runs"
+    assert invoke("doctor", healthy.path, "--ask").exit_code == 1, "no server runs"
     (check,) = (check for check in diagnose(healthy, ask=True) if check.name == "asked")
     assert check.state == state and "opencode run --agent build-rust" in check.says, check
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import os
 import shutil
@@ -12,14 +11,14 @@ from pathlib import Path
 
 import git_repositories as repositories
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from conftest import invoke
 from git_repositories import HISTORY, ME, Made, git, loose, module
 from specialists.agent import TOOLS
 from specialists.code import edits
 from specialists.commits.mining import Example, choose
 from specialists.records import read_records, write_json
 
-mine_repos = importlib.import_module("mine-repos")
 NEWEST = str(HISTORY[2].files["sums.py"])
 INDENTED = "def f(x):\n    if x:\n        x = 2\n        x += 1\n"
 CONFLICT = f"<<<<<<< a\n{INDENTED}=======\n>>>>>>> b\n"
@@ -47,7 +46,7 @@ def configured(config_file: Path, tmp_path: Path) -> Path:
 
 
 def run(config: Path, *arguments: str | Path, code: int = 0) -> Result:
-    result = CliRunner().invoke(mine_repos.main, ["--config", str(config), *map(str, arguments)])
+    result = invoke("mine-repos", config, *arguments)
     assert result.exit_code == code, result.output
     return result
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import subprocess
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from built_pipeline import built, write
-from click.testing import CliRunner
+from conftest import invoke
 from opencode_model import ScriptedModel
 from specialists.agent import TOOLS, system_prompt
 from specialists.config import Config, load_config
@@ -45,8 +44,7 @@ def ask(request: pytest.FixtureRequest, config: Config, model: ScriptedModel, tm
     target = home / "config" / "opencode" / "opencode.jsonc"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(OWNERS)
-    script = importlib.import_module("configure-opencode")
-    result = CliRunner().invoke(script.main, ["--config", str(config.path), "--output", str(target)])
+    result = invoke("configure-opencode", config.path, "--output", target)
     assert result.exit_code == 0, result.output
     merged = target.read_bytes()
     (home / "project").mkdir()

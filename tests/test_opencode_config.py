@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from itertools import zip_longest
 from pathlib import Path
 
 import pytest
 from built_pipeline import built
-from click.testing import CliRunner, Result
+from click.testing import Result
+from conftest import invoke
 from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
@@ -164,8 +164,7 @@ def test_what_the_owner_changes_afterwards_stays_on_removal() -> None:
 
 
 def run(config_file: Path, target: Path, *options: str) -> Result:
-    script = importlib.import_module("configure-opencode")
-    return CliRunner().invoke(script.main, ["--config", str(config_file), "--output", str(target), *options])
+    return invoke("configure-opencode", config_file, "--output", target, *options)
 
 
 def test_promoted_adapters_are_models_and_the_base_stands_in_for_the_others(config_file: Path) -> None:
@@ -288,12 +287,7 @@ def test_a_copy_of_the_configuration_changes_nothing_that_the_first_one_wrote(co
 
 @pytest.mark.parametrize(
     ("version", "served", "context", "start"),
-    [
-        ("1.18.33", 32768, 28672, 24576),
-        ("2.3.2", 32768, 40576, 24576),
-        ("2.3.2", 262144, 250311, 225280),
-        ("", 8192, 7168, 3072),
-    ],
+    [("1.18.33", 32768, 28672, 24576), ("2.3.2", 32768, 40576, 24576), ("2.3.2", 262144, 250311, 225280)],
 )
 def test_limits_make_opencode_compact_before_the_server_is_full(
     config_file: Path, version: str, served: int, context: int, start: int
@@ -350,8 +344,7 @@ def test_agents_follow_a_rollback_where_they_are_wired(
         assert jsonc.loads(file.read_text())["agent"]["build-rust"]["model"] == "vllm/build-rust"
     if before not in (None, "wired"):
         file.write_text(before)
-    rollback = importlib.import_module("rollback").main
-    done = CliRunner().invoke(rollback, ["--config", str(config_file), "--language", "rust"])
+    done = invoke("rollback", config_file, "--language", "rust")
     assert done.exit_code == code and reported in done.stderr and (reported or "follow" not in done.stderr)
     if model:
         document = jsonc.loads(file.read_text())

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from built_pipeline import files
-from click.testing import CliRunner, Result
+from click.testing import Result
+from conftest import invoke
 from specialists import adapters, pipeline
 from specialists.adapters import AdapterFolder, adapter_folder, last_decision, make_current
 from specialists.client import Refused
@@ -94,8 +95,7 @@ def make(folder: AdapterFolder, name: str, verdict: str = "promote") -> Path:
 
 
 def run(script: str, config: Config, *options: str) -> Result:
-    arguments = ["--config", str(config.path), "--language", "rust", *options]
-    return CliRunner().invoke(importlib.import_module(script).main, arguments)
+    return invoke(script, config.path, "--language", "rust", *options)
 
 
 def state(folder: AdapterFolder) -> tuple[str | None, str | None]:
@@ -169,8 +169,7 @@ def test_a_server_that_dies_decides_nothing(
 
 def verified(config: Config) -> Result:
     """What serve.py does beside the vLLM that it starts, once that answers."""
-    arguments = ["--config", str(config.path), "--verify-beside", str(os.getpid())]
-    return CliRunner().invoke(importlib.import_module("serve").main, arguments)
+    return invoke("serve", config.path, "--verify-beside", os.getpid())
 
 
 TRIED = {  # versions without an effect, the one that the server started with, the one served in the end, exit code
@@ -319,7 +318,7 @@ def test_pruning_keeps_the_last_ones_and_those_in_use(config: Config, folder: Ad
         if number in (1, 2):
             make_current(folder, folder.path / str(number))
     (folder.path / ".removing-0").mkdir()
-    done = CliRunner().invoke(importlib.import_module("prune").main, ["--config", str(config.path), "--keep", "2"])
+    done = invoke("prune", config.path, "--keep", 2)
     assert (done.exit_code, "build-rust: 4 removed, 4 kept" in done.output) == (0, True), done.output
     assert [version.name for version in folder.versions()] == ["1", "2", "7", "8"]
     assert not (folder.path / ".removing-0").exists()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from built_pipeline import built, decided, evaluated, version, write
-from click.testing import CliRunner
+from conftest import invoke
 from specialists.adapters import adapter_folder
 from specialists.cli import say
 from specialists.evaluation import gate
@@ -50,9 +50,7 @@ class Page(HTMLParser):
 
 
 def page_of(config_file: Path) -> tuple[str, Page]:
-    import report as script
-
-    done = CliRunner().invoke(script.main, ["--config", str(config_file), "--json"])
+    done = invoke("report", config_file, "--json")
     assert done.exit_code == 0, done.output
     html = Path(json.loads(done.stdout)["report"]).read_text(encoding="utf-8")
     return html, Page(html)

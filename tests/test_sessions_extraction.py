@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
-from conftest import LANGUAGES
+from click.testing import Result
+from conftest import LANGUAGES, invoke
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opencode_rows import V1, V2, History, bash, edit, text, tool
@@ -28,8 +27,7 @@ SAMPLES = Path(__file__).parent / "samples"
 
 
 def extract(config: Path, *arguments: object) -> Result:
-    main = importlib.import_module("extract-training-data").main
-    return CliRunner().invoke(main, ["--config", str(config), *map(str, arguments)])
+    return invoke("extract-training-data", config, *arguments)
 
 
 def records(config: Path, language: str) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
 import os
 import signal
 import subprocess
@@ -15,8 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
-from conftest import ROOT
+from conftest import ROOT, invoke
 from servers import free_port
 from specialists.config import Config, Problem, load_config
 from specialists.server import served_models
@@ -106,10 +104,8 @@ def test_it_is_stopped_and_started_again(service: Service, monkeypatch: pytest.M
 def test_a_training_that_fails_leaves_it_running(service: Service, tmp_path: Path) -> None:
     service.start()
     (tmp_path / "broken.jsonl").write_text("{")
-    train = importlib.import_module("train").main
-    arguments = ["--config", str(service.config.path), "--train", str(tmp_path / "broken.jsonl"), "--language"]
     for language in ("rust", "ts"):
-        done = CliRunner().invoke(train, [*arguments, language])
+        done = invoke("train", service.config.path, "--train", tmp_path / "broken.jsonl", "--language", language)
         assert done.exit_code == 1 and "the server is stopped until this is done" in done.stderr, done.stderr
         assert "broken.jsonl" in done.stderr and service.runs_soon()
 

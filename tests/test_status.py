@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from built_pipeline import built, decided, evaluated, examples, version
-from click.testing import CliRunner
+from conftest import invoke
 from specialists import adapters
 from specialists.cli import duration
 from specialists.config import Config, load_config
@@ -112,11 +112,9 @@ def test_durations_costs_and_ages_as_a_person_says_them() -> None:
 
 
 def test_the_script_changes_nothing(config_file: Path, tmp_path: Path) -> None:
-    import status as script
-
     built(with_serving(config_file, "port = 9"))  # discard: nobody answers there
     before = {path: path.read_bytes() for path in tmp_path.glob("**/*") if path.is_file()}
-    done = CliRunner().invoke(script.main, ["--config", str(config_file), "--json"])
+    done = invoke("status", config_file, "--json")
     assert json.loads(done.stdout)["languages"].keys() == {"rust", "ts", "python", "ruby", "swift"}
     assert "Swift: build examples: there are none yet" in done.stderr and "none runs there" in done.stderr
     assert before == {path: path.read_bytes() for path in tmp_path.glob("**/*") if path.is_file()}

@@ -83,20 +83,6 @@ def test_a_grammar_that_nobody_thought_of_is_read_by_the_names_of_its_nodes(monk
     assert "add" in [item.qualified for item in syntax.functions(SWIFT, source)]
 
 
-DOCS = [
-    (["/// One.", "/// Two."], "One.\nTwo."),
-    (["/**\n * One.\n *\n * - two\n */"], "One.\n\n- two"),
-    (["# One.", "# rubocop:disable X", "# two", "#   code"], "One.\ntwo\n  code"),
-    (['"""One.\n\n    Two.\n    """'], "One.\n\nTwo."),
-    ([], ""),
-]
-
-
-@pytest.mark.parametrize(("comments", "text"), DOCS)
-def test_what_a_comment_says(comments, text) -> None:
-    assert syntax.clean_doc(comments) == text
-
-
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(sorted(SAMPLES)), st.data())
 def test_any_bytes_are_read_and_spans_lie_within_each_other(grammar, data) -> None:
