@@ -15,7 +15,6 @@ from specialists.code import syntax
 from specialists.code.edits import replay
 from specialists.config import load_config
 from specialists.records import read_records, write_json
-from specialists.synthetic import wording
 from specialists.synthetic.tasks import PER_FUNCTION
 
 NAMES = ("least", "most", "count", "width", "depth", "offset", "height", "length", "total", "index")
@@ -73,6 +72,7 @@ def test_rows_are_an_agent_that_edits_the_real_code_back_in(language, config_fil
         assert " ".join(m["role"] for m in messages) == "system user assistant tool assistant tool assistant"
         assert messages[0]["content"] == system_prompt(load_config(config_file).language(language))
         assert row["tools"] == tools and FILES[language] in messages[1]["content"]
+        assert not re.search(":param|Parameter|what to add|\n\n|  ", messages[1]["content"].split("```")[0])
         assert source["function"].split(".")[-1] in messages[1]["content"]
         assert source.items() >= {"kind": "synthetic", "verified": "parses", "repository": "shelf"}.items()
         assert source["time"] == "2025-06-15T15:06:40Z" and len(source["commit"]) == 40
@@ -194,18 +194,3 @@ def test_what_does_not_fit_or_holds_a_secret_is_left_out_and_counted(config_file
     config_file.write_text(config_file.read_text() + "\n[training]\nmax_length = 64\n")
     rows, summary = run(config_file, "ruby", path)
     assert not rows and summary["funnel"]["lost"]["too long"] > 0
-
-
-DOCS = [
-    ("adds a book to the shelf", "Adds a book to the shelf."),
-    ("Adds a\nbook to it. For example:\n\n  x", "Adds a book to it."),
-    ("Adds a book to it.\n:param x: y", "Adds a book to it."),
-    (f"Adds one book. {'Then more ' * 40}.", "Adds one book."),
-    ("See the other one for details.", ""),
-    ("", ""),
-]
-
-
-@pytest.mark.parametrize(("doc", "sentences"), DOCS)
-def test_the_sentences_that_stand_for_a_comment(doc, sentences) -> None:
-    assert wording.opening(doc) == sentences

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from importlib import import_module
 from pathlib import Path
 
 import make_history
@@ -19,9 +18,8 @@ import stories
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from specialists.code import syntax
 from specialists.sessions.database import read_sessions
-from stamps import make_once
-from tree_sitter import Language, Parser
 
 
 @pytest.fixture(scope="module")
@@ -29,27 +27,6 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("history")
     make_history.make(out)
     return out / "opencode.db"
-
-
-def test_makes_again_only_when_a_source_changed_and_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
-    source, target = tmp_path / "maker.py", tmp_path / "out" / "thing"
-
-    def build(path: Path) -> None:
-        path.write_text(f"made from {source.read_text()}")
-
-    def fail(path: Path) -> None:
-        path.write_text("half")
-        raise OSError("disk full")
-
-    source.write_text("1")
-    assert make_once(target, [source], build)
-    assert not make_once(target, [source], fail)
-    source.write_text("2")
-    with pytest.raises(OSError, match="disk full"):
-        make_once(target, [source], fail)
-    assert target.read_text() == "made from 1"
-    assert make_once(target, [source], build) and target.read_text() == "made from 2"
-    assert sorted(path.name for path in target.parent.iterdir()) == [".thing.stamp", "thing"]
 
 
 ALL = {
@@ -80,10 +57,7 @@ def test_projects_are_code_in_every_state(language: str, lacking: str) -> None:
     sources = {path: text for path, text in files.items() if Path(path).suffix in GRAMMARS}
     assert len(sources) >= 4
     for path, text in sources.items():
-        name = GRAMMARS[Path(path).suffix]
-        module = import_module(f"tree_sitter_{name}")
-        grammar = module.language_typescript() if name == "typescript" else module.language()
-        assert not Parser(Language(grammar)).parse(text.encode()).root_node.has_error, path
+        assert syntax.error_nodes(f"tree_sitter_{GRAMMARS[Path(path).suffix]}", text.encode()) == 0, path
 
 
 def made_elsewhere(module: str, path: Path, **environment: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ import tiny_models
 from conftest import ROOT
 from git_repositories import Made, make
 from opencode_rows import START, History, bash, edit, text
+from test_training import weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -93,10 +93,6 @@ def change(folder: Path, old: str, new: str) -> None:
 
 def versions(folder: Path, adapter: str) -> list[Path]:
     return sorted(path.parent for path in (folder / "adapters" / adapter).glob("2*/manifest.json"))
-
-
-def weights(version: Path) -> str:
-    return hashlib.sha256((version / "adapter_model.safetensors").read_bytes()).hexdigest()
 
 
 def test_a_nightly_run_after_another(pipeline: Path, tmp_path: Path) -> None:

@@ -91,13 +91,15 @@ def test_examples_of_a_repository(configured: Path, repository: Path) -> None:
 
 def test_every_example_replays(configured: Path, tmp_path: Path) -> None:
     """Before, read with git itself, becomes after, byte for byte, by the calls alone."""
+    renamed, changed = LONG.replace("f3()", "g3()").replace("f77()", "g77()"), LONG[60:900] + "x = 1\n"
+    copies = {"one/a.py": LONG[:900], "two/a.py": LONG[:900], "e.py": "", "increment.py": "x\n"}
     odd = [
         Made("Add many functions to use\n\n" + "Each of them returns another number. " * 5, {"long.py": LONG}),
-        Made("Rename two functions of it", {"long.py": LONG.replace("f3()", "g3()").replace("f77()", "g77()")}),
+        Made("Rename two functions of the long module", {"long.py": renamed}),
         Made("Drop the end of the long module", {"long.py": LONG[:200].rstrip()}),
         Made("Add a name in another script", {"ünï cödé.py": "name = 'zażółć'\n\n\n\n", "a b/c.py": "x = 1"}),
-        Made("Add two copies of a module", {"one/a.py": LONG[:900], "two/a.py": LONG[:900], "e.py": "", "b.py": "x\n"}),
-        Made("Change the copies of the module", dict.fromkeys(("one/a.py", "two/a.py"), LONG[60:900] + "x = 1\n")),
+        Made("Add two copies of a module, one in each of the folders", copies),
+        Made("Change one copy of the module, then the other", dict.fromkeys(("one/a.py", "two/a.py"), changed)),
         Made("Fill the module that was empty", {"e.py": "empty = 1\n"}),
     ]
     folder = repositories.make(tmp_path / "src" / "odd", [*HISTORY, *odd])

@@ -60,22 +60,20 @@ def ask(request: pytest.FixtureRequest, config: Config, model: ScriptedModel, tm
     return run
 
 
-@pytest.mark.parametrize(("agent", "answered_by"), [("build-rust", "build-rust"), ("build-ts", "base")])
-def test_an_agent_is_answered_by_its_adapter_or_the_base(
-    ask: Callable, config: Config, model: ScriptedModel, agent: str, answered_by: str
-) -> None:
-    ask("--agent", agent, "hello")
+NAMED = {"build-rust": "build-rust", "build-ts": "base", "build-ts --model vllm/build-rust": "build-rust"}
+
+
+@pytest.mark.parametrize("words", NAMED)
+def test_who_answers_an_agent(ask: Callable, config: Config, model: ScriptedModel, words: str) -> None:
+    """Its adapter, or the base, or the model that is named."""
+    agent, answered_by = words.split()[0], NAMED[words]
+    ask("--agent", *words.split(), "hello")
     (request,) = model.requests
     assert (request["model"], request["max_tokens"]) == (answered_by, config.serving.output_tokens)
     system = next(message["content"] for message in request["messages"] if message["role"] == "system")
     assert system.startswith(system_prompt(config.language(agent.removeprefix("build-"))))
     assert {tool["function"]["name"] for tool in request["tools"]} == {tool["function"]["name"] for tool in TOOLS}
     assert request.get("temperature") == (0.3 if agent == "build-rust" else None), "the owner's own key counts"
-
-
-def test_the_form_that_names_the_model_too_is_answered_by_it(ask: Callable, model: ScriptedModel) -> None:
-    ask("--agent", "build-ts", "--model", "vllm/build-rust", "hello")
-    assert [request["model"] for request in model.requests] == ["build-rust"]
 
 
 def agents(names: str, model: str) -> dict:

@@ -32,9 +32,6 @@ def remains(secret: str, text: str) -> bool:
     return any(secret[at : at + 6] in text for at in range(len(secret) - 5))
 
 
-# --- the corpus ----------------------------------------------------------------------------------------------------
-
-
 def test_at_least_97_of_100_secrets_are_found_whole_once_and_never_shown() -> None:
     assert len(SECRETS) >= 200 and len({sample.kind for sample in SECRETS}) >= 60
     missed = []
@@ -97,9 +94,6 @@ def test_what_is_encoded_is_looked_into(encode: Callable[[bytes], bytes], text: 
     assert redact(f"x = {harmless}", Rules()) == (f"x = {harmless}", [])
 
 
-# --- what is put in their place --------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("prefix", "body"),
     [(prefix, body) for _kind, prefix, body in secret_corpus.PREFIXED if prefix and "/" not in prefix][::5],
@@ -150,9 +144,6 @@ def test_the_data_of_a_kubernetes_secret() -> None:
         assert redact(text.replace("Secret", "ConfigMap"), Rules()) == (text.replace("Secret", "ConfigMap"), [])
 
 
-# --- names and values ----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
@@ -172,8 +163,6 @@ NO_VALUES = "hunter2 changeme123 P@ssw0rd! my-secret-token ${X} <key> xxxxxxxx u
 def test_values_that_are_no_secret(value: str) -> None:
     assert not is_password(value) and not is_token(value)
 
-
-# --- personal data -------------------------------------------------------------------------------------------------
 
 PERSONAL_TEXTS = [
     ("Author: Kim <kim.lee@nordwind.de>", "kim.lee@nordwind.de"),
@@ -226,9 +215,6 @@ def test_hosts_of_the_owner_are_replaced_where_a_host_is_meant() -> None:
     assert redact(once, rules) == (once, [])
 
 
-# --- the owner's rules ---------------------------------------------------------------------------------------------
-
-
 def test_own_patterns_and_exceptions(config_file: Path) -> None:
     table = "\n[secrets]\nextra = ['CASE-(\\d{8})', 'Bluebird\\w*']\nallow = ['^ghp_']\n"
     config_file.write_text(config_file.read_text() + table)
@@ -245,9 +231,6 @@ def test_a_pattern_that_is_none_is_told(config_file: Path) -> None:
         load_config(config_file)
     assert "secrets.extra: '(' is no regular expression" in str(caught.value)
     assert "secrets.host: unknown key; did you mean 'hosts'?" in str(caught.value)
-
-
-# --- records -------------------------------------------------------------------------------------------------------
 
 
 def chat(user: str = "go", result: str = "done", context: str = "", **target) -> dict:

@@ -236,9 +236,7 @@ def test_a_version_without_an_effect_is_blocked_and_nothing_changes(served: Serv
     assert served.promote("ts", "--force", version.name, "--reason", "x").exit_code == 1
 
 
-def test_a_version_that_the_server_refuses_puts_everything_back(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_version_that_the_server_refuses_puts_everything_back(served: Served, monkeypatch) -> None:
     """The checks before are taken away, as if they had missed something; vLLM itself refuses it."""
     monkeypatch.setattr(promotion, "check_adapter", lambda *_: [])
     before, current = served.losses("build-ts"), served.folder("ts").current
