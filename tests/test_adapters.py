@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from built_pipeline import files
 from specialists import adapters
-from specialists.adapters import AdapterFolder, base_fingerprint, is_trained
-from specialists.config import Problem, load_config
-from specialists.records import write_json
+from specialists.adapters import AdapterFolder, base_fingerprint
+from specialists.config import Problem
 
 
 def make_version(folder: AdapterFolder, name: str) -> Path:
@@ -45,26 +44,6 @@ def test_lines_that_are_no_decision_are_left_out(tmp_path: Path) -> None:
     line = b'{"version": "1", "verdict": "hold"}\n'
     (tmp_path / "promotions.jsonl").write_bytes(b"[]\nnull\n{}\n\xff\n" + line + line[:20])
     assert adapters.decisions(AdapterFolder(tmp_path)) == [{"version": "1", "verdict": "hold"}]
-
-
-def test_trained_means_these_rows_and_this_configuration(config_file: Path) -> None:
-    def trained(rows: str, count: int = 3) -> bool:
-        config = load_config(config_file)
-        counts = {"train": {"session": 2}, "heldout": {"commit": count - 2}}
-        write_json(config.paths.data / "train" / "rust.summary.json", {"sha256": rows, **counts})
-        return is_trained(config, config.language("rust"))
-
-    config = load_config(config_file)
-    language = config.language("rust")
-    assert trained(adapters.EMPTY) and not trained("abc")
-    assert trained("abc", count=2), "too few to be trained on"
-    folder = adapters.adapter_folder(config, language)
-    inputs = adapters.training_inputs(config, language, "abc")
-    files(folder.building("k" * 8))
-    folder.publish(folder.building("k" * 8), {"key": "k" * 8, "inputs": inputs})
-    assert trained("abc") and not trained("abd")
-    config_file.write_text(config_file.read_text() + "\n[training]\nepochs = 1\n")
-    assert not trained("abc")
 
 
 def test_a_base_is_told_by_its_content_not_its_place(tmp_path: Path) -> None:

@@ -294,9 +294,7 @@ def test_a_newer_opencode_than_the_captured_one(healthy: Config, tmp_path: Path)
     assert check.says == "captured from opencode 1.18.33; your newest session is of 1.19.2"
 
 
-def test_a_full_disk_libraries_that_are_missing_or_others_no_git(
-    healthy: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_libraries_that_are_missing_or_others_no_git(healthy: Config, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(checks, "DISK", 1 << 60)
     assert checks.disk(healthy)[0].state == "fail"
     monkeypatch.setattr(checks, "REQUIREMENTS", tmp_path / "requirements.txt")

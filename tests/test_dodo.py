@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from itertools import count
@@ -173,22 +172,6 @@ def test_canaries_of_the_history_and_of_commits_reach_nothing(pipeline: Path, tm
     assert subprocess.run(check, check=False).returncode == 0
     (folder / "data" / "planted.txt").write_text(f"token = {token}")
     assert subprocess.run(check, check=False).returncode != 0
-
-
-def test_an_adapter_trained_on_a_rented_machine_is_taken_for_what_it_is(pipeline: Path, tmp_path: Path) -> None:
-    home, rented = copy_of(pipeline, tmp_path / "home"), tmp_path / "rented"
-    assert doit(home, "assemble").returncode == 0
-    rented.mkdir()
-    shutil.copytree(pipeline / "base", rented / "base")
-    shutil.copytree(home / "data" / "train", rented / "data" / "train")
-    shutil.copy(home / "specialists.toml", rented)
-    done = doit(rented, "-s", "train")
-    assert done.returncode == 0 and len(versions(rented, "build-rust")) == 1, done.stdout + done.stderr
-    assert not (rented / "data" / "heldout").exists()
-    shutil.copytree(rented / "adapters", home / "adapters", symlinks=True, dirs_exist_ok=True)
-    again = doit(home, "train")
-    assert again.returncode == 0 and "is up to date" in again.stderr and "loss" not in again.stderr, again.stderr
-    assert len(versions(home, "build-rust")) == 1
 
 
 def test_two_at_once_train_an_adapter_once(pipeline: Path, tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from specialists.config import Problem
 from specialists.records import (
     canonical,
     make_record,
-    read_json,
     read_records,
     record_id,
     temporary_folder,
@@ -135,9 +134,3 @@ def test_what_a_killed_run_left_goes_and_what_is_in_use_or_not_ours_stays(tmp_pa
     (tmp_path / "coding-specialists-work-12345678").mkdir()
     with temporary_folder("work-") as one, temporary_folder("work-") as other:
         assert {*tmp_path.glob("*work-*")} == {one, other, tmp_path / "work-notes", tmp_path / "work-12345678"}
-
-
-def test_half_a_json_file_counts_as_none(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text('{"a":')
-    assert read_json(tmp_path / "a.json") is None
-    assert read_json(tmp_path / "b.json") is None
