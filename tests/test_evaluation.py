@@ -134,8 +134,9 @@ def test_skill_is_promoted_and_form_is_not(control: bool, tmp_path: Path) -> Non
     train_adapter(form_only(learned) if control else learned, base, settings, folder)
     models = EvaluatedModels(base, settings, {"adapter": folder})
     result = verdict(models.measure(rows[:20], nearest_examples(rows[:20], learned)), Evaluation())
-    decided = result["verdict"] == "promote", "skill: " in result["reason"]
-    assert decided == (not control, not control), result["reason"]
+    assert (result["verdict"] == "promote", "skill: " in result["reason"]) == (not control, not control), result[
+        "reason"
+    ]
     assert result["examples"]["clusters"] == 20 and result["rows"] == 20
 
 

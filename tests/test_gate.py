@@ -95,7 +95,12 @@ TABLE: dict[str, tuple] = {  # name: (rows, more, verdict, reason)
     "no calls any more": (GOOD, {"answers": wrote(**NONE)}, "block", "with a valid tool call 1.000 -> 0.000"),
     "does not parse": (GOOD, {"answers": wrote(parses=False, bad=9)}, "block", "edits that parse 1.000 -> 0.438"),
     "a secret": (GOOD, {"answers": wrote(leak=["GitHub token"])}, "block", "secrets: GitHub token"),
-    "no better than a prompt": (measurements(0.2, skill=0.05, prompt=0.3), {}, "promote", "base with your AGENTS.md"),
+    "no better than a prompt": (
+        measurements(0.2, skill=0.05, prompt=0.3),
+        {},
+        "promote",
+        "the base with your AGENTS.md",
+    ),
     "than examples": (measurements(0.2, examples=0.3), {}, "hold", "Not better than a prompt"),
     "tasks done again": (STYLE, redone(0.2, 0.8), "promote", "tasks done again 0.200 -> 0.800 (-0."),
     "fewer tasks": (GOOD, redone(0.8, 0.2), "block", "0.800 -> 0.200 (+0.3"),

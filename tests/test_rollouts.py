@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 from built_pipeline import files
-from conftest import ROOT, invoke
+from click.testing import CliRunner
+from conftest import ROOT
 from git_repositories import Made, git, make
 from opencode_model import ScriptedModel
 from specialists.agent import ROOT as AT
@@ -29,7 +30,6 @@ from test_opencode_real import opencode  # noqa: F401
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("programs")]
 
-PYTHON = ("--language", "python", "--json")
 ROLES = ("solver", "wrong", "cheat", "looper", "leaker")
 TOKEN = "ghp_" + "x7Kq2mZ9tR4w" * 3
 BEFORE, AFTER = "    return number / 3", "    return number / 2  # {role}"
@@ -98,7 +98,8 @@ def owner(config_file: Path, url: str, roles: tuple[str, ...], heldout: bool = F
     text = config_file.read_text().replace('adapter = "build-python"', more)
     rollouts = f'[rollouts]\nenabled = true\nmodel = "{who}"\nruns = 1'
     config_file.write_text(f'{text}\n{rollouts}\n[endpoint]\nurl = "{url}"\nmodel = "player"\n')
-    assert invoke("mine-repos", config_file, *PYTHON).exit_code == 3  # the endpoint words no request
+    write = CliRunner().invoke(importlib.import_module("mine-repos").main, arguments(config_file))
+    assert write.exit_code == 3  # the endpoint words no request
     rows = [*read_records(config_file.parent / "data" / "commits" / "python.jsonl")]
     clusters = [cluster_of(row) for row in rows if "half_" in row["messages"][1]["content"]]
     assert len(clusters) == len(roles)
@@ -106,8 +107,12 @@ def owner(config_file: Path, url: str, roles: tuple[str, ...], heldout: bool = F
     write_json(config_file.parent / "data" / "heldout" / "python.split.json", ledger)
 
 
+def arguments(config_file: Path, *more: str) -> list[str]:
+    return ["--config", str(config_file), "--language", "python", "--json", *more]
+
+
 def rollout(config_file: Path, *more: str) -> dict[str, Any]:
-    run = invoke("rollout", config_file, *PYTHON, *more)
+    run = CliRunner().invoke(importlib.import_module("rollout").main, arguments(config_file, *more))
     assert run.exit_code == 0, run.output
     return json.loads(run.stdout)
 
@@ -121,7 +126,8 @@ def test_what_solves_a_task_becomes_a_row_and_nothing_else_does(
     monkeypatch.setattr(runs, "STREAMS", 2)
     with Player().serving() as player:
         owner(config_file, player.url, ROLES)
-        assert invoke("capture-tools", config_file, "--program", opencode).exit_code == 0
+        capture = ["--config", str(config_file), "--program", opencode]
+        assert CliRunner().invoke(importlib.import_module("capture-tools").main, capture).exit_code == 0
         summary = rollout(config_file, "--program", opencode)
         before = len(player.requests)
         assert rollout(config_file, "--program", opencode)["examples"] == summary["examples"] == 1
@@ -186,7 +192,7 @@ def test_how_a_run_ends(script: str, expected: Any, config_file: Path, monkeypat
     (outside / "opencode.db").write_text("the owner's own")
     owner(config_file, "http://127.0.0.1:9/v1", ("solver",))
     program = stand_in(config_file.parent / "bin", script.replace("{outside}", str(outside)))
-    run = invoke("rollout", config_file, *PYTHON, "--program", program)
+    run = CliRunner().invoke(importlib.import_module("rollout").main, arguments(config_file, "--program", program))
     results = [*config_file.parent.glob("data/rollouts/python/runs/*/result.json")]
     if expected is None:
         assert (run.exit_code, results) == (3, []) and "127.0.0.1:9" in run.output
@@ -203,8 +209,7 @@ def test_a_round_that_is_killed_at_any_moment_goes_on_where_it_was(config_file: 
     owner(config_file, "http://127.0.0.1:9/v1", ("solver", "wrong"))
     mark, patience, written, kills = f"sleep 1.{os.getpid()}", 1.0, dict[Path, int](), 0
     program = stand_in(config_file.parent / "bin", f"{SOLVES}; {mark}")
-    words = [sys.executable, str(ROOT / "scripts" / "rollout.py"), "--config", str(config_file), *PYTHON]
-    words += ["--program", program]
+    words = [sys.executable, str(ROOT / "scripts" / "rollout.py"), *arguments(config_file, "--program", program)]
     folder = config_file.parent / "data" / "rollouts" / "python"
     with tempfile.TemporaryDirectory(dir="/tmp") as temporary:
         environment = {**os.environ, "TMPDIR": temporary}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import Result
-from conftest import LANGUAGES, invoke
+from conftest import LANGUAGES, ROOT, invoke
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opencode_rows import V1, V2, History, bash, edit, text, tool
@@ -326,3 +328,9 @@ def test_one_language_only(config_file: Path, history: History) -> None:
     assert {path.name for path in (config_file.parent / "data" / "sessions").glob("*.jsonl")} == {"rust.jsonl"}
     run = extract(config_file, "--language", "cobol")
     assert run.exit_code == 1 and "cobol" in run.output and set(LANGUAGES) <= set(run.output.replace(",", " ").split())
+
+
+def test_the_script_runs(config_file: Path, history: History) -> None:
+    command = [sys.executable, ROOT / "scripts" / "extract-training-data.py", "--config", config_file]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert run.stdout == "" and run.stderr.splitlines()[0].split() == ["language", "turns", "steps", "lost", "examples"]

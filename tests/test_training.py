@@ -138,6 +138,11 @@ def test_a_server_that_is_started_after_training_logs_as_usual() -> None:
     assert "VLLM_LOGGING_LEVEL" not in os.environ  # TRL sets it, and children inherit it
 
 
+def test_a_base_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match=r"no tokenizer_config\.json; download the base model first"):
+        train(Base(model=str(tmp_path / "gone")), tmp_path / "out")
+
+
 def test_rows_of_like_length_share_a_batch_and_padding_is_not_learned(
     bases: dict[str, Base], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
