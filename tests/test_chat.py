@@ -155,23 +155,11 @@ def test_the_estimate_is_on_the_safe_side(chats) -> None:
     assert counts[2] > counts[0] == counts[4] > counts[1] == counts[3]
 
 
-MISSING = {
-    "tokenizer.json": "no tokenizer.json; download the base model",
-    "chat_template.jinja": "no chat template (chat_template.jinja) in it",
-}
-
-
-@pytest.mark.parametrize(("name", "message"), MISSING.items())
-def test_what_a_base_model_lacks_is_named(tmp_path: Path, name: str, message: str) -> None:
-    tiny_models.save_tokenizer(tmp_path)
-    (tmp_path / name).unlink()
-    with pytest.raises(Problem, match=re.escape(f"{tmp_path}: {message}")):
-        Chat.load(str(tmp_path))
-
-
 def test_a_template_may_stand_in_the_tokenizers_settings(tmp_path: Path) -> None:
     tiny_models.save_tokenizer(tmp_path)
     (tmp_path / "chat_template.jinja").unlink()
+    with pytest.raises(Problem, match=re.escape(f"{tmp_path}: no chat template (chat_template.jinja) in it")):
+        Chat.load(str(tmp_path))
     settings_file = tmp_path / "tokenizer_config.json"
     named = [{"name": "rag", "template": "no"}, {"name": "tool_use", "template": CHATML}]
     settings_file.write_text(json.dumps({**json.loads(settings_file.read_text()), "chat_template": named}))

@@ -19,14 +19,8 @@ from specialists.serving import jsonc
 from specialists.serving.opencode_config import Setting, follow, merge, settings, without
 from test_server import with_serving
 
-PATHS = [
-    ("$schema",),
-    ("provider", "vllm", "npm"),
-    ("provider", "vllm", "models", "base", "limit"),
-    ("agent", "a", "model"),
-    ("agent", "a", "prompt"),
-    ("agent", "b", "model"),
-]
+KEYS = "$schema provider.vllm.npm provider.vllm.models.base.limit agent.a.model agent.a.prompt agent.b.model"
+PATHS = [tuple(key.split(".")) for key in KEYS.split()]
 WANTED = [Setting(path, {"context": 1} if path[-1] == "limit" else f"our {path[-1]}") for path in PATHS]
 WANTED += [Setting(("agent", "a", "description"), "ours", default=True), Setting(("provider", "vllm", "old"), None)]
 

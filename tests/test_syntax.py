@@ -11,7 +11,6 @@ from specialists.config import Problem
 from specialists.synthetic.mutations import mutations
 
 RUST, TS, PYTHON, RUBY, SWIFT = SAMPLES
-LAST = SAMPLES[PYTHON].rstrip().split("\n")[-1].strip()
 
 
 DOC = "Adds a book to the shelf."
