@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,17 +133,6 @@ def test_commands_that_fail_are_named(service: Service, changes: dict, message: 
 
 
 def test_a_second_run_waits_for_the_first(service: Service) -> None:
-    service.start()
-    seen: list[str] = []
-
-    def second() -> None:
-        with service.gpu():
-            seen.append("second")
-
-    with service.gpu():
-        thread = threading.Thread(target=second)
-        thread.start()
-        time.sleep(0.1)
-        seen.append("first")
-    thread.join()
-    assert seen == ["first", "second"] and service.runs
+    lock = service.config.paths.adapters / ".gpu" / ".lock"
+    with service.gpu(), lock.open("w") as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
