@@ -216,8 +216,9 @@ def test_hosts_of_the_owner_are_replaced_where_a_host_is_meant() -> None:
 
 
 def test_own_patterns_and_exceptions(config_file: Path) -> None:
-    table = "\n[secrets]\nextra = ['CASE-(\\d{8})', 'Bluebird\\w*']\nallow = ['^ghp_']\n"
-    config_file.write_text(config_file.read_text() + table)
+    config_file.write_text(
+        config_file.read_text() + "\n[secrets]\nextra = ['CASE-(\\d{8})', 'Bluebird\\w*']\nallow = ['^ghp_']\n"
+    )
     rules = Rules.of(load_config(config_file))
     once, findings = redact(f"CASE-84736251 Bluebird7 {TOKEN}", rules)
     assert "84736251" not in once and once.startswith("CASE-") and "Bluebird" not in once and TOKEN in once
