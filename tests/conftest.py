@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 from hypothesis import settings
 
 settings.register_profile("ours", deadline=None, derandomize=True)  # a busy machine is no failure; same cases each time
@@ -31,6 +33,12 @@ def no_owner_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
+def invoke(script: str, config: Path, *arguments: object) -> Result:
+    """A script's command, run in this process under a configuration."""
+    main = importlib.import_module(script).main
+    return CliRunner().invoke(main, ["--config", str(config), *map(str, arguments)])
+
+
 @pytest.fixture(scope="session")
 def shared_samples() -> Path:
     """Databases and requests of the real opencode, kept outside the repository."""
@@ -54,11 +62,8 @@ GRAMMARS = {"ts": "typescript"}
 def config_file(tmp_path: Path) -> Path:
     """A configuration of five languages whose paths all lie in the test's own folder; tests append to it."""
     path = tmp_path / "specialists.toml"
-    lines = [
-        '[owner]\nemails = ["me@example.org"]',
-        '[base]\nmodel = "./base"',
-        '[opencode]\ndatabases = ["./opencode.db"]',
-    ]
+    lines = ['[owner]\nemails = ["me@example.org"]\n\n[base]\nmodel = "./base"']
+    lines.append('[opencode]\ndatabases = ["./opencode.db"]')
     for name, (title, extensions, files, commands, output) in LANGUAGES.items():
         synthetic = "true" if name in ("ruby", "swift") else "false"
         lines.append(

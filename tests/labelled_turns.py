@@ -62,7 +62,6 @@ def add(session: str, label: str, request: str, *done: Call | str) -> None:
 
 add("Rust", "rust", "Add a parser", *revise("src/parser.rs"), bash("cargo test", CARGO_OK))
 add("Rust", "rust", "now run clippy too", bash("cargo clippy --all-targets -- -D warnings 2>&1 | tail -20"))
-add("Rust", "rust", "commit that", bash("git add -A && git commit -m 'Add parser'"))
 add("Rust", "", "Write the README", read("README.md", "```swift\nlet x = 1\n```"), edit("README.md"))
 add("Rust", "rust", "bump the serde dependency", edit("Cargo.toml"), bash("cargo update -p serde"))
 add("Rust", "rust", "The wasm demo needs a package.json entry", *revise("package.json"))
@@ -70,9 +69,7 @@ add("Rust", "rust", "what does Pin mean there?", "It stays in place:\n```rust\nl
 add("Rust", "", "the workflow should cache", *revise(".github/workflows/ci.yml"))
 add("TypeScript", "ts", "type the store", *revise("src/store.ts"), bash("npx tsc --noEmit", TSC_FAIL, 2))
 add("TypeScript", "ts", "CI fails", bash("pip install pre-commit; pre-commit run -a"), edit("src/store.ts"))
-add("TypeScript", "", "pin pre-commit in the workflow", edit(".github/workflows/lint.yml"))
 add("TypeScript", "ts", "add vitest", edit("package.json"), bash("npm install -D vitest"), write("src/store.test.ts"))
-add("TypeScript", "ts", "run them", bash("npm test", "Tests:  4 passed"))
 add("TypeScript", "ts", "show the lock file", bash("head package-lock.json | python3 -m json.tool"), bash("npx tsc -v"))
 add("Python", "python", "vectorise it", *revise("src/model.py"), bash("pytest -q", PYTEST_FAIL, 1))
 add("Python", "python", "is the extension built?", bash("pip install -e . && python -c 'import ext'"), read("setup.py"))
@@ -83,19 +80,16 @@ add("Rails", "ruby", "add a migration", bash("bin/rails g migration AddIndex"), 
 add("Rails", "ruby", "the view shows nil", *revise("app/views/users/show.html.erb"))
 add("Rails", "", "the button is off by a pixel", edit("app/assets/stylesheets/app.css"))
 add("Rails", "", "the stimulus controller throws", *revise("app/javascript/form.js"))
-add("Rails", "ruby", "bundle is broken", edit("Gemfile"), bash("bundle install"))
 add("Rails", "ruby", "deploy it", bash("bin/deploy staging", "ok"))
 add("Swift", "swift", "make it Equatable", edit("Sources/App/Shape.swift"), bash("swift build", SWIFT_FAIL, 1))
 add("Swift", "swift", "run the UI tests", bash("xcodebuild test -scheme App", "Test Suite 'All' passed at 1"))
 add("Swift", "swift", "the fastlane lane is slow", edit("App/Slow.swift"), bash("bundle exec fastlane test"))
 add("Swift", "", "fix the bridging header", edit("App/Bridge.h"), edit("App/Bridge.m"))
 add("two languages", "rust", "fix the core", edit("core/src/lib.rs"), bash("cd core && cargo test", CARGO_OK))
-add("two languages", "ts", "now the front end", *revise("web/app.ts"), bash("cd web && npm run build"))
 add("two languages", "rust+ts", "rename it on both sides", edit("core/src/lib.rs"), edit("web/app.ts"))
 add("two languages", "ts", "and the bindings", edit("web/bindings.ts"), bash("wasm-pack build core && npx tsc"))
 add("Go", "", "add a handler", *revise("main.go"), bash("go test ./..."))
 add("Go", "", "generate the mocks", bash("python3 tools/mock.py"), edit("mock.go"))
-add("documents", "", "write a tutorial on Swift concurrency", write("docs/tutorial.md", "```swift\nactor A {}\n```"))
 add("no project", "", "what time is it in Lisbon", "About nine.")
 add("code in the answer", "python", "how do I read a CSV in Python", "```python\nimport csv\n```")
 add("an answer in Go", "", "how do I do that in Go", "```go\nfunc main() {}\n```")
@@ -111,7 +105,6 @@ add("ERB by name", "ruby", "fix lib/tasks/seed.rake", *revise("lib/tasks/seed.ra
 add("stack trace", "ruby", "app/models/user.rb:12:in `save' NoMethodError", "`name` is nil there; guard it.")
 add("Vue", "ts", "type the props", edit("src/types.ts"), edit("src/api.ts"), edit("src/App.vue"))
 add("npm script", "ts", "build all", bash("npm run build", "> cargo build && vite build"), edit("vite.config.ts"))
-add("bench", "rust", "make it faster", edit("src/scan.rs"), bash("cargo build --release"), bash("python3 bench.py"))
 # tools of one language in the work of another
 add("icons", "swift", "resize the view", *revise("App/View.swift"), bash("swift build"))
 add("icons", "swift", "make the icons again", bash("python3 scripts/icons.py --size 64", "wrote 12 icons"))
@@ -120,34 +113,14 @@ add("icons", "python", "the icon script crashes", read("scripts/icons.py"), edit
 add("icons alone", "python", "make the icons again", bash("python3 scripts/icons.py", TRACEBACK, 1))
 add("npm wrapper", "rust", "speed up the scanner", edit("src/scan.rs"), bash("cargo bench"))
 add("npm wrapper", "rust", "publish the npm wrapper", edit("npm/package.json"), bash("cd npm && npm publish"))
-add("npm wrapper", "rust", "bump its version", edit("npm/package.json"), bash("npm version 1.2.0 && npm install"))
 add("npm wrapper", "ts", "type its entry point", edit("npm/index.d.ts"), bash("npx tsc --noEmit -p npm"))
 add("native module", "ts", "install fails", read("src/db.ts"), bash("npm install", NODE_GYP, 1))
 add("native module, first turn", "ts", "npm install fails, why?", bash("npm install", NODE_GYP, 1))
 add("gem with Rust", "ruby", "wrap the parser", edit("lib/fast/parser.rb"), bash("bundle exec rake test", RSPEC, 1))
-add(
-    "gem with Rust",
-    "rust",
-    "the parser leaks",
-    *revise("ext/fast/src/lib.rs"),
-    bash("bundle exec rake compile test", RSPEC),
-)
-add(
-    "gem with Rust",
-    "rust",
-    "no unwrap there",
-    edit("ext/fast/src/lib.rs"),
-    bash("rake compile"),
-    bash("bundle exec rspec"),
-)
+add("gem with Rust", "rust", "it leaks", *revise("ext/fast/src/lib.rs"), bash("bundle exec rake compile test", RSPEC))
+add("gem with Rust", "rust", "no unwrap", edit("ext/fast/src/lib.rs"), bash("rake compile"), bash("bundle exec rspec"))
 add("gem with Rust", "ruby", "release it", edit("fast.gemspec"), bash("bundle exec rake release"))
-add(
-    "Python with Rust",
-    "rust",
-    "release the GIL",
-    edit("src/lib.rs"),
-    bash("maturin develop && pytest -q", PYTEST_FAIL, 1),
-)
+add("Python with Rust", "rust", "release it", edit("src/lib.rs"), bash("maturin develop && pytest -q", PYTEST_FAIL, 1))
 add("Python with Rust", "python", "test it", write("tests/test_gil.py"), bash("maturin develop && pytest -q"))
 add("fastlane", "swift", "fix the crash", edit("App/Feed.swift"), bash("xcodebuild build", SWIFT_FAIL, 65))
 add("fastlane", "swift", "upload a beta", bash("bundle exec fastlane beta", "fastlane.tools finished"))
@@ -157,20 +130,13 @@ add("Django front end", "python", "collect the assets", bash("npm run build && p
 add("JavaScript beside", "ts", "type the client", edit("src/client.ts"), bash("npx tsc --noEmit"))
 add("JavaScript beside", "ts", "ignore dist in eslint", *revise("eslint.config.js"), bash("npx eslint ."))
 add("JavaScript beside", "ts", "the build script is slow", *revise("scripts/build.mjs"), bash("node scripts/build.mjs"))
-add("JavaScript beside", "ts", "a Vue view for it", write("src/Client.vue"), bash("npm run build"))
 add("tsconfig", "ts", "check the JavaScript too", edit("tsconfig.json"), edit("lib/old.js"))
 add("plain JavaScript", "", "debounce the search", *revise("public/search.js"), bash("node --test"))
 add("Rust with a page", "rust", "serve the page", edit("src/main.rs"), bash("cargo run"))
 add("Rust with a page", "", "the button does nothing", edit("static/app.js"))
 # files without a telling name
 add("notebook", "python", "plot the losses", edit("notebooks/losses.ipynb"), bash("jupyter nbconvert --execute x"))
-add(
-    "shebang",
-    "python",
-    "a tool that counts words",
-    write("bin/count", PYTHON_HEAD),
-    bash("chmod +x bin/count; bin/count x"),
-)
+add("shebang", "python", "count words", write("bin/count", PYTHON_HEAD), bash("chmod +x bin/count; bin/count x"))
 add("shebang", "python", "count lines as well", edit("bin/count"), bash("bin/count -l x"))
 add("shebang read", "ruby", "the deploy tool forgets the tag", read("tools/deploy", RUBY_HEAD), edit("tools/deploy"))
 add("shell by shebang", "", "make it quiet", write("bin/backup", "#!/bin/sh\nset -e\n"))
@@ -179,7 +145,6 @@ add("bin of a gem", "ruby", "the executable should say its version", edit("exe/t
 add("Rakefile", "ruby", "a task for the docs", edit("Rakefile"), bash("npx typedoc"))
 add("rack", "ruby", "mount it under /api", edit("config.ru"), bash("curl localhost:9292/api"))
 add("Makefile", "", "a target for it", edit("Makefile"), bash("make docs"))
-add("license", "", "add a license", write("LICENSE"), write("bin/README"))
 # turns without evidence of their own
 add("once more", "rust", "split the module", edit("src/a.rs"), bash("cargo test", CARGO_OK))
 add("once more", "", "note it in the changelog", edit("CHANGELOG.md"))
@@ -187,6 +152,4 @@ add("once more", "rust", "once more please", bash("git commit -am x && git push"
 add("once more", "rust", "thanks! anything left?", "No.")
 add("starts with words", "python", "what does this project do?", bash("ls -la"), "It sorts mail.")
 add("starts with words", "python", "add a filter", edit("mail/filter.py"), bash("pytest"))
-add("words only", "", "what is a monad?", "A monoid.")
-add("docs in code", "", "explain it in the docs", read("src/a.rs"), edit("docs/a.md"))
 SESSIONS["own agent"].append(("swift", turn("hello", "Hi.", agent="build-swift")))

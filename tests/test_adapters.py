@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from pathlib import Path
 
 import pytest
 from built_pipeline import files
 from specialists import adapters
-from specialists.adapters import AdapterFolder, base_fingerprint, is_trained, make_current
-from specialists.config import Problem, load_config
-from specialists.records import write_json
+from specialists.adapters import AdapterFolder, base_fingerprint
+from specialists.config import Problem
 
 
 def make_version(folder: AdapterFolder, name: str) -> Path:
@@ -22,18 +19,6 @@ def make_version(folder: AdapterFolder, name: str) -> Path:
     return path
 
 
-def test_publishing_makes_a_whole_version_and_points_to_it(tmp_path: Path) -> None:
-    folder = AdapterFolder(tmp_path / "build-rust")
-    building = folder.building("0123456789")
-    files(building)
-    assert folder.versions() == [] and folder.latest is None
-    version = folder.publish(building, {"key": "0123456789"})
-    assert folder.versions() == [version] == [folder.latest]
-    assert version.name.endswith("-01234567")
-    assert (version / "adapter_model.safetensors").is_file()
-    assert not building.exists()
-
-
 def test_a_killed_training_is_found_again_and_one_of_other_inputs_is_removed(tmp_path: Path) -> None:
     folder = AdapterFolder(tmp_path)
     (folder.building("one") / "checkpoint").touch()
@@ -41,20 +26,6 @@ def test_a_killed_training_is_found_again_and_one_of_other_inputs_is_removed(tmp
     folder.building("two")
     assert not (tmp_path / ".building-one").exists()
     assert folder.versions() == []
-
-
-def test_promotion_keeps_what_was_served_before(tmp_path: Path) -> None:
-    folder = AdapterFolder(tmp_path)
-    first, second = make_version(folder, "1"), make_version(folder, "2")
-    make_current(folder, first)
-    assert (folder.current, folder.previous) == (first, None)
-    make_current(folder, second)
-    make_current(folder, second)
-    assert (folder.current, folder.previous) == (second, first)
-    assert folder.incumbent(second) == first
-    assert (folder.path / "current").readlink() == Path("2"), "relative, so that the folder can move"
-    folder.point("current", None)
-    assert folder.current is None
 
 
 def test_a_link_to_half_a_version_is_no_version(tmp_path: Path) -> None:
@@ -73,42 +44,6 @@ def test_lines_that_are_no_decision_are_left_out(tmp_path: Path) -> None:
     line = b'{"version": "1", "verdict": "hold"}\n'
     (tmp_path / "promotions.jsonl").write_bytes(b"[]\nnull\n{}\n\xff\n" + line + line[:20])
     assert adapters.decisions(AdapterFolder(tmp_path)) == [{"version": "1", "verdict": "hold"}]
-
-
-def test_a_second_run_waits_for_the_first(tmp_path: Path) -> None:
-    folder, seen = AdapterFolder(tmp_path), []
-
-    def second() -> None:
-        with folder.lock():
-            seen.append("second")
-
-    with folder.lock():
-        thread = threading.Thread(target=second)
-        thread.start()
-        time.sleep(0.05)
-        seen.append("first")
-    thread.join()
-    assert seen == ["first", "second"]
-
-
-def test_trained_means_these_rows_and_this_configuration(config_file: Path) -> None:
-    def trained(rows: str, count: int = 3) -> bool:
-        config = load_config(config_file)
-        counts = {"train": {"session": 2}, "heldout": {"commit": count - 2}}
-        write_json(config.paths.data / "train" / "rust.summary.json", {"sha256": rows, **counts})
-        return is_trained(config, config.language("rust"))
-
-    config = load_config(config_file)
-    language = config.language("rust")
-    assert trained(adapters.EMPTY) and not trained("abc")
-    assert trained("abc", count=2), "too few to be trained on"
-    folder = adapters.adapter_folder(config, language)
-    inputs = adapters.training_inputs(config, language, "abc")
-    files(folder.building("k" * 8))
-    folder.publish(folder.building("k" * 8), {"key": "k" * 8, "inputs": inputs})
-    assert trained("abc") and not trained("abd")
-    config_file.write_text(config_file.read_text() + "\n[training]\nepochs = 1\n")
-    assert not trained("abc")
 
 
 def test_a_base_is_told_by_its_content_not_its_place(tmp_path: Path) -> None:

@@ -71,10 +71,8 @@ def config(config_file: Path, tmp_path: Path) -> Config:
 def test_probes_are_the_rows_that_the_adapter_changed_most(config: Config, tmp_path: Path) -> None:
     rows = tiny_models.rows(8)
     write_records(config.paths.data / "heldout" / "rust.jsonl", rows)
-    measured = [
-        {"id": row["id"], "tokens": 10, "nll": {"base": 20.0, "adapter": 20.0 - number}}
-        for number, row in enumerate(rows[:7])
-    ]
+    losses = [{"base": 20.0, "adapter": 20.0 - number} for number in range(7)]
+    measured = [{"id": row["id"], "tokens": 10, "nll": nll} for row, nll in zip(rows, losses, strict=False)]
     write_json(tmp_path / "version" / "evaluation.json", {"measurements": measured})
     texts = alive.probes(config, config.language("rust"), tmp_path / "version")
     assert [text["measured"] for text in texts] == [pytest.approx((2.0, 2.0 - number / 10)) for number in (6, 5, 4, 3)]

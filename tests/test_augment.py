@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 from pathlib import Path
 
 import git_repositories
 import pytest
-from click.testing import CliRunner
 from code_samples import FILES, GRAMMARS, SAMPLES
+from conftest import invoke
 from specialists.agent import TOOLS, system_prompt
 from specialists.code import syntax
 from specialists.code.edits import replay
 from specialists.config import load_config
 from specialists.records import read_records, write_json
-from specialists.synthetic import wording
 from specialists.synthetic.tasks import PER_FUNCTION
 
-augment = importlib.import_module("augment")
 NAMES = ("least", "most", "count", "width", "depth", "offset", "height", "length", "total", "index")
 CANARY = "ghp_" + "4kQ9zX2mB7vN1sD8fG6hJ3lW5pR0tY4uE9aC"
 
@@ -31,9 +28,8 @@ def make_repository(path: Path, files: dict[str, str | bytes]) -> Path:
 def run(config_file: Path, language: str, *repositories: Path, code: int = 0, more: tuple[str, ...] = ()):
     """The rows and the summary of one run."""
     output = config_file.parent / "out" / f"{language}.jsonl"
-    arguments = ["--config", str(config_file), "--language", language, "--output", str(output)]
-    arguments += [part for path in repositories for part in ("--repository", str(path))] + list(more)
-    result = CliRunner().invoke(augment.main, arguments)
+    named = [part for path in repositories for part in ("--repository", path)]
+    result = invoke("augment", config_file, "--language", language, "--output", output, *named, *more)
     assert result.exit_code == code, result.output
     return [*read_records(output)], json.loads(output.with_suffix(".summary.json").read_text())
 
@@ -76,6 +72,7 @@ def test_rows_are_an_agent_that_edits_the_real_code_back_in(language, config_fil
         assert " ".join(m["role"] for m in messages) == "system user assistant tool assistant tool assistant"
         assert messages[0]["content"] == system_prompt(load_config(config_file).language(language))
         assert row["tools"] == tools and FILES[language] in messages[1]["content"]
+        assert not re.search(":param|Parameter|what to add|\n\n|  ", messages[1]["content"].split("```")[0])
         assert source["function"].split(".")[-1] in messages[1]["content"]
         assert source.items() >= {"kind": "synthetic", "verified": "parses", "repository": "shelf"}.items()
         assert source["time"] == "2025-06-15T15:06:40Z" and len(source["commit"]) == 40
@@ -183,7 +180,7 @@ CONFIGURED += [('grammar = "tree_sitter_nothing"\n', "pip install tree-sitter-no
 @pytest.mark.parametrize(("grammar", "message"), CONFIGURED)
 def test_mistakes_of_the_configuration_are_named(grammar, message, config_file) -> None:
     config_file.write_text(config_file.read_text().replace('grammar = "tree_sitter_ruby"\n', grammar))
-    result = CliRunner().invoke(augment.main, ["--config", str(config_file), "--language", "ruby"])
+    result = invoke("augment", config_file, "--language", "ruby")
     assert result.exit_code == 1 and message in result.output and "Traceback" not in result.output
 
 
@@ -197,18 +194,3 @@ def test_what_does_not_fit_or_holds_a_secret_is_left_out_and_counted(config_file
     config_file.write_text(config_file.read_text() + "\n[training]\nmax_length = 64\n")
     rows, summary = run(config_file, "ruby", path)
     assert not rows and summary["funnel"]["lost"]["too long"] > 0
-
-
-DOCS = [
-    ("adds a book to the shelf", "Adds a book to the shelf."),
-    ("Adds a\nbook to it. For example:\n\n  x", "Adds a book to it."),
-    ("Adds a book to it.\n:param x: y", "Adds a book to it."),
-    (f"Adds one book. {'Then more ' * 40}.", "Adds one book."),
-    ("See the other one for details.", ""),
-    ("", ""),
-]
-
-
-@pytest.mark.parametrize(("doc", "sentences"), DOCS)
-def test_the_sentences_that_stand_for_a_comment(doc, sentences) -> None:
-    assert wording.opening(doc) == sentences

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import os
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from click.testing import CliRunner
+from conftest import invoke
 from specialists.config import Config, load_config
 from specialists.reporting import checks
 from specialists.reporting.doctor import gpu
@@ -82,7 +81,7 @@ def test_what_fits_is_said_and_what_does_not_is_not_started(
     machine: Callable[..., Config], name: str, copy: str, serving: str, takes: str, too_much: str | None, training: str
 ) -> None:
     config = machine(name, copy, serving)
-    done = CliRunner().invoke(importlib.import_module("serve").main, ["--dry-run", "--config", str(config.path)])
+    done = invoke("serve", config.path, "--dry-run")
     assert done.exit_code == bool(too_much) and f"takes {takes} of a GPU (weights" in done.stderr, done.stderr
     assert (f"Error: {too_much} too much: name a smaller copy" in done.stderr) == bool(too_much)
     assert bool(done.stdout) != bool(too_much), "the command"
@@ -100,9 +99,7 @@ def test_what_fits_is_said_and_what_does_not_is_not_started(
         ("H100", 'extra = ["--quantization", "fp8"]\n[training]\nlauncher = ["accelerate"]', False),
     ],
 )
-def test_what_cannot_be_known_is_not_refused(
-    machine: Callable[..., Config], name: str, serving: str, trains: bool
-) -> None:
+def test_what_is_not_known_is_not_refused(machine: Callable, name: str, serving: str, trains: bool) -> None:
     config = machine(name, "bf16", serving)
     assert (serving_fit(config), bool(training_fit(config))) == (None, trains)
 

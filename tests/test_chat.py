@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from functools import cache
+from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
 
 import pytest
 import tiny_models
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from specialists.chat import Chat, Estimate, decoded, token_counter
@@ -18,23 +19,25 @@ from specialists.records import Record, is_target, make_record, tool_call
 
 SAMPLES = Path(__file__).parent / "samples"
 CHATML, XML = ((SAMPLES / name).read_text(encoding="utf-8") for name in ("chatml.jinja", "xml-calls.jinja"))
-TEMPLATES = {"hermes": tiny_models.TEMPLATE, "chatml": CHATML, "xml": XML}
+DEMO = (ROOT / "demo" / "base" / "chat_template.jinja").read_text(encoding="utf-8")
+TEMPLATES = {"hermes": tiny_models.TEMPLATE, "chatml": CHATML, "xml": XML, "demo": DEMO}
 
 
 def plain(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def xml_call(name: str, given: dict) -> str:
+def xml_call(name: str, given: dict, between: str = "") -> str:
     shown = {key: value if isinstance(value, str) else plain(value) for key, value in given.items()}
-    parameters = "".join(f"<parameter={key}>\n{value}\n</parameter>" for key, value in shown.items())
-    return f"<tool_call>\n<function={name}>{parameters}</function>\n</tool_call>"
+    parameters = [f"<parameter={key}>\n{value}\n</parameter>" for key, value in shown.items()]
+    return f"<tool_call>\n{between.join([f'<function={name}>', *parameters, '</function>'])}\n</tool_call>"
 
 
 RENDERED_CALL = {  # template -> what it makes of a call: name, arguments
     "hermes": lambda name, given: f"<tool_call>{plain({'name': name, 'arguments': given})}</tool_call>",
     "chatml": lambda name, given: f"<call>{name} {plain(given)}</call>",
     "xml": xml_call,
+    "demo": partial(xml_call, between="\n"),  # as vLLM's parser qwen3_coder reads them
 }
 FORGETFUL = CHATML.replace("{{ message.content }}", "{{ message.content if loop.last else '...' }}")
 NO_STOP = CHATML.replace("<|im_end|>", "")
@@ -86,7 +89,8 @@ def test_supervised_tokens_are_the_targets_with_their_stop_tokens(chats, name: s
     for (start, end), message in zip(spans, targets, strict=True):
         calls = [call["function"] for call in message.get("tool_calls", ())]
         rendered = [RENDERED_CALL[name](call["name"], json.loads(call["arguments"])) for call in calls]
-        assert text[start:end] == "".join([message["content"], *rendered, "<|im_end|>"])
+        between = "\n" if name == "demo" else ""
+        assert text[start:end] == between.join(filter(None, [message["content"], *rendered])) + "<|im_end|>"
         assert text[:start].endswith("<|im_start|>assistant\n")
 
 
@@ -101,6 +105,12 @@ def test_rendering_is_that_of_transformers(chats, name: str, turns: list[dict]) 
         options = {"chat_template": chats[name].template, "add_generation_prompt": prompt, **chats[name].special}
         theirs, _ = render_jinja_template(conversations=[messages], tools=TOOLS, **options)
         assert chats[name].render(messages, TOOLS, prompt) == theirs[0]
+
+
+def test_the_demo_lists_tools_alike_with_what_a_server_adds_to_them(chats) -> None:
+    served = [{**tool, "function": {"description": None, "strict": None, **tool["function"]}} for tool in TOOLS]
+    messages = [{"role": "user", "content": "a question"}]
+    assert chats["demo"].render(messages, served) == chats["demo"].render(messages, TOOLS)
 
 
 USER = {"role": "user", "content": "a question"}
@@ -145,23 +155,11 @@ def test_the_estimate_is_on_the_safe_side(chats) -> None:
     assert counts[2] > counts[0] == counts[4] > counts[1] == counts[3]
 
 
-MISSING = {
-    "tokenizer.json": "no tokenizer.json; download the base model",
-    "chat_template.jinja": "no chat template (chat_template.jinja) in it",
-}
-
-
-@pytest.mark.parametrize(("name", "message"), MISSING.items())
-def test_what_a_base_model_lacks_is_named(tmp_path: Path, name: str, message: str) -> None:
-    tiny_models.save_tokenizer(tmp_path)
-    (tmp_path / name).unlink()
-    with pytest.raises(Problem, match=re.escape(f"{tmp_path}: {message}")):
-        Chat.load(str(tmp_path))
-
-
 def test_a_template_may_stand_in_the_tokenizers_settings(tmp_path: Path) -> None:
     tiny_models.save_tokenizer(tmp_path)
     (tmp_path / "chat_template.jinja").unlink()
+    with pytest.raises(Problem, match=re.escape(f"{tmp_path}: no chat template (chat_template.jinja) in it")):
+        Chat.load(str(tmp_path))
     settings_file = tmp_path / "tokenizer_config.json"
     named = [{"name": "rag", "template": "no"}, {"name": "tool_use", "template": CHATML}]
     settings_file.write_text(json.dumps({**json.loads(settings_file.read_text()), "chat_template": named}))

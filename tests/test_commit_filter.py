@@ -13,6 +13,9 @@ from specialists.commits.git import open_repository
 BASE = Made("Add the modules of it", {"sums.py": module("Sums"), "other.py": module("Other"), "README.md": "#\n"})
 WORDS = "Fix the sum of one number"
 CODE = {"sums.py": module("Sums", 5)}
+REVERTS = ['Revert "Something else"', "revert: feat: add sums", "Revert the last commit", "Revert 3f2a1b9c5d2e7f"]
+REVERTS += ["Back out changeset 12", "Revert the parser refactoring"]
+NO_REVERTS = ["Revert selection when escape is pressed", "Revert to the default when the flag is absent"]
 
 
 def filtered(folder: Path) -> tuple[list, dict[str, int], dict[str, int]]:
@@ -31,7 +34,8 @@ def filtered(folder: Path) -> tuple[list, dict[str, int], dict[str, int]]:
         (Made(WORDS, CODE, name="renovate-bot renovate"), "bot"),
         (Made("fixup! Fix the sum", CODE), "fixup, squash or WIP"),
         (Made("WIP on the sum of numbers", CODE), "fixup, squash or WIP"),
-        (Made('Revert "Something else"', CODE), "revert"),
+        *((Made(title, CODE), "revert") for title in REVERTS),
+        *((Made(title, CODE), None) for title in NO_REVERTS),
         (Made(b"Fix the sum of \xff\xfe numbers", CODE), "bad encoding"),
         (Made("Bump to 1.2.3", CODE), "release or version bump"),
         (Made(WORDS, {"README.md": "# Two\n"}), "no file of the language"),
@@ -107,31 +111,7 @@ def test_merges_and_shallow_edges(tmp_path: Path) -> None:
 
 
 def test_kinds_of_files() -> None:
-    tests = (
-        "tests/a.rs src/parser_test.go test_a.py spec/thor_spec.rb packages/__tests__/b.spec.ts Tests/A/B.swift".split()
-    )
+    tests = "tests/a.rs a/parser_test.go test_a.py spec/a_spec.rb packages/__tests__/b.spec.ts Tests/A/B.swift".split()
     code, docs = ["src/testing.rs", "src/contest.py"], ["docs/guide.md", "README.rst"]
     assert [path for path in tests + code + docs if is_test(path)] == tests
     assert [path for path in tests + code + docs if is_docs(path)] == docs
-
-
-@pytest.mark.parametrize(
-    ("title", "is_revert"),
-    [
-        ('Revert "Add sums"', True),
-        ("revert: feat: add sums", True),
-        ("Revert the last commit", True),
-        ("Revert 3f2a1b9c5d2e7f", True),
-        ("Back out changeset 12", True),
-        ("Revert the parser refactoring", True),
-        ("Revert selection when escape is pressed", False),
-        ("Revert to the default when the flag is absent", False),
-    ],
-)
-def test_a_revert_is_of_a_commit(title: str, is_revert: bool, tmp_path: Path) -> None:
-    folder = repositories.make(tmp_path / "repository", [Made(title, CODE)])
-    with open_repository(folder) as source:
-        rules = CommitFilter(source, [ME], (".py",))
-        for commit in source.commits():
-            rules.candidate(commit)
-    assert rules.lost["revert"] == is_revert

@@ -28,10 +28,8 @@ def save_composite(folder: Path, kind: str) -> Base:
     import torch
     import transformers
 
-    text = tiny_models.base_config(
-        f"{kind}_text", tiny_models.save_tokenizer(folder), tie_word_embeddings=False
-    ).to_dict()
-    config = getattr(transformers, f"{KINDS[kind]}Config")(text_config=text, vision_config=VISION)
+    text = tiny_models.base_config(f"{kind}_text", tiny_models.save_tokenizer(folder), tie_word_embeddings=False)
+    config = getattr(transformers, f"{KINDS[kind]}Config")(text_config=text.to_dict(), vision_config=VISION)
     torch.manual_seed(0)
     getattr(transformers, f"{KINDS[kind]}ForConditionalGeneration")(config).save_pretrained(folder)
     return Base(str(folder), dtype="float32")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sqlite3
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 import tiny_models
 from built_pipeline import built, write
-from click.testing import CliRunner
+from conftest import invoke
 from opencode_rows import History
 from servers import answering, models_answer
 from specialists.adapters import adapter_folder
@@ -28,7 +27,6 @@ from specialists.reporting.doctor import diagnose
 from test_server import with_serving
 
 NAME = "20261123-091500-1a2b3c4d"
-script = importlib.import_module("doctor")
 
 
 @pytest.fixture
@@ -59,8 +57,7 @@ def set_template(config: Config, fingerprint: str) -> None:
 
 
 def configure(config: Config) -> None:
-    main = importlib.import_module("configure-opencode").main
-    assert CliRunner().invoke(main, ["--config", str(config.path)]).exit_code == 0
+    assert invoke("configure-opencode", config.path).exit_code == 0
 
 
 def captured(config: Config, **changes: object) -> None:
@@ -88,7 +85,7 @@ def test_a_healthy_pipeline_has_nothing_to_fix_and_is_not_changed(healthy: Confi
     with serving(healthy.path, {"base": "./base", "build-rust": current}) as config:
         configure(config)
         before = {path: path.read_bytes() for path in tmp_path.glob("**/*") if path.is_file()}
-        result = CliRunner().invoke(script.main, ["--config", str(config.path), "--json"])
+        result = invoke("doctor", config.path, "--json")
     assert before == {path: path.read_bytes() for path in tmp_path.glob("**/*") if path.is_file()}
     assert result.exit_code == 0, result.output
     data = json.loads(result.stdout)
@@ -101,10 +98,15 @@ def edit(config: Config, before: str, after: str) -> None:
     config.path.write_text(config.path.read_text().replace(before, after))
 
 
-def opencode_model(config: Config, agent: str, model: str) -> None:
-    settings = json.loads(config.opencode.config.read_text())
-    settings["agent"][agent] = {"model": model}
-    config.opencode.config.write_text(json.dumps(settings))
+def agent(name: str, model: str) -> Callable[[Config], object]:
+    """Lets an agent of opencode's name this model of ours."""
+
+    def change(config: Config) -> None:
+        settings = json.loads(config.opencode.config.read_text())
+        settings["agent"][name] = {"model": f"vllm/{model}"}
+        config.opencode.config.write_text(json.dumps(settings))
+
+    return change
 
 
 def skip(config: Config, summary: str) -> None:
@@ -121,6 +123,11 @@ def text(old: str, new: str) -> Callable[[Config], object]:
 
 def beside(path: str, content: str) -> Callable[[Config], object]:
     return lambda config: write(config.path.parent / path, content)
+
+
+def long_head(config: Config) -> None:
+    captured(config, system="word " * 4000)
+    edit(config, PORT, f"{PORT}max_model_len = 8192\n")
 
 
 RUST_AGENT = "---\ndescription: a: b\nmodel: anthropic/x # mine\n---\nBe brief.\n"
@@ -143,45 +150,25 @@ BROKEN: list[tuple[Callable[[Config], object], str, str]] = [  # what is done, t
     (text('"./base"', '"Org/Gone"'), "base model", "Org/Gone: not on this machine"),
     (unlink("base", "tokenizer.json"), "base model", "no tokenizer.json"),
     (unlink("base", "model.safetensors"), "base model", "no weights"),
-    (
-        lambda c: write(Path(c.base.model, "model.safetensors.index.json"), INDEX),
-        "base model",
-        "1 of 2 weight files are missing",
-    ),
+    (beside("base/model.safetensors.index.json", json.dumps(INDEX)), "base model", "1 of 2 weight files are missing"),
     (lambda c: set_template(c, "f" * 16), "chat template", "build-rust (ffffffffffffffff)"),
     (lambda c: None, "server", "none at http://127.0.0.1:9"),
     (text(PORT, "port = 10\n"), "opencode", "not up to date"),
     (lambda c: c.opencode.config.write_text("{,}"), "opencode", "line 1 column 2"),
     (beside("opencode.jsonc", "{}"), "opencode", "opencode.jsonc: provider, models or agents are not up to date"),
     (beside("config.json", '{"enabled_providers": ["x"]}'), "opencode", "config.json: enabled_providers keeps"),
-    (
-        beside("config.json", '{"disabled_providers": ["vllm"]}'),
-        "opencode",
-        "disabled_providers keeps opencode from loading vllm",
-    ),
+    (beside("config.json", '{"disabled_providers": ["vllm"]}'), "opencode", "keeps opencode from loading vllm"),
     (beside("config.json", '{"provider": {"vllm": {"api": "http://x"}}}'), "opencode", "is another server's (http://x"),
     (beside("agent/build-rust.md", RUST_AGENT), "opencode", "build-rust.md: agent.build-rust.model differs"),
     (beside("agents/build-rust.md", "Be brief."), "opencode", "build-rust.md: agent.build-rust.prompt differs"),
     (beside("agents/build-ts.md", "---\ndisable: true\n---\n"), "opencode", "build-ts.disable turns the agent off"),
     (beside("config.json", TWO), "opencode", "config.json: agents.build-rust is what opencode 2 takes"),
     (beside("config.json", TWO), "opencode", "config.json: providers.vllm is what opencode 2 takes"),
-    (
-        lambda c: opencode_model(c, "build-ts", "vllm/build-ts"),
-        "agents",
-        "agent build-ts: nothing answers to build-ts: no version is promoted (verdict: hold)",
-    ),
-    (
-        lambda c: opencode_model(c, "mine", "vllm/build-cobol"),
-        "agents",
-        "agent mine: nothing answers to build-cobol: no language of specialists.toml has it",
-    ),
+    (agent("build-ts", "build-ts"), "agents", "build-ts: nothing answers to build-ts: no version is promoted"),
+    (agent("mine", "build-cobol"), "agents", "mine: nothing answers to build-cobol: no language of specialists.toml"),
     (text(PORT, f"{PORT}max_model_len = 4096\n"), "context", "rows may have 8,4"),
     (text(PORT, f"{PORT}output_tokens = 131072\n"), "context", "tokens of 131,072; rows up to 8,4"),
-    (
-        lambda c: (captured(c, system="word " * 4000), edit(c, PORT, f"{PORT}max_model_len = 8192\n")),
-        "context",
-        "rows may have",
-    ),
+    (long_head, "context", "rows may have"),
 ]
 LOCAL = {"tools", "configuration", "history", "owner", "repositories", "left out", "base model"}
 
@@ -189,12 +176,12 @@ LOCAL = {"tools", "configuration", "history", "owner", "repositories", "left out
 @pytest.mark.parametrize(("spoil", "name", "words"), BROKEN)
 def test_each_fault_is_reported_with_what_to_do(healthy: Config, spoil: Callable, name: str, words: str) -> None:
     spoil(healthy)
-    result = CliRunner().invoke(script.main, ["--config", str(healthy.path)])
+    result = invoke("doctor", healthy.path)
     assert result.exit_code == 1 and not isinstance(result.exception, Exception), result.output
     found = [check for check in of(load_config(healthy.path), name) if check.state == "fail"]
     assert any(words in check.says for check in found) and all(check.fix for check in found), found
     assert words in result.output and "-> " in result.output
-    nightly = CliRunner().invoke(script.main, ["--config", str(healthy.path), "--offline"])
+    nightly = invoke("doctor", healthy.path, "--offline")
     assert nightly.exit_code == (name in LOCAL) and (words in nightly.output) == (name in LOCAL), nightly.output
     assert "ok  " not in nightly.output and "note" not in nightly.output
 
@@ -202,11 +189,7 @@ def test_each_fault_is_reported_with_what_to_do(healthy: Config, spoil: Callable
 @pytest.mark.parametrize(
     ("path", "content", "words"),
     [
-        (
-            "opencode.jsonc",
-            '{"agent": {"build-rust": {"model": "a/b"}}}',
-            "opencode.jsonc: agent.build-rust.model differs",
-        ),
+        ("opencode.jsonc", '{"agent": {"build-rust": {"model": "a"}}}', "jsonc: agent.build-rust.model differs"),
         (".opencode/agent/build-rust.md", "Be brief.", "build-rust.md: agent.build-rust.prompt differs"),
         ("agents/build-rust.md", "Be brief.", ""),
         ("config.json", '{"agent": {"build-rust": {"disable": true}}}', ""),
@@ -228,7 +211,7 @@ def test_what_a_mined_project_overrides_is_named(healthy: Config, path: str, con
 def test_the_installed_opencode_is_asked_who_answers(healthy: Config, model: str, code: int, state: str) -> None:
     program = f'#!/bin/sh\nmodel="{model}"\necho "> build-rust · ${{model#vllm/}}" >&2\nexit {code}\n'
     write(healthy.path.parent / "bin" / "opencode", program)
-    assert CliRunner().invoke(script.main, ["--config", str(healthy.path), "--ask"]).exit_code == 1, "no server runs"
+    assert invoke("doctor", healthy.path, "--ask").exit_code == 1, "no server runs"
     (check,) = (check for check in diagnose(healthy, ask=True) if check.name == "asked")
     assert check.state == state and "opencode run --agent build-rust" in check.says, check
 
@@ -243,9 +226,7 @@ def test_the_installed_opencode_is_asked_who_answers(healthy: Config, model: str
         ({"other": ""}, "server", "is answered by another server (models: other)"),
     ],
 )
-def test_what_is_served_against_what_is_promoted(
-    healthy: Config, models: dict[str, str], name: str, words: str
-) -> None:
+def test_what_is_served_against_what_is_promoted(healthy: Config, models: dict, name: str, words: str) -> None:
     with serving(healthy.path, models) as config:
         configure(config)
         assert any(check.state == "fail" and words in check.says for check in of(config, name))
@@ -258,9 +239,7 @@ def test_before_anything_is_built_it_says_what_to_do_first(config_file: Path) ->
     assert {name for name, check in found.items() if check.state == "fail"} == {"base model", "history"}
     assert found["last run"].fix == "doit" and found["server"].fix == "doit serve"
     assert found["sent prompt"].fix == "doit tools" and found["opencode"].fix == "doit opencode"
-    assert (
-        "no such agent" in found["agents"].says and "git config --global user.email is not set" in found["owner"].says
-    )
+    assert "no such agent" in found["agents"].says and "user.email is not set" in found["owner"].says
     Path(os.environ["GIT_CONFIG_GLOBAL"]).write_text("[user]\nemail = me@example.org\n")
     assert {check.name: check for check in diagnose(load_config(config_file))}["owner"].state == "ok"
 
@@ -315,9 +294,7 @@ def test_a_newer_opencode_than_the_captured_one(healthy: Config, tmp_path: Path)
     assert check.says == "captured from opencode 1.18.33; your newest session is of 1.19.2"
 
 
-def test_a_full_disk_libraries_that_are_missing_or_others_no_git(
-    healthy: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_libraries_that_are_missing_or_others_no_git(healthy: Config, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(checks, "DISK", 1 << 60)
     assert checks.disk(healthy)[0].state == "fail"
     monkeypatch.setattr(checks, "REQUIREMENTS", tmp_path / "requirements.txt")

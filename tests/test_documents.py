@@ -83,8 +83,6 @@ def test_readme_knows_every_task_and_each_has_a_sentence(tasks: dict[str, set[st
     assert all(len(line.split(None, 1)) == 2 for line in done.stdout.splitlines())
 
 
-# messages, links, the reference
-
 SOURCES = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "scripts").glob("**/*.py"))
 OF_OTHERS = 'agent "" not found. Falling back to default agent Unexpected server error The model does not exist'
 CODE = re.sub(r'"\s*\n\s*f?"', "", SOURCES).replace("`", "") + OF_OTHERS
@@ -132,9 +130,6 @@ def test_adding_go_is_adding_a_table(config_file: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("SPECIALISTS_CONFIG", str(config_file))
     names = {task.name for task in load_tasks(runpy.run_path(str(ROOT / "dodo.py")))}
     assert {"mine:go", "assemble:go", "train:go", "evaluate:go", "promote:go"} <= names and "augment:go" not in names
-
-
-# the walk
 
 
 def checkout(folder: Path) -> Path:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
-import signal
 import subprocess
 import sys
-import time
 from itertools import count
 from pathlib import Path
 
@@ -17,6 +13,7 @@ import tiny_models
 from conftest import ROOT
 from git_repositories import Made, make
 from opencode_rows import START, History, bash, edit, text
+from test_training import weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -97,10 +94,6 @@ def versions(folder: Path, adapter: str) -> list[Path]:
     return sorted(path.parent for path in (folder / "adapters" / adapter).glob("2*/manifest.json"))
 
 
-def weights(version: Path) -> str:
-    return hashlib.sha256((version / "adapter_model.safetensors").read_bytes()).hexdigest()
-
-
 def test_a_nightly_run_after_another(pipeline: Path, tmp_path: Path) -> None:
     folder = copy_of(pipeline, tmp_path)
     change(folder, "[serving]", '[training.python]\nlauncher = ["false"]\n[serving]')
@@ -172,54 +165,13 @@ def test_canaries_of_the_history_and_of_commits_reach_nothing(pipeline: Path, tm
     done = doit(folder, "train:python", "report")
     assert done.returncode == 0, done.stdout + done.stderr
     assert all((folder / f"data/{kind}/python.jsonl").stat().st_size for kind in ("sessions", "commits"))
-    written = [
-        path for name in ("data", "adapters", "reports") for path in (folder / name).rglob("*") if path.is_file()
-    ]
-    texts = [*(path.read_bytes() for path in written), (done.stdout + done.stderr).encode()]
+    files = [path for name in ("data", "adapters", "reports") for path in (folder / name).rglob("*") if path.is_file()]
+    texts = [*(path.read_bytes() for path in files), (done.stdout + done.stderr).encode()]
     assert not [canary for canary in CANARIES for content in texts if canary.encode() in content]
     check = [sys.executable, str(ROOT / "scripts" / "check-secrets.py"), "--config", str(folder / "specialists.toml")]
     assert subprocess.run(check, check=False).returncode == 0
     (folder / "data" / "planted.txt").write_text(f"token = {token}")
     assert subprocess.run(check, check=False).returncode != 0
-
-
-def test_a_kill_during_training_changes_no_byte(pipeline: Path, tmp_path: Path) -> None:
-    undisturbed, killed = copy_of(pipeline, tmp_path / "whole"), copy_of(pipeline, tmp_path / "killed")
-    for folder in (undisturbed, killed):
-        change(folder, "max_steps = 2", "max_steps = 28")
-    assert doit(undisturbed, "train:rust").returncode == 0
-
-    command = [sys.executable, "-m", "doit", "train:rust"]
-    process = subprocess.Popen(command, env=environment(killed), cwd=ROOT, start_new_session=True)
-    deadline = time.monotonic() + 300
-    while not list(killed.glob("adapters/build-rust/.building-*/checkpoint-25/complete")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert versions(killed, "build-rust") == [] and not (killed / "adapters/build-rust/latest").exists()
-
-    resumed = doit(killed, "train:rust")
-    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    (one,), (other,) = versions(undisturbed, "build-rust"), versions(killed, "build-rust")
-    assert weights(one) == weights(other)
-    assert not list(killed.glob("adapters/build-rust/.building-*"))
-
-
-def test_an_adapter_trained_on_a_rented_machine_is_taken_for_what_it_is(pipeline: Path, tmp_path: Path) -> None:
-    home, rented = copy_of(pipeline, tmp_path / "home"), tmp_path / "rented"
-    assert doit(home, "assemble").returncode == 0
-    rented.mkdir()
-    shutil.copytree(pipeline / "base", rented / "base")
-    shutil.copytree(home / "data" / "train", rented / "data" / "train")
-    shutil.copy(home / "specialists.toml", rented)
-    done = doit(rented, "-s", "train")
-    assert done.returncode == 0 and len(versions(rented, "build-rust")) == 1, done.stdout + done.stderr
-    assert not (rented / "data" / "heldout").exists()
-    shutil.copytree(rented / "adapters", home / "adapters", symlinks=True, dirs_exist_ok=True)
-    again = doit(home, "train")
-    assert again.returncode == 0 and "is up to date" in again.stderr and "loss" not in again.stderr, again.stderr
-    assert len(versions(home, "build-rust")) == 1
 
 
 def test_two_at_once_train_an_adapter_once(pipeline: Path, tmp_path: Path) -> None:

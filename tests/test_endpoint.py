@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 from types import SimpleNamespace
 
 import git_repositories
 import pytest
-from click.testing import CliRunner
+from conftest import invoke
 from servers import answering
 from specialists.agent import ROOT
 from specialists.endpoint import Endpoint
 from specialists.records import make_record, read_json, read_records, tool_call
 from specialists.synthetic.rephrase import Rephraser
-from test_augment import CANARY, augment, make_repository, many_functions, run, wanting
+from test_augment import CANARY, make_repository, many_functions, run, wanting
 
 CHECK = "Answer yes or no."
 
@@ -92,7 +91,7 @@ def test_without_an_answer_the_templates_are_used_and_the_endpoint_is_named(raw,
 
 @pytest.mark.parametrize("more", [("--endpoint", "http://x/v1"), ("--model", "m"), ("--endpoint", "x", "--model", "m")])
 def test_endpoint_and_model_go_together(more, config_file) -> None:
-    result = CliRunner().invoke(augment.main, ["--config", str(config_file), "--language", "ruby", *more])
+    result = invoke("augment", config_file, "--language", "ruby", *more)
     assert result.exit_code == 1 and "go together" in result.output
 
 
@@ -100,9 +99,9 @@ def test_a_model_words_the_requests_of_commits(config_file, tmp_path, model) -> 
     sums = git_repositories.make(tmp_path / "sums", git_repositories.HISTORY)
     config_file.write_text(f'{config_file.read_text()}\n[endpoint]\nurl = "{model.url}"\nmodel = "base"\n')
     output = tmp_path / "out.jsonl"
-    command = ["--config", str(config_file), "--language", "python", "--repository", str(sums), "--output", str(output)]
+    options = ("--language", "python", "--repository", sums, "--output", output)
     for _run in range(2):  # the second asks nothing
-        result = CliRunner().invoke(importlib.import_module("mine-repos").main, command)
+        result = invoke("mine-repos", config_file, *options)
         assert result.exit_code == 0, result.output
         assert [row["messages"][1]["content"][:17] for row in read_records(output)] == ["please look after"] * 3
         assert len(model.asked) == 6

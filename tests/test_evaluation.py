@@ -11,7 +11,7 @@ from pathlib import Path
 import evaluate as evaluation
 import pytest
 import tiny_models
-from click.testing import CliRunner
+from conftest import invoke
 from controls import copy_task, form_only
 from safetensors.numpy import load_file, save_file
 from servers import answering, models_answer
@@ -74,9 +74,7 @@ def version(config: Config, trained: Path, name: str, factor: float) -> Path:
 
 
 def evaluate(config: Config, *options: str) -> dict:
-    done = CliRunner().invoke(
-        evaluation.main, ["--config", str(config.path), "--language", "python", "--json", *options]
-    )
+    done = invoke("evaluate", config.path, "--language", "python", "--json", *options)
     assert done.exit_code == 0, done.output
     return {**json.loads(done.stdout), "said": done.stderr}
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 from built_pipeline import files
-from click.testing import CliRunner, Result
+from click.testing import Result
+from conftest import invoke
 from specialists.adapters import adapter_folder, decisions, is_decided, prune, record_decision
 from specialists.config import Config, Problem, load_config
 from specialists.records import make_record, read_records, write_records
@@ -60,8 +60,7 @@ def excluding(config_file: Path, *entries: str) -> Config:
 
 
 def assemble(config: Config) -> Result:
-    script = importlib.import_module("assemble").main
-    return CliRunner().invoke(script, ["--config", str(config.path), "--language", "rust"])
+    return invoke("assemble", config.path, "--language", "rust")
 
 
 def links(config: Config) -> list[str | None]:

@@ -17,6 +17,7 @@ from specialists.families import Sayable, vllm_options
 from specialists.records import is_target, make_record, tool_call
 from test_chat import CHATML, TOOLS, XML, chat
 
+QUESTION = {"role": "user", "content": "q"}
 NO_THINKING = {"enable_thinking": False, "preserve_thinking": True}
 
 
@@ -83,9 +84,7 @@ def test_every_turn_is_learned_after_the_prompt_that_it_is_served_with(name: str
 
 
 def test_a_base_that_always_thinks() -> None:
-    row = make_record(
-        "rust", [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "weight": 1}], [], {}
-    )
+    row = make_record("rust", [QUESTION, {"role": "assistant", "content": "a", "weight": 1}], [], {})
     with pytest.raises(Problem, match="always asks for thoughts, and rows hold none: use another base"):
         shipped("deepseek_r1_distill").encode(row)
 
@@ -106,9 +105,7 @@ def test_what_cannot_be_said_is_context(text, arguments, sayable, here: bool, tm
     turn = {"role": "assistant", "content": text, "weight": 1, "tool_calls": [call] if arguments else []}
     last = {"role": "assistant", "content": "done", "weight": 1}
     base = chat(XML, tmp_path)
-    row = make_record(
-        "rust", [{"role": "user", "content": "q"}, turn, {"role": "user", "content": "go on"}, last], [], {}
-    )
+    row = make_record("rust", [QUESTION, turn, {"role": "user", "content": "go on"}, last], [], {})
     made = Sayable(base if here else Estimate())(row)
     assert [is_target(message) for message in made["messages"]] == [False, sayable, False, True]
     assert (made == row) == sayable and len(base.spans(made)[1]) == 1 + sayable
@@ -153,3 +150,6 @@ def test_what_can_be_said_comes_back_from_vllms_parser(tmp_path: Path) -> None:
         assert not can(turn) or parse(said) == [("edit", arguments)]
 
     comes_back()
+    assert parse("No call.") == []
+    with pytest.raises(Problem, match="nothing: vLLM cannot give it"):
+        vllm_parser("nothing", str(tmp_path), AGENT_TOOLS)

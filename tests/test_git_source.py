@@ -215,9 +215,7 @@ BROKEN: dict[str, Callable[[Path], object]] = {
     "HEAD that is a FIFO": lambda folder: fifo(folder, "HEAD"),
     "a reference that is a FIFO": lambda folder: fifo(folder, "refs/heads/main"),
     "a pack that is a FIFO": lambda folder: fifo(folder, "objects/pack/pack-1.idx"),
-    "a pack without end": lambda folder: os.symlink(
-        "/dev/zero", made(folder, "x", "") / ".git/objects/pack/pack-1.idx"
-    ),
+    "a pack without end": lambda folder: os.symlink("/dev/zero", made(folder, "x", "") / ".git/objects/pack/p.idx"),
     "references in tables": lambda folder: made(folder, "HEAD", "ref: refs/heads/.invalid"),
 }
 

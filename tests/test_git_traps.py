@@ -73,9 +73,8 @@ def partial(url: str, *pairs: tuple[str, str]) -> Callable[[Path, Path], None]:
 
     def plant(folder: Path, program: Path) -> None:
         loose(folder, "HEAD:factor.py").unlink()
-        config(*extension, *((f"remote.origin.{key}", value) for key, value in promised.items()), *pairs)(
-            folder, program
-        )
+        remote = [(f"remote.origin.{key}", value) for key, value in promised.items()]
+        config(*extension, *remote, *pairs)(folder, program)
 
     return plant
 

@@ -109,10 +109,3 @@ def test_files_and_functions_stay_short() -> None:
     nodes = [(path.name, node) for path, text in texts.items() for node in ast.walk(ast.parse(text))]
     functions = [(name, node) for name, node in nodes if isinstance(node, ast.FunctionDef)]
     assert [(name, node.name) for name, node in functions if node.end_lineno - node.lineno >= 60] == []
-
-
-@pytest.mark.xdist_group("house")
-def test_tests_that_share_a_server_run_in_one_process(request: pytest.FixtureRequest) -> None:
-    """pytest 9.2 and pytest-xdist 3.8 lose a test's group without a word: everything shared was then made twice."""
-    if os.environ.get("PYTEST_XDIST_WORKER"):
-        assert request.node.nodeid.endswith("@house")

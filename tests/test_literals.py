@@ -10,7 +10,7 @@ from specialists.secrets import places as secret_places
 from specialists.secrets import rules as secret_rules
 from specialists.secrets.literals import Literals
 
-LITERALS = ["a", "ab", "abc", "bc", "aa", "aaa", "ä", "|", "-----BEGIN"]
+LITERALS = ["a", "ab", "abc", "bc", "aa", "aaa", "ä", "|", "B", "-----BEGIN"]
 
 
 def places(text: str, literal: str) -> list[int]:
@@ -24,14 +24,6 @@ def places(text: str, literal: str) -> list[int]:
 @given(st.text(alphabet="abcä|-BEGIN😀\ud800İ", max_size=60))
 def test_each_literal_is_found_where_it_stands_whatever_stands_around_it(text: str) -> None:
     assert Literals(LITERALS).find(text) == {item: places(text, item) for item in LITERALS if item in text}
-
-
-def test_a_literal_that_repeats_itself_costs_no_more_than_its_length() -> None:
-    assert Literals(["AAAAAAAAAA"]).find("A" * 1000) == {"AAAAAAAAAA": list(range(0, 1000, 10))}
-
-
-def test_case_counts_and_nothing_is_found_in_nothing() -> None:
-    assert Literals(["sk-"]).find("SK-") == Literals(["sk-"]).find("") == {}
 
 
 @pytest.mark.parametrize("end", ["", "_x", "=", "-"])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
 import pytest
 import tiny_models
-from click.testing import CliRunner
+from conftest import invoke
 from specialists.chat import Chat
 from specialists.records import make_record, write_records
 from specialists.reporting.mask_view import segments, terminal
@@ -20,13 +19,9 @@ def project(config_file: Path) -> Path:
     return config_file
 
 
-def show(config: Path, *arguments: str):
-    return CliRunner().invoke(importlib.import_module("show-mask").main, ["--config", str(config), *arguments])
-
-
 def test_what_is_marked_is_what_is_supervised(project: Path) -> None:
     row = tiny_models.rows(3, "rust")[1]
-    done = show(project, row["id"][:8])
+    done = invoke("show-mask", project, row["id"][:8])
     marked = [part.split("⟧")[0] for part in done.stdout.split("⟦")[1:]]
     assert [text.endswith("<|im_end|>") for text in marked] == [True, True]
     assert '"return x"' in marked[0] and marked[1] == "the quick brown fox<|im_end|>"
@@ -46,5 +41,5 @@ def test_rows_cannot_steer_what_shows_them(project: Path) -> None:
 
 @pytest.mark.parametrize(("asked", "message"), [("ffff", "no such row under"), ("", "3 rows begin so")])
 def test_a_row_that_is_not_there_or_not_the_only_one(project: Path, asked: str, message: str) -> None:
-    done = show(project, asked)
+    done = invoke("show-mask", project, asked)
     assert done.exit_code == 1 and message in done.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import subprocess
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from built_pipeline import built, write
-from click.testing import CliRunner
+from conftest import invoke
 from opencode_model import ScriptedModel
 from specialists.agent import TOOLS, system_prompt
 from specialists.config import Config, load_config
@@ -45,8 +44,7 @@ def ask(request: pytest.FixtureRequest, config: Config, model: ScriptedModel, tm
     target = home / "config" / "opencode" / "opencode.jsonc"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(OWNERS)
-    script = importlib.import_module("configure-opencode")
-    result = CliRunner().invoke(script.main, ["--config", str(config.path), "--output", str(target)])
+    result = invoke("configure-opencode", config.path, "--output", target)
     assert result.exit_code == 0, result.output
     merged = target.read_bytes()
     (home / "project").mkdir()
@@ -62,22 +60,20 @@ def ask(request: pytest.FixtureRequest, config: Config, model: ScriptedModel, tm
     return run
 
 
-@pytest.mark.parametrize(("agent", "answered_by"), [("build-rust", "build-rust"), ("build-ts", "base")])
-def test_an_agent_is_answered_by_its_adapter_or_the_base(
-    ask: Callable, config: Config, model: ScriptedModel, agent: str, answered_by: str
-) -> None:
-    ask("--agent", agent, "hello")
+NAMED = {"build-rust": "build-rust", "build-ts": "base", "build-ts --model vllm/build-rust": "build-rust"}
+
+
+@pytest.mark.parametrize("words", NAMED)
+def test_who_answers_an_agent(ask: Callable, config: Config, model: ScriptedModel, words: str) -> None:
+    """Its adapter, or the base, or the model that is named."""
+    agent, answered_by = words.split()[0], NAMED[words]
+    ask("--agent", *words.split(), "hello")
     (request,) = model.requests
     assert (request["model"], request["max_tokens"]) == (answered_by, config.serving.output_tokens)
     system = next(message["content"] for message in request["messages"] if message["role"] == "system")
     assert system.startswith(system_prompt(config.language(agent.removeprefix("build-"))))
     assert {tool["function"]["name"] for tool in request["tools"]} == {tool["function"]["name"] for tool in TOOLS}
     assert request.get("temperature") == (0.3 if agent == "build-rust" else None), "the owner's own key counts"
-
-
-def test_the_form_that_names_the_model_too_is_answered_by_it(ask: Callable, model: ScriptedModel) -> None:
-    ask("--agent", "build-ts", "--model", "vllm/build-rust", "hello")
-    assert [request["model"] for request in model.requests] == ["build-rust"]
 
 
 def agents(names: str, model: str) -> dict:
@@ -106,15 +102,13 @@ def test_files_win_over_each_other_as_in_the_program(
         write(home / name, content)
     done = subprocess.run([program, "debug", "config"], cwd=home / "project", env=variables, capture_output=True)
     seen = json.loads(done.stdout)
-    config_file.write_text(
-        config_file.read_text().replace("[opencode]", f'[opencode]\nconfig = "{home}/config/opencode/opencode.json"')
-    )
+    where = f'[opencode]\nconfig = "{home}/config/opencode/opencode.json"'
+    config_file.write_text(config_file.read_text().replace("[opencode]", where))
     monkeypatch.setenv("OPENCODE_CONFIG", variables["OPENCODE_CONFIG"])
     found = layers(load_config(config_file), home / "project")
     keys = {(name, key) for name in (*"abcdefgh", "deep/i") for key in ("model", "prompt", "disable")}
-    assert {key: look(found, ("agent", *key))[0] for key in keys} == {
-        key: seen["agent"][key[0]].get(key[1]) for key in keys
-    }
+    for name, key in keys:
+        assert look(found, ("agent", name, key))[0] == seen["agent"][name].get(key), (name, key)
     assert look(found, ("enabled_providers",))[0] == seen["enabled_providers"] and seen["username"] == "7"
 
 

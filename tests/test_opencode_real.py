@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import platform
@@ -16,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from conftest import invoke
 from opencode_model import ScriptedModel, replay
 from specialists.agent import EDIT_DONE, ROOT, TOOLS, WRITE_DONE, read_result
 from specialists.client import request_json
@@ -96,9 +95,7 @@ def extracted(database: Path, config_file: Path, requests: list[dict]) -> tuple[
     steps = [index for index, message in enumerate(messages) if message.role == "assistant"]
     for request, index in zip(requests, steps, strict=True):
         assert comparable(replay(messages[:index], MODEL)) == comparable(request["messages"][1:])
-    script = importlib.import_module("extract-training-data")
-    arguments = ["--config", str(config_file), "--database", str(database)]
-    assert CliRunner().invoke(script.main, arguments).exit_code == 0
+    assert invoke("extract-training-data", config_file, "--database", database).exit_code == 0
     (record,) = read_records(config_file.parent / "data" / "sessions" / "rust.jsonl")
     return record, [message["weight"] for message in record["messages"] if message["role"] == "assistant"]
 
@@ -156,8 +153,7 @@ def test_so_is_one_of_the_v2_engine(opencode: str, project: Path, tmp_path: Path
 
 
 def test_the_tools_that_training_shows_are_the_ones_that_opencode_sends(opencode: str, config_file: Path) -> None:
-    script = importlib.import_module("capture-tools")
-    run = CliRunner().invoke(script.main, ["--config", str(config_file), "--program", opencode, "--json"])
+    run = invoke("capture-tools", config_file, "--program", opencode, "--json")
     assert run.exit_code == 0, run.output
     assert json.loads(run.stdout)["version"] == VERSION
     captured = json.loads((config_file.parent / "data" / "opencode-tools.json").read_text())

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from built_pipeline import files
-from click.testing import CliRunner, Result
+from click.testing import Result
+from conftest import invoke
 from specialists import adapters, pipeline
 from specialists.adapters import AdapterFolder, adapter_folder, last_decision, make_current
 from specialists.client import Refused
@@ -79,9 +80,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     monkeypatch.setattr(promotion, "unload_adapter", server.unload)
     monkeypatch.setattr(alive, "check_alive", server.check_alive)
     monkeypatch.setattr(alive, "check_swapped", server.check_swapped)
-    monkeypatch.setattr(
-        promotion, "check_adapter", lambda version, _config: ["broken"] if "broken" in version.name else []
-    )
+    monkeypatch.setattr(promotion, "check_adapter", lambda version, _: ["broken"] * ("broken" in version.name))
     return server
 
 
@@ -96,8 +95,7 @@ def make(folder: AdapterFolder, name: str, verdict: str = "promote") -> Path:
 
 
 def run(script: str, config: Config, *options: str) -> Result:
-    arguments = ["--config", str(config.path), "--language", "rust", *options]
-    return CliRunner().invoke(importlib.import_module(script).main, arguments)
+    return invoke(script, config.path, "--language", "rust", *options)
 
 
 def state(folder: AdapterFolder) -> tuple[str | None, str | None]:
@@ -171,30 +169,23 @@ def test_a_server_that_dies_decides_nothing(
 
 def verified(config: Config) -> Result:
     """What serve.py does beside the vLLM that it starts, once that answers."""
-    arguments = ["--config", str(config.path), "--verify-beside", str(os.getpid())]
-    return CliRunner().invoke(importlib.import_module("serve").main, arguments)
+    return invoke("serve", config.path, "--verify-beside", os.getpid())
 
 
-@pytest.mark.parametrize(
-    ("unapplied", "started", "served", "code"),
-    [
-        (set(), "2", "2", 0),
-        ({"2"}, "2", "1", 3),
-        ({"1", "2"}, "2", None, 3),
-        ({"1"}, "2", "2", 0),
-        (set(), "1", "2", 0),
-    ],
-    ids=["alive", "the version before it", "the base", "nobody asks for it", "a server that started before"],
-)
+TRIED = {  # versions without an effect, the one that the server started with, the one served in the end, exit code
+    "alive": (set(), "2", "2", 0),
+    "the version before it": ({"2"}, "2", "1", 3),
+    "the base": ({"1", "2"}, "2", None, 3),
+    "nobody asks for it": ({"1"}, "2", "2", 0),
+    "a server that started before": (set(), "1", "2", 0),
+}
+
+
+@pytest.mark.parametrize("case", TRIED)
 def test_what_was_promoted_without_a_server_is_tried_in_the_first_one(
-    unapplied: set[str],
-    started: str,
-    served: str | None,
-    code: int,
-    config: Config,
-    folder: AdapterFolder,
-    server: Server,
+    case: str, config: Config, folder: AdapterFolder, server: Server
 ) -> None:
+    unapplied, started, served, code = TRIED[case]
     server.running = False
     for name in ("1", "2"):
         make(folder, name)
@@ -252,9 +243,8 @@ def test_the_owner_forces_a_version_with_a_reason_that_is_kept(
     assert (last_decision(folder)["verdict"], last_decision(folder)["reason"]) == ("forced", "I tried it")
     make(folder, "2", "promote")
     run("promote", config, "--force", "1", "--reason", "I know it")
-    assert (
-        "2: hold: set aside by the owner: 1 was promoted by force instead: I know it" in run("promote", config).output
-    )
+    done = run("promote", config)
+    assert "2: hold: set aside by the owner: 1 was promoted by force instead: I know it" in done.output
     assert state(folder)[0] == "1"
     done = run("promote", config, "--force", "7", "--reason", "x")
     assert (done.exit_code, "no such version; there are 1, 2" in done.output) == (1, True)
@@ -328,7 +318,7 @@ def test_pruning_keeps_the_last_ones_and_those_in_use(config: Config, folder: Ad
         if number in (1, 2):
             make_current(folder, folder.path / str(number))
     (folder.path / ".removing-0").mkdir()
-    done = CliRunner().invoke(importlib.import_module("prune").main, ["--config", str(config.path), "--keep", "2"])
+    done = invoke("prune", config.path, "--keep", 2)
     assert (done.exit_code, "build-rust: 4 removed, 4 kept" in done.output) == (0, True), done.output
     assert [version.name for version in folder.versions()] == ["1", "2", "7", "8"]
     assert not (folder.path / ".removing-0").exists()

@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 from built_pipeline import built, decided, evaluated, version, write
-from click.testing import CliRunner
-from hypothesis import given
-from hypothesis import strategies as st
+from conftest import invoke
 from specialists.adapters import adapter_folder
 from specialists.cli import say
 from specialists.evaluation import gate
@@ -52,9 +50,7 @@ class Page(HTMLParser):
 
 
 def page_of(config_file: Path) -> tuple[str, Page]:
-    import report as script
-
-    done = CliRunner().invoke(script.main, ["--config", str(config_file), "--json"])
+    done = invoke("report", config_file, "--json")
     assert done.exit_code == 0, done.output
     html = Path(json.loads(done.stdout)["report"]).read_text(encoding="utf-8")
     return html, Page(html)
@@ -88,15 +84,7 @@ def test_what_else_was_measured_stands_beside_the_loss(config_file: Path) -> Non
     nll, parts = {"base": 20.0, "adapter": 10.0}, {"tokens": 4, "nll": {"base": 8.0, "adapter": 5.0, "prompt": 5.0}}
     row = {"tokens": 10, "nll": nll, "parts": {"changed": parts}, "other": {"base": 8.4, "adapter": 5.8}}
     rows = [{"id": str(n), "cluster": str(n), **row} for n in range(8)]
-    rates = {
-        "called": True,
-        "valid": True,
-        "edited": True,
-        "similarity": 0.5,
-        "exact": None,
-        "parses": True,
-        "leak": [],
-    }
+    rates = {**dict.fromkeys(("called", "valid", "edited", "parses"), True), "similarity": 0.5, "leak": []}
     answers = {
         model: [{"id": row["id"], **rates, "applies": applies, "request": "Fix <it>", "text": text} for row in rows]
         for model, applies, text in (("base", 0.75, "I would"), ("adapter", 1.0, "Done"))
@@ -231,14 +219,6 @@ def test_examples_show_what_is_learned_of_the_best_and_the_worst(config_file: Pa
     page_of(config_file)
     html = (config.paths.reports / "examples-rust.html").read_text()
     assert len(html) < 400_000 and "<img" not in html and Page(html).words.count("<img src=x>") >= 40
-
-
-@given(st.floats(-1e6, 1e6), st.floats(0, 1e6), st.integers(2, 6))
-def test_ticks_are_round_few_and_around_the_values(low: float, span: float, wanted: int) -> None:
-    marks = figures.ticks(low, low + span, wanted)
-    assert 2 <= len(marks) <= wanted + 3 and marks == sorted(set(marks))
-    assert marks[0] <= low + 1e-6 * (abs(low) + span + 1)
-    assert marks[-1] >= low + span - 1e-6 * (abs(low) + span + 1)
 
 
 @pytest.mark.parametrize(

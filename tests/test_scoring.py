@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 import tiny_models
 from specialists.agent import TOOLS, read_result
 from specialists.chat import IGNORED, Chat
-from specialists.config import Language, Problem
+from specialists.config import Language
 from specialists.dataset.frozen import frozen_rows
-from specialists.evaluation.scoring import Call, canaries, score, summary, tasks, vllm_parser
+from specialists.evaluation.scoring import Call, canaries, score, summary, tasks
 from specialists.records import Record, make_record, tool_call
 from specialists.secrets import Rules, redact
 
@@ -176,17 +175,3 @@ def test_instructions_end_the_system_prompt(chat: Chat) -> None:
     assert prompted["messages"][0]["content"] == "You are an agent.\n\nUse tabs."
     assert with_instructions(frozen_rows()[0], "x")["messages"][0] == {"role": "system", "content": "x"}
     assert chat.encode(prompted).supervised == chat.encode(row()).supervised
-
-
-@pytest.mark.slow
-def test_vllm_s_own_parser(tmp_path: Path) -> None:
-    tiny_models.save_tokenizer(tmp_path)
-    parse = vllm_parser("qwen3_coder", str(tmp_path), TOOLS)
-    text = (
-        "Now.\n<tool_call>\n<function=edit>\n<parameter=filePath>\na.py\n</parameter>\n<parameter=oldString>\nx\n"
-        "</parameter>\n<parameter=newString>\ny\n</parameter>\n</function>\n</tool_call>"
-    )
-    assert parse(text) == [("edit", {"filePath": "a.py", "oldString": "x", "newString": "y"})]
-    assert parse("No call.") == []
-    with pytest.raises(Problem, match="nothing: vLLM cannot give it"):
-        vllm_parser("nothing", str(tmp_path), TOOLS)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
 import json
 import os
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,8 @@ from pathlib import Path
 import numpy
 import pytest
 import tiny_models
-from click.testing import CliRunner, Result
+from click.testing import Result
+from conftest import invoke
 from safetensors.numpy import load_file, save_file
 from servers import SERVE, free_port, started
 from specialists import adapters
@@ -28,6 +28,7 @@ from specialists.client import Refused, request_json
 from specialists.config import Config, Evaluation, load_config
 from specialists.dataset.frozen import frozen_rows
 from specialists.records import write_json, write_records
+from specialists.reporting.doctor import diagnose
 from specialists.server import api_key, base_url, load_adapter, served_models, unload_adapter
 from specialists.serving import alive, promotion
 from test_opencode_real import opencode  # noqa: F401
@@ -85,8 +86,7 @@ class Served:
         return [alive.loss(self.config, model, text) for text in texts]
 
     def promote(self, language: str, *options: str) -> Result:
-        arguments = ["--config", str(self.config.path), "--language", language, *options]
-        return CliRunner().invoke(importlib.import_module("promote").main, arguments)
+        return invoke("promote", self.config.path, "--language", language, *options)
 
 
 def raise_rank(version: Path) -> None:
@@ -120,9 +120,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     inputs = adapters.evaluation_inputs(config, None, heldout)
     waits = {"verdict": "wait", "measured_on": "training base", "inputs": inputs}
     write_json(server.version("ruby", "waits", 4) / "evaluation.json", waits)
-    with started(
-        [*SERVE, str(config.path)], config, server.log, env={**os.environ, "HOME": str(root)}
-    ) as server.process:
+    command, environment = [*SERVE, str(config.path)], {**os.environ, "HOME": str(root)}
+    with started(command, config, server.log, env=environment) as server.process:
         yield server
 
 
@@ -133,6 +132,9 @@ def test_what_is_promoted_is_served_and_tried_and_a_broken_one_is_left_out(serve
     while "build-python: rolled back" not in served.log.read_text():  # said at the end by the process beside it
         assert time.monotonic() < deadline, served.log.read_text()[-2000:]
         time.sleep(0.2)
+    checks = {check.name: check for check in diagnose(served.config)}
+    for name in ("base model", "server", "adapters served"):
+        assert checks[name].state == "ok", checks[name]
     for name in ("rust", "ts"):
         found = json.loads((served.folder(name).current / alive.ALIVE).read_text())
         assert found["faults"] == [] and differ(found["served"]["adapter"], found["served"]["base"]) > 0.03
@@ -141,11 +143,6 @@ def test_what_is_promoted_is_served_and_tried_and_a_broken_one_is_left_out(serve
     found = json.loads((served.folder("ruby").latest / "evaluation.json").read_text())
     assert (found["measured_on"], found["rows"], len(found["served"]["frozen"])) == ("served", 6, 24)
     assert last_decision(served.folder("ruby"))["verdict"] == found["verdict"] != "wait"
-
-
-def test_each_adapter_answers_otherwise_than_the_base_and_than_another(served: Served) -> None:
-    base, rust, ts = (served.losses(name) for name in ["base", "build-rust", "build-ts"])
-    assert differ(rust, base) > 0.03 < differ(rust, ts)
 
 
 @contextlib.contextmanager
@@ -179,10 +176,9 @@ def test_a_new_version_is_swapped_in_while_requests_are_in_flight(served: Served
     folder = served.folder("rust")
     assert (folder.current, folder.previous) == (second, first)
     after = served.losses("build-rust")
-    assert differ(after, before) > 0.03
+    assert differ(after, before) > 0.03 < differ(before, served.losses("build-ts"))
     assert [*served_models(served.config)] == ["base", "build-rust", "build-ts"], "the candidate's name is nobody's"
-    rollback = importlib.import_module("rollback")
-    assert CliRunner().invoke(rollback.main, ["--config", str(served.config.path), "--language", "rust"]).exit_code == 0
+    assert invoke("rollback", served.config.path, "--language", "rust").exit_code == 0
     assert served.losses("build-rust") == pytest.approx(before, abs=1e-4)
     assert folder.current == first
 
@@ -225,34 +221,22 @@ def test_the_key_is_in_no_log_and_in_no_command_line(served: Served) -> None:
         request_json(f"{base_url(served.config)}/v1/models")
 
 
-def harm(version: Path, change: Callable) -> None:
-    """Change every weight of a version by its name."""
-    file = version / "adapter_model.safetensors"
-    save_file({name: change(name, weight) for name, weight in load_file(file).items()}, file)
-
-
-HARMS = {  # what vLLM takes without a word: lora_A of half the input width, and an effect so small that it is none
-    "do not fit": lambda name, weight: weight[:, : weight.shape[1] // 2] if "lora_A" in name else weight,
-    "answers as the base does": lambda _name, weight: weight * numpy.float32(1e-9),
-}
-
-
-@pytest.mark.parametrize("reason", HARMS)
-def test_a_broken_version_is_blocked_and_nothing_changes(served: Served, reason: str) -> None:
+def test_a_version_without_an_effect_is_blocked_and_nothing_changes(served: Served) -> None:
+    """vLLM takes it without a word."""
     before, current = served.losses("build-ts"), served.folder("ts").current
-    version = served.version("ts", reason.replace(" ", "-"), 5)
-    harm(version, HARMS[reason])
+    version = served.version("ts", "no-effect", 5)
+    weights = load_file(version / "adapter_model.safetensors")
+    scaled = {name: weight * numpy.float32(1e-9) for name, weight in weights.items()}
+    save_file(scaled, version / "adapter_model.safetensors")
     done = served.promote("ts")
-    assert done.exit_code == 0 and reason in done.output, done.output
+    assert done.exit_code == 0 and "answers as the base does" in done.output, done.output
     assert last_decision(served.folder("ts"))["verdict"] == "block"
     assert served.folder("ts").current == current
     assert served.losses("build-ts") == pytest.approx(before, abs=1e-4)
     assert served.promote("ts", "--force", version.name, "--reason", "x").exit_code == 1
 
 
-def test_a_version_that_the_server_refuses_puts_everything_back(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_version_that_the_server_refuses_puts_everything_back(served: Served, monkeypatch) -> None:
     """The checks before are taken away, as if they had missed something; vLLM itself refuses it."""
     monkeypatch.setattr(promotion, "check_adapter", lambda *_: [])
     before, current = served.losses("build-ts"), served.folder("ts").current

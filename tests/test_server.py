@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from built_pipeline import files
-from click.testing import CliRunner
+from conftest import invoke
 from servers import answering, models_answer
 from specialists.config import Problem, load_config
 from specialists.server import api_key, load_adapter, served_models
@@ -59,7 +59,7 @@ def test_a_missing_base_is_reported_and_never_fetched(config_file: Path, monkeyp
     monkeypatch.setattr(os, "execve", lambda *_arguments: pytest.fail("vLLM was started"))
     config = with_serving(config_file, "port = 9")
     config.write_text(config.read_text().replace('model = "./base"', 'model = "some/where"'))
-    result = CliRunner().invoke(importlib.import_module("serve").main, ["--config", str(config)])
+    result = invoke("serve", config)
     assert (result.exit_code, result.stdout) == (1, "")
     assert "some/where: no tokenizer_config.json; download it first (hf download some/where)" in result.stderr
 
@@ -71,7 +71,7 @@ def test_a_dry_run_prints_what_a_shell_can_run_and_what_is_left_out(config_file:
     (version / "manifest.json").write_text("{}")
     files(version)
     (version.parent / "current").symlink_to("1")
-    done = CliRunner().invoke(importlib.import_module("serve").main, ["--dry-run", "--config", str(config)])
+    done = invoke("serve", config, "--dry-run")
     words = shlex.split(done.stdout)
     assert "X=1 2" in words and words[-1] == "a b.jinja" and "--lora-modules" not in words
     assert (done.exit_code, "build-rust: left out" in done.stderr) == (0, True)
@@ -179,5 +179,5 @@ def test_asking_shows_who_answered(
         return models_answer({"base": ""}) if "models" in path else (status, chat)
 
     with answering(answer) as port:
-        done = CliRunner().invoke(ask.main, ["--config", str(with_serving(config_file, f"port = {port}"))])
+        done = invoke("ask", with_serving(config_file, f"port = {port}"))
     assert done.exit_code == code and shown in done.stderr, done.stderr

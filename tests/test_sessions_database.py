@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from opencode_model import replay
 from opencode_rows import START, V1, V2, History, text
-from specialists.sessions.database import Session, Unreadable, overview, read_sessions
+from specialists.sessions.database import Session, Unreadable, read_sessions
 
 SAMPLES = Path(__file__).parent / "samples"
 V2_SCHEMAS = {name: V1.replace("TABLE session ", f"TABLE {name} ") + V2 for name in ("session", "session_v2")}
@@ -112,14 +112,6 @@ def test_tables_that_hold_tokens_or_events_are_never_read(tmp_path: Path, monkey
     read(SAMPLES / "opencode-1.18.33.db")
     tables = {word for query in seen for word in re.findall(r"(?:FROM|table_info\()\s*(\w+)", query)}
     assert tables == {"sqlite_master", "session", "message", "part", "session_message"}
-
-
-def test_what_a_database_holds_at_a_glance(tmp_path: Path) -> None:
-    history = History(tmp_path / "b.db", V2_SCHEMAS["session_v2"])
-    assert overview(history.path) == (0, 0, "")
-    for number, version in enumerate(("1.18.33", "2.0.1")):
-        history.session(f"ses_{number}", table="session_v2", version=version)
-    assert overview(history.path)[::2] == (2, "2.0.1")
 
 
 @pytest.mark.parametrize("other", ["opencode-beta.db", "storage"])

@@ -128,9 +128,7 @@ Put it back into the queue when a worker dies|We still need the docs|It does not
 
 
 def test_what_rejects_the_work_before() -> None:
-    said = {
-        line: rejects(line, "Done.", ["nein", "das ist falsch"]) for line in re.split("[|\n]", f"{REJECTED}|{GONE_ON}")
-    }
-    assert [line for line in said if said[line]] == re.split("[|\n]", REJECTED)
+    lines, own = re.split("[|\n]", f"{REJECTED}|{GONE_ON}"), ["nein", "das ist falsch"]
+    assert [line for line in lines if rejects(line, "Done.", own)] == re.split("[|\n]", REJECTED)
     assert not rejects("No.", "Done. Shall I commit?") and rejects("No, it still fails", "Shall I commit?")
     assert goes_on("Please continue.", "Next I write it.") and not goes_on("continue", "Shall I?")

@@ -37,12 +37,7 @@ TEXTS = [
         ("/home/build/x", "", "build build/x /home/build/x/y", "build build/x y"),  # a name that says nothing
         (r"C:\Users\Kim Doe\p", "", r"C:\Users\Kim Doe\p\a.py c:/users C:/Users/Kim Doe", r"a.py c:/users /home/user"),
         (r"C:\Users\Kim Doe\app", "", r'{"p":"C:\\Users\\Kim Doe\\app\\a"} /c/Users/Kim\ Doe/app', '{"p":"a"} .'),
-        (
-            "/mnt/c/Users/Kim D/app",
-            "",
-            r"file:///C:/Users/Kim%20D/app/a \\wsl$\U\home\Kim D\x",
-            "file:///a /home/user/x",
-        ),
+        ("/mnt/c/Users/Kim D/p", "", r"file:///C:/Users/Kim%20D/p/a \\wsl$\U\home\Kim D\x", "file:///a /home/user/x"),
         ("//wsl.localhost/Ubuntu/home/kim/app", "", "/home/kim/app/a.py /home/kim/b", "a.py /home/user/b"),
         (r"D:\work\app", "", r"D:\work\app\src\a.py /mnt/d/work/app/b d:\work\apple", r"src\a.py b d:\work\apple"),
         ("/home/kim/p", "", "-I/mnt/x/home/kim/p/inc /private/home/kim /home/kim2/p", "-Iinc /home/user /home/kim2/p"),
@@ -60,12 +55,7 @@ def test_folders(directory: str, root: str, text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("directory", "others", "text", "expected"),
     [
-        (
-            "/home/kim/new/app",
-            [("/home/kim/old/app", "/home/kim/old")],
-            "/home/kim/old/app/a /home/kim/old/b",
-            "a ../b",
-        ),
+        ("/home/kim/new/a", [("/home/kim/old/a", "/home/kim/old")], "/home/kim/old/a/x /home/kim/old/b", "x ../b"),
         ("/home/kim/m/web", [("/home/kim/m", "")], "/home/kim/m/core /home/kim/m/web/a", "../core a"),
         ("/home/kim/m", [("/home/kim/m/web", "")], "/home/kim/m/web/a", "web/a"),
         ("/srv/app", [("/home/robin/app", ""), ("/Users/kim/app", "")], "/home/robin/app/a kim robin", "a user user"),

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
+import fcntl
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
-from conftest import ROOT
+from conftest import ROOT, invoke
 from servers import free_port
 from specialists.config import Config, Problem, load_config
 from specialists.server import served_models
@@ -106,10 +104,8 @@ def test_it_is_stopped_and_started_again(service: Service, monkeypatch: pytest.M
 def test_a_training_that_fails_leaves_it_running(service: Service, tmp_path: Path) -> None:
     service.start()
     (tmp_path / "broken.jsonl").write_text("{")
-    train = importlib.import_module("train").main
-    arguments = ["--config", str(service.config.path), "--train", str(tmp_path / "broken.jsonl"), "--language"]
     for language in ("rust", "ts"):
-        done = CliRunner().invoke(train, [*arguments, language])
+        done = invoke("train", service.config.path, "--train", tmp_path / "broken.jsonl", "--language", language)
         assert done.exit_code == 1 and "the server is stopped until this is done" in done.stderr, done.stderr
         assert "broken.jsonl" in done.stderr and service.runs_soon()
 
@@ -137,17 +133,6 @@ def test_commands_that_fail_are_named(service: Service, changes: dict, message: 
 
 
 def test_a_second_run_waits_for_the_first(service: Service) -> None:
-    service.start()
-    seen: list[str] = []
-
-    def second() -> None:
-        with service.gpu():
-            seen.append("second")
-
-    with service.gpu():
-        thread = threading.Thread(target=second)
-        thread.start()
-        time.sleep(0.1)
-        seen.append("first")
-    thread.join()
-    assert seen == ["first", "second"] and service.runs
+    lock = service.config.paths.adapters / ".gpu" / ".lock"
+    with service.gpu(), lock.open("w") as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 from built_pipeline import built, decided, evaluated, examples, version
-from click.testing import CliRunner
-from servers import answering, models_answer
+from conftest import invoke
 from specialists import adapters
 from specialists.cli import duration
 from specialists.config import Config, load_config
-from specialists.reporting.status import age, as_text, cost, next_step, server_state, status
+from specialists.reporting.status import age, as_text, cost, next_step, status
 from test_server import with_serving
 
 NAME = "20261123-091500-1a2b3c4d"
@@ -64,11 +63,7 @@ BASE, OTHER = 'model = "./base"', ["the base model, base.dtype or the training c
         ("", "\n[training]\ntargets = ['mlp']", ["training.targets ['attention', 'linear_attention", "-> ['mlp']"]),
         (BASE, 'model = "Org/Other"', OTHER),
         (BASE, f'{BASE}\ndtype = "float32"', OTHER),
-        (
-            "",
-            "\n[evaluation]\ngain = 0.5",
-            ["evaluate: held-out rows, incumbent, [evaluation] or serving.model changed"],
-        ),
+        ("", "\n[evaluation]\ngain = 0.5", ["evaluate: held-out rows, incumbent, [evaluation] or serving.model"]),
         ("", "\n[serving]\nmodel = './base-FP8'", ["evaluate: held-out rows, incumbent"]),
         ("", "\n[serving]\nport = 9000", []),
     ],
@@ -110,19 +105,6 @@ def test_the_table_and_the_data(config_file: Path) -> None:
     assert "server" not in status(config), "nobody asked"
 
 
-@pytest.mark.parametrize(
-    ("models", "expected", "problem"),
-    [({"base": "x", "build-rust": "y"}, True, None), ({"other": "z"}, False, "answered by another server")],
-)
-def test_what_runs_at_the_address(config_file: Path, models: dict, expected: bool, problem: str | None) -> None:
-    with answering(lambda _path, _body: models_answer(models)) as port:
-        config = load_config(with_serving(config_file, f"port = {port}"))
-        found = server_state(config)
-    assert found["models"] == (models if expected else None)
-    assert problem is None or problem in found["problem"]
-    assert server_state(config) == {"url": f"http://127.0.0.1:{port}", "models": None, "problem": None}
-
-
 def test_durations_costs_and_ages_as_a_person_says_them() -> None:
     assert [duration(seconds) for seconds in (0.4, 89, 90, 754, 9000)] == ["0 s", "89 s", "2 min", "13 min", "2.5 h"]
     assert (cost({}), cost({"seconds": 3}), cost({"peak_memory_bytes": 1 << 29})) == (None, "3 s", "0.5 GiB")
@@ -130,11 +112,9 @@ def test_durations_costs_and_ages_as_a_person_says_them() -> None:
 
 
 def test_the_script_changes_nothing(config_file: Path, tmp_path: Path) -> None:
-    import status as script
-
     built(with_serving(config_file, "port = 9"))  # discard: nobody answers there
     before = {path: path.read_bytes() for path in tmp_path.glob("**/*") if path.is_file()}
-    done = CliRunner().invoke(script.main, ["--config", str(config_file), "--json"])
+    done = invoke("status", config_file, "--json")
     assert json.loads(done.stdout)["languages"].keys() == {"rust", "ts", "python", "ruby", "swift"}
     assert "Swift: build examples: there are none yet" in done.stderr and "none runs there" in done.stderr
     assert before == {path: path.read_bytes() for path in tmp_path.glob("**/*") if path.is_file()}

@@ -11,7 +11,6 @@ from specialists.config import Problem
 from specialists.synthetic.mutations import mutations
 
 RUST, TS, PYTHON, RUBY, SWIFT = SAMPLES
-LAST = SAMPLES[PYTHON].rstrip().split("\n")[-1].strip()
 
 
 DOC = "Adds a book to the shelf."
@@ -81,20 +80,6 @@ def test_a_grammar_that_nobody_thought_of_is_read_by_the_names_of_its_nodes(monk
     monkeypatch.delitem(grammars.GRAMMARS, SWIFT)
     source = SAMPLES[SWIFT].encode()
     assert "add" in [item.qualified for item in syntax.functions(SWIFT, source)]
-
-
-DOCS = [
-    (["/// One.", "/// Two."], "One.\nTwo."),
-    (["/**\n * One.\n *\n * - two\n */"], "One.\n\n- two"),
-    (["# One.", "# rubocop:disable X", "# two", "#   code"], "One.\ntwo\n  code"),
-    (['"""One.\n\n    Two.\n    """'], "One.\n\nTwo."),
-    ([], ""),
-]
-
-
-@pytest.mark.parametrize(("comments", "text"), DOCS)
-def test_what_a_comment_says(comments, text) -> None:
-    assert syntax.clean_doc(comments) == text
 
 
 @settings(max_examples=150, deadline=None)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from conftest import invoke
 from specialists.agent import TOOLS, compact, read_result
 from specialists.config import load_config
 from specialists.records import write_json
@@ -119,8 +118,7 @@ def test_captured_tools_without_prose_and_with_the_argument_names_of_our_calls(c
 
 
 def test_capturing_from_a_program_that_is_not_there(config_file: Path) -> None:
-    main = importlib.import_module("capture-tools").main
-    run = CliRunner().invoke(main, ["--config", str(config_file), "--program", "/nowhere/opencode"])
+    run = invoke("capture-tools", config_file, "--program", "/nowhere/opencode")
     assert run.exit_code == 1 and "/nowhere/opencode: No such file or directory; install" in run.output
 
 
@@ -140,8 +138,7 @@ def test_a_program_that_never_ends_is_ended_with_all_that_it_started(
     program.write_text(HANGS)
     program.chmod(0o755)
     monkeypatch.setattr("specialists.sessions.capture.SECONDS", 2)
-    main = importlib.import_module("capture-tools").main
-    run = CliRunner().invoke(main, ["--config", str(config_file), "--program", str(program)])
+    run = invoke("capture-tools", config_file, "--program", program)
     assert run.exit_code == 1 and "no end within 2 s" in run.output
     words, *started = said.read_text().splitlines()
     assert words.startswith("run --standalone"), "beside a service of the owner's, for which it would wait"

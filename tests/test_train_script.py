@@ -14,8 +14,8 @@ from types import SimpleNamespace
 
 import pytest
 import tiny_models
-from click.testing import CliRunner, Result
-from conftest import ROOT
+from click.testing import Result
+from conftest import ROOT, invoke
 from specialists.adapters import AdapterFolder
 from specialists.config import load_config
 from specialists.records import read_json, write_records
@@ -46,8 +46,7 @@ def project(config_file: Path) -> Path:
 
 
 def run(config: Path, *arguments: str) -> Result:
-    command = importlib.import_module("train").main
-    return CliRunner().invoke(command, ["--config", str(config), "--language", "rust", "--json", *arguments])
+    return invoke("train", config, "--language", "rust", "--json", *arguments)
 
 
 def train(config: Path, *arguments: str) -> dict:
@@ -140,11 +139,9 @@ def test_two_processes_of_a_launcher_give_a_working_adapter(project: Path, kind:
     settings = (ROOT / "configs" / "fsdp2.yaml").read_text().replace("num_processes: 4", "num_processes: 2")
     settings = settings.replace("mixed_precision: bf16", 'mixed_precision: "no"\nuse_cpu: true')
     (project.parent / "fsdp2.yaml").write_text(settings)
-    options = {
-        "data parallel": ["--cpu", "--num_processes", "2"],
-        "fsdp2": ["--config_file", str(project.parent / "fsdp2.yaml")],
-    }
-    launcher = ["accelerate", "launch", *options[kind], "--main_process_port", "0"]
+    with_file = ["--config_file", str(project.parent / "fsdp2.yaml")]
+    options = with_file if kind == "fsdp2" else ["--cpu", "--num_processes", "2"]
+    launcher = ["accelerate", "launch", *options, "--main_process_port", "0"]
     project.write_text(project.read_text() + f"launcher = {json.dumps(launcher)}\n")
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), "--config", str(project), "--language", "rust"]
     started = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
