@@ -6,9 +6,9 @@ import re
 from dataclasses import replace
 
 import pytest
-from labelled_turns import bash, read, write
+from labelled_turns import bash, grep, read, write
 from specialists.agent import EDIT_DONE, read_result
-from specialists.sessions.outcome import goes_on, rejects, unchecked, undone
+from specialists.sessions.outcome import goes_on, rejects, repeated, unchecked, undone
 from specialists.tools import Call
 
 
@@ -26,9 +26,12 @@ TEXT = "one\ntwo\nthree\n"
 ALL = """git checkout src/a.rs|git checkout -- .|cd . && git restore src|git reset --hard HEAD|git stash
 cd src && git checkout a.rs|git restore --source=HEAD src/a.rs|git checkout '*.rs'|rm src/a.rs|git rm -rf src
 sh -c 'git checkout -- .'|jj undo|bash -lc "cd src; git restore a.rs"|timeout 9 git stash push -m x
-jj restore --from @- src/a.rs|rm -r src|git checkout HEAD .|git reset --hard HEAD~1"""
+git -C . -c core.x=y checkout -- src/a.rs|git restore -SW .|git checkout -f|git switch --discard-changes main
+git apply -R p|git stash -m "before lunch"|jj restore --from @- src/a.rs|rm -r src
+git checkout HEAD .|git reset --hard HEAD~1"""
 NONE = """git restore --staged src/a.rs|git checkout -b topic|git checkout src/b.rs|git status # git checkout|ls
-git -C ../other reset --hard|cd ../other && git reset --hard|git clean -fd|git rm --cached src/a.rs|git checkout main
+git -C ../other reset --hard|git restore -S src/a.rs|git apply --check -R p
+cd ../other && git reset --hard|git clean -fd|git rm --cached src/a.rs|git checkout main
 cargo test|git reset HEAD~1|git revert HEAD|git show HEAD:src/a.rs > old.rs
 echo 'git stash'|git stash list|jj new|jj restore b.rs|rm a.rs|git diff -- src/a.rs > p|git show HEAD -- src/a.rs"""
 CASES: list[tuple[list[Call], set[int]]] = [
@@ -97,6 +100,24 @@ def test_what_a_turn_replaced_itself(calls: list[Call], expected: set[int]) -> N
 
 LOOK, FAILS = read("a.rs", "x"), bash("cargo test", "1 failed", 101)
 PASSES, PIPED = bash("cargo test"), bash("cargo test 2>&1 | tail -3", "test result: FAILED. 1 failed")
+OTHER, TEST = grep("x", output="a.rs"), FAILS
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([[LOOK]] * 8, {*range(1, 8)}),
+        ([[LOOK], [EDIT], [LOOK]], set()),
+        ([[LOOK], [OTHER], [LOOK, OTHER]], {2}),
+        ([[LOOK], [LOOK, OTHER]], set()),
+        ([[LOOK], [read("a.rs", "y")], [LOOK]], {2}),
+        ([[TEST], [TEST], [EDIT], [TEST]], {1}),
+        ([[TEST], [bash("make")], [TEST], [bash("make")], [TEST]], {3, 4}),  # once each after the other: it may tell
+        ([[EDIT], [EDIT], [], []], set()),
+    ],
+)
+def test_what_only_repeats(steps: list[list[Call]], expected: set[int]) -> None:
+    assert repeated(steps) == expected
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from specialists.agent import CLEARED
 from specialists.config import Config
 from specialists.sessions.database import Message, Session
 from specialists.sessions.database_v2 import EXECUTED_BY_USER
-from specialists.sessions.outcome import EDITS, goes_on, rejects, unchecked, undone
+from specialists.sessions.outcome import EDITS, goes_on, rejects, repeated, unchecked, undone
 from specialists.sessions.paths import ProjectPaths
 from specialists.tools import RENAMED, Call, Files, answer, present_calls, present_output
 
@@ -247,7 +247,8 @@ def _mark_no_targets(found: list[Turn], config: Config | None) -> None:
         steps[index].reason = steps[index].reason or "undone later"
     for turn, following in zip_longest(found, found[1:]):
         calls = [step.calls for step in turn.steps]
-        reasons = dict.fromkeys(undone(calls, in_turn=True), "undone later")
+        reasons = dict.fromkeys(repeated(calls), "repeated")
+        reasons |= dict.fromkeys(undone(calls, in_turn=True), "undone later")
         reasons |= dict.fromkeys(unchecked(calls, checks), "check failed")
         reasons |= {} if turn.request else dict.fromkeys(range(len(calls)), "no request")
         if following and calls and not calls[-1] and goes_on(following.request, turn.steps[-1].text):

@@ -1,4 +1,4 @@
-"""What came of a session's calls: which changes were taken back, failed a check or were rejected.
+"""What came of a session's calls: which changes were taken back, failed a check or were rejected, what only repeats.
 
 Texts of files decide: a change is taken back when its place reads as before it. Commands (git, jj, rm) do where no
 text tells; one that failed did nothing.
@@ -13,10 +13,12 @@ from itertools import takewhile
 from posixpath import basename, commonprefix, join, normpath
 
 from specialists.agent import in_project
+from specialists.records import canonical
 from specialists.sessions.shell import commands
 from specialists.tools import Call, Files
 
 EDITS = ("edit", "write", "apply_patch")
+_LOOKS = frozenset("read grep glob list skill question todowrite webfetch websearch".split())  # and change nothing
 _NO_FAILURE = (None, 0, 124, 126, 127, 130, 137, 143)  # exit codes; from 124 on: nothing was checked to its end
 _SAYS_FAILED = re.compile(r"\b[1-9]\d* (?:failed|failures?|errors?)\b|\berror(?:\[\w+\]| TS\d+)?:|^FAILED?\b", re.M)
 _OWN_ERRORS = re.compile(r"[Tt]his file(?: has errors)?, please fix:?\n.*?</", re.S)  # of an edited file, by its LSP
@@ -160,6 +162,9 @@ class _Work:
 
     def _taken_back(self, tool: str, words: list[str], folder: str) -> list[_Change]:
         """The changes that a command takes back; of those that were committed all, where it goes back behind one."""
+        while tool in ("git", "jj") and words and words[0].startswith("-"):  # options of all commands
+            folder = join(folder, *words[1:2]) if words[0] == "-C" else folder
+            words = words[2 if words[0] in ("-C", "-c") else 1 :]
         verb, *words = words if tool in ("git", "jj") and words else [tool, *words]
         names = [word for word in words if not word.startswith("-")]
         flags = {*words, *(letter for word in words if re.match("-[a-zA-Z]", word) for letter in word)}
@@ -176,8 +181,12 @@ class _Work:
             case "git", "add":
                 for change in named:
                     change.untracked = False
-            case "git", "checkout" | "restore" if not flags & {"--staged", "S"}:
+            case "git", "checkout" | "switch" if flags & {"f", "--force", "--discard-changes"}:
+                return pending
+            case "git", "checkout" | "restore" if flags & {"--worktree", "W"} or not flags & {"--staged", "S"}:
                 return [one for one in named if one in pending]
+            case "git", "apply" if flags & {"R", "--reverse"} and "--check" not in flags:
+                return named or live
             case "git", "reset" if "--hard" in flags:
                 return tracked if names and names != ["HEAD"] else pending
             case "git", "revert":
@@ -187,7 +196,7 @@ class _Work:
             case "git", "stash" if names and names[0] in ("pop", "apply"):
                 for change in self.stashes.pop() if self.stashes else []:
                     change.lost = False
-            case "git", "stash" if not names or names[0] in ("push", "save"):
+            case "git", "stash" if not names or names[0] not in ("list", "show", "drop", "clear", "branch"):
                 self.stashes.append(live if "u" in flags else pending)
                 return self.stashes[-1]
             case "jj", "restore" | "abandon" | "undo":
@@ -235,3 +244,24 @@ def rejects(request: str, answer: str, more: Iterable[str] = ()) -> bool:
 def goes_on(request: str, answer: str) -> bool:
     """Whether a request only asks to go on: the answer before it, which asks nothing, stopped halfway."""
     return bool(_GO_ON.fullmatch(request.strip())) and not _ASKS.search(answer)
+
+
+def repeated(steps: list[list[Call]]) -> set[int]:
+    """Indexes of steps whose calls all were made before, with equal results, and nothing changed between.
+
+    `steps`: the calls of each, within one turn. An edit changes things, and so does every other call that does not
+    only look, unless it is itself such a repetition.
+    """
+    last: dict[int, int] = {}  # hashes of calls with results since the last edit -> their last place
+    found, changed, place = set(), 0, 0
+    for step, calls in enumerate(steps):
+        new = not calls
+        for place, call in enumerate(calls, place + 1):  # noqa: B020 (counts on)
+            key = hash((call.name, canonical(call.arguments), call.output))
+            if call.name in ("edit", "apply_patch", "patch"):
+                last.clear()
+            new = new or last.get(key, -1) < changed
+            changed = changed if key in last or call.name in _LOOKS else place
+            last[key] = place
+        found |= set() if new else {step}
+    return found
