@@ -1,7 +1,5 @@
 """A pipeline's outputs, made by hand: what the steps would have left for one or more languages."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

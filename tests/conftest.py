@@ -1,7 +1,5 @@
 """What every test shares: the owner's own state out of reach, a configuration to play with, sample data where it is."""
 
-from __future__ import annotations
-
 import importlib
 import signal
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Turns with the language that a person would file them under, hard cases among them; "" is none of the five."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 
 from specialists.sessions.chat import Step, Turn

@@ -1,7 +1,5 @@
 """The model that opencode talks to: one that answers with a script, and what it is sent, rebuilt from rows."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from dataclasses import replace

@@ -3,8 +3,6 @@
 Nothing here is a credential, and no file holds one as a literal: prefixes and bodies meet only at run time.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import random

@@ -1,7 +1,5 @@
 """Servers for tests: a vLLM of ours for a while, and one in this process with given answers."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

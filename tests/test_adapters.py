@@ -1,7 +1,5 @@
 """Versions: never half there, never overwritten, and links that always point to a whole one."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """What the alive check finds in made-up losses, and which texts it asks for. With the real vLLM: test_served.py."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from types import SimpleNamespace

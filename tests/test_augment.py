@@ -1,7 +1,5 @@
 """The augment step on small repositories: what is made of them, that it is exact, and that nothing else is."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

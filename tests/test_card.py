@@ -1,7 +1,5 @@
 """What a GPU and a disk have to hold, with the base's real shapes and an nvidia-smi that shows the GPU of the test."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

@@ -1,7 +1,5 @@
 """The mask: supervised tokens decode to exactly what the model should say, under every kind of template."""
 
-from __future__ import annotations
-
 import json
 import re
 from functools import cache, partial

@@ -1,7 +1,5 @@
 """check-secrets: whatever was built is looked through, however it is encoded; what cannot be read is not clean."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Which commits are candidates, and under which reason the others are counted."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import git_repositories as repositories

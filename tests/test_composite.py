@@ -1,7 +1,5 @@
 """Qwen3.5 and later as the Hub has them, text and vision in one: an adapter is saved and named as vLLM serves it."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import re

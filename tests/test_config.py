@@ -1,7 +1,5 @@
 """The configuration: every mistake found in one reading, named by file and key; one language's stays its own."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Assembly: what is a duplicate, what is held out, what stays when there is too much; and that order never matters."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections import Counter

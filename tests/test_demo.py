@@ -1,7 +1,5 @@
 """The demo's makers: the same history and repositories every time, in the real forms."""
 
-from __future__ import annotations
-
 import json
 import os
 import sqlite3

@@ -1,7 +1,5 @@
 """The doctor: each thing broken in turn is reported with its fix, nothing is changed, nothing falls over."""
 
-from __future__ import annotations
-
 import json
 import os
 import sqlite3

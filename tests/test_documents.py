@@ -1,7 +1,5 @@
 """README and docs are true: commands and links lead somewhere, messages are real, the walk ends as README shows."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import os

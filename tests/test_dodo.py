@@ -1,7 +1,5 @@
 """The pipeline as its owner runs it: a real history, a real (tiny) base, real trainings, and kills in between."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """A model behind an endpoint: what it is asked, what of its answers is used, and what happens without it."""
 
-from __future__ import annotations
-
 import json
 import re
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """From rows to a verdict on real tiny models: a harmful adapter is blocked, a useless one held, a good one promoted."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections import Counter

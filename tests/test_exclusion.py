@@ -1,7 +1,5 @@
 """[owner] exclude: rows go, a version trained on them is never served again, and an entry means one thing."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Fakes that stand for secrets: of their shape, always the same, and known again from any part of one."""
 
-from __future__ import annotations
-
 import string
 
 import secret_corpus

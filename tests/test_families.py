@@ -1,7 +1,5 @@
 """Templates as models are shipped with them (TRL's copies): what vLLM is told, and what is learned if one can think."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import re

@@ -1,7 +1,5 @@
 """The verdict: made-up measurements for every outcome, and a base that is not promoted against itself."""
 
-from __future__ import annotations
-
 import random
 from typing import Any
 

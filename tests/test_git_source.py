@@ -1,7 +1,5 @@
 """Repositories of every form, read through the shim; what is broken is named and passed over."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from pathlib import Path

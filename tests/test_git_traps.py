@@ -1,7 +1,5 @@
 """Hostile repositories: each would make a plain git run a program of theirs, or show what is not there."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import zlib

@@ -1,7 +1,5 @@
 """What holds for the whole house: floors, heavy imports, help texts, the length of files and functions."""
 
-from __future__ import annotations
-
 import ast
 import os
 import subprocess

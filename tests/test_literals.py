@@ -1,7 +1,5 @@
 """Many literals in one pass: the same places as looking for each alone."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """Every broken adapter that vLLM takes in silence or dies of is refused, with the reason."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Showing a row: what is coloured is what is supervised, and nothing in a row steers the terminal."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """What commit messages are understood to ask for."""
 
-from __future__ import annotations
-
 import contextlib
 
 import pytest

@@ -1,7 +1,5 @@
 """mine-repos.py: from repositories to examples that replay."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

@@ -1,7 +1,5 @@
 """Mistakes put into real functions: what is changed in each language, and what is left alone."""
 
-from __future__ import annotations
-
 import pytest
 from code_samples import SAMPLES
 from specialists.code import syntax

@@ -1,7 +1,5 @@
 """A base in 4 bits: fused experts too, at a small price in loss, without the whole ever being there in 16 bits."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

@@ -1,7 +1,5 @@
 """Rows in the words of one opencode, whichever wrote the history."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

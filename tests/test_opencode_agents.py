@@ -1,7 +1,5 @@
 """The real opencode with the configuration made for it: which model answers which agent, and with which prompt."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from collections.abc import Callable

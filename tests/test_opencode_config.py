@@ -1,7 +1,5 @@
 """opencode's configuration: ours goes in and comes out again, and what is the owner's keeps its bytes."""
 
-from __future__ import annotations
-
 import json
 from itertools import zip_longest
 from pathlib import Path

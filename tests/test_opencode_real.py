@@ -1,7 +1,5 @@
 """The real opencode, driven against a scripted model: what it stores is what the model's server saw."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -1,7 +1,5 @@
 """What dodo.py is made of: what a failed run prints, how a signal ends one, what makes a step run again."""
 
-from __future__ import annotations
-
 import os
 import re
 import runpy

@@ -1,7 +1,5 @@
 """A 4-bit base kept on disk: read again bit for bit, whole or not at all, never at the price of a full disk."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import shutil

@@ -1,7 +1,5 @@
 """What is served: verdicts acted on, owners' decisions, the way back; and `current` whole whenever a run is killed."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import os

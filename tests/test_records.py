@@ -1,7 +1,5 @@
 """Records: content ids, whole files or none, the same bytes for the same rows."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

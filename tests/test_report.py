@@ -1,7 +1,5 @@
 """The report: whole with everything there and with nothing there, escaped, the same for the same inputs, small."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -1,7 +1,5 @@
 """Rollouts in the real sandbox: by the real opencode with a scripted model, and by programs that stand for it."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import os

@@ -1,7 +1,5 @@
 """What a generated turn is worth, and which tokens of a row are code, syntax or prose."""
 
-from __future__ import annotations
-
 import json
 import re
 

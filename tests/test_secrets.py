@@ -1,7 +1,5 @@
 """Secrets and personal data: found, replaced by fakes that stay, kept out of targets; look-alikes left alone."""
 
-from __future__ import annotations
-
 import base64
 import json
 import random

@@ -1,7 +1,5 @@
 """The time that the search for secrets takes: it grows with the length of a text alone, whatever its shape."""
 
-from __future__ import annotations
-
 import re
 import time
 

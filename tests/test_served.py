@@ -1,7 +1,5 @@
 """The real vLLM on the CPU: who is served, swaps under load, what is refused, the alive check. One server for all."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import json

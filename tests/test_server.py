@@ -1,7 +1,5 @@
 """The vLLM command line, and the warning when others can reach it. The real vLLM: test_served.py."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import os

@@ -1,7 +1,5 @@
 """The chat as the model saw it, and what of it is the model's own good work."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Callable

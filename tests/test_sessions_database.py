@@ -1,7 +1,5 @@
 """Every storage generation of opencode, and databases in bad shape."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

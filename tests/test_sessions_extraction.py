@@ -1,7 +1,5 @@
 """extract-training-data.py: from databases to files of records, and what is kept when things go wrong."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

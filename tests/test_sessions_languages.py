@@ -1,7 +1,5 @@
 """The language of turns."""
 
-from __future__ import annotations
-
 import pytest
 from labelled_turns import SESSIONS, bash, edit, read, turn
 from specialists.config import load_config

@@ -1,7 +1,5 @@
 """What was taken back, by whatever spelling; and what looks like it and stays."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """No home folder, no user name, nothing outside the project by its absolute path; and nothing else is touched."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

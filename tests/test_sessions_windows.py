@@ -1,7 +1,5 @@
 """Windows: every target once, order kept, never over the limit, results right behind their calls."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """The server stops while a run needs the GPU, and comes back whatever becomes of the run; a stand-in for vLLM."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import fcntl

@@ -1,7 +1,5 @@
 """Status: what the next doit does and why, in words, from hand-made outputs of every state."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Definitions, tokens and errors as tree-sitter sees them, in five languages and in one that nobody thought of."""
 
-from __future__ import annotations
-
 import pytest
 from code_samples import SAMPLES
 from hypothesis import given, settings

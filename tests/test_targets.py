@@ -1,7 +1,5 @@
 """Roles in every architecture that the table knows, and in others: which modules, at which rank, how many."""
 
-from __future__ import annotations
-
 import ast
 import dataclasses
 import importlib.util

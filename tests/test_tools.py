@@ -1,7 +1,5 @@
 """Calls of every version in the present vocabulary."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """train.py: what a version holds, the launcher's processes, signals, what goes wrong."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import os

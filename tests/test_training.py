@@ -1,7 +1,5 @@
 """Training on tiny models of the real architectures: the modules that were meant, the loss falls, the same bytes."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import importlib

@@ -1,7 +1,5 @@
 """Tiny random models of the real architectures, with a tokenizer, made on the spot."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
