@@ -203,6 +203,15 @@ def test_how_a_run_ends(script: str, expected: Any, config_file: Path, monkeypat
     assert not (config_file.parent / "data" / "rollouts" / "python" / ".work").exists()
 
 
+def test_tests_that_cannot_be_run_say_why(config_file: Path) -> None:
+    owner(config_file, "http://127.0.0.1:9/v1", ("solver",))
+    config_file.write_text(config_file.read_text().replace('"unittest", "discover"', '"no_such_tests"'))
+    rollout(config_file, "--program", stand_in(config_file.parent / "bin", SOLVES))
+    (task,) = config_file.parent.glob("data/rollouts/python/tasks/*.json")
+    found = json.loads(task.read_text())
+    assert found["why"] == "tests fail with the commit" and "No module named no_such_tests" in found["says"]
+
+
 def test_a_round_that_is_killed_at_any_moment_goes_on_where_it_was(config_file: Path) -> None:
     """Killed after a second, and each time a little later, until it comes to its end."""
     owner(config_file, "http://127.0.0.1:9/v1", ("solver", "wrong"))

@@ -115,7 +115,7 @@ class Round:
     def examined(self, verifier: Verifier) -> dict[str, str]:
         """Verifier.examine, once for each task and test command."""
         path = self.folder / "tasks" / f"{fingerprint(self.language.test)}-{verifier.task.commit}.json"
-        hard = read_json(path) or verifier.examine()
+        hard = read_json(path) or {k: redact(v, self.config.secrets)[0] for k, v in verifier.examine().items()}
         write_json(path, hard)
         return hard
 

@@ -17,6 +17,7 @@ from specialists.rollouts.sandbox import HOME, remove, run
 from specialists.rollouts.store import Lines, Store
 
 SECONDS = 900  # for one run of the tests
+LAST = 2000  # characters kept of what failing tests print
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,17 @@ class Verifier:
     def __post_init__(self) -> None:
         self.before, self.after = self.store.tree(f"{self.task.commit}^"), self.store.tree(self.task.commit)
         self.own = self.store.changed(self.before, self.after)
+        self.failed = ""  # the end of what the tests printed when they last failed
 
     def examine(self) -> dict[str, str]:
-        """Why there is no hard verification ("why", else empty), and the line that passing tests end with."""
+        """Why there is no hard verification ("why", else empty), with what failing tests print at last ("says"); and
+        the line that passing tests end with ("end")."""
         if not self.language.test or not any(self.is_test(path) for path, _sign, _line in self.own):
             return {"why": "the commit has no tests" if self.language.test else "no test command"}
         first, second = self._tested(self.after), self._tested(self.after)
         if first is None or second is None:
-            return {"why": "tests fail with the commit" if first is second else "tests are not deterministic"}
+            why = "tests fail with the commit" if first is second else "tests are not deterministic"
+            return {"why": why, "says": self.failed}
         if self._tested(self._with_tests(self.before)) is not None:
             return {"why": "tests pass before the commit"}
         return {"why": "", "end": next((line for line in reversed(first) if line in second), "")}
@@ -100,5 +104,6 @@ class Verifier:
             remove(home)
         if self.stop():
             raise Problem("interrupted")
+        self.failed = ended.output[-LAST:] if ended.code or ended.limit else self.failed
         masked = re.sub(r"([^\w\s])\1+", r"\1", re.sub(r"\d[\d.]*", "0", ended.output))
         return None if ended.code or ended.limit else [line.strip() for line in masked.split("\n") if line.strip()]
