@@ -114,7 +114,7 @@ def verdict(
     if outcome and outcome["interval"][1] < 0:
         return {**result, "verdict": "promote", "reason": _shown("held-out tasks done again", outcome, "tasks")}
     decided, reason = _weighed(result, settings)
-    result["as_good"] = [name for name in RIVALS if name in result and _as_good(rows, result, name)]
+    result["as_good"] = [name for name in RIVALS if name in result and _as_good(rows, result, name, settings)]
     return {**result, "verdict": decided, "reason": reason + _as_well(result)}
 
 
@@ -249,10 +249,11 @@ def _more(needed: int | None) -> str:
     return f"about {needed} more held-out sessions or commits needed" if needed else "no gain that more could prove"
 
 
-def _as_good(rows: list[Measurement], result: dict[str, Any], rival: str) -> bool:
-    """Whether a rival is better than the base for sure, and the adapter not better than it for sure."""
-    better = compare(part_of(rows, CHANGED, rival), rival, "base")["interval"][1] < 0
-    return better and result[rival]["interval"][1] >= 0
+def _as_good(rows: list[Measurement], result: dict[str, Any], rival: str, settings: Evaluation) -> bool:
+    """Whether a rival gains as much as is asked of an adapter, and the adapter is not better than it for sure."""
+    found = compare(part_of(rows, CHANGED, rival), rival, "base")
+    gains = found["interval"][1] < 0 and -found["relative"] >= settings.gain
+    return gains and result[rival]["interval"][1] >= 0
 
 
 def _as_well(result: dict[str, Any]) -> str:
