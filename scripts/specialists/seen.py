@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from specialists.agent import NEW_CODE, path_of, without_line_numbers
@@ -15,8 +16,13 @@ def names(message: dict[str, Any]) -> set[str]:
     """What a message says that nobody guesses: numbers, names of files, identifiers of more than one word."""
     calls = (json.loads(call["function"]["arguments"]) for call in message.get("tool_calls") or ())
     texts = [message.get("content") or "", *(str(value) for call in calls for value in call.values())]
-    words = {word for text in texts for word in _WORD.findall(text) if 2 < len(word) < 80}
-    return {word for word in words if not (word.isalpha() and (word[1:].islower() or word.isupper()))}
+    return set().union(*map(_names, texts))
+
+
+@lru_cache(maxsize=4096)  # messages of a session, which its windows show again
+def _names(text: str) -> frozenset[str]:
+    words = {word for word in _WORD.findall(text) if 2 < len(word) < 80}
+    return frozenset(word for word in words if not (word.isalpha() and (word[1:].islower() or word.isupper())))
 
 
 def _arguments(message: dict[str, Any], key: str) -> list[str]:
