@@ -131,6 +131,7 @@ def test_what_is_needed_is_computed_from_the_interval() -> None:
     worse = verdict(measurements(-0.05, noise=0.6, clusters=40, seed=4))
     assert worse["needed"] is None and "no gain that more could prove" in worse["reason"]
     assert verdict(measurements(0.2, clusters=3))["needed"] == 5
+    assert verdict(measurements(0.03, noise=0.6, clusters=10, seed=4))["needed"] is None, "thousands"
 
 
 def test_losses_by_part() -> None:

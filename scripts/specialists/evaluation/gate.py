@@ -23,6 +23,7 @@ RESAMPLES = 10_000  # of the clusters; chance moves the ends of an interval by a
 CONFIDENCE = 0.95  # of the interval
 SEED = 17  # of the resamples: the same measurements give the same verdict
 CLUSTERS = 8  # held-out sessions and commits under which nothing is promoted: an interval over fewer is too narrow
+MOST = 1000  # more clusters than that nobody collects: as good as none that would decide
 TURNS = 12  # answers of both at least, where a rate is to block, or to show that style did no harm
 RATES = {  # of written turns, base and adapter at the same task
     "valid": "answers with a valid tool call",
@@ -192,7 +193,8 @@ def clusters_needed(found: dict[str, Any]) -> int | None:
     if difference >= 0:
         return None
     # an interval narrows with the square root of their number
-    return max(CLUSTERS, clusters, math.ceil(clusters * ((high - difference) / difference) ** 2)) - clusters or None
+    more = max(CLUSTERS, clusters, math.ceil(clusters * ((high - difference) / difference) ** 2)) - clusters
+    return more if 0 < more <= MOST else None
 
 
 def _blocked(rows: list[Measurement], result: dict[str, Any], settings: Evaluation) -> str | None:
