@@ -15,13 +15,8 @@ from specialists.server import CANDIDATE, served_models
 from specialists.serving.lora import check_adapter
 from specialists.serving.sharing import gpu
 
-EVIDENCE = (
-    "measurements",
-    "frozen",
-    "prompts",
-    "served",
-    "answers",
-)  # of evaluation.json: of each row, not for a summary
+# of evaluation.json: of each row, not for a summary
+EVIDENCE = ("measurements", "frozen", "prompts", "served", "answers")
 
 
 @command

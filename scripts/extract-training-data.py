@@ -47,7 +47,7 @@ def main(
     if explain:
         _explain(config, paths, explain)
         return
-    if not output and not config.rows("sessions", languages[0]).exists():
+    if not output and not (config.paths.data / "sessions").exists():
         say(FIRST)
     extractor = Extractor(config, languages, output or config.paths.data / "sessions", known_tools(config, paths))
     if not databases and not config.opencode.databases and not accept_loss:  # where opencode's folder decides

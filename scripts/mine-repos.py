@@ -64,7 +64,7 @@ def main(
 def _write(miner: "Miner", output: Path, patterns: Iterable[str], accept_loss: bool) -> dict[str, Any]:
     """The examples and the summary beside them. What could not be read today keeps the rows that it gave before; so
     does a repository that is gone, emptied or rewritten, unless the owner accepts that."""
-    from specialists.records import Record, read_records, write_json, write_records
+    from specialists.records import Record, read_json, read_records, write_json, write_records
 
     rows = {record["source"]["commit"]: record for record in miner.records}
     before: dict[str, list[Record]] = defaultdict(list)
@@ -82,6 +82,9 @@ def _write(miner: "Miner", output: Path, patterns: Iterable[str], accept_loss: b
             if name not in miner.unread and not _matches(name, absent):
                 what = f"repository {name}: {len(gone)} of {len(records)} commits that gave examples are gone"
                 miner.problems.append(f"{what}; they are kept until: doit mine:{miner.language.name} --accept-loss")
+    summaries = output.with_suffix(".summary.json")
+    known = (read_json(summaries) or {}).get("tasks", [])
+    miner.tasks += [task for task in known if miner.rollouts and task["repository"] in miner.unread]
     miner.exclusion.note()
     write_records(output, rows.values())
     summary = {
@@ -95,7 +98,7 @@ def _write(miner: "Miner", output: Path, patterns: Iterable[str], accept_loss: b
         "funnel": miner.funnel(),
         "files": dict(miner.files.most_common()),
     }
-    write_json(output.with_suffix(".summary.json"), {**summary, "problems": miner.problems})
+    write_json(summaries, {**summary, "problems": miner.problems})
     return summary
 
 

@@ -328,6 +328,8 @@ def test_kernels_are_needed_for_linear_attention_on_a_gpu(
 
 def test_languages_with_few_examples_and_versions_of_excluded_work_are_notes(healthy: Config) -> None:
     assert [of(healthy, name)[0].state for name in ("examples", "unusable")] == ["ok", "ok"]
+    write(new := healthy.path.parent / "new" / "specialists.toml", healthy.path.read_text())
+    assert of(load_config(new), "examples")[0].says == "none yet"
     path = adapter_folder(healthy, healthy.language("rust")).current / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "clusters": ["ses_1"]}))
     edit(healthy, "[owner]", '[owner]\nexclude = ["ses_1"]')

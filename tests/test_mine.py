@@ -131,6 +131,16 @@ def test_rewritten_history_takes_its_examples_along(configured: Path, repository
     assert requests(configured)[2:] == ["Support products with any factor."], "the same change in other words"
 
 
+def test_what_cannot_be_read_keeps_its_tasks(configured: Path, repository: Path) -> None:
+    """Commits that are too long for a row, for rollouts."""
+    configured.write_text(f"{configured.read_text()}\n[training]\nmax_length = 64\n[rollouts]\nenabled = true\n")
+    run(configured, "--language", "python")
+    tasks = summary(configured)["tasks"]
+    (repository / ".git" / "HEAD").write_text("nonsense")
+    run(configured, "--language", "python", code=3)
+    assert summary(configured)["tasks"] == tasks != []
+
+
 def test_what_cannot_be_read_keeps_its_rows(configured: Path, repository: Path, tmp_path: Path) -> None:
     other = repositories.make(tmp_path / "src" / "other", OTHER)
     configured.write_text(configured.read_text().replace("/src/*", "/src/sums").replace('sums"]', f'sums", "{other}"]'))

@@ -88,7 +88,7 @@ ADD = edit("a", "b\nc\nd")
         ([ADD, edit("c", "e")], set()),
         ([wrong(ADD, "no c"), edit("c", "e")], {0}),  # repaired
         ([wrong(ADD, "no c"), edit("x", "c")], set()),  # completed: its own lines were right
-        ([wrong(ADD, "no pytest"), wrong(edit("c", "e"), "no pytest")], set()),  # what no edit makes or mends
+        ([wrong(ADD, "no pytest"), wrong(edit("c", "e"), "no pytest")], set()),  # of no edit of these
         ([wrong(EDIT, "no z"), wrong(edit("x", "q\nr\ns"), "no z"), edit("q", "t")], set()),  # the one before made it
     ],
 )

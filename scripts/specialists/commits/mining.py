@@ -24,7 +24,7 @@ from specialists.secrets import redact, scrub
 from specialists.tools import known_tools
 
 SURE = 0.75  # of the limit: an estimate below needs no exact count
-NEW_LINES = 20  # that a word of a request can ask for at most; fewer words do not say what to write
+NEW_LINES = 20  # added lines for each word of the request at most; a shorter request leaves open what to write
 TOO_LONG = "too long"
 LEAST_LINE = 4  # letters and digits of a line that counts as surviving; shorter ones stand everywhere
 REPLACED = 0.2  # share of the added lines that survive a day, up to which their author thought better of them
@@ -91,10 +91,8 @@ class Miner:
                 if self.exclusion.covers({"commit": candidate.commit.sha}):
                     raise LeftOut("excluded by the owner")
                 changes = file_changes(candidate, contents, self.language)
-                if (
-                    _surviving(changes, {path: _plain(contents[sha]) for path, sha in candidate.later.items()})
-                    <= REPLACED
-                ):
+                later = {path: _plain(contents[sha]) for path, sha in candidate.later.items()}
+                if _surviving(changes, later) <= REPLACED:
                     raise LeftOut("replaced within a day")
                 found.append(self._example(candidate, changes, repository, head))
             except LeftOut as reason:

@@ -160,9 +160,8 @@ def compare_rollouts(found: Any) -> dict[str, Any] | None:
     """
     try:
         arms = [found["base"], found["adapter"]]
-        what, of = (
-            ("passed", "hard") if all(arm.get("hard") for arm in arms) else ("recall", "tasks")
-        )  # runs of one task are alike
+        # tasks are counted, and not runs: those of one task are alike
+        what, of = ("passed", "hard") if all(arm.get("hard") for arm in arms) else ("recall", "tasks")
         base, adapter = (float(arm[what]) for arm in arms)
         counts = [int(arm.get(of, found["tasks"])) for arm in arms]
     except (TypeError, KeyError, ValueError, AttributeError):

@@ -33,10 +33,9 @@ from specialists.weights import saved_names
 SEED = 17  # of the adapter's first weights, of dropout, of the order of the rows
 SCHEDULE, WARMUP = "cosine", 0.05  # of the learning rate: up over that share of the steps, then down to 0
 CHECKPOINT_STEPS = 25  # optimizer steps between two checkpoints: what a killed run loses at most
+# TRL's import sets it; a server that is started after training would log nothing
 if os.environ.get("VLLM_LOGGING_LEVEL") == "ERROR":
-    del os.environ[
-        "VLLM_LOGGING_LEVEL"
-    ]  # TRL's import sets it; a server that is started after training would log nothing
+    del os.environ["VLLM_LOGGING_LEVEL"]
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
 
 Tokens = dict[str, list[int]]  # input_ids and labels of a row
