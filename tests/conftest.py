@@ -1,6 +1,7 @@
 """What every test shares: the owner's own state out of reach, a configuration to play with, sample data where it is."""
 
 import importlib
+import os
 import signal
 from pathlib import Path
 
@@ -16,6 +17,11 @@ for number in (signal.SIGHUP, signal.SIGINT):  # what nohup or a shell's backgro
         signal.signal(number, signal.SIG_DFL)
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: some tests wait for servers and child processes."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(autouse=True)

@@ -118,19 +118,27 @@ def test_an_incumbent_a_prompt_and_the_frozen_set_are_measured_on_the_same_rows(
     assert not is_evaluated(config, config.language("python"))
 
 
+@pytest.fixture(scope="module")
+def learner(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    """A tiny base that writes the calls of the copy task, and no code of it."""
+    folder = tiny_models.save_base(tmp_path_factory.mktemp("learner") / "base")
+    tiny_models.pretrain(folder, form_only(copy_task(320, seed=3)))
+    return Base(str(folder), dtype="float32")
+
+
+@pytest.mark.xdist_group("learner")
 @pytest.mark.parametrize("control", [False, True], ids=["skill", "form only"])
-def test_skill_is_promoted_and_form_is_not(control: bool, tmp_path: Path) -> None:
+def test_skill_is_promoted_and_form_is_not(control: bool, learner: Base, tmp_path: Path) -> None:
     """The new code stands in the request; of the control's rows it stands in another one's."""
     from specialists.evaluation.losses import EvaluatedModels, nearest_examples
     from specialists.training.trainer import train_adapter
 
-    tiny_models.pretrain(tiny_models.save_base(tmp_path / "base"), form_only(copy_task(320, seed=3)))
-    base, rows = Base(str(tmp_path / "base"), dtype="float32"), copy_task(160)
+    rows = copy_task(160)
     learned, folder = rows[20:], tmp_path / "adapter"
     folder.mkdir()
     settings = dataclasses.replace(SETTINGS, max_steps=70)
-    train_adapter(form_only(learned) if control else learned, base, settings, folder)
-    models = EvaluatedModels(base, settings, {"adapter": folder})
+    train_adapter(form_only(learned) if control else learned, learner, settings, folder)
+    models = EvaluatedModels(learner, settings, {"adapter": folder})
     examples = [{"examples": "\n\n".join(near)} for near in nearest_examples(rows[:20], learned)]
     result = verdict(models.measure(rows[:20], examples), Evaluation())
     assert (result["verdict"] == "promote", "skill: " in result["reason"]) == (not control, not control), result[
