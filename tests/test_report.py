@@ -231,8 +231,7 @@ def test_examples_show_what_is_learned_of_the_best_and_the_worst(config_file: Pa
     ],
 )
 def test_curves_of_few_bad_or_many_points_stay_in_their_frame(losses: list, title: str | None) -> None:
-    svg = figures.loss_curve(losses)
-    assert svg is None if title is None else title in svg
-    points = re.search(r'points="([^"]*)"', svg)[1].split() if svg else []
-    assert len(points) <= 240
-    assert all(0 <= x <= figures.WIDTH and 0 <= y <= 131 for x, y in (map(float, point.split(",")) for point in points))
+    figure = figures.loss_curve(losses)
+    assert figure is None if title is None else title in figure["title"]
+    points = figure["points"] if figure else []
+    assert len(points) <= 240 and all(0 <= x <= figures.WIDTH and 0 <= y <= 131 for x, y in points)

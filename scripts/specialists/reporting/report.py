@@ -73,7 +73,7 @@ def render(name: str, values: dict[str, Any]) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=strict, trim_blocks=True, lstrip_blocks=True, loader=loader
     )
-    environment.finalize = lambda value: shown(value) if type(value) is str else value  # a figure is Markup
+    environment.finalize = lambda value: shown(value) if type(value) is str else value  # a macro's is Markup
     return environment.get_template(f"{name}.html.jinja").render(values)
 
 
@@ -165,7 +165,7 @@ def _intervals(compared: list[tuple[str, dict[str, Any] | None, str]]) -> Any:
     drawn = [
         (label, e["interval"][0], e["difference"], e["interval"][1], verdict) for label, e, verdict in compared if e
     ]
-    return figures.intervals(drawn, UNIT)
+    return figures.intervals(drawn)
 
 
 def _measures(evaluation: dict[str, Any]) -> list[tuple[str, str, str, str]]:
