@@ -87,8 +87,8 @@ def trained(config: Config, language: Language, rows: list[Record], versions: di
 
 def served(config: Config, language: Language, rows: list[Record], versions: dict[str, Path]) -> dict[str, Any]:
     """Verdict and evidence from the running server: losses, and turns that base and adapter write."""
+    from specialists.evaluation.generation import write_answers
     from specialists.evaluation.losses import ServedModels
-    from specialists.evaluation.writing import write_answers
 
     try:
         if faults := check_adapter(versions["adapter"], config):

@@ -89,7 +89,7 @@ def finish(summary: dict[str, Any], as_json: bool, problems: Iterable[str] = ())
     """End a step: problems on stderr, the summary on stdout if asked for, exit code PARTIAL if anything was skipped."""
     problems = list(problems)
     for problem in problems:
-        say(f"skipped: {problem}")
+        say(f"Warning: {problem}")
     if as_json:
         click.echo(json.dumps({**summary, "problems": problems}))
     if problems:

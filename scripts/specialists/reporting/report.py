@@ -18,7 +18,7 @@ from specialists.evaluation.gate import CONFIDENCE
 from specialists.records import SOURCES, Record, is_target, read_json, read_records, write_if_changed, write_json
 from specialists.reporting import figures
 from specialists.reporting.checks import skipped
-from specialists.reporting.parity import parity
+from specialists.reporting.heads import head_share
 from specialists.reporting.status import age, cost, status
 from specialists.serving import alive
 
@@ -120,7 +120,7 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
         "span": summary.get("span"),
         "tokens": summary.get("tokens"),
         "limit": language.training.max_length,
-        "head": parity(config, language, captured(config), chat)[0],
+        "head": head_share(config, language, captured(config), chat)[0],
         "curve": figures.loss_curve(manifest.get("losses") or []),
         "history": _intervals([(v["age"], v["style"] or v["loss"], v["verdict"]) for v in versions[:_COMPARED]])
         if len(versions) > 1

@@ -1,4 +1,4 @@
-"""Base and adapter write held-out turns in the running server."""
+"""Base and adapter write held-out turns, in the running server."""
 
 from concurrent.futures import ThreadPoolExecutor
 
