@@ -17,7 +17,7 @@ import subprocess
 import tomllib
 import typing
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +185,7 @@ class _Reader:
         sections = {name: self._table(name, kind, self.document.get(name, {})) for name, kind in SECTIONS.items()}
         if sections["base"].model.startswith((".", "~")):
             model = str(_resolve(Path(sections["base"].model), self.path.parent))
-            sections["base"] = dataclasses.replace(sections["base"], model=model)
+            sections["base"] = replace(sections["base"], model=model)
         languages = self._languages()
         self._limits(languages, sections["serving"])
         self._adapter_names(languages)
@@ -194,62 +194,60 @@ class _Reader:
         broken = {finding.language for finding in self.findings if finding.fatal}
         languages = {name: language for name, language in languages.items() if name not in broken}
         config = Config(path=self.path, **sections, languages=languages, findings=tuple(self.findings))
-        return dataclasses.replace(config, findings=(*self.findings, *_missing(config)))
+        return replace(config, findings=(*self.findings, *_missing(config)))
 
     def _languages(self) -> dict[str, Language]:
         tables = self.document.get("languages", {})
         if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()) or not tables:
             self._complain("languages", "expected at least one table [languages.NAME]")
             return {}
-        training = self.document.get("training", {})
-        if not isinstance(training, dict):
-            self._complain("training", f"expected a table, got {training!r}")
-            training = {}
-        overrides = {name: value for name, value in training.items() if isinstance(value, dict)}
+        given = self.document.get("training", {})
+        general = given.items() if isinstance(given, dict) else ()
+        overrides = {name: value for name, value in general if isinstance(value, dict)}
         for name in overrides.keys() - tables.keys():
             self._complain(f"training.{name}", f"no such language{_suggest(name, list(tables))}")
-        general = {name: value for name, value in training.items() if name not in overrides}
-        self._table("training", Training, general)
+        training = self._table("training", Training, given, aside=overrides)
         languages = {}
         for name, table in tables.items():
             if not re.fullmatch(r"\w[\w.+#-]*", name):  # it names files, tasks and an option's value
                 self._complain(f"languages.{name!r}", "letters, digits, _ . + # - only, and a letter first", name)
             language = self._table(f"languages.{name}", Language, table, name)
-            over = overrides.get(name, {})
-            mine = self._table(f"training.{name}", Training, {**general, **over}, name, report=over)
+            mine = self._values(f"training.{name}", Training, overrides.get(name, {}), name)
             folder = self.path.parent  # from which a pattern that starts with a dot is meant
             patterns = tuple(str(_resolve(Path(p), folder)) if p[:1] == "." else p for p in language.repositories)
-            named = {"name": name, "title": language.title or name}
-            languages[name] = dataclasses.replace(language, **named, repositories=patterns, training=mine)
+            named = {"name": name, "title": language.title or name, "training": replace(training, **mine)}
+            languages[name] = replace(language, **named, repositories=patterns)
         return languages
 
-    def _table(self, where: str, kind: type, table: Any, language: str | None = None, report: Any = None) -> Any:
-        """One table as its dataclass; keys outside `report`, where given, are somebody else's to complain about."""
+    def _table(self, where: str, kind: type, table: Any, language: str | None = None, aside: Any = ()) -> Any:
+        """One table as its dataclass, without the keys `aside`."""
+        values = self._values(where, kind, table, language, aside)
+        for item in (item for item in fields(kind) if item.metadata):
+            if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+                if not isinstance(table, dict) or item.name not in table:
+                    self._complain(f"{where}.{item.name}", "missing", language)
+                values.setdefault(item.name, () if "tuple" in str(item.type) else "")
+            elif item.name not in values and isinstance(item.default, Path):
+                values[item.name] = _resolve(item.default, self.path.parent)
+        return kind(**values)
+
+    def _values(
+        self, where: str, kind: type, table: Any, language: str | None = None, aside: Any = ()
+    ) -> dict[str, Any]:
+        """The values that a table gives, by key."""
         if not isinstance(table, dict):
             self._complain(where, f"expected a table, got {table!r}", language)
-            table = {}
-        types = typing.get_type_hints(kind)
-        keys = {item.name: item for item in fields(kind) if item.metadata}
-        values = {}
-        for name, value in table.items():
-            audible = report is None or name in report
-            if name not in keys:
-                if audible:
-                    self._complain(f"{where}.{name}", f"unknown key{_suggest(name, list(keys))}", language)
-                continue
+            return {}
+        types, values = typing.get_type_hints(kind), {}
+        keys = {item.name: item.metadata for item in fields(kind) if item.metadata}
+        for name in (name for name in table if name not in aside):
             try:
-                values[name] = _convert(value, types[name], keys[name].metadata, self.path.parent)
+                if name not in keys:
+                    raise ValueError(f"unknown key{_suggest(name, list(keys))}")
+                values[name] = _convert(table[name], types[name], keys[name], self.path.parent)
             except ValueError as error:
-                if audible:
-                    self._complain(f"{where}.{name}", str(error), language)
-        for name, item in keys.items():
-            if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
-                if name not in table:
-                    self._complain(f"{where}.{name}", "missing", language)
-                values.setdefault(name, () if "tuple" in str(types[name]) else "")
-            elif name not in values and isinstance(item.default, Path):
-                values[name] = _resolve(item.default, self.path.parent)
-        return kind(**values)
+                self._complain(f"{where}.{name}", str(error), language)
+        return values
 
     def _limits(self, languages: dict[str, Language], serving: Serving) -> None:
         for name, language in languages.items():
