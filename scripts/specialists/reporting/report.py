@@ -46,6 +46,12 @@ _WRITTEN = {
     "similarity": "likeness to your own edit",
     "exact": "exactly your own edit",
 }  # of scoring.summary()
+_STEPS = {  # folder under data/, and the title of its funnel
+    "commits": "From git commits",
+    "rollouts": "From commits done again",
+    "synthetic": "From the owner's own code",
+    "train": "Left out when they were joined",
+}
 _ROLLOUTS = {  # of rollout.py --heldout: what it says, and how it is written
     "passed": ("held-out commits done again so that your tests pass", ".0%"),
     "recall": ("your changed lines in them", ".0%"),
@@ -115,10 +121,9 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
     return {
         **state,
         "total": total,
+        "summary": summary,
         "scale": max(total, state["max_examples"], 1),
         "answers": age(state["current"]) if state["current"] else None,
-        "span": summary.get("span"),
-        "tokens": summary.get("tokens"),
         "limit": language.training.max_length,
         "head": head_share(config, language, captured(config), chat)[0],
         "curve": figures.loss_curve(manifest.get("losses") or []),
@@ -130,13 +135,11 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
         "versions": versions,
         "older": len(known) - len(versions),
         "decisions": list(reversed(decisions[-_SHOWN:])),
-        "clusters": evaluation.get("clusters"),
         "style": evaluation.get("style"),
         "skill": evaluation.get("skill"),
         "measures": _measures(evaluation),
         "side_by_side": _side_by_side(folder.latest),
         "prompts": [prompts[rival] for rival in evaluation.get("as_good", ()) if rival in prompts],
-        "signs": (evaluation.get("loss") or {}).get("signs"),
         "alive": (read_json(folder.latest / alive.ALIVE) or {}).get("faults") if folder.latest else None,
         "questions": [answer for answer in asked if answer["model"] == language.adapter],
         "newest": max((time for time in times if time), default=None),
@@ -217,19 +220,20 @@ def _loss(value: float) -> str:
     return f"{value:.3f}" if math.isfinite(value) else "not finite"
 
 
-def _facts(manifest: dict[str, Any]) -> list[tuple[str, str]]:
-    """What the manifest of a training says, as label and value."""
+def _facts(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What the manifest of a training says, by label; empty without one."""
     settings, base = manifest.get("training", {}), manifest.get("base", {})
-    counts = {"examples": "rows", "tokens": "tokens", "of them supervised": "supervised"}
-    counts["trained parameters"] = "parameters"
-    facts = [
-        ("base", Path(base["model"]).name if base.get("model") else None),
-        *((label, f"{manifest[name]:,}" if manifest.get(name) else None) for label, name in counts.items()),
-        ("adapted modules", len(manifest.get("modules", ())) or None),
-        ("took", cost(manifest)),
-        *((name.replace("_", " "), settings.get(name)) for name in ("r", "alpha", "epochs", "learning_rate")),
-    ]
-    return [(label, str(value)) for label, value in facts if value is not None]
+    facts = {
+        "base": Path(base.get("model", "")).name,
+        "examples": manifest.get("rows"),
+        "tokens": manifest.get("tokens"),
+        "of them supervised": manifest.get("supervised"),
+        "trained parameters": manifest.get("parameters"),
+        "adapted modules": len(manifest.get("modules", ())),
+        "took": cost(manifest),
+        **{name.replace("_", " "): settings.get(name) for name in ("r", "alpha", "epochs", "learning_rate")},
+    }
+    return {label: f"{value:,}" if type(value) is int else value for label, value in facts.items() if value}
 
 
 def examples(config: Config, language: Language) -> list[tuple[Record, float | None, list]]:
@@ -255,26 +259,10 @@ def _shortened(text: str) -> str:
     return text if left_out <= 0 else f"{text[:_EXCERPT]} … {left_out:,} more characters … {text[-_EXCERPT:]}"
 
 
-def _funnels(config: Config, language: str) -> list[dict[str, Any]]:
-    """What each step read, kept and left out for a language."""
+def _funnels(config: Config, language: str) -> dict[str, dict[str, Any]]:
+    """What each step read, kept and left out for a language, by title."""
     sessions = (read_json(config.paths.data / "sessions" / "summary.json") or {}).get("funnel", {})
     found = {"From opencode sessions": sessions.get("languages", {}).get(language)}
-    steps = {
-        "commits": "From git commits",
-        "rollouts": "From commits done again",
-        "synthetic": "From the owner's own code",
-    }
-    for step, title in {**steps, "train": "Left out when they were joined"}.items():
-        found[title] = (read_json(config.paths.data / step / f"{language}.summary.json") or {}).get("funnel")
-    return [{"title": title, "rows": _flat(counts)} for title, counts in found.items() if counts]
-
-
-def _flat(counts: dict[str, Any], prefix: str = "") -> list[tuple[str, int]]:
-    """Nested counts as (what, number) in their order, groups named before their parts."""
-    rows: list[tuple[str, int]] = []
-    for name, value in counts.items():
-        if isinstance(value, dict):
-            rows += _flat(value, f"{prefix}{name}: ")
-        elif isinstance(value, int):
-            rows.append((f"{prefix}{name}".replace("_", " "), value))
-    return rows
+    for folder, title in _STEPS.items():
+        found[title] = (read_json(config.paths.data / folder / f"{language}.summary.json") or {}).get("funnel")
+    return {title: counts for title, counts in found.items() if counts}
