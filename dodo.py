@@ -31,8 +31,8 @@ except Problem as problem:
     raise InvalidDodoFile(str(problem)) from None
 
 LANGUAGES = CONFIG.languages
-ROLLOUT = ["rollout"] if CONFIG.rollouts.enabled else []
-STEPS = ["extract", "mine", "augment", *ROLLOUT, "assemble", "train", "evaluate", "promote", "report"]
+STEPS = ["extract", "mine", "augment", "assemble", "train", "evaluate", "promote", "report"]
+STEPS[3:3] = ["rollout"] * CONFIG.rollouts.enabled
 DOIT_CONFIG = {
     "default_tasks": [*STEPS, "doctor", "--offline"],
     "backend": "sqlite3",
@@ -54,16 +54,17 @@ def step(name: str, language, **more) -> dict:
     return {"name": language.name, "actions": script(name, "--language", language.name, failure=failure), **more}
 
 
-def reading(language) -> list:
-    """What decides a language's examples wherever they come from; of its training only the length limit."""
+def reading(language, **unused: int) -> list:
+    """What decides a language's examples, but for keys that a step does not use; of its training the length limit."""
     limit = Training(max_length=language.training.max_length)
     base = adapters.base_fingerprint(CONFIG.base.model, CONFIG.base.revision)
-    return [replace(language, training=limit), base, CONFIG.owner, CONFIG.secrets, known_tools(CONFIG)]
+    return [replace(language, training=limit, **unused), base, CONFIG.owner, CONFIG.secrets, known_tools(CONFIG)]
 
 
 def task_extract():
     """Read the opencode history: examples of every language from its sessions."""
-    inputs = [CONFIG.opencode, *map(database_state, CONFIG.databases()), *map(reading, LANGUAGES.values())]
+    inputs = [CONFIG.opencode, *map(database_state, CONFIG.databases())]
+    inputs += [reading(language, min_examples=0, max_examples=0) for language in LANGUAGES.values()]
     return {
         "actions": script("extract-training-data", failure=CONFIG.paths.data / "failed-extract" / "summary.json"),
         "file_dep": code("extract-training-data", "sessions", "secrets"),
@@ -73,10 +74,10 @@ def task_extract():
     }
 
 
-def from_repositories(name: str, folder: str, language) -> dict:
+def from_repositories(name: str, folder: str, language, **unused: int) -> dict:
     states = {str(path): repository_state(path) for path in CONFIG.repositories(language.name)}
-    grammar = bool(find_spec((language.grammar or "sys").partition(":")[0]))
-    inputs = [states, grammar, owner_emails(CONFIG), CONFIG.endpoint, reading(language)]
+    inputs = [states, owner_emails(CONFIG), CONFIG.endpoint, reading(language, **unused)]
+    inputs += [bool(find_spec((language.grammar or "sys").partition(":")[0]))]
     return step(
         name,
         language,
@@ -90,15 +91,14 @@ def from_repositories(name: str, folder: str, language) -> dict:
 def task_mine():
     """Read the git history of a language's repositories: examples from the owner's commits."""
     for language in LANGUAGES.values():
-        yield from_repositories("mine-repos", "commits", language)
+        yield from_repositories("mine-repos", "commits", language, min_examples=0)
 
 
 def task_augment():
     """Make synthetic pairs from the owner's own code, for languages that ask for them."""
     yield {"name": None, "doc": task_augment.__doc__}
-    for language in LANGUAGES.values():
-        if language.synthetic:
-            yield from_repositories("augment", "synthetic", language)
+    for language in (language for language in LANGUAGES.values() if language.synthetic):
+        yield from_repositories("augment", "synthetic", language, max_examples=0)
 
 
 if CONFIG.rollouts.enabled:

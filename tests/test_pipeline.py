@@ -164,3 +164,17 @@ def test_a_step_runs_again_when_a_room_that_it_uses_changes(script: str) -> None
     assert str(ROOT / "scripts" / f"{script}.py") in map(str, files)
     watched = {Path(file).parent.name for file in files} - {"specialists", "scripts"}
     assert imported_rooms(ROOT / "scripts" / f"{script}.py") <= watched
+
+
+def test_how_many_examples_are_wanted_decides_what_is_joined_and_not_what_is_read(
+    config_file: Path, monkeypatch
+) -> None:
+    def inputs() -> dict[str, str]:
+        made = runpy.run_path(str(ROOT / "dodo.py"))
+        tasks = {name: made[f"task_{name}"]() for name in ("extract", "mine", "assemble")}
+        return {name: (task if name == "extract" else next(task))["uptodate"][0].config for name, task in tasks.items()}
+
+    monkeypatch.setenv("SPECIALISTS_CONFIG", str(config_file))
+    before = inputs()
+    config_file.write_text(config_file.read_text().replace("min_examples = 3", "min_examples = 4"))
+    assert {name for name, known in inputs().items() if known != before[name]} == {"assemble"}
