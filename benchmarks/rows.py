@@ -173,7 +173,7 @@ def main(repository: Path, tools: Path | None, base: str, commits: tuple[str, ..
     from specialists.chat import token_counter
     from specialists.config import load_config
     from specialists.records import read_records, write_records
-    from specialists.reporting.heads import head_share
+    from specialists.reporting.prompt_match import prompt_match
 
     def show(what: str, figure: str) -> None:
         click.echo(f"| {what} | {figure} |")
@@ -207,7 +207,7 @@ def main(repository: Path, tools: Path | None, base: str, commits: tuple[str, ..
             for which, share in (("compact", 0.0), ("the mix", config.assembly.whole_heads), ("whole", 1.0)):
                 heads = [with_head(row, language, captured(config), share) for row in rows]
                 write_records(config.rows("train", LANGUAGE), heads)
-                show(f"head, {which}", head_share(config, language, captured(config), chat)[0])
+                show(f"head, {which}", prompt_match(config, language, captured(config), chat)[0])
         for named in commits:
             mined(config, settings, *named.split("=", 1))
         show("13 sessions beside 400 commits", str(sessions_kept(config, folder)))

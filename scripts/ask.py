@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from specialists.agent import system_prompt
 from specialists.cli import command, finish, progress, say, table
 from specialists.config import Config, Language, Problem
 from specialists.records import write_json
-from specialists.server import chat, served_models
+from specialists.server import chat, served_models, wait
 from specialists.serving.promotion import verify
 from specialists.tools import known_tools
 
@@ -57,16 +56,13 @@ def running_server(config: Config) -> Iterator[None]:
     serve = [sys.executable, str(Path(__file__).with_name("serve.py")), "--config", str(config.path)]
     with (log := config.paths.reports / "server.log").open("w") as output:
         process = subprocess.Popen(serve, stdout=output, stderr=output, start_new_session=True)
-    deadline = time.monotonic() + START_SECONDS
     try:
-        while served_models(config) is None:
-            if process.poll() is not None:
-                lines = log.read_text(errors="replace").strip().splitlines()
-                last = ([line for line in lines if "Error" in line] or lines or ["nothing"])[-1]
-                raise Problem(f"the server ended with exit code {process.returncode}; {log} says: {last}")
-            if time.monotonic() > deadline:
-                raise Problem(f"the server did not start in {START_SECONDS} s; see {log}")
-            time.sleep(0.2)
+        if not wait(config, True, START_SECONDS, lambda: process.poll() is not None):
+            lines = log.read_text(errors="replace").strip().splitlines()
+            last = ([line for line in lines if "Error" in line] or lines or ["nothing"])[-1]
+            code = process.poll()
+            what = f"did not start in {START_SECONDS} s" if code is None else f"ended with exit code {code}"
+            raise Problem(f"the server {what}; {log} says: {last}")
         yield
     finally:
         for number, patience in ((signal.SIGTERM, 30), (signal.SIGKILL, 10)):

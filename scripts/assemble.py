@@ -11,7 +11,7 @@ from specialists.agent import captured, with_head
 from specialists.cli import command, finish, language_option, progress, say
 from specialists.commits.git import Unreadable, open_repository
 from specialists.config import Config, Language, Problem
-from specialists.dataset.assembly import Dataset, Row, assemble, known_ledger, read_rows, starved, survived
+from specialists.dataset.assembly import Dataset, Row, assemble, read_rows, read_split, starved, survived
 from specialists.exclusion import Exclusion
 from specialists.pipeline import example_files
 from specialists.records import SOURCES, Record, is_target, sha256_file, write_if_changed, write_json, write_records
@@ -37,21 +37,21 @@ def main(config: Config, as_json: bool, language: str, explain: str | None, **na
         python scripts/assemble.py --language rust --sessions a.jsonl --train b.jsonl
         python scripts/assemble.py --language rust --explain 1a2b3c4d
 
-    Beside the held-out rows stands NAME.split.json, the ledger of which sessions and commits were ever held out: keep
+    Beside the held-out rows stands NAME.split.json, which says what sessions and commits were ever held out: keep
     it, or work that adapters were trained on may be used to judge them. A summary and a card stand beside the others.
     """
     chosen, exclusion = config.language(language), Exclusion(config)
     train, heldout = (named.pop(part) or config.rows(part, language) for part in ("train", "heldout"))
     files = example_files(config, chosen) | {name: path for name, path in named.items() if path}
-    ledger = heldout.with_suffix(".split.json")
+    split = heldout.with_suffix(".split.json")
     rows = [row for path in files.values() for row in read_rows(path, language, exclusion)]
     exclusion.check()
     rows = _weighed(config, chosen, rows)
-    dataset = assemble(rows, known_ledger(ledger), (chosen.min_examples, chosen.max_examples), config.assembly)
+    dataset = assemble(rows, read_split(split), (chosen.min_examples, chosen.max_examples), config.assembly)
     if explain:
         return say(_explained(dataset, explain), err=False)
-    # the ledger first: a kill between the two must not let held-out work be trained on the next time
-    write_json(ledger, dataset.ledger)
+    # the split first: a kill between the two must not let held-out work be trained on the next time
+    write_json(split, dataset.split)
     capture, parts = captured(config), ((dataset.heldout, 1.0), (dataset.train, config.assembly.whole_heads))
     held, records = (
         [
@@ -64,8 +64,8 @@ def main(config: Config, as_json: bool, language: str, explain: str | None, **na
     write_records(heldout, held)
     write_records(train, records)
     summary = _summary(config, chosen, dataset, records) | {"sha256": sha256_file(train)}
-    again = f"are held out; for a new split, train and judge anew: rm {ledger} && doit assemble:{language}"
-    summary["problems"] = [f"{ledger}: most {SOURCES[kind]} {again}" for kind in starved(dataset)]
+    again = f"are held out; for a new split, train and judge anew: rm {split} && doit assemble:{language}"
+    summary["problems"] = [f"{split}: most {SOURCES[kind]} {again}" for kind in starved(dataset)]
     write_json(train.with_suffix(".summary.json"), summary)
     write_if_changed(train.with_suffix(".card.md"), _card(chosen, summary))
     counts = f"{_counts(summary['train'])} to train on, {sum(summary['heldout'].values())} held out"

@@ -13,7 +13,7 @@ from specialists.evaluation.gate import verdict
 from specialists.records import Record, read_records, write_json
 from specialists.server import CANDIDATE, served_models
 from specialists.serving.lora import check_adapter
-from specialists.serving.sharing import gpu
+from specialists.serving.pause import gpu
 
 # of evaluation.json: of each row, not for a summary
 EVIDENCE = ("measurements", "frozen", "prompts", "served", "answers")
@@ -87,7 +87,7 @@ def trained(config: Config, language: Language, rows: list[Record], versions: di
 
 def served(config: Config, language: Language, rows: list[Record], versions: dict[str, Path]) -> dict[str, Any]:
     """Verdict and evidence from the running server: losses, and turns that base and adapter write."""
-    from specialists.evaluation.generation import write_answers
+    from specialists.evaluation.generation import generate_answers
     from specialists.evaluation.losses import ServedModels
 
     try:
@@ -97,7 +97,7 @@ def served(config: Config, language: Language, rows: list[Record], versions: dic
     except Refused as refused:
         return {"verdict": "block", "reason": str(refused)}
     evidence = models.evidence(rows, config, language)
-    answers = write_answers(config, language, models, rows) if config.evaluation.generate else {}
+    answers = generate_answers(config, language, models, rows) if config.evaluation.generate else {}
     rollouts = evaluation_of(versions["adapter"]).get("rollouts")
     decided = verdict(evidence["measurements"], config.evaluation, evidence["frozen"], answers, rollouts)
     return {"measured_on": "served", **decided, "served": evidence, "answers": answers}

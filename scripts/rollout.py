@@ -17,7 +17,7 @@ from specialists.cli import command, duration, finish, language_option, progress
 from specialists.commits.filter import is_test
 from specialists.commits.git import environment, open_repository
 from specialists.config import Config, Language, Problem
-from specialists.dataset.assembly import known_ledger
+from specialists.dataset.assembly import read_split
 from specialists.endpoint import KEY
 from specialists.exclusion import Exclusion
 from specialists.records import Record, cluster_of, read_json, read_records, temporary_folder, write_json, write_records
@@ -95,18 +95,18 @@ def round_of(config: Config, language: Language, program: str, heldout: bool) ->
 def _tasks(config: Config, language: Language, part: str) -> list[Task]:
     """The commits that `mine` found a request for. Raises Problem before the first assembly.
 
-    Those that are too long for an example stand in no ledger: from the oldest held-out commit on they are held out.
+    Those that are too long for an example are not split: from the oldest held-out commit on they are held out.
     """
-    ledger = known_ledger(config.rows("heldout", language.name).with_suffix(".split.json"))
-    if not ledger:
+    split = read_split(config.rows("heldout", language.name).with_suffix(".split.json"))
+    if not split:
         raise Problem(f"{language.name}: nothing says yet which commits are held out; doit assemble:{language.name}")
     repositories = {path.name: path for path in config.repositories(language.name)}
     commits, exclusion = config.rows("commits", language.name), Exclusion(config)
     rows = list(read_records(commits))
     found = [
-        {**row["source"], "request": row["messages"][1]["content"]} for row in rows if cluster_of(row) in ledger[part]
+        {**row["source"], "request": row["messages"][1]["content"]} for row in rows if cluster_of(row) in split[part]
     ]
-    since = min((row["source"]["time"] for row in rows if cluster_of(row) in ledger["heldout"]), default="9")
+    since = min((row["source"]["time"] for row in rows if cluster_of(row) in split["heldout"]), default="9")
     longer = (read_json(commits.with_suffix(".summary.json")) or {}).get("tasks", [])
     found += [task for task in longer if (task["time"] >= since) == (part == "heldout")]
     return [

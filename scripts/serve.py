@@ -4,18 +4,19 @@ This process becomes vLLM, so signals and exit codes are vLLM's. Beside it the s
 waits until vLLM answers, tries the adapters that were promoted while no server ran, and has those measured that wait.
 """
 
+import math
 import os
 import shlex
 import subprocess
 import sys
-import time
 
 import click
+import psutil
 from specialists import pipeline
 from specialists.adapters import WAIT, present_verdict, promoted_versions
 from specialists.cli import command, finish, say
 from specialists.config import Config, Problem
-from specialists.server import api_key, base_url, served_models
+from specialists.server import api_key, base_url, served_models, wait
 from specialists.serving.card import serving_fit
 from specialists.serving.command import exposure, served_adapters, vllm_command
 from specialists.serving.lora import served_chat
@@ -65,12 +66,8 @@ def main(config: Config, as_json: bool, dry_run: bool, process: int | None) -> N
 
 def verify_beside(config: Config, as_json: bool, process: int) -> None:
     """Try every promoted adapter in the server that a process becomes, and measure and decide on those that wait."""
-    while served_models(config) is None:
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            raise Problem("the server ended before it answered") from None
-        time.sleep(0.5)
+    if not wait(config, True, math.inf, lambda: not psutil.pid_exists(process)):
+        raise Problem("the server ended before it answered")
     decisions, problems = verify(config)
     if promoted_versions(config) and not problems:
         say("every promoted adapter answers as it did in its evaluation")

@@ -13,7 +13,7 @@ from specialists.adapters import AdapterFolder, adapter_folder, too_few, trainin
 from specialists.cli import command, finish, language_option, say
 from specialists.config import Config, Language, Problem, fingerprint
 from specialists.records import Record, cluster_of, read_json, read_records, sha256_file, write_if_changed, write_json
-from specialists.serving.sharing import gpu
+from specialists.serving.pause import gpu
 from specialists.stopping import handled
 from specialists.training.model_card import model_card
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from specialists.agent import ROOT, TOOLS
 from specialists.config import Assembly, Problem, load_config
-from specialists.dataset.assembly import WORK, Dataset, assemble, read_rows, split
+from specialists.dataset.assembly import WORK, Dataset, assemble, read_rows, split_by_time
 from specialists.records import Record, cluster_of, make_record, read_records, tool_call, write_json, write_records
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "xi"]
@@ -43,7 +43,7 @@ def row(seed: object, kind: str = "session", day: int = 1, cluster: str = "", re
 
 
 def run(folder: Path, records: list[Record], bounds=(1, 1000), held: int | None = 0) -> Dataset:
-    """Assemble records with so many clusters held out, those of the ledger; None: none, all were trained on before."""
+    """Assemble records with so many clusters held out, those of the split; None: none, all were trained on before."""
     path = folder / "all.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     trained = [] if held is not None else [cluster_of(record) for record in records]
@@ -177,20 +177,20 @@ def test_order_never_matters_and_no_cluster_is_on_both_sides(tmp_path_factory, d
     first = run(folder, records)
     shuffler.shuffle(records)
     second = run(folder, records)
-    assert [r.id for r in first.train] == [r.id for r in second.train] and first.ledger == second.ledger
+    assert [r.id for r in first.train] == [r.id for r in second.train] and first.split == second.split
     assert not {r.cluster for r in first.train} & {r.cluster for r in first.heldout}
 
 
 @given(st.lists(st.lists(st.integers(0, 80), max_size=12), max_size=6))
 def test_no_cluster_ever_changes_sides(runs: list[list[int]]) -> None:
-    ledger, seen = {}, []
+    known, seen = {}, []
     for seeds in runs:
         seen += [SimpleNamespace(cluster=f"c{seed:02}", time=f"{seed:03}", kind=WORK[seed % 2]) for seed in seeds]
-        after = split(seen, ledger, Assembly(heldout_clusters=3))
-        assert set(ledger.get("heldout", ())) <= set(after["heldout"])
-        assert set(ledger.get("train", ())) <= set(after["train"])
+        after = split_by_time(seen, known, Assembly(heldout_clusters=3))
+        assert set(known.get("heldout", ())) <= set(after["heldout"])
+        assert set(known.get("train", ())) <= set(after["train"])
         assert not set(after["heldout"]) & set(after["train"])
-        ledger = after
+        known = after
 
 
 BAD_INPUT = {
@@ -207,7 +207,7 @@ def test_bad_rows_are_named(tmp_path: Path, line: str, message: str) -> None:
         read_rows(tmp_path / "all.jsonl", "rust")
 
 
-def test_the_script_writes_rows_ledger_and_summary_once(config_file: Path) -> None:
+def test_the_script_writes_rows_split_and_summary_once(config_file: Path) -> None:
     data = config_file.parent / "data"
     write_records(data / "sessions/rust.jsonl", [row(n, day=n) for n in range(9)])
     write_records(data / "commits/rust.jsonl", [row(f"c{n}", "commit", day=n, type="refactor") for n in range(9)])
@@ -228,8 +228,8 @@ def test_the_script_writes_rows_ledger_and_summary_once(config_file: Path) -> No
     assert {path: path.stat().st_mtime_ns for path in written} == written
 
 
-def test_what_a_project_kept_decides_a_score_and_a_ledger_that_starves_a_kind_is_named(config_file: Path) -> None:
-    data, ledger = config_file.parent / "data", config_file.parent / "data/heldout/rust.split.json"
+def test_what_a_project_kept_decides_a_score_and_a_split_that_starves_a_kind_is_named(config_file: Path) -> None:
+    data, split = config_file.parent / "data", config_file.parent / "data/heldout/rust.split.json"
     commits = [repositories.Made("Write", {"a.rs": text(name)}) for name in ("gone", "kept", "other")]
     repository = repositories.make(config_file.parent / "demo", [])
     repositories.add(repository, commits, start=1_770_679_800)  # 2026-02-09 at 23:30, and two on the 10th
@@ -239,9 +239,9 @@ def test_what_a_project_kept_decides_a_score_and_a_ledger_that_starves_a_kind_is
     write_records(data / "sessions/rust.jsonl", [*rows, *(row(name) for name in "abcde")])
     write_records(data / "commits/rust.jsonl", [])
     trained, held = ([f"session-{name}" for name in names] for names in (("kept", "gone", "new", "other"), "abcde"))
-    write_json(ledger, {"train": trained, "heldout": held})
+    write_json(split, {"train": trained, "heldout": held})
     done = invoke("assemble", config_file, "--language", "rust", "--json")
-    assert done.exit_code == 3 and f"{ledger}: most sessions are held out; for a new split" in done.stderr
+    assert done.exit_code == 3 and f"{split}: most sessions are held out; for a new split" in done.stderr
     scores = json.loads(done.stdout)["scores"]
     assert [scores[row["id"]] for row in rows] == [1.0, 0.5, 1.0, 1.0], "what is newer than all commits is not judged"
 

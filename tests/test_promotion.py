@@ -1,7 +1,6 @@
 """What is served: verdicts acted on, owners' decisions, the way back; and `current` whole whenever a run is killed."""
 
 import contextlib
-import importlib
 import os
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +15,7 @@ from specialists.adapters import AdapterFolder, adapter_folder, last_decision, m
 from specialists.client import Refused
 from specialists.config import Config, Language, Problem, load_config
 from specialists.records import write_json
-from specialists.serving import alive, promotion
+from specialists.serving import effect, promotion
 
 
 class Server:
@@ -24,7 +23,7 @@ class Server:
 
     def __init__(self) -> None:
         self.running, self.serving = True, {}
-        self.faults: list[str] = []  # of the alive check
+        self.faults: list[str] = []  # of the effect check
         self.unapplied: set[str] = set()  # versions that have no effect in it
         self.wrong: list[str] = []  # of the request after a swap
         self.refuses: set[str] = set()
@@ -39,10 +38,10 @@ class Server:
         folders = {name: str(config.paths.adapters / name / version) for name, version in self.serving.items()}
         return {"base": "", **folders} if self.running else None
 
-    def check_alive(self, config: Config, _language: Language, version: Path) -> list[str]:
+    def check_effect(self, config: Config, _language: Language, version: Path) -> list[str]:
         self._die("try it")
         faults = ["no effect"] if version.name in self.unapplied else self.faults
-        write_json(version / alive.ALIVE, {"server": alive.served_as(config), "faults": faults})
+        write_json(version / effect.EFFECT, {"server": effect.served_as(config), "faults": faults})
         return faults
 
     def check_swapped(self, *_arguments: object) -> list[str]:
@@ -72,12 +71,12 @@ def folder(config: Config) -> AdapterFolder:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     server = Server()
-    monkeypatch.setattr(importlib.import_module("serve"), "served_models", server.models)
+    monkeypatch.setattr("specialists.server.served_models", server.models)
     monkeypatch.setattr(promotion, "served_models", server.models)
     monkeypatch.setattr(promotion, "load_adapter", server.load)
     monkeypatch.setattr(promotion, "unload_adapter", server.unload)
-    monkeypatch.setattr(alive, "check_alive", server.check_alive)
-    monkeypatch.setattr(alive, "check_swapped", server.check_swapped)
+    monkeypatch.setattr(effect, "check_effect", server.check_effect)
+    monkeypatch.setattr(effect, "check_swapped", server.check_swapped)
     monkeypatch.setattr(promotion, "check_adapter", lambda version, _: ["broken"] * ("broken" in version.name))
     return server
 
@@ -171,7 +170,7 @@ def verified(config: Config) -> Result:
 
 
 TRIED = {  # versions without an effect, the one that the server started with, the one served in the end, exit code
-    "alive": (set(), "2", "2", 0),
+    "it has an effect": (set(), "2", "2", 0),
     "the version before it": ({"2"}, "2", "1", 3),
     "the base": ({"1", "2"}, "2", None, 3),
     "nobody asks for it": ({"1"}, "2", "2", 0),

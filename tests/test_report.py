@@ -14,7 +14,7 @@ from specialists.cli import say
 from specialists.evaluation import gate
 from specialists.records import read_records, write_records
 from specialists.reporting import figures
-from specialists.serving import alive
+from specialists.serving import effect
 
 LONG = [{"role": "user", "content": "<img src=x>" + "x" * 10**4}, {"role": "assistant", "content": "y" * 10**5}] * 9
 NAME = "20261123-091500-1a2b3c4d"
@@ -97,7 +97,7 @@ def test_what_else_was_measured_stands_beside_the_loss(config_file: Path) -> Non
     known = {"ended": "done", "recall": 0.5, "steps": 4}
     done = {"request": "Fix half", "runs": {arm: {**known, **run} for arm, run in runs.items()}}
     write(latest / "rollouts.json", [done])
-    write(latest / alive.ALIVE, {"server": "x", "faults": []})
+    write(latest / effect.EFFECT, {"server": "x", "faults": []})
     _html, page = page_of(config_file)
     for words in (
         "loss on lines that you changed 2.000 1.250",
@@ -119,7 +119,7 @@ def test_what_else_was_measured_stands_beside_the_loss(config_file: Path) -> Non
     ):
         assert words in page.words, words
     assert "exactly your own edit" not in page.words
-    write(latest / alive.ALIVE, {"server": "x", "faults": ["the server answers as the base does"]})
+    write(latest / effect.EFFECT, {"server": "x", "faults": ["the server answers as the base does"]})
     assert "In the server: the server answers as the base does." in page_of(config_file)[1].words
 
 

@@ -102,8 +102,8 @@ def owner(config_file: Path, url: str, roles: tuple[str, ...], heldout: bool = F
     rows = [*read_records(config_file.parent / "data" / "commits" / "python.jsonl")]
     clusters = [cluster_of(row) for row in rows if "half_" in row["messages"][1]["content"]]
     assert len(clusters) == len(roles)
-    ledger = {"heldout": clusters if heldout else [], "train": [] if heldout else clusters}
-    write_json(config_file.parent / "data" / "heldout" / "python.split.json", ledger)
+    split = {"heldout": clusters if heldout else [], "train": [] if heldout else clusters}
+    write_json(config_file.parent / "data" / "heldout" / "python.split.json", split)
 
 
 def arguments(config_file: Path, *more: str) -> list[str]:

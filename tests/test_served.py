@@ -1,4 +1,4 @@
-"""The real vLLM on the CPU: who is served, swaps under load, what is refused, the alive check. One server for all."""
+"""The real vLLM on the CPU: who is served, swaps under load, what is refused, the effect check. One server for all."""
 
 import contextlib
 import dataclasses
@@ -28,7 +28,7 @@ from specialists.dataset.frozen import frozen_rows
 from specialists.records import write_json, write_records
 from specialists.reporting.doctor import diagnose
 from specialists.server import api_key, base_url, load_adapter, served_models, unload_adapter
-from specialists.serving import alive, promotion
+from specialists.serving import effect, promotion
 from test_opencode_real import opencode  # noqa: F401
 from test_rollouts import owner, programs, rollout  # noqa: F401
 
@@ -80,8 +80,8 @@ class Served:
         return path
 
     def losses(self, model: str) -> list[float]:
-        texts = alive.probes(self.config, self.config.language("rust"), Path("none"))
-        return [alive.loss(self.config, model, text) for text in texts]
+        texts = effect.probes(self.config, self.config.language("rust"), Path("none"))
+        return [effect.loss(self.config, model, text) for text in texts]
 
     def promote(self, language: str, *options: str) -> Result:
         return invoke("promote", self.config.path, "--language", language, *options)
@@ -134,7 +134,7 @@ def test_what_is_promoted_is_served_and_tried_and_a_broken_one_is_left_out(serve
     for name in ("base model", "server", "adapters served"):
         assert checks[name].state == "ok", checks[name]
     for name in ("rust", "ts"):
-        found = json.loads((served.folder(name).current / alive.ALIVE).read_text())
+        found = json.loads((served.folder(name).current / effect.EFFECT).read_text())
         assert found["faults"] == [] and differ(found["served"]["adapter"], found["served"]["base"]) > 0.03
         assert differ(found["served"]["beside"], found["served"]["base"]) < 1e-3
     assert served.folder("python").current is None
@@ -240,7 +240,7 @@ def test_a_version_that_the_server_refuses_puts_everything_back(served: Served, 
     before, current = served.losses("build-ts"), served.folder("ts").current
     raise_rank(served.version("ts", "refused", 6))
     assert "the running server refuses refused" in served.promote("ts").output
-    monkeypatch.setattr(promotion.alive, "check_alive", lambda *_: [])
+    monkeypatch.setattr(promotion.effect, "check_effect", lambda *_: [])
     assert "the running server refuses refused" in served.promote("ts").output
     assert served.folder("ts").current == current
     assert served.losses("build-ts") == pytest.approx(before, abs=1e-4)
@@ -257,11 +257,11 @@ def test_an_adapter_that_answers_otherwise_than_through_peft_is_refused(served: 
     settings = dataclasses.replace(language.training, quantization="none")
     measurements = EvaluatedModels(served.config.base, settings, {"adapter": version}).measure(rows)
     write_json(version / "evaluation.json", {"measurements": measurements})
-    assert alive.check_alive(served.config, language, version) == []
+    assert effect.check_effect(served.config, language, version) == []
     settings = json.loads((version / "adapter_config.json").read_text())
     (version / "adapter_config.json").write_text(json.dumps({**settings, "lora_alpha": 4}))
     other = version.rename(version.with_name("v2"))
-    assert "applies it wrongly" in alive.check_alive(served.config, language, other)[0]
+    assert "applies it wrongly" in effect.check_effect(served.config, language, other)[0]
 
 
 def test_what_the_server_measures_is_what_peft_measures(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,7 +283,7 @@ def test_what_the_server_measures_is_what_peft_measures(served: Served, monkeypa
         assert effect > 0.01, "else any adapter would pass"
     monkeypatch.setattr(generation, "vllm_parser", lambda *_: lambda _text: [])
     monkeypatch.setattr(generation, "TURN_TOKENS", 5)
-    scores = generation.write_answers(config, language, models, rows)
+    scores = generation.generate_answers(config, language, models, rows)
     assert {model: len(answers) for model, answers in scores.items()} == {"adapter": 3, "base": 3}
 
 

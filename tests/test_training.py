@@ -46,8 +46,8 @@ def test_what_was_trained_is_what_is_loaded(
 
     ids, trained, rates, save = torch.arange(3, 67).reshape(2, 32), [], [], trainer.save_adapter
 
-    def remember(of: SimpleNamespace, folder: Path) -> None:
-        save(of, folder)
+    def remember(of: SimpleNamespace, *more: object) -> None:
+        save(of, *more)
         rates.extend(entry["learning_rate"] for entry in of.state.log_history if "learning_rate" in entry)
         with torch.no_grad():
             trained.append(of.model.eval()(input_ids=ids).logits)

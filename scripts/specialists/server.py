@@ -1,6 +1,8 @@
 """A client for the vLLM that serves the base and the adapters: what it serves, swapping adapters, asking for text."""
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,16 @@ def served_models(config: Config, timeout: float = 3.0) -> dict[str, str] | None
         raise Problem(f"{base_url(config)} is answered by another server (models: {names})")
     folders.pop(CANDIDATE, None)
     return folders
+
+
+def wait(config: Config, running: bool, seconds: float, ended: Callable[[], bool] = lambda: False) -> bool:
+    """Wait until a server runs, or runs no more; False when that takes longer, or when there is none and it `ended`."""
+    deadline = time.monotonic() + seconds
+    while (served_models(config) is not None) != running:
+        if ended() or time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    return True
 
 
 def load_adapter(config: Config, name: str, version: Path) -> None:

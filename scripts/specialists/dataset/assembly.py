@@ -6,7 +6,7 @@ memory; the text of a row is read again when it is compared or written. The orde
     exact duplicates go -> a commit that a session already shows goes -> clusters are split by time
     -> near neighbours of held-out rows leave training -> near duplicates go -> shares, caps and max_examples
 
-Nothing depends on the order of the inputs. The ledger beside the held-out rows has every cluster that was ever held out
+Nothing depends on the order of the inputs. The split beside the held-out rows has every cluster that was ever held out
 or trained on, so that no example moves from one to the other as new work comes in.
 """
 
@@ -67,7 +67,7 @@ class Row:
 
 
 Lost = list[tuple[Row, str]]  # rows that were left out, and why
-Ledger = dict[str, list[str]]  # {"heldout": clusters, "train": clusters}, all that ever were
+Split = dict[str, list[str]]  # {"heldout": clusters, "train": clusters}, all that ever were
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Dataset:
 
     train: list[Row]
     heldout: list[Row]
-    ledger: Ledger
+    split: Split
     lost: Lost
 
     @property
@@ -89,33 +89,29 @@ def read_rows(path: Path, language: str, exclusion: Exclusion | None = None) -> 
     """The rows of a file of records, excluded ones aside. Raises Problem for what is no record of this language."""
     rows = []
     for offset, record in located_records(path):
+        id, source = record["id"], record["source"]
         if record["language"] != language:
-            raise Problem(f"{path}: row {record['id']}: of {record['language']!r} among those of {language!r}")
-        if record["source"]["kind"] not in KINDS:
-            raise Problem(f"{path}: row {record['id']}: source.kind is {record['source']['kind']!r}")
-        if not (exclusion and exclusion.covers({**record["source"], "row": record["id"]})):
-            rows.append(_row(record, path, offset))
+            raise Problem(f"{path}: row {id}: of {record['language']!r} among those of {language!r}")
+        if (kind := source["kind"]) not in KINDS:
+            raise Problem(f"{path}: row {id}: source.kind is {kind!r}")
+        if exclusion and exclusion.covers({**source, "row": id}):
+            continue
+        shown, said = texts(record)
+        content = blake2b(f"{shown}\0{said}".encode("utf-8", "replace"), digest_size=16).digest()
+        where = cluster_of(record), source.get("repository") or source.get("project") or ""
+        added = added_lines(record)
+        rows.append(Row(id, kind, source["time"], *where, score(source), content, added, len(said), path, offset))
     return rows
-
-
-def _row(record: Record, file: Path, offset: int) -> Row:
-    id, source = record["id"], record["source"]
-    shown, said = texts(record)
-    content = blake2b(f"{shown}\0{said}".encode("utf-8", "replace"), digest_size=16).digest()
-    where = (cluster_of(record), source.get("repository") or source.get("project") or "")
-    added = added_lines(record)
-    return Row(id, source["kind"], source["time"], *where, score(source), content, added, len(said), file, offset)
 
 
 def texts(record: Record) -> tuple[str, str]:
     """What the model is shown (requests, tool results, earlier turns) and what it should say, as plain text."""
-    prompt: list[str] = []
-    target: list[str] = []
+    prompt, target = list[str](), list[str]()
     for message in (message for message in record["messages"] if message["role"] != "system"):
         parts = [message.get("content") or ""]
         for call in message.get("tool_calls") or ():
-            parts.append(call["function"]["name"])
-            parts.extend(str(value) for value in json.loads(call["function"]["arguments"]).values())
+            arguments = json.loads(call["function"]["arguments"]).values()
+            parts += [call["function"]["name"], *map(str, arguments)]
         (target if is_target(message) else prompt).extend(parts)
     return "\n".join(prompt), "\n".join(target)
 
@@ -167,16 +163,19 @@ def survived(rows: list[Row], texts: Iterable[tuple[float, str]]) -> list[Row]:
     return found
 
 
-def assemble(rows: Iterable[Row], ledger: Ledger, bounds: tuple[int, int], settings: Assembly) -> Dataset:
+def assemble(rows: Iterable[Row], known: Split, bounds: tuple[int, int], settings: Assembly) -> Dataset:
     """Rows of all sources -> training and held-out rows.
 
-    `ledger` is the one of the run before, or empty; `bounds` are min_examples and max_examples.
+    `known` is the split of the run before, or empty; `bounds` are min_examples and max_examples.
     """
     lost: Lost = []
     least, most = bounds
-    rows = _without_same_change(_without_duplicates(rows, lost), lost)
-    ledger = split([row for row in rows if row.kind in WORK], ledger, settings)
-    held = set(ledger["heldout"])
+    rows = sorted(rows, key=lambda row: (KINDS.index(row.kind), row.order))
+    first = {row.content: row for row in reversed(rows)}
+    rows = _sifted(rows, lambda row: None if first[row.content] is row else "duplicate", lost)
+    rows = _without_same_change(rows, lost)
+    split = split_by_time([row for row in rows if row.kind in WORK], known, settings)
+    held = set(split["heldout"])
     # the commit that synthetic rows were made at is the repository's newest: it decides nothing about their functions
     held_rows = [row for row in rows if row.kind in WORK and row.cluster in held]
     train = [row for row in rows if row.kind == "synthetic" or row.cluster not in held]
@@ -190,7 +189,7 @@ def assemble(rows: Iterable[Row], ledger: Ledger, bounds: tuple[int, int], setti
     room = min(max(0, least - len(chosen)), math.floor(len(chosen) * SYNTHETIC / (1 - SYNTHETIC)))
     made = sorted((row for row in train if row.kind == "synthetic"), key=lambda row: row.content)  # which: by hash
     lost += [(row, "synthetic beyond its share or the gap") for row in made[room:]]
-    return Dataset(chosen + made[:room], heldout, ledger, lost)
+    return Dataset(chosen + made[:room], heldout, split, lost)
 
 
 def _sifted(rows: Iterable[Row], reason: Callable[[Row], str | None], lost: Lost) -> list[Row]:
@@ -198,12 +197,6 @@ def _sifted(rows: Iterable[Row], reason: Callable[[Row], str | None], lost: Lost
     judged = [(row, reason(row)) for row in rows]
     lost += [(row, why) for row, why in judged if why]
     return [row for row, why in judged if not why]
-
-
-def _without_duplicates(rows: Iterable[Row], lost: Lost) -> list[Row]:
-    ordered = sorted(rows, key=lambda row: (KINDS.index(row.kind), row.order))
-    first = {row.content: row for row in reversed(ordered)}
-    return _sifted(ordered, lambda row: None if first[row.content] is row else "duplicate", lost)
 
 
 def _without_same_change(rows: list[Row], lost: Lost) -> list[Row]:
@@ -221,9 +214,9 @@ def _without_same_change(rows: list[Row], lost: Lost) -> list[Row]:
     return _sifted(rows, reason, lost)
 
 
-def split(rows: list[Row], ledger: Ledger, settings: Assembly) -> Ledger:
+def split_by_time(rows: list[Row], known: Split, settings: Assembly) -> Split:
     """Hold out the newest whole clusters of each kind among those neither held out nor trained on before."""
-    heldout, train = set(ledger.get("heldout", ())), set(ledger.get("train", ()))
+    heldout, train = set(known.get("heldout", ())), set(known.get("train", ()))
     for kind in WORK:
         newest: dict[str, tuple[str, str]] = {}
         for row in (row for row in rows if row.kind == kind):
@@ -238,10 +231,10 @@ def split(rows: list[Row], ledger: Ledger, settings: Assembly) -> Ledger:
 
 
 def starved(dataset: Dataset) -> list[str]:
-    """Kinds of work of which the ledger holds out more than half, as a new one would not."""
+    """Kinds of work of which the split holds out more than half, as a new one would not."""
     rows = [*dataset.train, *dataset.heldout, *(row for row, _reason in dataset.lost)]
     clusters = {kind: {row.cluster for row in rows if row.kind == kind} for kind in WORK}
-    held = set(dataset.ledger["heldout"])
+    held = set(dataset.split["heldout"])
     return [kind for kind, known in clusters.items() if 2 * len(known & held) > len(known)]
 
 
@@ -296,20 +289,18 @@ def _without_excess(rows: list[Row], least: int, lost: Lost) -> list[Row]:
     """Rows, best first, without the commits beyond their share, where sessions alone are `least` rows."""
     sessions = [row.said for row in rows if row.kind == "session"]
     room = sum(sessions) * COMMITS / (1 - COMMITS) if len(sessions) >= least else math.inf
-
-    commits = [row for row in rows if row.kind == "commit"]
-    until = accumulate(row.said for row in commits)
-    beyond = {row for row, said in zip(commits, until, strict=True) if said > room}
+    until = accumulate(row.said if row.kind == "commit" else 0 for row in rows)
+    beyond = {row for row, said in zip(rows, until, strict=True) if row.kind == "commit" and said > room}
     return _sifted(rows, lambda row: "commits beyond their share" if row in beyond else None, lost)
 
 
-def known_ledger(path: Path) -> Ledger:
-    """The ledger of the run before; empty when there is none. Raises Problem for one that cannot be read."""
+def read_split(path: Path) -> Split:
+    """The split of the run before; empty when there is none. Raises Problem for one that cannot be read."""
     if not path.exists():
         return {}
     try:
-        ledger = json.loads(path.read_text(encoding="utf-8"))
-        return {name: [str(cluster) for cluster in ledger[name]] for name in ("heldout", "train")}
+        split = json.loads(path.read_text(encoding="utf-8"))
+        return {name: [str(cluster) for cluster in split[name]] for name in ("heldout", "train")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         fix = "Restore it, or delete it to split anew: what adapters were trained on may then judge them"
         raise Problem(f"{path}: cannot be read ({error}); it says which work was ever held out. {fix}") from None

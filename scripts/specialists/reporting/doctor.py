@@ -16,7 +16,7 @@ from specialists.cli import size
 from specialists.config import Config, Problem
 from specialists.gpus import visible_gpus
 from specialists.reporting.checks import OFFLINE, Check, fail, note, ok
-from specialists.reporting.heads import head_share
+from specialists.reporting.prompt_match import prompt_match
 from specialists.reporting.status import server_state
 from specialists.rollouts.sandbox import check_programs
 from specialists.serving import jsonc
@@ -171,7 +171,7 @@ def sent_prompt(config: Config) -> list[Check]:
     chat = token_counter(config.base.model, config.base.revision)
     found = []
     for language in config.languages.values():
-        words, gap = head_share(config, language, captured, chat)
+        words, gap = prompt_match(config, language, captured, chat)
         says = f"opencode {version} to {language.adapter}: {words}"
         fix = "doit makes the rows with what is captured and trains on them; assembly.whole_heads: in how many"
         found += [note(says, fix) if gap else ok(says)] if words else []

@@ -18,9 +18,9 @@ from specialists.evaluation.gate import CONFIDENCE
 from specialists.records import SOURCES, Record, is_target, read_json, read_records, write_if_changed, write_json
 from specialists.reporting import figures
 from specialists.reporting.checks import skipped
-from specialists.reporting.heads import head_share
+from specialists.reporting.prompt_match import prompt_match
 from specialists.reporting.status import age, cost, status
-from specialists.serving import alive
+from specialists.serving import effect
 
 UNIT = "nats per token"
 _SHOWN = 20  # versions and decisions listed per language, the newest
@@ -125,7 +125,7 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
         "scale": max(total, state["max_examples"], 1),
         "answers": age(state["current"]) if state["current"] else None,
         "limit": language.training.max_length,
-        "head": head_share(config, language, captured(config), chat)[0],
+        "head": prompt_match(config, language, captured(config), chat)[0],
         "curve": figures.loss_curve(manifest.get("losses") or []),
         "history": _intervals([(v["age"], v["style"] or v["loss"], v["verdict"]) for v in versions[:_COMPARED]])
         if len(versions) > 1
@@ -140,7 +140,7 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
         "measures": _measures(evaluation),
         "side_by_side": _side_by_side(folder.latest),
         "prompts": [prompts[rival] for rival in evaluation.get("as_good", ()) if rival in prompts],
-        "alive": (read_json(folder.latest / alive.ALIVE) or {}).get("faults") if folder.latest else None,
+        "effect": (read_json(folder.latest / effect.EFFECT) or {}).get("faults") if folder.latest else None,
         "questions": [answer for answer in asked if answer["model"] == language.adapter],
         "newest": max((time for time in times if time), default=None),
     }

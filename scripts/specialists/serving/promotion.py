@@ -1,6 +1,6 @@
 """What is served from now on: acting on a verdict, the owner's own decision instead of one, and rolling back.
 
-A version is first tried in the running server (serving.alive), then `current` moves, then the server swaps the adapter
+A version is first tried in the running server (serving.effect), then `current` moves, then the server swaps the adapter
 in place, and one request shows that the new version answers; where that fails, everything is put back. Every decision
 is a line in the adapter's promotions.jsonl, written last: where a run was killed before it, the links are put back.
 """
@@ -16,7 +16,7 @@ from specialists.client import Refused
 from specialists.config import Config, Language, Problem
 from specialists.exclusion import Exclusion
 from specialists.server import load_adapter, served_models, unload_adapter
-from specialists.serving import alive
+from specialists.serving import effect
 from specialists.serving.lora import check_adapter
 from specialists.serving.opencode_config import follow
 
@@ -26,17 +26,21 @@ Decision = dict[str, Any]  # version, verdict, reason, current, evaluation: as i
 def decide(config: Config, language: Language) -> Decision:
     """Promote the newest version if its verdict says so and it works. Raises Problem when it was not evaluated."""
     with _deciding(config, language) as folder:
-        _retire(config, language, folder)
+        Exclusion(config).check()
+        if folder.retired("current"):  # it goes out of use, in the running server too
+            left = (folder.path / "current").resolve()
+            _load_current(config, language, folder)
+            _record(folder, left, RETIRED, folder.unusable(left) or "")
+        folder.retire()
         version = folder.latest
         if version is None:
             return {"version": None, "verdict": None, "reason": "nothing trained", "current": None}
         evaluation = adapters.evaluation_of(version)
         if not evaluation:
             raise Problem(f"{version}: not evaluated yet; evaluate.py does it")
-        verdict, reason = evaluation["verdict"], evaluation["reason"]
+        verdict, reason, faults = evaluation["verdict"], evaluation["reason"], list[str]()
         if verdict == "promote" and (owners := adapters.withdrawn(folder).get(version.name)) is not None:
             verdict, reason = "hold", f"set aside by the owner: {owners}"
-        faults: list[str] = []
         if verdict == "promote" and (faults := _promote(config, language, folder, version)):
             verdict, reason = "block", "; ".join(faults)
         kept = [decision.get("version") for decision in adapters.decisions(folder) if decision.get("verdict") == FORCED]
@@ -68,16 +72,6 @@ def _restored(config: Config, language: Language, folder: AdapterFolder) -> Iter
         raise
 
 
-def _retire(config: Config, language: Language, folder: AdapterFolder) -> None:
-    """Take a version that is not to be used any more out of use, in the running server too."""
-    Exclusion(config).check()
-    if folder.retired("current"):
-        left = (folder.path / "current").resolve()
-        _load_current(config, language, folder)
-        _record(folder, left, RETIRED, folder.unusable(left) or "")
-    folder.retire()
-
-
 def force(config: Config, language: Language, name: str, reason: str) -> Decision:
     """Promote the version of that name whatever its verdict. Raises Problem when there is none, or it does not work."""
     with _deciding(config, language) as folder:
@@ -103,8 +97,7 @@ def rollback(config: Config, language: Language, reason: str) -> Decision:
 
 def verify(config: Config) -> tuple[dict[str, Decision], list[str]]:
     """Have the server answer with what is promoted; what fails its trial is rolled back. Returns that, and problems."""
-    taken: dict[str, Decision] = {}
-    problems = []
+    taken, problems = dict[str, Decision](), list[str]()
     for language in (config.languages[name] for name in adapters.promoted_versions(config)):
         adapter, reasons = language.adapter, []
         try:
@@ -128,8 +121,8 @@ def verify(config: Config) -> tuple[dict[str, Decision], list[str]]:
 
 def _faults(config: Config, language: Language, version: Path) -> list[str]:
     """What is wrong with a version in the running server, as found earlier or now."""
-    known = check_adapter(version, config) or alive.known_faults(config, version)
-    return alive.check_alive(config, language, version) if known is None else known
+    known = check_adapter(version, config) or effect.known_faults(config, version)
+    return effect.check_effect(config, language, version) if known is None else known
 
 
 def _promote(config: Config, language: Language, folder: AdapterFolder, version: Path) -> list[str]:
@@ -137,14 +130,15 @@ def _promote(config: Config, language: Language, folder: AdapterFolder, version:
     if faults := check_adapter(version, config):
         return faults
     running = served_models(config) is not None
-    if faults := alive.check_alive(config, language, version) if running else alive.known_faults(config, version) or []:
-        return faults
+    tried = effect.check_effect(config, language, version) if running else effect.known_faults(config, version)
+    if tried:
+        return tried
     try:
         with _restored(config, language, folder):
             adapters.make_current(folder, version)
             if running:
                 load_adapter(config, language.adapter, version)
-                if faults := alive.check_swapped(config, language, version):
+                if faults := effect.check_swapped(config, language, version):
                     raise Refused("; ".join(faults), 200)
     except Refused as refused:
         return [str(refused)]

@@ -27,33 +27,29 @@ def load_base(base: Base, quantization: str) -> Any:
         PartialState(cpu=not torch.cuda.is_available())  # processes that know each other let the first read for all
     elif torch.cuda.is_available() and not sharded():
         options["device_map"] = {"": PartialState().local_process_index}
-    stored = _stored_quantization(base_config(base))
+    config = base_config(base)
+    settings = getattr(config.get_text_config(), "quantization_config", None) or {}
+    stored = (settings if isinstance(settings, dict) else settings.to_dict()).get("quant_method")  # e.g. "fp8"
     if quantization == "nf4" and stored:
         raise Problem(
             f"base.model {base.model}: quantised already ({stored}); name the 16-bit base, or set quantization = "
             f'"none" (the quantised copy goes into serving.model)'
         )
-    if quantization == "nf4":
-        model = _in_4_bits(base, options)
-    else:
-        if stored == "fp8":
+    model = prepared.load(base, config, options) if quantization == "nf4" else None
+    if model is None:
+        if quantization == "nf4":
+            options["quantization_config"] = Nf4Config(options["dtype"])
+        elif stored == "fp8":
             options["quantization_config"] = FineGrainedFP8Config(dequantize=True)
         model = AutoModelForCausalLM.from_pretrained(base.model, **options)
-    model.config.use_cache = False
-    return model
-
-
-def _in_4_bits(base: Base, options: dict[str, Any]) -> Any:
-    model = prepared.load(base, base_config(base), options)
-    if model is None:
-        options["quantization_config"] = Nf4Config(options["dtype"])
-        model = AutoModelForCausalLM.from_pretrained(base.model, **options)
+    if quantization == "nf4":
         prepared.keep(model, base)
-    for parameter in model.parameters():
-        if parameter.device.type == "cpu" and parameter.is_floating_point():
-            # mapped from a file it has that file's alignment, on which the rounding of matrix products depends:
-            # adapters trained on the kept base and on a fresh one would differ in their last bits
-            parameter.data = parameter.data.clone()
+        for parameter in model.parameters():
+            if parameter.device.type == "cpu" and parameter.is_floating_point():
+                # mapped from a file it has that file's alignment, on which the rounding of matrix products depends:
+                # adapters trained on the kept base and on a fresh one would differ in their last bits
+                parameter.data = parameter.data.clone()
+    model.config.use_cache = False
     return model
 
 
@@ -80,9 +76,3 @@ def base_config(base: Base) -> Any:
     except (OSError, ValueError) as error:  # not here; no model that transformers knows
         reason = str(error).splitlines()[0]
         raise Problem(f"base.model {base.model}: cannot be read ({reason}); fetch it with `hf download`") from None
-
-
-def _stored_quantization(config: Any) -> str | None:
-    """How the weights are stored, e.g. "fp8"; None for 16 or 32 bits."""
-    settings = getattr(config.get_text_config(), "quantization_config", None)
-    return (settings if isinstance(settings, dict) else settings.to_dict()).get("quant_method") if settings else None

@@ -53,11 +53,9 @@ class Monitor(TrainerCallback):
             kept = f"the last good checkpoint is kept: {last}" if last else "no checkpoint was written yet"
             what = f"step {state.global_step}: the loss is {loss}"
             raise Problem(f"{what}; lower training.learning_rate or look at the rows ({kept})")
-        if state.is_world_process_zero:
-            self._show(state.global_step, state.max_steps, loss)
-
-    def _show(self, step: int, last: int, loss: float) -> None:
-        now = time.monotonic()
+        if not state.is_world_process_zero:
+            return
+        step, last, now = state.global_step, state.max_steps, time.monotonic()
         if self.first is None:
             self.first = step, now
             self.bar = tqdm(total=last, initial=step, desc="training", leave=False, disable=not self.terminal)

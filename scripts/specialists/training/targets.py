@@ -39,19 +39,21 @@ def wrap(model: Any, settings: Training) -> tuple[Any, dict[str, int]]:
     from peft import get_peft_model
 
     wanted = wanted_modules(model, settings.targets)
-    if guessed := [name for name in wanted if not _known_role(_LAYER.sub(r"\2", name))]:
+    if guessed := [name for name in wanted if not _role(_LAYER.sub(r"\2", name))[1]]:
         kind = model.config.model_type
         say(f"warning: training.targets: {kind} is an unknown architecture; the role of {guessed[0]} is a guess")
     wrapped = get_peft_model(model, lora_config(model, settings, wanted))
-    adapted = adapted_modules(wrapped)
+    trainable = (name for name, parameter in wrapped.named_parameters() if parameter.requires_grad)
+    adapted = {
+        owner.removeprefix(PREFIX).replace(".base_layer", ""): wrapped.get_submodule(owner).r["default"]
+        for owner in dict.fromkeys(name.split(".lora_")[0] for name in trainable)
+    }
     extra, lacking = sorted(adapted.keys() - wanted), sorted(wanted.keys() - adapted)
-    if extra or lacking:
+    if extra or lacking or {*adapted.values()} != {settings.r}:
         raise Problem(
             f"the adapter is not what was asked for: {len(extra)} modules too many ({', '.join(extra[:3])}), "
-            f"{len(lacking)} lacking ({', '.join(lacking[:3])})"
+            f"{len(lacking)} lacking ({', '.join(lacking[:3])}), of rank {sorted({*adapted.values()})}"
         )
-    if wrong := {name: rank for name, rank in adapted.items() if rank != settings.r}:
-        raise Problem(f"adapter ranks are not training.r {settings.r}: {dict(list(wrong.items())[:3])}")
     return wrapped, adapted
 
 
@@ -62,36 +64,32 @@ def wanted_modules(model: Any, roles: tuple[str, ...]) -> dict[str, str]:
     """
     import torch
 
-    kind = model.config.model_type
-    found: dict[str, str] = {}
-    layers: set[str] = set()
+    found, layers = dict[str, str](), set[str]()
     for name, module in model.named_modules():
-        if not (match := _LAYER.fullmatch(name)):
-            continue
-        layers.add(match[1])
-        if isinstance(module, torch.nn.Linear):
-            role = _known_role(match[2]) or _guessed_role(match[2])
-            if role in roles:
+        if match := _LAYER.fullmatch(name):
+            layers.add(match[1])
+            role, _known = _role(match[2])
+            if role in roles and isinstance(module, torch.nn.Linear):
                 found[name] = role
     bare = {layer for layer in layers if not any(name.startswith(f"{layer}.") for name in found)}
     if bare or not found:
         raise Problem(
-            f"training.targets: {', '.join(roles)} leave {len(bare)} of {len(layers)} layers of a {kind} model without "
-            f"an adapter (first: {min(bare, default='no decoder layer')}); name more roles"
+            f"training.targets: {', '.join(roles)} leave {len(bare)} of {len(layers)} layers of a "
+            f"{model.config.model_type} model without an adapter (first: {min(bare, default='no decoder layer')}); "
+            "name more roles"
         )
     return found
 
 
-def _known_role(path: str) -> str | None:
+def _role(path: str) -> tuple[str | None, bool]:
+    """The role of what stands at a path in a decoder layer, if it has one; whether it is known and no guess."""
     place, _, leaf = path.rpartition(".")
-    known = (role for role, (where, names) in ROLES.items() if leaf in names and re.fullmatch(where, place))
-    return next(known, None)
-
-
-def _guessed_role(path: str) -> str | None:
+    for role, (where, names) in ROLES.items():
+        if leaf in names and re.fullmatch(where, place):
+            return role, True
     if re.search(r"router|\bgate$|expert_gate$|(?<!shared_)(?<!shared_expert)experts?\.", path):
-        return None
-    return next((role for role, words in _GUESSED.items() if re.search(words, path)), None)
+        return None, False
+    return next((role for role, words in _GUESSED.items() if re.search(words, path)), None), False
 
 
 def lora_config(model: Any, settings: Training, wanted: dict[str, str]) -> Any:
@@ -115,15 +113,6 @@ def fused_experts(model: Any) -> list[str]:
     """The fused parameters of all routed experts: full names, also where they are held in 4 bits."""
     modules = (name for name, _module in model.named_modules() if name.endswith("mlp.experts"))
     return [f"{name}.{parameter}" for name in modules for parameter in EXPERTS]
-
-
-def adapted_modules(wrapped: Any) -> dict[str, int]:
-    """What is trainable in a peft model: module's name in the base -> rank."""
-    trainable = (name for name, parameter in wrapped.named_parameters() if parameter.requires_grad)
-    return {
-        owner.removeprefix(PREFIX).replace(".base_layer", ""): wrapped.get_submodule(owner).r["default"]
-        for owner in dict.fromkeys(name.split(".lora_")[0] for name in trainable)
-    }
 
 
 def load_adapter(wrapped: Any, folder: Path | str, name: str = "default", trainable: bool = False) -> None:

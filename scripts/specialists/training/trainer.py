@@ -64,9 +64,7 @@ def train_adapter(
     trainer = make_trainer(wrapped, base, encoded, training_arguments(model, settings, folder, checkpoint_steps))
     trainer.add_callback(monitor)
     run_from_last_checkpoint(trainer, monitor, folder)
-    save_adapter(trainer, folder)
-    if trainer.is_world_process_zero():
-        rename_modules(folder / "adapter_model.safetensors", names)
+    save_adapter(trainer, folder, names)
     gpu = torch.cuda.is_available()
     peak = torch.cuda.max_memory_allocated() if gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
@@ -163,8 +161,10 @@ def run_from_last_checkpoint(trainer: Any, monitor: Any, folder: Path) -> None:
         raise Problem(f"stopped at step {trainer.state.global_step}; the next run goes on from there")
 
 
-def save_adapter(trainer: Any, folder: Path) -> None:
-    """Leave the adapter alone in the folder, its configuration in one order: peft writes sets as it finds them."""
+def save_adapter(trainer: Any, folder: Path, names: dict[str, str]) -> None:
+    """Leave the adapter alone in the folder, its modules renamed (name -> new name) and its configuration sorted, as
+    peft writes sets in the order in which it finds them.
+    """
     trainer.save_model(str(folder))
     trainer.accelerator.wait_for_everyone()
     if not trainer.is_world_process_zero():
@@ -179,13 +179,7 @@ def save_adapter(trainer: Any, folder: Path) -> None:
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             config[key] = sorted(value)
     write_json(folder / "adapter_config.json", dict(sorted(config.items())))
-
-
-def rename_modules(weights: Path, names: dict[str, str]) -> None:
-    """Rewrite an adapter's file with its modules renamed, name -> new name; untouched where all keep theirs."""
     if any(name != new for name, new in names.items()):
-        known = load_file(weights)
-        pairs = [
-            (f"{name}.lora_{side}.weight", f"{new}.lora_{side}.weight") for name, new in names.items() for side in "AB"
-        ]
-        save_file({PREFIX + new: known[PREFIX + old] for old, new in pairs}, weights, {"format": "pt"})
+        weights, ends = load_file(path := folder / "adapter_model.safetensors"), (".lora_A.weight", ".lora_B.weight")
+        renamed = {PREFIX + new + end: weights[PREFIX + name + end] for name, new in names.items() for end in ends}
+        save_file(renamed, path, {"format": "pt"})

@@ -1,4 +1,4 @@
-"""One GPU for serving and training: the running vLLM is stopped while a run needs the memory, and always comes back.
+"""Pausing the server: the running vLLM is stopped while a run needs the GPU's memory, and always comes back.
 
 A shell of its own starts it with the owner's command when our process ends, however that happens: it waits for the end
 of a pipe that only we hold, so that an exception, a signal and kill -9 are the same.
@@ -9,14 +9,13 @@ import gc
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 from specialists.adapters import AdapterFolder
 from specialists.cli import say
 from specialists.config import Config, Language, Problem
 from specialists.gpus import visible_gpus
-from specialists.server import served_models
+from specialists.server import served_models, wait
 from specialists.serving.card import training_bytes
 
 STOP_SECONDS = 120  # for a stopped server to let go of its port
@@ -46,7 +45,8 @@ def gpu(config: Config, language: Language) -> Iterator[None]:
         ) as starter:
             try:
                 subprocess.run(config.serving.stop, stdin=subprocess.DEVNULL, check=True)
-                _wait(config, False, STOP_SECONDS, "still answers")
+                if not wait(config, False, STOP_SECONDS):
+                    raise Problem(f"the server still answers ({STOP_SECONDS} s)")
             except (OSError, subprocess.CalledProcessError, Problem) as error:
                 starter.kill()
                 raise Problem(f"the server is not stopped, serving.stop failed: {error}") from None
@@ -60,13 +60,5 @@ def gpu(config: Config, language: Language) -> Iterator[None]:
                 starter.communicate()  # ends its input
                 if starter.returncode:
                     raise Problem(f"the server does not start again: `{shlex.join(start)}` (serving.start) failed")
-        _wait(config, True, START_SECONDS, "was started again and does not answer")
-
-
-def _wait(config: Config, running: bool, seconds: float, otherwise: str) -> None:
-    """Wait until the server runs, or runs no more. Raises Problem, "the server …", when it takes longer."""
-    deadline = time.monotonic() + seconds
-    while (served_models(config) is not None) != running:
-        if time.monotonic() > deadline:
-            raise Problem(f"the server {otherwise} ({seconds:g} s)")
-        time.sleep(0.2)
+        if not wait(config, True, START_SECONDS):
+            raise Problem(f"the server was started again and does not answer ({START_SECONDS} s)")

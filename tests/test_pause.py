@@ -16,8 +16,8 @@ from conftest import ROOT, invoke
 from servers import free_port
 from specialists.config import Config, Problem, load_config
 from specialists.server import served_models
-from specialists.serving import sharing
-from specialists.serving.sharing import gpu
+from specialists.serving import pause
+from specialists.serving.pause import gpu
 
 
 @contextlib.contextmanager
@@ -25,7 +25,7 @@ def killed(config: Config, how: int) -> Iterator[None]:
     """A run that is killed while it has the GPU."""
     program = (
         f"import sys, time; sys.path.insert(0, {str(ROOT / 'scripts')!r})\n"
-        "from specialists.config import load_config\nfrom specialists.serving.sharing import gpu\n"
+        "from specialists.config import load_config\nfrom specialists.serving.pause import gpu\n"
         f"config = load_config({str(config.path)!r})\nwith gpu(config, config.language('rust')):\n"
         "    print('has it', flush=True); time.sleep(60)\n"
     )
@@ -92,9 +92,9 @@ def test_it_is_stopped_and_started_again(service: Service, monkeypatch: pytest.M
     assert service.runs_soon()
     with service.gpu(while_training="keep"):
         assert service.runs
-    monkeypatch.setattr(sharing, "training_bytes", lambda *_: 10 << 30)
+    monkeypatch.setattr(pause, "training_bytes", lambda *_: 10 << 30)
     for free, stays in (([], True), ([10 << 30], True), ([9 << 30], False)):
-        monkeypatch.setattr(sharing, "visible_gpus", lambda free=free: [("H100", each, 80 << 30) for each in free])
+        monkeypatch.setattr(pause, "visible_gpus", lambda free=free: [("H100", each, 80 << 30) for each in free])
         with service.gpu(while_training="auto"):
             assert service.runs == stays
 

@@ -2,8 +2,8 @@
 
 vLLM 0.32 mis-applies two of Qwen3-Next's modules at tensor parallel 2, and leaves out weights whose names it does not
 know, without a word. So a version is loaded under the candidate's name, beside the one that goes on answering, and
-asked for rows on which the adapter changed most as evaluate.py measured it. What was found is kept in alive.json beside
-the version, for a server of the same settings. Losses are in nats per supervised token.
+asked for rows on which the adapter changed most as evaluate.py measured it. What was found is kept in the version's
+effect.json, for a server of the same settings. Losses are in nats per supervised token.
 """
 
 from collections.abc import Iterator
@@ -22,14 +22,14 @@ from specialists.server import CANDIDATE, load_adapter, supervised_losses
 from specialists.serving.lora import served_chat
 from specialists.tables import SERVED_BASE
 
-ALIVE = "alive.json"
+EFFECT = "effect.json"
 PROBES = 4  # texts that are asked for
 LONGEST = 4096  # tokens of one, so that the check takes seconds on the real base too
 LONG = 256  # tokens; one at least is longer where a row is: a kernel fails for those alone (docs/serving.md)
 AGREEMENT = 0.25  # share of the effect that may differ: a module left out or misplaced changes most of it
 
 
-def check_alive(config: Config, language: Language, version: Path) -> list[str]:
+def check_effect(config: Config, language: Language, version: Path) -> list[str]:
     """What is wrong with a version in the running server, as sentences; kept as the version's evidence.
 
     What is served meanwhile does not change. Raises Problem when the server does not answer.
@@ -49,13 +49,14 @@ def check_alive(config: Config, language: Language, version: Path) -> list[str]:
         faults = compare(served, measured)
     except Refused as refused:
         faults = [str(refused)]
-    write_json(version / ALIVE, {"server": served_as(config), "faults": faults, "served": served, "measured": measured})
+    found = {"server": served_as(config), "faults": faults, "served": served, "measured": measured}
+    write_json(version / EFFECT, found)
     return faults
 
 
 def known_faults(config: Config, version: Path) -> list[str] | None:
     """What was wrong with a version when a server of the present settings tried it; None when none did."""
-    known = read_json(version / ALIVE) or {}
+    known = read_json(version / EFFECT) or {}
     return known["faults"] if known.get("server") == served_as(config) else None
 
 
@@ -67,8 +68,8 @@ def served_as(config: Config) -> str:
 
 
 def check_swapped(config: Config, language: Language, version: Path) -> list[str]:
-    """What is wrong right after a swap, as sentences: whether the adapter's own name answers as check_alive saw it."""
-    text, seen = probes(config, language, version)[0], (read_json(version / ALIVE) or {})["served"]
+    """What is wrong right after a swap, as sentences: whether the adapter's own name answers as check_effect saw it."""
+    text, seen = probes(config, language, version)[0], (read_json(version / EFFECT) or {})["served"]
     base, again, candidate = (seen[model][0] for model in ("base", "again", "adapter"))
     error, effect = abs(loss(config, language.adapter, text) - candidate), abs(candidate - base)
     right = error <= max(2 * abs(again - base), AGREEMENT * effect)  # not where it is no number
@@ -124,6 +125,6 @@ def probes(config: Config, language: Language, version: Path) -> list[dict[str, 
 
 
 def loss(config: Config, model: str, text: dict[str, Any]) -> float:
-    """A model's loss on a probe's supervised tokens, as the running server answers."""
+    """A model's loss on a text of `probes`, as the running server answers."""
     losses = supervised_losses(config, model, text["tokens"], text["labels"])
     return sum(losses) / len(losses)

@@ -1,4 +1,4 @@
-"""What the alive check finds in made-up losses, and which texts it asks for. With the real vLLM: test_served.py."""
+"""What the effect check finds in made-up losses, and which texts it asks for. With the real vLLM: test_served.py."""
 
 import math
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import tiny_models
 from specialists.config import Config, Problem, load_config
 from specialists.records import write_json, write_records
-from specialists.serving import alive
+from specialists.serving import effect
 
 BASE, EFFECT = [2.0, 3.0], [-0.4, -0.2]
 APPLIED = [base + effect for base, effect in zip(BASE, EFFECT, strict=True)]
@@ -41,7 +41,7 @@ TABLE = {  # name: (adapter, base again, base beside the adapter, through PEFT, 
 @pytest.mark.parametrize("case", TABLE)
 def test_losses_show_whether_an_adapter_is_applied(case: str) -> None:
     adapter, again, beside, measured, fault = TABLE[case]
-    found = alive.compare({"base": BASE, "again": again, "beside": beside, "adapter": adapter}, measured)
+    found = effect.compare({"base": BASE, "again": again, "beside": beside, "adapter": adapter}, measured)
     assert len(found) == (fault is not None) and (fault or "") in "".join(found)
 
 
@@ -49,15 +49,15 @@ def test_losses_show_whether_an_adapter_is_applied(case: str) -> None:
 def test_after_a_swap_the_name_answers_as_the_candidate_did(
     answer: float, fine: bool, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_json(tmp_path / alive.ALIVE, {"served": {"base": BASE, "again": BASE, "adapter": APPLIED}})
-    monkeypatch.setattr(alive, "loss", lambda *_: answer)
-    assert (alive.check_swapped(config, config.language("rust"), tmp_path) == []) == fine
+    write_json(tmp_path / effect.EFFECT, {"served": {"base": BASE, "again": BASE, "adapter": APPLIED}})
+    monkeypatch.setattr(effect, "loss", lambda *_: answer)
+    assert (effect.check_swapped(config, config.language("rust"), tmp_path) == []) == fine
 
 
 def test_another_vllm_tries_again(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = alive.served_as(config)
-    monkeypatch.setattr(alive, "distributions", lambda name: [SimpleNamespace(version="9.9.9")])
-    assert alive.served_as(config) != before
+    before = effect.served_as(config)
+    monkeypatch.setattr(effect, "distributions", lambda name: [SimpleNamespace(version="9.9.9")])
+    assert effect.served_as(config) != before
 
 
 @pytest.fixture
@@ -72,18 +72,18 @@ def test_probes_are_the_rows_that_the_adapter_changed_most(config: Config, tmp_p
     losses = [{"base": 20.0, "adapter": 20.0 - number} for number in range(7)]
     measured = [{"id": row["id"], "tokens": 10, "nll": nll} for row, nll in zip(rows, losses, strict=False)]
     write_json(tmp_path / "version" / "evaluation.json", {"measurements": measured})
-    texts = alive.probes(config, config.language("rust"), tmp_path / "version")
+    texts = effect.probes(config, config.language("rust"), tmp_path / "version")
     assert [text["measured"] for text in texts] == [pytest.approx((2.0, 2.0 - number / 10)) for number in (6, 5, 4, 3)]
     assert all(len(text["tokens"]) == len(text["labels"]) for text in texts)
     rows[0]["messages"][1]["content"] = "long " * 200
     write_records(config.paths.data / "heldout" / "rust.jsonl", rows)
-    lengths = [len(text["tokens"]) for text in alive.probes(config, config.language("rust"), tmp_path / "version")]
-    assert len(lengths) == 4 and lengths[0] > alive.LONG >= max(lengths[1:]), "one is long where a row is"
+    lengths = [len(text["tokens"]) for text in effect.probes(config, config.language("rust"), tmp_path / "version")]
+    assert len(lengths) == 4 and lengths[0] > effect.LONG >= max(lengths[1:]), "one is long where a row is"
 
 
 def test_without_an_evaluation_the_frozen_set_is_asked(config: Config, tmp_path: Path) -> None:
-    texts = alive.probes(config, config.language("rust"), tmp_path / "never")
-    assert len(texts) == alive.PROBES and {text["measured"] for text in texts} == {None}
+    texts = effect.probes(config, config.language("rust"), tmp_path / "never")
+    assert len(texts) == effect.PROBES and {text["measured"] for text in texts} == {None}
 
 
 def test_texts_that_the_server_cannot_take(config: Config, config_file: Path, tmp_path: Path) -> None:
@@ -94,4 +94,4 @@ def test_texts_that_the_server_cannot_take(config: Config, config_file: Path, tm
     measured = [{"id": rows[0]["id"], "tokens": 10, "nll": {"base": 20.0, "adapter": 1.0}}]
     write_json(tmp_path / "version" / "evaluation.json", {"measurements": measured})
     with pytest.raises(Problem, match=r"no held-out row fits serving\.max_model_len 256"):
-        alive.probes(load_config(config_file), config.language("rust"), tmp_path / "version")
+        effect.probes(load_config(config_file), config.language("rust"), tmp_path / "version")

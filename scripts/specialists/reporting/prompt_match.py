@@ -11,7 +11,9 @@ from specialists.config import Config, Language
 from specialists.records import Record, canonical, read_records
 
 
-def head_share(config: Config, language: Language, capture: dict[str, Any], chat: Chat | Estimate) -> tuple[str, bool]:
+def prompt_match(
+    config: Config, language: Language, capture: dict[str, Any], chat: Chat | Estimate
+) -> tuple[str, bool]:
     """How much of a captured head stands in the training rows, in words, and whether that is a gap.
 
     Tokens are counted by the base model's own template; a tool without its prose counts as far as it is shown. No rows:
