@@ -158,16 +158,18 @@ def test_synthetic_rows_stay_when_the_commit_that_they_were_made_at_is_held_out(
     assert Counter(r.kind for r in dataset.train) == {"commit": 6, "synthetic": 3}
 
 
-def test_too_much_is_cut_to_the_best_with_a_share_for_each(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("second", "commits", "over"), [("other", 11, 32), ("demo", 18, 0)])
+def test_too_much_is_cut_to_the_best_with_shares(tmp_path: Path, second: str, commits: int, over: int) -> None:
     giant = [row(f"g{n}", cluster="giant", day=50) for n in range(30)]
     gone = [row(f"d{n}", "commit", survives=0.0) for n in range(30)]
     there = [row(f"a{n}", "commit", survives=1.0, tests=True) for n in range(12)]
-    dataset = run(tmp_path, giant + gone + there, bounds=(3, 20), held=None)
+    last = row("b", "commit", repository=second, survives=1.0)
+    dataset = run(tmp_path, [*giant, *gone, *there, last], bounds=(3, 20), held=None)
     assert Counter(r.cluster for r in dataset.train)["giant"] == 2
-    assert Counter(r.id[:0] + r.kind for r in dataset.train) == {"session": 2, "commit": 10}
-    assert {r.score for r in dataset.train} == {1.0, 1.25}
+    assert Counter(r.kind for r in dataset.train) == {"session": 2, "commit": commits}
+    assert sum(r.score == 1.25 for r in dataset.train) == min(12, commits - 1), "the best first"
     assert dataset.funnel["over the share of a session or commit"] == 28
-    assert dataset.funnel["over the share of a repository"] == 32
+    assert dataset.funnel["over the share of a repository"] == over
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 60)), max_size=25), st.randoms(use_true_random=False))

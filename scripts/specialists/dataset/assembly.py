@@ -267,7 +267,8 @@ def _without_near(train: list[Row], heldout: list[Row], lost: Lost) -> list[Row]
 
 
 def _capped(rows: list[Row], most: int, lost: Lost, prefix: str = "") -> list[Row]:
-    """The best rows first, no session and no repository with more than its share of `most`."""
+    """The best rows first, no session and none of several repositories with more than its share of `most`."""
+    several = len({row.repository for row in rows if row.kind != "session"}) > 1
     per_cluster, per_repository = (max(1, math.floor(share * most)) for share in (CLUSTER, REPOSITORY))
     taken: Counter[str] = Counter()
 
@@ -275,7 +276,7 @@ def _capped(rows: list[Row], most: int, lost: Lost, prefix: str = "") -> list[Ro
         repository = f"repository {row.repository}"
         if taken[row.cluster] >= per_cluster:
             return f"{prefix}over the share of a session or commit"
-        if row.kind != "session" and taken[repository] >= per_repository:
+        if several and row.kind != "session" and taken[repository] >= per_repository:
             return f"{prefix}over the share of a repository"
         if taken["all"] >= most:
             return f"{prefix}over max_examples"
