@@ -83,8 +83,10 @@ class Miner:
             if candidate := rules.candidate(commit):
                 candidates.append(candidate)
         head, found = _head(source, candidates), []
-        ids = [{sha for c in one.changes for sha in (c.before, c.after, one.later[c.path])} for one in candidates]
-        ids = [sorted(sha for sha in some if sha.strip("0")) for some in ids]
+        ids = [
+            dict.fromkeys(sha for c in one.changes for sha in (c.before, c.after, one.later[c.path]) if sha.strip("0"))
+            for one in candidates
+        ]
         blobs = source.blobs(sha for some in ids for sha in some)
         for candidate, some in zip(self.progress(candidates, source.path.name), ids, strict=True):
             contents = {sha: next(blobs) for sha in some}
