@@ -4,6 +4,7 @@ import re
 import time
 
 import pytest
+from specialists.config import Problem
 from specialists.secrets import Rules, clean, redact
 
 _PIECES = r"""
@@ -29,6 +30,11 @@ def test_the_time_grows_with_the_length_alone(piece: str) -> None:
     rules = Rules(hosts=("sin", "*.nordwind.lan"))
     short, long = (min(map(seconds, lengths)) for lengths in ((8_000, 8_001), (32_000, 32_001)))
     assert long < 9 * max(short, 0.02)  # in the square of the length it would be 16
+
+
+def test_a_pattern_of_the_owner_that_takes_too_long_is_named() -> None:
+    with pytest.raises(Problem, match=r"extra: '\(a\+\)\+\$' takes over 2 s"):
+        redact("a" * 5_000 + "b", Rules(extra=("(a+)+$",)))
 
 
 def test_a_chat_of_many_secrets_takes_no_longer_for_each() -> None:

@@ -7,6 +7,7 @@ otherwise than Qwen3-Coder. The parsers are those of vLLM 0.32 (`vllm/tool_parse
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from specialists.chat import NO_THINKING, Chat, Estimate
@@ -58,15 +59,18 @@ class Sayable:
         known = family_of(base) if isinstance(base, Chat) else None
         special = "|".join(map(re.escape, base.special_tokens)) if isinstance(base, Chat) else _SPECIAL
         marks = "|".join(family.marks for family in ([known] if known else FAMILIES))
-        self._special, self._unsayable = re.compile(special), re.compile(f"{special}|{marks}")
+        self._special = re.compile(special)
+        self._stopped = lru_cache(maxsize=1024)(re.compile(f"{special}|{marks}").search)  # windows repeat messages
 
     def can_say(self, message: dict[str, Any]) -> bool:
         """Whether a turn comes back from the server as it is: it stops at special tokens, and parses what is left."""
         calls = (call["function"]["arguments"] for call in message.get("tool_calls") or ())
-        return not any(map(self._unsayable.search, (message.get("content") or "", *calls)))
+        return not any(map(self._stopped, (message.get("content") or "", *calls)))
 
     def __call__(self, record: Record) -> Record:
         """The record with targets that cannot be said as context, and with no text that becomes a special token."""
+        if all(map(self.can_say, record["messages"])) and not self._special.search(canonical(record["tools"])):
+            return record
         messages = [m if self.can_say(m) or not is_target(m) else {**m, "weight": 0} for m in record["messages"]]
         # a zero-width space behind the first character: still to be read, but no token any more
         text = self._special.sub(

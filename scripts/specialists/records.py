@@ -36,13 +36,17 @@ _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 def canonical(value: Any) -> str:
     """JSON without white space and without lone surrogates, which no UTF-8 file can hold."""
-    return _SURROGATES.sub("\ufffd", _COMPACT(value))
+    return _without_surrogates(_COMPACT(value))
 
 
 def record_id(language: str, messages: list[dict], tools: list[dict]) -> str:
     """16 hex digits over what the model sees; where it came from does not count."""
     plain = json.dumps([language, messages, tools], ensure_ascii=False, sort_keys=True)
-    return hashlib.sha256(_SURROGATES.sub("\ufffd", plain).encode()).hexdigest()[:16]
+    return hashlib.sha256(_without_surrogates(plain).encode()).hexdigest()[:16]
+
+
+def _without_surrogates(text: str) -> str:
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
 
 
 def iso(seconds: float) -> str:

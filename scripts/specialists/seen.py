@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import takewhile
 from typing import Any
 
 from specialists.agent import NEW_CODE, path_of, without_line_numbers
@@ -47,8 +48,9 @@ def rests_on(message: dict[str, Any], before: Sequence[str]) -> dict[int, set[st
     found: dict[int, set[str]] = {}
     for old in filter(None, _arguments(message, "oldString")):
         for parts in ([old], [line for line in old.split("\n") if line.strip()]):
-            places = [next((i for i in range(len(before) - 1, -1, -1) if part in before[i]), -1) for part in parts]
-            if -1 not in places:
+            latest = (next((i for i in range(len(before) - 1, -1, -1) if part in before[i]), -1) for part in parts)
+            places = [*takewhile(lambda place: place >= 0, latest)]
+            if len(places) == len(parts):
                 break
         else:
             return None

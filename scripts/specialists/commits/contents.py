@@ -82,42 +82,50 @@ def file_changes(candidate: Candidate, blobs: dict[str, bytes | None], language:
 
 def _file_change(change: Change, blobs: dict[str, bytes | None], language: Language) -> FileChange:
     """A file of an example. Raises LeftOut when it cannot be one."""
-    new = change.status == "A"
-    before, after = "" if new else _text(blobs[change.before]), _text(blobs[change.after])
+    is_new = change.status == "A"
+    before, after = "" if is_new else _text(blobs[change.before]), _text(blobs[change.after])
     if "\r" in before + after and before.replace("\r", "") == after.replace("\r", ""):
         raise LeftOut(FORMATTING)
     for text in (before, after):
         _check_handwritten(text)
-    grammar = grammars.dialect(language.grammar, change.path) if change.path.endswith(language.extensions) else None
-    _check_content(before, after, grammar)
-    if new:
+    if len(_CONFLICT.findall(after)) > len(_CONFLICT.findall(before)):
+        raise LeftOut(CONFLICT)
+    if is_new:
         return FileChange(change.path, None, after, ((0, 0, 0, after.count("\n") + 1),))
     if not after.strip():
         raise LeftOut(DELETES)
     hunks = line_hunks(before, after)
-    if _formatting_only(before, after, hunks, grammar):
+    if _formatting_only(before, after, hunks, _grammar(change.path, language)):
         raise LeftOut(FORMATTING)
-    after = with_hunks(before, after, (one for one in hunks if not _is_version(before, after, one)))
-    if before == after:
+    old, new = before.split("\n"), after.split("\n")
+    kept = tuple((a, b, c, d) for a, b, c, d in hunks if not _is_version(old[a:b], new[c:d]))
+    if not kept:
         raise LeftOut(VERSION)
-    return FileChange(change.path, before, after, line_hunks(before, after))
+    if len(kept) < len(hunks):
+        after = with_hunks(before, after, kept)
+        kept = line_hunks(before, after)
+    return FileChange(change.path, before, after, kept)
 
 
-def _is_version(before: str, after: str, hunk: Hunk) -> bool:
+def _is_version(removed: list[str], added: list[str]) -> bool:
     """Whether nothing but the project's own version number changes."""
-    removed, added = changed_lines(FileChange("", before, after, (hunk,)))
     same = [_NUMBER.sub("0", line) for line in removed] == [_NUMBER.sub("0", line) for line in added]
     return same and all(map(_VERSION_LINE.match, removed))
 
 
-def _check_content(before: str, after: str, grammar: str | None) -> None:
-    """Raises LeftOut where a file is not what its name says, or a commit breaks it."""
-    if len(_CONFLICT.findall(after)) > len(_CONFLICT.findall(before)):
-        raise LeftOut(CONFLICT)
-    if grammar and any(syntax.broken_share(grammar, text.encode()) >= BROKEN for text in (before, after)):
-        raise LeftOut("not the language")
-    if grammar and syntax.error_nodes(grammar, after.encode()) > syntax.error_nodes(grammar, before.encode()):
-        raise LeftOut("does not parse")
+def check_syntax(changes: list[FileChange], language: Language) -> None:
+    """Raises LeftOut where a file is not what its name says, or a commit breaks it; takes longer than all else."""
+    for change in changes:
+        if grammar := _grammar(change.path, language):
+            before, after = (change.before or "").encode(), change.after.encode()
+            if any(syntax.broken_share(grammar, text) >= BROKEN for text in (before, after)):
+                raise LeftOut("not the language")
+            if syntax.error_nodes(grammar, after) > syntax.error_nodes(grammar, before):
+                raise LeftOut("does not parse")
+
+
+def _grammar(path: str, language: Language) -> str | None:
+    return grammars.dialect(language.grammar, path) if path.endswith(language.extensions) else None
 
 
 def _text(raw: bytes | None) -> str:
@@ -137,7 +145,7 @@ def _check_handwritten(text: str) -> None:
         "carriage returns": "\r" in text,
         "kept by git LFS": text.startswith(_LFS_POINTER),
         "generated": _DO_NOT_EDIT.search(text[:HEAD_OF_FILE]),
-        "minified or data": any(len(line) > LONG_LINE for line in text.split("\n")),
+        "minified or data": max(map(len, text.split("\n"))) > LONG_LINE,
         "too long": text.count("\n") > READ_LINES or len(text.encode()) > READ_BYTES,
     }
     if reason := next((reason for reason, holds in reasons.items() if holds), None):

@@ -12,7 +12,7 @@ from typing import Any
 from specialists.agent import system_prompt
 from specialists.chat import Estimate, token_counter
 from specialists.code.edits import FileChange, NotExact, conversation
-from specialists.commits.contents import changed_lines, file_changes, size
+from specialists.commits.contents import changed_lines, check_syntax, file_changes, size
 from specialists.commits.filter import Candidate, CommitFilter, is_test
 from specialists.commits.git import GitSource, Unreadable, open_repository
 from specialists.commits.message import TERSE, UNNAMED, LeftOut, count_words, stems
@@ -27,6 +27,7 @@ SURE = 0.75  # of the limit: an estimate below needs no exact count
 NEW_LINES = 20  # added lines for each word of the request at most; a shorter request leaves open what to write
 TOO_LONG = "too long"
 LEAST_LINE = 4  # letters and digits of a line that counts as surviving; shorter ones stand everywhere
+_SIGNS = bytes(code for code in range(128) if not chr(code).isalnum())
 REPLACED = 0.2  # share of the added lines that survive a day, up to which their author thought better of them
 
 
@@ -82,8 +83,10 @@ class Miner:
             if candidate := rules.candidate(commit):
                 candidates.append(candidate)
         head, found = _head(source, candidates), []
-        ids = [[sha for c in one.changes for sha in (c.before, c.after, one.later[c.path])] for one in candidates]
-        ids = [[sha for sha in some if sha.strip("0")] for some in ids]
+        ids = [
+            dict.fromkeys(sha for c in one.changes for sha in (c.before, c.after, one.later[c.path]) if sha.strip("0"))
+            for one in candidates
+        ]
         blobs = source.blobs(sha for some in ids for sha in some)
         for candidate, some in zip(self.progress(candidates, source.path.name), ids, strict=True):
             contents = {sha: next(blobs) for sha in some}
@@ -91,8 +94,9 @@ class Miner:
                 if self.exclusion.covers({"commit": candidate.commit.sha}):
                     raise LeftOut("excluded by the owner")
                 changes = file_changes(candidate, contents, self.language)
-                later = {path: _plain(contents[sha]) for path, sha in candidate.later.items()}
-                if _surviving(changes, later) <= REPLACED:
+                changed_again = any(candidate.later[one.path] != one.after for one in candidate.changes)
+                later = {path: _plain(contents[sha]) for path, sha in candidate.later.items() if changed_again}
+                if changed_again and _surviving(changes, later) <= REPLACED:
                     raise LeftOut("replaced within a day")
                 found.append(self._example(candidate, changes, repository, head))
             except LeftOut as reason:
@@ -119,6 +123,7 @@ class Miner:
         changed = [line for path, both in lines.items() for line in (path, *both[0], *both[1])]
         if (asked := stems(candidate.intent.request)) and asked.isdisjoint(stems("\n".join(changed))):
             raise LeftOut(UNNAMED)
+        check_syntax(changes, self.language)
         source = _source(candidate, changes, repository["name"], _surviving(changes, head))
         if not fits:  # an agent reads what it needs, so it may do the commit again all the same
             request = redact(candidate.intent.request, self.secrets)[0]
@@ -187,7 +192,8 @@ def _head(source: GitSource, candidates: list[Candidate]) -> dict[str, str]:
 
 def _plain(text: bytes | None) -> str:
     """Letters and digits alone, which stay when code is formatted."""
-    return re.sub(r"[\W_]+", "", (text or b"").decode("utf-8", "replace"))
+    text = (text or b"").translate(None, _SIGNS)
+    return text.decode() if text.isascii() else re.sub(r"[\W_]+", "", text.decode("utf-8", "replace"))
 
 
 def _surviving(changes: list[FileChange], later: dict[str, str]) -> float:

@@ -10,29 +10,32 @@ import math
 import re
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from typing import NamedTuple
 
 # A backslash and what belongs to it is one thing and stays; a lone letter or digit goes.
 _PIECE = re.compile(r"\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|\\.|[^\W_]", re.DOTALL)
 _SEED = 3
-_MODES = [
-    (string.digits, "abcdef", ""),  # hexadecimal
-    (string.digits, "", "ABCDEF"),
-    ("234567", "", string.ascii_uppercase),  # base 32
-    (string.digits, string.ascii_lowercase, string.ascii_uppercase),
+_MODES = [  # letter or digit -> those that may stand for it
+    {char: alphabet for alphabet in mode for char in alphabet}
+    for mode in (
+        (string.digits, "abcdef"),  # hexadecimal
+        (string.digits, "ABCDEF"),
+        ("234567", string.ascii_uppercase),  # base 32
+        (string.digits, string.ascii_lowercase, string.ascii_uppercase),
+    )
 ]
 _NARROW = 12  # letters and digits from which on a narrower alphabet is taken to be meant
 _LOOKED_AT = 400  # characters that tell enough of a long text
 _PROOF_WHOLE, _PROOF_PART = 9.0, 24.0  # bits that make a whole string, or a part of it, a fake
+_MOST_BITS = math.log2(26)  # that a letter proves
 
 LEAST = 6
 """Letters and digits that a secret needs for its fake to prove itself."""
 SECRET, PERSONAL = "secret", "personal"
 
 
-@dataclass(frozen=True)
-class SecretFinding:
+class SecretFinding(NamedTuple):
     """Something found; never the thing itself."""
 
     kind: str
@@ -40,8 +43,7 @@ class SecretFinding:
     masked: str  # the vendor's prefix and the length: `ghp_…(40)`
 
 
-@dataclass(frozen=True)
-class Find:
+class Find(NamedTuple):  # a dataclass takes five times as long to make
     """A span of a text to be replaced: [start, end), without what is kept in it (a vendor's prefix)."""
 
     start: int
@@ -69,13 +71,13 @@ def fake(secret: str, keep: Sequence[tuple[int, int]] = ()) -> str:
     result = list(secret)
     kept = {place for start, end in keep for place in range(start, end)}
     places = [place for place in slots(secret) if place not in kept]
-    chars = [secret[place] for place in places]
+    chars = "".join(secret[place] for place in places)
     # the narrowest alphabets that hold all of a long string
     mode = next((mode for mode in _modes(chars) if len(chars) >= _NARROW), _MODES[-1])
     digest = _digest("fake", secret)
     made = ""
     for number, (place, char) in enumerate(zip(places, chars, strict=True)):
-        alphabet = mode[_kind(char)]
+        alphabet = mode.get(char, string.ascii_lowercase)
         made += alphabet[digest[number] % len(alphabet)] if number < _SEED else _next(made[-_SEED:], alphabet)
         result[place] = made[-1]
     return "".join(result)
@@ -84,14 +86,14 @@ def fake(secret: str, keep: Sequence[tuple[int, int]] = ()) -> str:
 def is_fake(text: str) -> bool:
     """Whether the text is a fake of ours, part of one, or has a long part of one in it."""
     text = text[:_LOOKED_AT]
-    chars = [text[place] for place in slots(text)]
+    chars = "".join(text[place] for place in slots(text))
     return any(_proves(chars, mode) for mode in _modes(chars))
 
 
-def _modes(chars: list[str]) -> list[tuple[str, str, str]]:
+def _modes(chars: str) -> list[dict[str, str]]:
     """The alphabets that hold all of them, the narrowest first."""
     present = set(chars)
-    return [mode for mode in _MODES if present.issubset("".join(mode))]
+    return [mode for mode in _MODES if mode.keys() >= present]
 
 
 def number(text: str) -> str:
@@ -99,19 +101,22 @@ def number(text: str) -> str:
     return str(int.from_bytes(_digest("number", text)[:8], "big"))[-4:]
 
 
-def _proves(chars: list[str], mode: tuple[str, str, str]) -> bool:
+def _proves(chars: str, mode: dict[str, str]) -> bool:
     run, whole = 0.0, len(chars) > _SEED
     for index in range(_SEED, len(chars)):
-        alphabet = mode[_kind(chars[index])]
-        if chars[index] == _next("".join(chars[index - _SEED : index]), alphabet):
+        alphabet = mode[chars[index]]
+        if chars[index] == _next(chars[index - _SEED : index], alphabet):
             run += math.log2(len(alphabet))
             if run >= _PROOF_PART:
                 return True
         else:
             run, whole = 0.0, False
+            if (len(chars) - index) * _MOST_BITS < _PROOF_PART:
+                break
     return whole and run >= _PROOF_WHOLE
 
 
+@lru_cache(maxsize=1 << 16)
 def _next(before: str, alphabet: str) -> str:
     """The letter after three others: a shift of the first, so that different fakes do not run into each other."""
     return alphabet[(ord(before[0]) + _shift(before[1:])) % len(alphabet)]
@@ -124,8 +129,3 @@ def _shift(pair: str) -> int:
 
 def _digest(use: str, text: str) -> bytes:
     return hashlib.sha256(f"{use}:{text}".encode("utf-8", "surrogatepass")).digest()
-
-
-def _kind(char: str) -> int:
-    """0 a digit, 2 an upper case letter, 1 any other; letters outside ASCII become lower case ones."""
-    return 0 if "0" <= char <= "9" else 2 if "A" <= char <= "Z" else 1

@@ -32,9 +32,9 @@ def rows(table: str) -> Iterator[list[str]]:
 
 def matches(rules: Iterable[Rule], spots: Spots, text: str) -> Iterator[tuple[Rule, re.Match[str]]]:
     """Where rules match, in the order of the rules; an anchor within a match of its rule is not looked at again."""
-    for rule in rules:
+    for rule in (rule for rule in rules if rule.anchor in spots):
         end = 0
-        for at in spots.get(rule.anchor, ()):
+        for at in spots[rule.anchor]:
             if at < end:
                 continue
             pattern = _compiled(rule.regex)

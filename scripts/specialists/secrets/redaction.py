@@ -10,11 +10,11 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from specialists.config import Config
+from specialists.config import Config, Problem
 from specialists.records import Record, canonical, is_target, record_id
 from specialists.secrets import fakes, personal, places
 from specialists.secrets import rules as secret_rules
@@ -121,12 +121,24 @@ def _find(text: str, rules: Rules) -> tuple[Find, ...]:
     finds = [*secret_rules.shaped(plain, exact), *places.placed(plain, exact, folded), *_encoded(plain, rules)]
     finds += personal.find(plain, exact, folded, rules.hosts)
     if plain != text:
-        finds = [replace(item, start=at[item.start], end=at[item.end - 1] + 1, keep=()) for item in finds]
-    for match in (match for pattern in rules.extra for match in re.finditer(pattern, text)):
+        finds = [item._replace(start=at[item.start], end=at[item.end - 1] + 1, keep=()) for item in finds]
+    for match in _own(rules.extra, text):
         start, end = match.span(1 if match.re.groups and match[1] is not None else 0)
         finds += [Find(start, end, "own pattern", ours=fakes.is_fake(text[start:end]))] if end > start else []
     found = _joined(finds)
     return tuple(item for item in found if item.ours or not _allowed(text[item.start : item.end], rules))
+
+
+def _own(patterns: Iterable[str], text: str) -> Iterator[Any]:
+    """Matches of the owner's patterns. Raises Problem for one that takes too long; `re` would not stop."""
+    if patterns:
+        import regex
+    for pattern in patterns:
+        try:
+            yield from regex.finditer(pattern, text, timeout=1 + 2e-6 * len(text))  # seconds of processor time
+        except TimeoutError:
+            what = f"[secrets] extra: {pattern!r} takes over 2 s for a MB of text"
+            raise Problem(f"{what}; bound its repetitions, {{1,80}} for +, and have none within another") from None
 
 
 def _allowed(text: str, rules: Rules) -> bool:
@@ -170,7 +182,7 @@ def _joined(finds: Iterable[Find]) -> list[Find]:
         if joined and item.start < (last := joined[-1]).end:
             named = min(last, item, key=lambda one: (one.category != SECRET, not one.keep))
             end, ours = max(last.end, item.end), last.ours or item.ours
-            joined[-1] = replace(named, start=last.start, end=end, keep=last.keep + item.keep, ours=ours)
+            joined[-1] = named._replace(start=last.start, end=end, keep=last.keep + item.keep, ours=ours)
         else:
             joined.append(item)
     return joined

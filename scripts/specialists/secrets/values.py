@@ -4,7 +4,7 @@ import base64
 import math
 import re
 from collections import Counter
-from functools import cache
+from functools import cache, lru_cache
 from itertools import product
 from urllib.parse import quote, quote_plus, unquote
 
@@ -71,6 +71,7 @@ def is_placeholder(value: str) -> bool:
     return words or not any(map(str.isalpha, value))
 
 
+@lru_cache(maxsize=1 << 12)
 def is_literal(value: str) -> bool:
     """Whether a value is written down, not left open, computed or looked up: no `${TOKEN}`, `env.X`, path or URL."""
     signs = set(re.findall("[!@#$%^&*(_=+)-]", value))  # so many in a long value without words are no expression's

@@ -48,7 +48,8 @@ class ProjectPaths:
         longest_first = sorted(filter(None, shown), key=len, reverse=True)
         self._paths = [(PurePosixPath(path).name, shown[path], _pattern(path)) for path in longest_first]
         names = "|".join(map(_spelled, sorted(users, key=len, reverse=True)))
-        self._name = re.compile(rf"(?<![A-Za-z0-9])(?:{names})(?![A-Za-z0-9])") if users else None
+        self._users = [user.split(" ", 1)[0] for user in users]
+        self._name = re.compile(rf"(?<![A-Za-z0-9])(?:{names})(?![A-Za-z0-9])")
 
     @property
     def project(self) -> str:
@@ -60,7 +61,7 @@ class ProjectPaths:
         for name, shown, pattern in self._paths:
             if name.split(" ", 1)[0] in text:
                 text = _replaced(text, pattern, shown)
-        return self._name.sub("user", text) if self._name else text
+        return self._name.sub("user", text) if any(user in text for user in self._users) else text
 
     def value(self, value: Any) -> Any:
         """The same for every string in a JSON value."""

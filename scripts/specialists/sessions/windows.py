@@ -8,7 +8,7 @@ exactly one window; windows end on a target, and are cut between turns where a w
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import dropwhile, groupby, pairwise
 from typing import Any
@@ -53,8 +53,10 @@ class Unit:
 
     def cleared(self, texts: frozenset[str] = _NONE) -> tuple[dict[str, Any], ...]:
         """The messages with long tool outputs cleared, but for the lines around these texts."""
-        shorter = ({**one, "content": around(one["content"], texts) or CLEARED} for one in self.messages)
-        return tuple(new if _is_long(one) else one for one, new in zip(self.messages, shorter, strict=True))
+        return tuple(
+            {**one, "content": around(one["content"], texts) or CLEARED} if _is_long(one) else one
+            for one in self.messages
+        )
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,10 @@ def clipped(text: str, characters: int) -> str:
     return f"{head}\n\n...{amount} truncated...\n\n{tail}"
 
 
-def around(text: str, wanted: Iterable[str]) -> str:
+def around(text: str, wanted: Collection[str]) -> str:
     """The lines of an output around what is wanted of it, without line numbers; empty where nothing of it stands."""
+    if not wanted:
+        return ""
     plain, kept = without_line_numbers(text), set[int]()
     for first, one in ((plain.count("\n", 0, plain.find(one)), one) for one in wanted if one in plain):
         kept |= {*range(first - AROUND, first + one.count("\n") + 1 + AROUND)}
