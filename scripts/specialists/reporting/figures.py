@@ -6,6 +6,7 @@ Text goes through Markup.format, which escapes it.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from markupsafe import Markup
 
@@ -32,8 +33,7 @@ def loss_curve(losses: Sequence[Sequence[float]]) -> Markup | None:
     parts = []
     for level in levels:
         y = place(low_step, level)[1]
-        parts.append(_line(left, y, right, y, "grid"))
-        parts.append(_text(left - 5, y + 4, f"{level:.4g}", "end"))
+        parts += [_line(left, y, right, y, "grid"), _text(left - 5, y + 4, f"{level:.4g}", "end")]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
     parts.append(Markup('<polyline class="curve" points="{}"/>').format(path))
     x, y = place(*points[-1])
@@ -43,14 +43,15 @@ def loss_curve(losses: Sequence[Sequence[float]]) -> Markup | None:
     return _figure(150, title, parts)
 
 
-def intervals(rows: Sequence[tuple[str, float, float, float, str]], unit: str) -> Markup | None:
-    """Differences with their intervals on one axis with a zero line, from (label, low, middle, high, verdict) rows."""
-    rows = [row for row in rows if all(math.isfinite(value) for value in row[1:4])]
+def intervals(compared: Sequence[tuple[str, dict[str, Any] | None, str]], unit: str) -> Markup | None:
+    """Differences with intervals on one axis with a zero line, of (label, gate.compare()'s result or None, verdict)."""
+    known = [(label, *found["interval"], found["difference"], verdict) for label, found, verdict in compared if found]
+    rows = [row for row in known if all(map(math.isfinite, row[1:4]))]
     if not rows:
         return None
     left, right, step = 118, WIDTH - 20, 26
     bottom = 12 + step * len(rows)
-    marks = ticks(min(0.0, *(row[1] for row in rows)), max(0.0, *(row[3] for row in rows)), 4)
+    marks = ticks(min(0.0, *(row[1] for row in rows)), max(0.0, *(row[2] for row in rows)), 4)
     if marks[-1] == 0:
         marks.append(-marks[-2])  # room to say what lies on the other side
     low, high = marks[0], marks[-1]
@@ -62,19 +63,14 @@ def intervals(rows: Sequence[tuple[str, float, float, float, str]], unit: str) -
     for mark in marks:
         parts.append(_line(across(mark), 8, across(mark), bottom, "zero" if mark == 0 else "grid"))
         parts.append(_text(across(mark), bottom + 14, f"{mark:+.3g}" if mark else "0", "middle"))
-    for number, (label, least, middle, most, verdict) in enumerate(rows):
+    for number, (label, least, most, middle, verdict) in enumerate(rows):
         y = 8 + step * (number + 0.5)
         title = f"{label}: {middle:+.4f}, {least:+.4f} to {most:+.4f}: {verdict}"
-        parts.append(
-            Markup(
-                '<g class="{}"><title>{}</title>'
-                '<line class="span" x1="{:.1f}" y1="{y:.1f}" x2="{:.1f}" y2="{y:.1f}"/>'
-                '<circle class="mark" cx="{:.1f}" cy="{y:.1f}" r="4.5"/></g>'
-            ).format(verdict, title, across(least), across(most), across(middle), y=y)
-        )
+        dot = Markup('<circle class="mark" cx="{:.1f}" cy="{:.1f}" r="4.5"/>').format(across(middle), y)
+        drawn = _line(across(least), y, across(most), y, "span") + dot
+        parts.append(Markup('<g class="{}"><title>{}</title>{}</g>').format(verdict, title, drawn))
         parts.append(_text(left - 10, y + 4, label, "end", "label"))
-    parts.append(_text(across(0) - 6, bottom + 30, "← better", "end"))
-    parts.append(_text(across(0) + 6, bottom + 30, "worse →"))
+    parts += [_text(across(0) - 6, bottom + 30, "← better", "end"), _text(across(0) + 6, bottom + 30, "worse →")]
     return _figure(bottom + 34, f"Difference to the base, {unit}", parts)
 
 
@@ -91,9 +87,8 @@ def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
 
 
 def _figure(height: float, title: str, parts: Sequence[Markup]) -> Markup:
-    return Markup('<svg viewBox="0 0 {} {:g}" role="img"><title>{}</title>{}</svg>').format(
-        WIDTH, height, title, Markup("").join(parts)
-    )
+    figure = Markup('<svg viewBox="0 0 {} {:g}" role="img"><title>{}</title>{}</svg>')
+    return figure.format(WIDTH, height, title, Markup("").join(parts))
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:

@@ -67,12 +67,10 @@ def write_report(config: Config) -> dict[str, Any]:
 
 def render(name: str, values: dict[str, Any]) -> str:
     """A page as HTML, by its template; everything that comes from data is escaped."""
-    import jinja2
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    loader, strict = jinja2.FileSystemLoader(Path(__file__).parent), jinja2.StrictUndefined
-    environment = jinja2.Environment(
-        autoescape=True, undefined=strict, trim_blocks=True, lstrip_blocks=True, loader=loader
-    )
+    environment = Environment(trim_blocks=True, lstrip_blocks=True, autoescape=True, undefined=StrictUndefined)
+    environment.loader = FileSystemLoader(Path(__file__).parent)
     environment.finalize = lambda value: shown(value) if type(value) is str else value  # a figure is Markup
     return environment.get_template(f"{name}.html.jinja").render(values)
 
@@ -82,6 +80,8 @@ def page(config: Config, state: dict[str, Any]) -> dict[str, Any]:
     chat = token_counter(config.base.model, config.base.revision)
     languages = [section(config, config.languages[name], known, chat) for name, known in state["languages"].items()]
     problems = [problem.removeprefix(f"{config.path}: ") for problem in skipped(config)]
+    drawn = [(each, of, name) for each in languages for of, name in _DRAWN.items()]
+    compared = [(f"{each['title']}: {name}", each[of], each["verdict"]) for each, of, name in drawn]
     return {
         "base": Path(state["base"]).name if Path(state["base"]).is_absolute() else state["base"],
         "problems": list(dict.fromkeys([*state["findings"], *problems])),
@@ -91,13 +91,7 @@ def page(config: Config, state: dict[str, Any]) -> dict[str, Any]:
         "unit": UNIT,
         "confidence": f"{CONFIDENCE * 100:g} %",
         "gain": f"{config.evaluation.gain * 100:g} %",
-        "intervals": _intervals(
-            [
-                (f"{each['title']}: {name}", each[of], each["verdict"])
-                for each in languages
-                for of, name in _DRAWN.items()
-            ]
-        ),
+        "intervals": figures.intervals(compared, UNIT),
     }
 
 
@@ -106,6 +100,7 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
     folder = adapters.adapter_folder(config, language)
     known = folder.versions()
     versions = [_version(folder, version) for version in reversed(known[-_SHOWN:])]
+    compared = [(each["age"], each["style"] or each["loss"], each["verdict"]) for each in versions[:_COMPARED]]
     manifest, evaluation = adapters.manifest_of(folder.latest), adapters.evaluation_of(folder.latest)
     summary, decisions = adapters.train_summary(config, language), adapters.decisions(folder)
     total = sum(state["train"].values())
@@ -117,22 +112,17 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
         "total": total,
         "scale": max(total, state["max_examples"], 1),
         "answers": age(state["current"]) if state["current"] else None,
-        "span": summary.get("span"),
-        "tokens": summary.get("tokens"),
+        **{name: summary.get(name) for name in ("span", "tokens")},
         "limit": language.training.max_length,
         "head": prompt_match(config, language, captured(config), chat)[0],
         "curve": figures.loss_curve(manifest.get("losses") or []),
-        "history": _intervals([(v["age"], v["style"] or v["loss"], v["verdict"]) for v in versions[:_COMPARED]])
-        if len(versions) > 1
-        else None,
+        "history": figures.intervals(compared, UNIT) if len(versions) > 1 else None,
         "training": _facts(manifest),
         "funnels": _funnels(config, language.name),
         "versions": versions,
         "older": len(known) - len(versions),
         "decisions": list(reversed(decisions[-_SHOWN:])),
-        "clusters": evaluation.get("clusters"),
-        "style": evaluation.get("style"),
-        "skill": evaluation.get("skill"),
+        **{name: evaluation.get(name) for name in ("clusters", "style", "skill")},
         "measures": _measures(evaluation),
         "side_by_side": _side_by_side(folder.latest),
         "prompts": [prompts[rival] for rival in evaluation.get("as_good", ()) if rival in prompts],
@@ -154,18 +144,8 @@ def _version(folder: adapters.AdapterFolder, version: Path) -> dict[str, Any]:
         "rows": manifest.get("rows"),
         "fit": [losses[0][1], losses[-1][1]] if losses else None,
         "cost": cost(manifest),
-        "loss": evaluation.get("loss"),
-        "style": evaluation.get("style"),
-        "verdict": evaluation.get("verdict"),
+        **{name: evaluation.get(name) for name in ("loss", "style", "verdict")},
     }
-
-
-def _intervals(compared: list[tuple[str, dict[str, Any] | None, str]]) -> Any:
-    """Differences to the base, drawn from (label, gate.compare()'s result, verdict), of what was compared."""
-    drawn = [
-        (label, e["interval"][0], e["difference"], e["interval"][1], verdict) for label, e, verdict in compared if e
-    ]
-    return figures.intervals(drawn, UNIT)
 
 
 def _measures(evaluation: dict[str, Any]) -> list[tuple[str, str, str, str]]:
@@ -220,8 +200,7 @@ def _loss(value: float) -> str:
 def _facts(manifest: dict[str, Any]) -> list[tuple[str, str]]:
     """What the manifest of a training says, as label and value."""
     settings, base = manifest.get("training", {}), manifest.get("base", {})
-    counts = {"examples": "rows", "tokens": "tokens", "of them supervised": "supervised"}
-    counts["trained parameters"] = "parameters"
+    counts = {"examples": "rows", "tokens": "tokens", "of them learned": "supervised", "parameters": "parameters"}
     facts = [
         ("base", Path(base["model"]).name if base.get("model") else None),
         *((label, f"{manifest[name]:,}" if manifest.get(name) else None) for label, name in counts.items()),
@@ -259,12 +238,9 @@ def _funnels(config: Config, language: str) -> list[dict[str, Any]]:
     """What each step read, kept and left out for a language."""
     sessions = (read_json(config.paths.data / "sessions" / "summary.json") or {}).get("funnel", {})
     found = {"From opencode sessions": sessions.get("languages", {}).get(language)}
-    steps = {
-        "commits": "From git commits",
-        "rollouts": "From commits done again",
-        "synthetic": "From the owner's own code",
-    }
-    for step, title in {**steps, "train": "Left out when they were joined"}.items():
+    steps = {"commits": "From git commits", "rollouts": "From commits done again"}
+    steps |= {"synthetic": "From the owner's own code", "train": "Left out when they were joined"}
+    for step, title in steps.items():
         found[title] = (read_json(config.paths.data / step / f"{language}.summary.json") or {}).get("funnel")
     return [{"title": title, "rows": _flat(counts)} for title, counts in found.items() if counts]
 
