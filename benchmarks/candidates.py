@@ -16,6 +16,7 @@ import random
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,9 @@ def losses(models: EvaluatedModels, rows: list[Record], name: str) -> list[tuple
     pairs = (zip(ids[0], one, strict=False) for one in ids[1:])
     shared = min(sum(1 for _same in takewhile(lambda pair: pair[0] == pair[1], both)) for both in pairs)
     found = []
-    with models._selected(name), torch.inference_mode():
+    if name != BASE:
+        models.model.set_adapter(name)
+    with models.model.disable_adapter() if name == BASE else nullcontext(), torch.inference_mode():
         before = models.model(input_ids=torch.tensor([ids[0][: shared - 1]]), use_cache=True).past_key_values
         for one in encoded:
             rest = torch.tensor([one.input_ids[shared - 1 :]])

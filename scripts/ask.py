@@ -1,4 +1,11 @@
-"""Ask every promoted adapter one question and show who answered."""
+"""Ask every promoted adapter one question and show who answered.
+
+Uses the server that runs; when none does, starts one for the time of the questions. The answers are kept in
+reports/answers.json, for the report.
+
+\b
+    python scripts/ask.py
+"""
 
 import contextlib
 import os
@@ -24,14 +31,6 @@ START_SECONDS = 600  # for a server of our own to start
 
 @command
 def main(config: Config, as_json: bool) -> None:
-    """Ask every promoted adapter one question and show who answered.
-
-    Uses the server that runs; when none does, starts one for the time of the questions. The answers are kept in
-    reports/answers.json, for the report.
-
-    \b
-        python scripts/ask.py
-    """
     answers: list[dict[str, str]] = []
     problems: list[str] = []
     if promoted_versions(config):

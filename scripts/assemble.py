@@ -1,4 +1,13 @@
-"""Join a language's examples into what is trained on and what is held out."""
+"""Join a language's examples: without duplicates, the newest held out, the best up to max_examples.
+
+\b
+    python scripts/assemble.py --language rust
+    python scripts/assemble.py --language rust --sessions a.jsonl --train b.jsonl
+    python scripts/assemble.py --language rust --explain 1a2b3c4d
+
+Beside the held-out rows stands NAME.split.json, which says what sessions and commits were ever held out: keep
+it, or work that adapters were trained on may be used to judge them. A summary and a card stand beside the others.
+"""
 
 from collections import Counter
 from contextlib import suppress
@@ -30,16 +39,6 @@ _FILE = click.Path(path_type=Path)
 @click.option("--heldout", type=_FILE, help="Where held-out rows go; default: data/heldout/L.jsonl.")
 @click.option("--explain", metavar="ROW-ID", help="Say where a row comes from and what becomes of it; write nothing.")
 def main(config: Config, as_json: bool, language: str, explain: str | None, **named: Path | None) -> None:
-    """Join a language's examples: without duplicates, the newest held out, the best up to max_examples.
-
-    \b
-        python scripts/assemble.py --language rust
-        python scripts/assemble.py --language rust --sessions a.jsonl --train b.jsonl
-        python scripts/assemble.py --language rust --explain 1a2b3c4d
-
-    Beside the held-out rows stands NAME.split.json, which says what sessions and commits were ever held out: keep
-    it, or work that adapters were trained on may be used to judge them. A summary and a card stand beside the others.
-    """
     chosen, exclusion = config.language(language), Exclusion(config)
     train, heldout = (named.pop(part) or config.rows(part, language) for part in ("train", "heldout"))
     files = example_files(config, chosen) | {name: path for name, path in named.items() if path}
@@ -52,17 +51,14 @@ def main(config: Config, as_json: bool, language: str, explain: str | None, **na
         return say(_explained(dataset, explain), err=False)
     # the split first: a kill between the two must not let held-out work be trained on the next time
     write_json(split, dataset.split)
-    capture, parts = captured(config), ((dataset.heldout, 1.0), (dataset.train, config.assembly.whole_heads))
-    held, records = (
-        [
-            with_head(record, chosen, capture, share)
-            for record in (blind_as_context(row.record()) for row in rows)
-            if any(map(is_target, record["messages"]))
-        ]
-        for rows, share in parts
-    )
-    write_records(heldout, held)
-    write_records(train, records)
+    capture = captured(config)
+
+    def finished(some: list[Row], whole_heads: float) -> list[Record]:
+        seen = (blind_as_context(row.record()) for row in some)
+        return [with_head(one, chosen, capture, whole_heads) for one in seen if any(map(is_target, one["messages"]))]
+
+    write_records(heldout, finished(dataset.heldout, 1.0))
+    write_records(train, records := finished(dataset.train, config.assembly.whole_heads))
     summary = _summary(config, chosen, dataset, records) | {"sha256": sha256_file(train)}
     again = f"are held out; for a new split, train and judge anew: rm {split} && doit assemble:{language}"
     summary["problems"] = [f"{split}: most {SOURCES[kind]} {again}" for kind in starved(dataset)]
@@ -80,9 +76,8 @@ def _weighed(config: Config, language: Language, rows: list[Row]) -> list[Row]:
         if own := [row for row in rows if row.kind == "session" and row.repository == path.name]:
             since = datetime.fromisoformat(min(row.time for row in own)).timestamp()
             with suppress(Unreadable), open_repository(path) as source:  # mining says so
-                scored |= {
-                    row.id: row for row in survived(own, source.texts(language.extensions + language.files, since))
-                }
+                texts = source.texts(language.extensions + language.files, since)
+                scored |= {row.id: row for row in survived(own, texts)}
     return [scored.get(row.id, row) for row in rows]
 
 

@@ -1,4 +1,13 @@
-"""The owner's own code -> data/synthetic/<lang>.jsonl: functions to implement and mistakes to fix."""
+"""Synthetic examples of a language from your own code.
+
+Functions to implement and mistakes to fix, up to its `min_examples`. Reads HEAD only, tests, documentation
+and generated code aside; nothing of a repository is executed.
+
+\b
+    python scripts/augment.py --language ruby
+    python scripts/augment.py --language swift --repository ~/src/madcat-apple --output swift.jsonl
+    python scripts/augment.py --language ruby --endpoint http://127.0.0.1:8000/v1 --model base
+"""
 
 from collections import Counter
 from pathlib import Path
@@ -17,23 +26,13 @@ from specialists.config import Config, Problem
 def main(
     config: Config, as_json: bool, language: str, repositories: list[Path], output: Path | None, **asked: str | None
 ) -> None:
-    """Synthetic examples of a language from your own code.
-
-    Functions to implement and mistakes to fix, up to its `min_examples`. Reads HEAD only, tests, documentation
-    and generated code aside; nothing of a repository is executed.
-
-    \b
-        python scripts/augment.py --language ruby
-        python scripts/augment.py --language swift --repository ~/src/madcat-apple --output swift.jsonl
-        python scripts/augment.py --language ruby --endpoint http://127.0.0.1:8000/v1 --model base
-    """
     from specialists.code.syntax import SourceFile
     from specialists.commits.contents import head_files
     from specialists.endpoint import Endpoint
     from specialists.records import write_json, write_records
     from specialists.secrets import cleaner
-    from specialists.synthetic.rephrase import Rephraser
     from specialists.synthetic.tasks import Augmenter
+    from specialists.synthetic.wording import Rephraser
 
     chosen = config.language(language)
     output = output or config.rows("synthetic", language)

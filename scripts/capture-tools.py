@@ -1,4 +1,13 @@
-"""What the installed opencode sends before the first word -> data/opencode-tools.json, which rows show from then on."""
+"""Store what the installed opencode sends before the first word: the tools and the prompt around the agent's.
+
+Runs it once against a server on the loopback, in a folder of its own: nothing of yours is read or changed. Rows
+have it as their head, held-out rows all of it, of the others the share [assembly] whole_heads; `doit doctor`
+compares. Folder, date and platform are the same in all rows.
+
+\b
+    python scripts/capture-tools.py
+    python scripts/capture-tools.py --program ~/.opencode/bin/opencode
+"""
 
 import json
 import re
@@ -19,16 +28,6 @@ STAND_INS = {"(?<=date: ).*": "Mon Jun 01 2026", "(?<=Platform: ).*": "linux", r
 @command
 @click.option("--program", default="opencode", show_default=True, help="The opencode to run.")
 def main(config: Config, as_json: bool, program: str) -> None:
-    """Store what the installed opencode sends before the first word: the tools and the prompt around the agent's.
-
-    Runs it once against a server on the loopback, in a folder of its own: nothing of yours is read or changed. Rows
-    have it as their head, held-out rows all of it, of the others the share [assembly] whole_heads; `doit doctor`
-    compares. Folder, date and platform are the same in all rows.
-
-    \b
-        python scripts/capture-tools.py
-        python scripts/capture-tools.py --program ~/.opencode/bin/opencode
-    """
     from specialists.agent import compact
     from specialists.records import write_json
     from specialists.serving.opencode_config import PROVIDER, description
@@ -52,10 +51,9 @@ def main(config: Config, as_json: bool, program: str) -> None:
     for pattern, stand_in in STAND_INS.items():
         rest = re.sub(pattern, stand_in, rest)
     tools = [compact(tool) for tool in request["tools"]]
-    path = config.tools_file
-    write_json(path, {"version": version, "tools": tools, "system": rest, "described": request["tools"]})
+    write_json(config.tools_file, {"version": version, "tools": tools, "system": rest, "described": request["tools"]})
     names = [tool["function"]["name"] for tool in tools]
-    say(f"opencode {version}: {len(names)} tools: {', '.join(names)} -> {path}")
+    say(f"opencode {version}: {len(names)} tools: {', '.join(names)} -> {config.tools_file}")
     finish({"step": "tools", "version": version, "tools": names}, as_json)
 
 

@@ -1,4 +1,8 @@
-"""Look for secrets in everything that was built."""
+"""Look for secrets in data/, adapters/ and reports/, and in PATHS: `python scripts/check-secrets.py ~/notes`.
+
+Says file, line and kind, never the secret. Exit code 1 when one is found or something cannot be read. Each step
+replaces secrets before it writes a row; this looks whether that held.
+"""
 
 import sys
 from pathlib import Path
@@ -11,11 +15,6 @@ from specialists.config import Config, Problem
 @command
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
 def main(config: Config, as_json: bool, paths: tuple[Path, ...]) -> None:
-    """Look for secrets in data/, adapters/ and reports/, and in PATHS: `python scripts/check-secrets.py ~/notes`.
-
-    Says file, line and kind, never the secret. Exit code 1 when one is found or something cannot be read. Each step
-    replaces secrets before it writes a row; this looks whether that held.
-    """
     from specialists.secrets import SECRET, SecretFinding
     from specialists.secrets.check import built_files, findings
 
@@ -31,10 +30,8 @@ def main(config: Config, as_json: bool, paths: tuple[Path, ...]) -> None:
     personal = len(found) - len(secrets)
     for line in [*(f"{path}:{line}: {one.kind} {one.masked}" for path, line, one in secrets), *unread]:
         say(line)
-    say(
-        f"{len(files)} files, {size / 1e6:,.1f} MB: {len(secrets)} secrets, {personal} pieces of personal data, "
-        f"{len(unread)} files that cannot be read"
-    )
+    what = f"{len(secrets)} secrets, {personal} pieces of personal data, {len(unread)} files that cannot be read"
+    say(f"{len(files)} files, {size / 1e6:,.1f} MB: {what}")
     shown = [{"file": str(path), "line": line, "kind": finding.kind} for path, line, finding in secrets]
     counts = {"files": len(files), "bytes": size, "personal": personal}
     finish({**counts, "secrets": shown, "unread": unread}, as_json)

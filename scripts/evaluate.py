@@ -1,4 +1,13 @@
-"""Measure an adapter against the base on held-out examples, and decide: promote, hold or block."""
+"""Measure an adapter against the base on held-out examples, and decide: promote, hold or block.
+
+First on the base that was trained on; then, as soon as a server runs, on the one that is served, which decides.
+
+\b
+    python scripts/evaluate.py --language rust
+    python scripts/evaluate.py --language rust --version 20261123-091500-1a2b3c4d
+
+Writes evaluation.json into the version's folder, with every row's measurement as evidence.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -15,8 +24,7 @@ from specialists.server import CANDIDATE, served_models
 from specialists.serving.lora import check_adapter
 from specialists.serving.pause import gpu
 
-# of evaluation.json: of each row, not for a summary
-EVIDENCE = ("measurements", "frozen", "prompts", "served", "answers")
+EVIDENCE = ("measurements", "frozen", "prompts", "served", "answers")  # of evaluation.json, by row: not for a summary
 
 
 @command
@@ -24,16 +32,6 @@ EVIDENCE = ("measurements", "frozen", "prompts", "served", "answers")
 @click.option("--version", help="Version to evaluate; default: the newest.")
 @click.option("--heldout", type=click.Path(path_type=Path), help="Held-out examples; default: data/heldout/L.jsonl.")
 def main(config: Config, as_json: bool, language: str, version: str | None, heldout: Path | None) -> None:
-    """Measure an adapter against the base on held-out examples, and decide: promote, hold or block.
-
-    First on the base that was trained on; then, as soon as a server runs, on the one that is served, which decides.
-
-    \b
-        python scripts/evaluate.py --language rust
-        python scripts/evaluate.py --language rust --version 20261123-091500-1a2b3c4d
-
-    Writes evaluation.json into the version's folder, with every row's measurement as evidence.
-    """
     chosen = config.language(language)
     folder = adapters.adapter_folder(config, chosen)
     candidate = folder.version(version) if version else folder.latest
@@ -87,7 +85,7 @@ def trained(config: Config, language: Language, rows: list[Record], versions: di
 
 def served(config: Config, language: Language, rows: list[Record], versions: dict[str, Path]) -> dict[str, Any]:
     """Verdict and evidence from the running server: losses, and turns that base and adapter write."""
-    from specialists.evaluation.generation import generate_answers
+    from specialists.evaluation.generation import generate
     from specialists.evaluation.losses import ServedModels
 
     try:
@@ -97,7 +95,7 @@ def served(config: Config, language: Language, rows: list[Record], versions: dic
     except Refused as refused:
         return {"verdict": "block", "reason": str(refused)}
     evidence = models.evidence(rows, config, language)
-    answers = generate_answers(config, language, models, rows) if config.evaluation.generate else {}
+    answers = generate(config, language, models, rows) if config.evaluation.generate else {}
     rollouts = evaluation_of(versions["adapter"]).get("rollouts")
     decided = verdict(evidence["measurements"], config.evaluation, evidence["frozen"], answers, rollouts)
     return {"measured_on": "served", **decided, "served": evidence, "answers": answers}

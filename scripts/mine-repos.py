@@ -42,7 +42,7 @@ def main(
     from specialists.commits.mining import Miner
     from specialists.endpoint import Endpoint
     from specialists.secrets import cleaner
-    from specialists.synthetic.rephrase import Rephraser
+    from specialists.synthetic.wording import Rephraser
 
     chosen = config.language(language)
     output = output or config.rows("commits", language)

@@ -1,4 +1,12 @@
-"""Act on the verdict: make the newest version the current one, or keep what is served."""
+"""Act on the verdict on a language's newest version.
+
+A version that is held or blocked changes nothing: the one before it, or the base, goes on answering. A running
+server gets a promoted one without a dropped request, and agents in opencode's configuration follow.
+
+\b
+    python scripts/promote.py --language rust
+    python scripts/promote.py --language rust --force 20261123-091500-1a2b3c4d --reason "tried it for a week"
+"""
 
 import click
 from specialists.cli import command, finish, language_option, say
@@ -12,15 +20,6 @@ from specialists.serving.promotion import decide, force
 @click.option("--force", "version", metavar="VERSION", help="Promote this version whatever its verdict.")
 @click.option("--reason", help="Why it is forced; kept in promotions.jsonl.")
 def main(config: Config, as_json: bool, language: str, version: str | None, reason: str | None) -> None:
-    """Act on the verdict on a language's newest version.
-
-    A version that is held or blocked changes nothing: the one before it, or the base, goes on answering. A running
-    server gets a promoted one without a dropped request, and agents in opencode's configuration follow.
-
-    \b
-        python scripts/promote.py --language rust
-        python scripts/promote.py --language rust --force 20261123-091500-1a2b3c4d --reason "tried it for a week"
-    """
     if bool(version) != bool(reason):
         raise click.UsageError("--force and --reason go together")
     chosen = config.language(language)

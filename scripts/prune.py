@@ -1,4 +1,10 @@
-"""Remove old versions of all adapters."""
+"""Remove all but the newest versions of every adapter, and never the one that is promoted or was before it.
+
+\b
+    python scripts/prune.py --keep 2
+
+Versions that are not served any more because `[owner] exclude` names their work are removed too.
+"""
 
 import click
 from specialists.adapters import adapter_folder, prune
@@ -9,13 +15,6 @@ from specialists.config import Config
 @command
 @click.option("--keep", default=5, show_default=True, type=click.IntRange(1), help="Newest versions that stay.")
 def main(config: Config, as_json: bool, keep: int) -> None:
-    """Remove all but the newest versions of every adapter, and never the one that is promoted or was before it.
-
-    \b
-        python scripts/prune.py --keep 2
-
-    Versions that are not served any more because `[owner] exclude` names their work are removed too.
-    """
     removed = {}
     for language in config.languages.values():
         folder = adapter_folder(config, language)

@@ -1,4 +1,10 @@
-"""Write reports/index.html, the page that shows where every language stands, and reports/status.json beside it."""
+"""Write reports/index.html, the page that shows where every language stands, and status.json beside it.
+
+Static pages, examples-LANGUAGE.html among them: no server, no network, readable on a phone, light and dark.
+
+\b
+    python scripts/report.py
+"""
 
 from specialists.cli import command, finish, say
 from specialists.config import Config
@@ -6,13 +12,6 @@ from specialists.config import Config
 
 @command
 def main(config: Config, as_json: bool) -> None:
-    """Write reports/index.html, the page that shows where every language stands, and status.json beside it.
-
-    Static pages, examples-LANGUAGE.html among them: no server, no network, readable on a phone, light and dark.
-
-    \b
-        python scripts/report.py
-    """
     from specialists.reporting.report import write_report
 
     summary = write_report(config)

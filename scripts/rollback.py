@@ -1,4 +1,10 @@
-"""Serve the version of one language that was served before the present one; the base when there was none."""
+"""Serve the version of one language that was served before; the base when there was none.
+
+The version that is left is not promoted again before a newer one is; a second rollback takes the first one back.
+
+\b
+    python scripts/rollback.py --language rust --reason "it forgets the error type"
+"""
 
 import click
 from specialists.cli import command, finish, language_option, say
@@ -11,13 +17,6 @@ from specialists.serving.opencode_config import follow
 @language_option
 @click.option("--reason", default="no reason given", show_default=True, help="Why; kept in promotions.jsonl.")
 def main(config: Config, as_json: bool, language: str, reason: str) -> None:
-    """Serve the version of one language that was served before; the base when there was none.
-
-    The version that is left is not promoted again before a newer one is; a second rollback takes the first one back.
-
-    \b
-        python scripts/rollback.py --language rust --reason "it forgets the error type"
-    """
     chosen = config.language(language)
     decision = promotion.rollback(config, chosen, reason)
     serving = f"serving {decision['current']}" if decision["current"] else "the base answers"

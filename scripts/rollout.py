@@ -1,4 +1,12 @@
-"""The owner's commits, done again by the agent in a sandbox: rows of data/rollouts, or a part of evaluation.json."""
+"""Have the agent do your past commits again.
+
+Each starts from the commit before, in a sandbox without network, with the request that `mine` found for it. Runs
+that come to what you wrote become examples. Takes [rollouts] minutes at most; goes on where it stopped.
+
+\b
+    python scripts/rollout.py --language rust
+    python scripts/rollout.py --language rust --heldout
+"""
 
 import json
 import os
@@ -40,15 +48,6 @@ MEANS = ("passed", "recall", "precision", "steps", "tokens", "failed calls", "se
 @click.option("--heldout", is_flag=True, help="Base, newest version and the one before it at held-out tasks.")
 @click.option("--program", default="opencode", show_default=True, help="The opencode to run.")
 def main(config: Config, as_json: bool, language: str, heldout: bool, program: str) -> None:
-    """Have the agent do your past commits again.
-
-    Each starts from the commit before, in a sandbox without network, with the request that `mine` found for it. Runs
-    that come to what you wrote become examples. Takes [rollouts] minutes at most; goes on where it stopped.
-
-    \b
-        python scripts/rollout.py --language rust
-        python scripts/rollout.py --language rust --heldout
-    """
     chosen, output = config.language(language), config.rows("rollouts", language)
     summary: dict[str, Any] = {"step": "rollout", "language": language}
     candidate = AdapterFolder(config.paths.adapters / CANDIDATE).lock() if heldout else nullcontext()
@@ -103,17 +102,13 @@ def _tasks(config: Config, language: Language, part: str) -> list[Task]:
     repositories = {path.name: path for path in config.repositories(language.name)}
     commits, exclusion = config.rows("commits", language.name), Exclusion(config)
     rows = list(read_records(commits))
-    found = [
-        {**row["source"], "request": row["messages"][1]["content"]} for row in rows if cluster_of(row) in split[part]
-    ]
+    chosen = [row for row in rows if cluster_of(row) in split[part]]
+    found = [{**row["source"], "request": row["messages"][1]["content"]} for row in chosen]
     since = min((row["source"]["time"] for row in rows if cluster_of(row) in split["heldout"]), default="9")
     longer = (read_json(commits.with_suffix(".summary.json")) or {}).get("tasks", [])
     found += [task for task in longer if (task["time"] >= since) == (part == "heldout")]
-    return [
-        Task(repositories[name], task["commit"], task["time"], task["request"])
-        for task in found
-        if (name := task["repository"]) in repositories and not exclusion.covers(task)
-    ]
+    wanted = [task for task in found if task["repository"] in repositories and not exclusion.covers(task)]
+    return [Task(repositories[one["repository"]], one["commit"], one["time"], one["request"]) for one in wanted]
 
 
 @contextmanager

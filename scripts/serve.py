@@ -1,7 +1,12 @@
-"""Serve the base model and every promoted adapter from one vLLM.
+"""Serve the base model and every promoted adapter from one vLLM, which this process becomes.
 
-This process becomes vLLM, so signals and exit codes are vLLM's. Beside it the same script is started once more: it
-waits until vLLM answers, tries the adapters that were promoted while no server ran, and has those measured that wait.
+Where there is a GPU, what it has to hold is added up first; what cannot fit is not started.
+An adapter that vLLM could not load is left out with a warning; the others are served. An API key is taken from
+$VLLM_API_KEY, or from the file that `serving.api_key_file` names.
+
+\b
+    python scripts/serve.py
+    python scripts/serve.py --dry-run
 """
 
 import math
@@ -28,24 +33,13 @@ from specialists.tables import SERVED_BASE
 @click.option("--dry-run", is_flag=True, help="Print the vLLM command and its environment, shell-quoted, and exit.")
 @click.option("--verify-beside", "process", type=int, hidden=True, help="Try the adapters once this process answers.")
 def main(config: Config, as_json: bool, dry_run: bool, process: int | None) -> None:
-    """Serve the base model and every promoted adapter from one vLLM.
-
-    Where there is a GPU, what it has to hold is added up first; what cannot fit is not started.
-    An adapter that vLLM could not load is left out with a warning; the others are served. An API key is taken from
-    $VLLM_API_KEY, or from the file that `serving.api_key_file` names.
-
-    \b
-        python scripts/serve.py
-        python scripts/serve.py --dry-run
-    """
     if process:
         return verify_beside(config, as_json, process)
     adapters, faults = served_adapters(config)
     arguments = vllm_command(config, adapters)
     environment = {"VLLM_NO_USAGE_STATS": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", **config.serving.env}
-    for warning in [exposure(config), *faults]:
-        if warning:
-            say(f"warning: {warning}")
+    for warning in filter(None, [exposure(config), *faults]):
+        say(f"warning: {warning}")
     if fit := serving_fit(config):
         say(fit[0])
         if fit[1]:
@@ -65,7 +59,7 @@ def main(config: Config, as_json: bool, dry_run: bool, process: int | None) -> N
 
 
 def verify_beside(config: Config, as_json: bool, process: int) -> None:
-    """Try every promoted adapter in the server that a process becomes, and measure and decide on those that wait."""
+    """The same script beside vLLM: once that answers, try what is promoted, and measure and decide on what waits."""
     if not wait(config, True, math.inf, lambda: not psutil.pid_exists(process)):
         raise Problem("the server ended before it answered")
     decisions, problems = verify(config)

@@ -1,4 +1,10 @@
-"""Show a row as the model is trained on it, supervised text coloured."""
+"""Show a row as the model is trained on it, supervised text coloured; the report shows examples too.
+
+The beginning of an id is enough. Rendered with the base model's own chat template, which has to be on this machine.
+
+\b
+    python scripts/show-mask.py 1a2b3c4d
+"""
 
 import sys
 
@@ -12,13 +18,6 @@ from specialists.reporting.mask_view import find_row, segments, terminal
 @command
 @click.argument("row_id")
 def main(config: Config, as_json: bool, row_id: str) -> None:
-    """Show a row as the model is trained on it, supervised text coloured; the report shows examples too.
-
-    The beginning of an id is enough. Rendered with the base model's own chat template, which has to be on this machine.
-
-    \b
-        python scripts/show-mask.py 1a2b3c4d
-    """
     row, place = find_row(config, row_id)
     chat = Chat.load(config.base.model, config.base.revision)
     pieces, encoded = segments(chat, row), chat.encode(row)

@@ -1,4 +1,11 @@
-"""Show examples against wanted, what the next doit does and why, what is promoted and served."""
+"""Show examples against wanted, what the next doit does and why, what is promoted and served.
+
+Reads what the steps left behind and asks the server, where one runs, for half a second. Changes nothing.
+
+\b
+    python scripts/status.py
+    python scripts/status.py --json
+"""
 
 from specialists.cli import command, finish, say
 from specialists.config import Config
@@ -6,14 +13,6 @@ from specialists.config import Config
 
 @command
 def main(config: Config, as_json: bool) -> None:
-    """Show examples against wanted, what the next doit does and why, what is promoted and served.
-
-    Reads what the steps left behind and asks the server, where one runs, for half a second. Changes nothing.
-
-    \b
-        python scripts/status.py
-        python scripts/status.py --json
-    """
     from specialists.reporting.status import as_text, server_state, status
 
     state = status(config, server_state(config))

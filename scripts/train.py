@@ -1,4 +1,12 @@
-"""Train an adapter on a language's examples, as a new version beside the old ones."""
+"""Train an adapter on a language's examples, as a new version.
+
+\b
+    python scripts/train.py --language rust
+    python scripts/train.py --language rust --train data/train/rust.jsonl --output adapters/build-rust
+
+The version stands beside the old ones; it is not served before promote.py decides so. Does nothing when the newest
+version was made from the same rows and configuration. A killed run is resumed.
+"""
 
 import os
 import shutil
@@ -6,7 +14,6 @@ import subprocess
 import sys
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import click
 from specialists.adapters import AdapterFolder, adapter_folder, too_few, training_inputs
@@ -18,7 +25,7 @@ from specialists.stopping import handled
 from specialists.training.model_card import model_card
 
 _FULL = 1 << 20  # bytes free under which a disk counts as full
-RUN = "run.json"  # what the processes of a launcher hand back
+RUN = "run.json"  # what a training says of itself, also from the processes of a launcher
 
 
 @command
@@ -29,21 +36,9 @@ RUN = "run.json"  # what the processes of a launcher hand back
 def main(
     config: Config, as_json: bool, language: str, rows_file: Path | None, output: Path | None, into: Path | None
 ) -> None:
-    """Train an adapter on a language's examples, as a new version.
-
-    \b
-        python scripts/train.py --language rust
-        python scripts/train.py --language rust --train data/train/rust.jsonl --output adapters/build-rust
-
-    The version stands beside the old ones; it is not served before promote.py decides so. Does nothing when the newest
-    version was made from the same rows and configuration. A killed run is resumed.
-    """
     chosen, rows = config.language(language), rows_file or config.rows("train", language)
     if into:
-        run = train_here(config, chosen, list(read_records(rows)), into)
-        if int(os.environ.get("RANK", 0)) == 0:
-            write_json(into / RUN, run)
-        return
+        return train_here(config, chosen, list(read_records(rows)), into)
     version, trained = None, False
     if not rows_file and (reason := too_few(config, chosen)):
         say(f"{language}: {reason}")
@@ -67,8 +62,12 @@ def train(config: Config, language: Language, rows_file: Path, folder: AdapterFo
     if sha256_file(rows_file) != inputs["rows"]:
         raise Problem(f"{rows_file}: changed while it was read; run again")
     building = folder.building(fingerprint(inputs))
-    launcher = language.training.launcher
-    run = launch(config, language, rows_file, building) if launcher else train_here(config, language, rows, building)
+    if language.training.launcher:
+        launch(config, language, rows_file, building)
+    else:
+        train_here(config, language, rows, building)
+    run = read_json(building / RUN) or {}
+    (building / RUN).unlink()
     manifest = {
         "adapter": language.adapter,
         "language": language.name,
@@ -84,20 +83,21 @@ def train(config: Config, language: Language, rows_file: Path, folder: AdapterFo
     version = folder.publish(building, manifest)
     losses = [loss for _step, loss in manifest["losses"]]
     first, last = fmean(losses[:3]), fmean(losses[-3:])  # one step alone says more about its rows than about training
-    say(
-        f"{language.adapter}: {version.name}: {manifest['rows']} rows, {manifest['parameters']:,} parameters in "
-        f"{len(manifest['modules'])} modules, loss {first:.3f} -> {last:.3f}, {manifest['seconds']:.0f} s"
-    )
+    what = f"{manifest['rows']} rows, {manifest['parameters']:,} parameters in {len(manifest['modules'])} modules"
+    took = f"loss {first:.3f} -> {last:.3f}, {manifest['seconds']:.0f} s"
+    say(f"{language.adapter}: {version.name}: {what}, {took}")
     return version, True
 
 
-def train_here(config: Config, language: Language, rows: list[Record], building: Path) -> dict[str, Any]:
+def train_here(config: Config, language: Language, rows: list[Record], building: Path) -> None:
     """Train in this process. Whatever fails on a full disk becomes a Problem: each library reports it differently."""
     use_one_gpu()
     from specialists.training.trainer import train_adapter
 
     try:
-        return train_adapter(rows, config.base, language.training, building)
+        run = train_adapter(rows, config.base, language.training, building)
+        if int(os.environ.get("RANK", 0)) == 0:  # one of a launcher's processes
+            write_json(building / RUN, run)
     except Exception as error:
         if shutil.disk_usage(building).free > _FULL:
             raise
@@ -113,7 +113,7 @@ def use_one_gpu() -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
 
 
-def launch(config: Config, language: Language, rows_file: Path, building: Path) -> dict[str, Any]:
+def launch(config: Config, language: Language, rows_file: Path, building: Path) -> None:
     """Train in processes that the configured launcher starts, of this script. Raises Problem when they fail."""
     program, *arguments = language.training.launcher
     beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -126,9 +126,6 @@ def launch(config: Config, language: Language, rows_file: Path, building: Path) 
         code = process.wait()
     if code:
         raise Problem(f"training.launcher: {program} ended with exit code {code}; the reason stands above")
-    run = read_json(building / RUN) or {}
-    (building / RUN).unlink()
-    return run
 
 
 def code_commit() -> str | None:

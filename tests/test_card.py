@@ -97,15 +97,13 @@ def test_what_fits_is_said_and_what_does_not_is_not_started(
         ("H100", 'extra = ["--quantization", "fp8"]\n[training]\nlauncher = ["accelerate"]', False),
     ],
 )
-def test_what_is_not_known_is_not_refused(machine: Callable, name: str, serving: str, trains: bool) -> None:
+def test_what_is_not_known_is_not_refused(machine, name, serving, trains) -> None:
     config = machine(name, "bf16", serving)
     assert (serving_fit(config), bool(training_fit(config))) == (None, trains)
 
 
 @pytest.mark.parametrize(("free", "before", "after"), [(310, "ok", "ok"), (300, "fail", "ok"), (149, "fail", "fail")])
-def test_the_disk_has_room_for_what_is_still_missing(
-    machine: Callable[..., Config], models: Path, monkeypatch: pytest.MonkeyPatch, free: int, before: str, after: str
-) -> None:
+def test_the_disk_has_room_for_what_is_still_missing(machine, models, monkeypatch, free, before, after) -> None:
     """148.4 GiB of base, 75 served, 80 while the base in 4 bits is written, 2 for rows; after it only the first."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=free << 30))
     config = machine("H200", "FP8")

@@ -50,7 +50,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return base, version
 
 
-def test_what_was_trained_is_what_is_measured(trained: tuple[Base, Path]) -> None:
+def test_what_was_trained_is_what_is_measured(trained) -> None:
     from specialists.evaluation.losses import BASE, EvaluatedModels
 
     base, version = trained
@@ -58,9 +58,7 @@ def test_what_was_trained_is_what_is_measured(trained: tuple[Base, Path]) -> Non
     assert row["nll"]["adapter"] == row["nll"]["incumbent"] < row["nll"][BASE] - 0.5, "it has learned, and is loaded"
 
 
-def test_it_is_checked_against_the_base_and_nothing_may_be_missing(
-    trained: tuple[Base, Path], config_file: Path, tmp_path: Path
-) -> None:
+def test_it_is_checked_against_the_base_and_nothing_may_be_missing(trained, config_file, tmp_path) -> None:
     from specialists.evaluation.losses import EvaluatedModels
 
     base, version = trained
@@ -104,7 +102,7 @@ print(json.dumps([parse(name, mapper)[0] for name in json.load(sys.stdin)]))
 """
 
 
-def test_vllm_s_own_mapper_finds_every_module(trained: tuple[Base, Path]) -> None:
+def test_vllm_s_own_mapper_finds_every_module(trained) -> None:
     base, version = trained
     names = sorted(load_file(version / "adapter_model.safetensors"))
     served = read_json(Path(base.model) / "config.json")["architectures"][0]

@@ -77,7 +77,7 @@ def serving(config_file: Path, models: dict[str, str]) -> Iterator[Config]:
         yield load_config(config_file)
 
 
-def test_a_healthy_pipeline_has_nothing_to_fix_and_is_not_changed(healthy: Config, tmp_path: Path) -> None:
+def test_a_healthy_pipeline_has_nothing_to_fix_and_is_not_changed(healthy, tmp_path) -> None:
     captured(healthy)
     current = str(adapter_folder(healthy, healthy.language("rust")).current)
     with serving(healthy.path, {"base": "./base", "build-rust": current}) as config:
@@ -172,7 +172,7 @@ LOCAL = {"tools", "configuration", "history", "owner", "repositories", "left out
 
 
 @pytest.mark.parametrize(("spoil", "name", "words"), BROKEN)
-def test_each_fault_is_reported_with_what_to_do(healthy: Config, spoil: Callable, name: str, words: str) -> None:
+def test_each_fault_is_reported_with_what_to_do(healthy, spoil, name, words) -> None:
     spoil(healthy)
     result = invoke("doctor", healthy.path)
     assert result.exit_code == 1 and not isinstance(result.exception, Exception), result.output
@@ -193,7 +193,7 @@ def test_each_fault_is_reported_with_what_to_do(healthy: Config, spoil: Callable
         ("config.json", '{"agent": {"build-rust": {"disable": true}}}', ""),
     ],
 )
-def test_what_a_mined_project_overrides_is_named(healthy: Config, path: str, content: str, words: str) -> None:
+def test_what_a_mined_project_overrides_is_named(healthy, path, content, words) -> None:
     project = healthy.path.parent / "tengu"
     (project / ".git").mkdir(parents=True)
     write(project / path, content)
@@ -206,7 +206,7 @@ def test_what_a_mined_project_overrides_is_named(healthy: Config, path: str, con
     ("model", "code", "state"),
     [("build-rust", 0, "ok"), ("${5:-base}", 0, "note"), ("base", 0, "fail"), ("", 1, "fail")],
 )
-def test_the_installed_opencode_is_asked_who_answers(healthy: Config, model: str, code: int, state: str) -> None:
+def test_the_installed_opencode_is_asked_who_answers(healthy, model, code, state) -> None:
     program = f'#!/bin/sh\nmodel="{model}"\necho "> build-rust · ${{model#vllm/}}" >&2\nexit {code}\n'
     write(healthy.path.parent / "bin" / "opencode", program)
     assert invoke("doctor", healthy.path, "--ask").exit_code == 1, "no server runs"
@@ -224,13 +224,13 @@ def test_the_installed_opencode_is_asked_who_answers(healthy: Config, model: str
         ({"other": ""}, "server", "is answered by another server (models: other)"),
     ],
 )
-def test_what_is_served_against_what_is_promoted(healthy: Config, models: dict, name: str, words: str) -> None:
+def test_what_is_served_against_what_is_promoted(healthy, models, name, words) -> None:
     with serving(healthy.path, models) as config:
         configure(config)
         assert any(check.state == "fail" and words in check.says for check in of(config, name))
 
 
-def test_before_anything_is_built_it_says_what_to_do_first(config_file: Path) -> None:
+def test_before_anything_is_built_it_says_what_to_do_first(config_file) -> None:
     with_serving(config_file, "port = 9")
     edit(load_config(config_file), '[owner]\nemails = ["me@example.org"]', "")
     found = {check.name: check for check in diagnose(load_config(config_file))}
@@ -242,7 +242,7 @@ def test_before_anything_is_built_it_says_what_to_do_first(config_file: Path) ->
     assert {check.name: check for check in diagnose(load_config(config_file))}["owner"].state == "ok"
 
 
-def test_a_check_that_falls_over_is_a_failed_check(healthy: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_that_falls_over_is_a_failed_check(healthy, monkeypatch) -> None:
     monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: 1 / 0)
     (check,) = of(healthy, "disk")
     assert (check.state, check.says) == ("fail", "cannot be looked at: ZeroDivisionError: division by zero")
@@ -273,7 +273,7 @@ def tool(name: str, *arguments: str, required: tuple[str, ...] = ()) -> dict:
         ([tool("read", "path", required=("path",)), tool("edit", "old")], "changed since: read"),
     ],
 )
-def test_tools_of_rows_against_tools_of_opencode(healthy: Config, now: list[dict], differences: str) -> None:
+def test_tools_of_rows_against_tools_of_opencode(healthy, now, differences) -> None:
     captured(healthy, tools=now, described=now)
     with_rows(healthy, [tool("read", "path"), tool("edit", "old"), tool("db_query", "sql")])
     (check,) = [check for check in of(healthy, "sent prompt") if "build-rust" in check.says]
@@ -281,7 +281,7 @@ def test_tools_of_rows_against_tools_of_opencode(healthy: Config, now: list[dict
     assert check.says.endswith(f"; tools {differences}") and "stand in the training rows: all in " in check.says
 
 
-def test_a_newer_opencode_than_the_captured_one(healthy: Config, tmp_path: Path) -> None:
+def test_a_newer_opencode_than_the_captured_one(healthy, tmp_path) -> None:
     captured(healthy)
     History(tmp_path / "new.db").session("ses_2")
     for path, version, time_ in (("opencode.db", "1.17.0", 1), ("new.db", "1.19.2", 2)):
@@ -292,7 +292,7 @@ def test_a_newer_opencode_than_the_captured_one(healthy: Config, tmp_path: Path)
     assert check.says == "captured from opencode 1.18.33; your newest session is of 1.19.2"
 
 
-def test_a_full_disk_libraries_that_are_missing_or_others_no_git(healthy: Config, tmp_path: Path, monkeypatch) -> None:
+def test_a_full_disk_libraries_that_are_missing_or_others_no_git(healthy, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(checks, "DISK", 1 << 60)
     assert checks.disk(healthy)[0].state == "fail"
     monkeypatch.setattr(checks, "REQUIREMENTS", tmp_path / "requirements.txt")
@@ -313,9 +313,7 @@ def test_a_full_disk_libraries_that_are_missing_or_others_no_git(healthy: Config
         ({"num_attention_heads": 32}, True, "ok"),
     ],
 )
-def test_kernels_are_needed_for_linear_attention_on_a_gpu(
-    healthy: Config, base: dict, gpu: bool, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_kernels_are_needed_for_linear_attention_on_a_gpu(healthy, base, gpu, state, tmp_path, monkeypatch) -> None:
     write(tmp_path / "base" / "config.json", base)
     monkeypatch.setattr(checks, "visible_gpus", lambda: [("H100", 1, 1)] * gpu)
     monkeypatch.setattr(checks, "REQUIREMENTS", tmp_path / "requirements.txt")
@@ -326,7 +324,7 @@ def test_kernels_are_needed_for_linear_attention_on_a_gpu(
     assert (check.says == "not installed: fla-core") == (state == "fail")
 
 
-def test_languages_with_few_examples_and_versions_of_excluded_work_are_notes(healthy: Config) -> None:
+def test_languages_with_few_examples_and_versions_of_excluded_work_are_notes(healthy) -> None:
     assert [of(healthy, name)[0].state for name in ("examples", "unusable")] == ["ok", "ok"]
     write(new := healthy.path.parent / "new" / "specialists.toml", healthy.path.read_text())
     assert of(load_config(new), "examples")[0].says == "none yet"
@@ -340,7 +338,7 @@ def test_languages_with_few_examples_and_versions_of_excluded_work_are_notes(hea
     assert unused.says == f"build-rust/{NAME}: never served: trained on ses_1, which owner.exclude names"
 
 
-def test_a_last_run_of_long_ago(healthy: Config) -> None:
+def test_a_last_run_of_long_ago(healthy) -> None:
     assert of(healthy, "last run")[0].state == "ok"
     for path in [*healthy.path.parent.glob("**/*.json"), *healthy.path.parent.glob("**/*.jsonl")]:
         os.utime(path, times=(time.time() - 12 * 86400,) * 2)
@@ -348,7 +346,7 @@ def test_a_last_run_of_long_ago(healthy: Config) -> None:
     assert check.state == "note" and check.says.endswith("12 days ago")
 
 
-def test_another_base_says_what_it_takes(healthy: Config, tmp_path: Path) -> None:
+def test_another_base_says_what_it_takes(healthy, tmp_path) -> None:
     (tmp_path / "base").rename(tmp_path / "newer")
     edit(healthy, "./base", "./newer")
     (found,) = of(load_config(healthy.path), "base model")

@@ -39,22 +39,20 @@ TABLE = {  # name: (adapter, base again, base beside the adapter, through PEFT, 
 
 
 @pytest.mark.parametrize("case", TABLE)
-def test_losses_show_whether_an_adapter_is_applied(case: str) -> None:
+def test_losses_show_whether_an_adapter_is_applied(case) -> None:
     adapter, again, beside, measured, fault = TABLE[case]
     found = effect.compare({"base": BASE, "again": again, "beside": beside, "adapter": adapter}, measured)
     assert len(found) == (fault is not None) and (fault or "") in "".join(found)
 
 
 @pytest.mark.parametrize(("answer", "fine"), [(1.6, True), (1.65, True), (2.0, False), (1.8, False), (math.nan, False)])
-def test_after_a_swap_the_name_answers_as_the_candidate_did(
-    answer: float, fine: bool, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_after_a_swap_the_name_answers_as_the_candidate_did(answer, fine, config, tmp_path, monkeypatch) -> None:
     write_json(tmp_path / effect.EFFECT, {"served": {"base": BASE, "again": BASE, "adapter": APPLIED}})
     monkeypatch.setattr(effect, "loss", lambda *_: answer)
     assert (effect.check_swapped(config, config.language("rust"), tmp_path) == []) == fine
 
 
-def test_another_vllm_tries_again(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_vllm_tries_again(config, monkeypatch) -> None:
     before = effect.served_as(config)
     monkeypatch.setattr(effect, "distributions", lambda name: [SimpleNamespace(version="9.9.9")])
     assert effect.served_as(config) != before
@@ -66,7 +64,7 @@ def config(config_file: Path, tmp_path: Path) -> Config:
     return load_config(config_file)
 
 
-def test_probes_are_the_rows_that_the_adapter_changed_most(config: Config, tmp_path: Path) -> None:
+def test_probes_are_the_rows_that_the_adapter_changed_most(config, tmp_path) -> None:
     rows = tiny_models.rows(8)
     write_records(config.paths.data / "heldout" / "rust.jsonl", rows)
     losses = [{"base": 20.0, "adapter": 20.0 - number} for number in range(7)]
@@ -81,12 +79,12 @@ def test_probes_are_the_rows_that_the_adapter_changed_most(config: Config, tmp_p
     assert len(lengths) == 4 and lengths[0] > effect.LONG >= max(lengths[1:]), "one is long where a row is"
 
 
-def test_without_an_evaluation_the_frozen_set_is_asked(config: Config, tmp_path: Path) -> None:
+def test_without_an_evaluation_the_frozen_set_is_asked(config, tmp_path) -> None:
     texts = effect.probes(config, config.language("rust"), tmp_path / "never")
     assert len(texts) == effect.PROBES and {text["measured"] for text in texts} == {None}
 
 
-def test_texts_that_the_server_cannot_take(config: Config, config_file: Path, tmp_path: Path) -> None:
+def test_texts_that_the_server_cannot_take(config, config_file, tmp_path) -> None:
     config_file.write_text(config_file.read_text() + "\n[serving]\nmax_model_len = 256\n")
     rows = tiny_models.rows(1)
     rows[0]["messages"][1]["content"] = "long " * 500

@@ -86,7 +86,7 @@ def evaluate(config: Config, *options: str) -> dict:
         (0.0, "block", "the adapter has no effect"),
     ],
 )
-def test_what_an_adapter_does_decides(config: Config, trained: Path, factor: float, verdict: str, reason: str) -> None:
+def test_what_an_adapter_does_decides(config, trained, factor, verdict, reason) -> None:
     made = version(config, trained, "1", factor)
     result = evaluate(config)
     assert (result["verdict"], reason in result["reason"]) == (verdict, True), result["reason"]
@@ -100,9 +100,7 @@ def test_what_an_adapter_does_decides(config: Config, trained: Path, factor: flo
         assert total == pytest.approx(row["nll"]["adapter"], rel=1e-5)
 
 
-def test_an_incumbent_a_prompt_and_the_frozen_set_are_measured_on_the_same_rows(
-    config: Config, trained: Path, tmp_path: Path
-) -> None:
+def test_an_incumbent_a_prompt_and_the_frozen_set_are_measured_on_the_same_rows(config, trained, tmp_path) -> None:
     (tmp_path / "AGENTS.md").write_text("Use tabs.")
     config.path.write_text(config.path.read_text() + 'instructions = "./AGENTS.md"\n')
     config = load_config(config.path)
@@ -169,7 +167,7 @@ def serving(config: Config, port: int, more: str = "") -> Config:
     return load_config(config.path)
 
 
-def test_all_rows_that_fit_are_measured_in_the_server_once(config: Config, trained: Path) -> None:
+def test_all_rows_that_fit_are_measured_in_the_server_once(config, trained) -> None:
     rows = tiny_models.rows(24)[12:]
     rows[0]["messages"][1]["content"] = "long " * 45
     write_records(config.rows("heldout", "python"), rows)
@@ -200,9 +198,7 @@ FAKE = redact("ghp_" + "aB3dE5fG7hJ9kL1mN2pQ4rS6tU8vW0xY1zA2", Rules())[0]  # ha
         ("refused", "", "block", ".candidate: the running server refuses refused"),
     ],
 )
-def test_turns_are_written_by_the_server_alone(
-    name: str, text: str, verdict: str, reason: str, config: Config, trained: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_turns_are_written_by_the_server_alone(name, text, verdict, reason, config, trained, monkeypatch) -> None:
     monkeypatch.setattr(generation, "vllm_parser", lambda *_: lambda _text: [])
     rows = tiny_models.rows(24)[:12]
     rows[0]["messages"][-1]["content"] = f"token {FAKE}"

@@ -77,13 +77,11 @@ CASES = {
 
 
 @pytest.mark.parametrize(("entry", "gone", "expected"), CASES.values(), ids=CASES)
-def test_rows_go_and_no_version_trained_on_them_is_used(
-    built: Path, entry: str, gone: set[str], expected: list[str | None]
-) -> None:
+def test_rows_go_and_no_version_trained_on_them_is_used(built, entry, gone, expected) -> None:
     config = excluding(built, entry)
     language = config.language("rust")
     folder = adapter_folder(config, language)
-    unused = [name for name in TRAINED_ON if folder.trained_on(folder.path / name)]
+    unused = [name for name in TRAINED_ON if folder.unusable(folder.path / name)]
     assert links(config)[:2] == expected[:2], "at once, before anything ran"
     done = assemble(config)
     assert done.exit_code == 0, done.output
@@ -103,7 +101,7 @@ def test_rows_go_and_no_version_trained_on_them_is_used(
     assert prune(folder, 5) == left and links(config) == expected
 
 
-def test_a_retired_version_is_neither_promoted_nor_gone_back_to(built: Path) -> None:
+def test_a_retired_version_is_neither_promoted_nor_gone_back_to(built) -> None:
     config = excluding(built, "ses_2")
     language = config.language("rust")
     with pytest.raises(Problem, match=r"build-rust/2: trained on ses_2abc, which owner\.exclude names"):
@@ -112,7 +110,7 @@ def test_a_retired_version_is_neither_promoted_nor_gone_back_to(built: Path) -> 
 
 
 @pytest.mark.parametrize("kind", ["retired", "rolled back", "blocked"])
-def test_only_what_was_promoted_takes_its_place(built: Path, kind: str) -> None:
+def test_only_what_was_promoted_takes_its_place(built, kind) -> None:
     config = excluding(built, "repository tengu")
     folder = adapter_folder(config, config.language("rust"))
     verdict = {"retired": "promote", "rolled back": "rollback", "blocked": "block"}[kind]
@@ -129,7 +127,7 @@ def test_only_what_was_promoted_takes_its_place(built: Path, kind: str) -> None:
         ("ses_1", "owner.exclude: 'ses_1': means ses_1abc, ses_1xyz; write more of the one that you mean"),
     ],
 )
-def test_an_entry_means_one_thing(built: Path, entry: str, message: str) -> None:
+def test_an_entry_means_one_thing(built, entry, message) -> None:
     config = excluding(built, entry, "repository visor")
     write_records(config.rows("sessions", "rust"), [*ROWS.values(), row("session", session="ses_1xyz")])
     done = assemble(config)
@@ -140,7 +138,7 @@ def test_an_entry_means_one_thing(built: Path, entry: str, message: str) -> None
     assert adapter_folder(config, config.language("rust")).path.joinpath("current").readlink() == Path("3")
 
 
-def test_an_entry_stays_known_when_nothing_is_left_of_it(built: Path) -> None:
+def test_an_entry_stays_known_when_nothing_is_left_of_it(built) -> None:
     config = excluding(built, "ses_1")
     assert assemble(config).exit_code == 0
     shutil.rmtree(config.paths.adapters)

@@ -32,7 +32,7 @@ def loss(model: object) -> float:
     return model(input_ids=ids, labels=ids).loss.item()
 
 
-def test_experts_and_linear_layers_are_held_in_4_bits_and_the_rest_is_not(base: Base) -> None:
+def test_experts_and_linear_layers_are_held_in_4_bits_and_the_rest_is_not(base) -> None:
     from specialists.training.base_model import load_base
 
     full, packed = load_base(base, "none"), load_base(base, "nf4")
@@ -50,7 +50,7 @@ def test_experts_and_linear_layers_are_held_in_4_bits_and_the_rest_is_not(base: 
 
 
 @pytest.mark.slow
-def test_an_adapter_trained_on_4_bits_helps_the_16_bit_base_as_well(base: Base, tmp_path: Path) -> None:
+def test_an_adapter_trained_on_4_bits_helps_the_16_bit_base_as_well(base, tmp_path) -> None:
     from specialists.evaluation.losses import BASE, EvaluatedModels
     from specialists.training.trainer import train_adapter
 
@@ -79,7 +79,7 @@ def as_fp8(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
-def test_a_base_stored_in_fp8_is_widened_and_not_quantised_again(tmp_path: Path) -> None:
+def test_a_base_stored_in_fp8_is_widened_and_not_quantised_again(tmp_path) -> None:
     import torch
     from specialists.training.base_model import load_base
     from specialists.training.trainer import train_adapter
@@ -98,7 +98,7 @@ def test_a_base_stored_in_fp8_is_widened_and_not_quantised_again(tmp_path: Path)
 
 
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
-def test_the_expected_memory_counts_the_weights_as_they_are(base: Base, quantization: str, capsys) -> None:
+def test_the_expected_memory_counts_the_weights_as_they_are(base, quantization, capsys) -> None:
     from specialists.training.base_model import load_base
     from specialists.training.memory import check_memory, weight_bytes
 
@@ -111,7 +111,7 @@ def test_the_expected_memory_counts_the_weights_as_they_are(base: Base, quantiza
     assert "adapter and optimizer 1 MiB" in capsys.readouterr().err
 
 
-def test_weights_that_cannot_fit_are_refused(base: Base, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_weights_that_cannot_fit_are_refused(base, monkeypatch, capsys) -> None:
     from specialists.training.memory import check_memory
 
     settings = Training(quantization="none")
@@ -154,7 +154,7 @@ print(max(seen) - before, anonymous() - before)
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_the_base_is_never_whole_in_16_bits(base: Base, tmp_path: Path) -> None:
+def test_the_base_is_never_whole_in_16_bits(base, tmp_path) -> None:
     import torch
 
     sizes = {"num_hidden_layers": 32, "num_experts": 8, "hidden_size": 512, "moe_intermediate_size": 128}

@@ -62,7 +62,7 @@ NAMED = {"build-rust": "build-rust", "build-ts": "base", "build-ts --model vllm/
 
 
 @pytest.mark.parametrize("words", NAMED)
-def test_who_answers_an_agent(ask: Callable, config: Config, model: ScriptedModel, words: str) -> None:
+def test_who_answers_an_agent(ask, config, model, words) -> None:
     """Its adapter, or the base, or the model that is named."""
     agent, answered_by = words.split()[0], NAMED[words]
     ask("--agent", *words.split(), "hello")
@@ -91,9 +91,7 @@ FILES = {  # later files win over earlier ones
 }
 
 
-def test_files_win_over_each_other_as_in_the_program(
-    request: pytest.FixtureRequest, config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_win_over_each_other_as_in_the_program(request, config_file, tmp_path, monkeypatch) -> None:
     program, home = request.getfixturevalue("opencode"), tmp_path / "home"
     variables = {**prepare(home, "http://127.0.0.1:9"), "PWD": str(home / "project"), "NUMBER": '"7"'}
     for name, content in FILES.items():
@@ -110,7 +108,7 @@ def test_files_win_over_each_other_as_in_the_program(
     assert look(found, ("enabled_providers",))[0] == seen["enabled_providers"] and seen["username"] == "7"
 
 
-def test_the_primary_agent_delegates_to_a_specialist(ask: Callable, model: ScriptedModel) -> None:
+def test_the_primary_agent_delegates_to_a_specialist(ask, model) -> None:
     call = {"description": "Halve", "prompt": "Halve it in Rust", "subagent_type": "build-rust"}
     model.answers = iter([("", [("task", call)]), ("Halved.", []), ("All done.", [])])
     printed = ask("--agent", "build", "--model", "vllm/base", "halve it")

@@ -40,7 +40,7 @@ OWNERS = {
 
 
 @pytest.mark.parametrize("owner", OWNERS.values(), ids=OWNERS)
-def test_what_is_ours_goes_in_and_comes_out_and_the_rest_stays(owner: str) -> None:
+def test_what_is_ours_goes_in_and_comes_out_and_the_rest_stays(owner) -> None:
     merged = merge(owner, WANTED)
     before, after = jsonc.loads(owner), jsonc.loads(merged)
     for setting in WANTED[:-2]:
@@ -99,7 +99,7 @@ def written(draw: st.DrawFn) -> str:
 
 @effort(max_examples=40, deadline=None)
 @given(written())
-def test_any_configuration_survives(owner: str) -> None:
+def test_any_configuration_survives(owner) -> None:
     merged = merge(owner, WANTED)
     assert merge(merged, WANTED) == merged
     assert without(merged, owner, WANTED) == owner
@@ -123,7 +123,7 @@ def test_any_configuration_survives(owner: str) -> None:
         ('{"a": "{\\"b\\": 1}" /* "b": 2 */}', '{"a": "{\\"b\\": 1}" /* "b": 2 */}'),
     ],
 )
-def test_deleting_takes_the_member_and_its_comma(text: str, left: str) -> None:
+def test_deleting_takes_the_member_and_its_comma(text, left) -> None:
     assert jsonc.delete(text, ("b",)) == left
 
 
@@ -140,7 +140,7 @@ def test_deleting_takes_the_member_and_its_comma(text: str, left: str) -> None:
         ('{"agent": {"a": "x"}}', "agent.a: expected an object: line 1 column 17"),
     ],
 )
-def test_what_is_no_configuration_is_reported_with_its_place(text: str, message: str) -> None:
+def test_what_is_no_configuration_is_reported_with_its_place(text, message) -> None:
     with pytest.raises(json.JSONDecodeError) as caught:
         merge(text, WANTED)
     assert message in str(caught.value)
@@ -159,7 +159,7 @@ def run(config_file: Path, target: Path, *options: str) -> Result:
     return invoke("configure-opencode", config_file, "--output", target, *options)
 
 
-def test_promoted_adapters_are_models_and_the_base_stands_in_for_the_others(config_file: Path) -> None:
+def test_promoted_adapters_are_models_and_the_base_stands_in_for_the_others(config_file) -> None:
     config = built(config_file)
     document = jsonc.loads(merge('{"provider": {"vllm": {"models": {"build-ts": {}, "mine": {}}}}}', settings(config)))
     provider, agents = document["provider"]["vllm"], document["agent"]
@@ -173,7 +173,7 @@ def test_promoted_adapters_are_models_and_the_base_stands_in_for_the_others(conf
         assert agent["prompt"] == system_prompt(language) and language.title in agent["description"]
 
 
-def test_a_new_file_is_made_and_taken_away_again(config_file: Path, tmp_path: Path) -> None:
+def test_a_new_file_is_made_and_taken_away_again(config_file, tmp_path) -> None:
     target = tmp_path / "new" / "opencode.json"
     assert run(config_file, target).exit_code == 0
     assert list(json.loads(target.read_text())) == ["$schema", "provider", "agent"]
@@ -185,7 +185,7 @@ def test_a_new_file_is_made_and_taken_away_again(config_file: Path, tmp_path: Pa
     assert f"{target}: no such file" in run(config_file, target, "--remove").stderr
 
 
-def test_the_backup_is_the_file_before_us_and_removal_keeps_what_came_later(config_file: Path, tmp_path: Path) -> None:
+def test_the_backup_is_the_file_before_us_and_removal_keeps_what_came_later(config_file, tmp_path) -> None:
     target, backup = tmp_path / "opencode.jsonc", tmp_path / "opencode.jsonc.bak"
     target.write_text('{\n  "theme": "dark" // mine\n}\n')
     target.chmod(0o640)
@@ -206,7 +206,7 @@ def test_the_backup_is_the_file_before_us_and_removal_keeps_what_came_later(conf
     assert not backup.exists()
 
 
-def test_a_backup_from_before_ours_was_taken_out_by_hand_is_replaced(config_file: Path, tmp_path: Path) -> None:
+def test_a_backup_from_before_ours_was_taken_out_by_hand_is_replaced(config_file, tmp_path) -> None:
     target = tmp_path / "opencode.json"
     for content in ('{"agent": {"build-rust": {"model": "a"}}}', '{"agent": {"build-rust": {"model": "b"}}}'):
         target.write_text(content)
@@ -214,7 +214,7 @@ def test_a_backup_from_before_ours_was_taken_out_by_hand_is_replaced(config_file
         assert Path(f"{target}.bak").read_text() == content
 
 
-def test_checking_changes_nothing(config_file: Path, tmp_path: Path) -> None:
+def test_checking_changes_nothing(config_file, tmp_path) -> None:
     target = tmp_path / "opencode.json"
     target.write_text('{"theme": "dark"}')
     result = run(config_file, target, "--check", "--json")
@@ -229,7 +229,7 @@ def test_checking_changes_nothing(config_file: Path, tmp_path: Path) -> None:
     assert run(config_file, target, "--remove", "--check").exit_code == 1
 
 
-def test_a_link_is_followed_and_a_jsonc_beside_is_taken(config_file: Path, tmp_path: Path) -> None:
+def test_a_link_is_followed_and_a_jsonc_beside_is_taken(config_file, tmp_path) -> None:
     real, link, lower = (tmp_path / name for name in ("dotfiles.jsonc", "opencode.jsonc", "opencode.json"))
     lower.write_text('{"theme": "dark"}')
     assert run(config_file, lower).exit_code == 0
@@ -254,9 +254,7 @@ SERVER = "http://127.0.0.1:8000/v1"
         ("opencode.json", {"models": {"base": {"name": "Mine"}}}, ""),
     ],
 )
-def test_a_provider_of_the_owners_own_is_never_overwritten(
-    config_file: Path, tmp_path: Path, name: str, provider: dict, refused: str
-) -> None:
+def test_a_provider_of_the_owners_own_is_never_overwritten(config_file, tmp_path, name, provider, refused) -> None:
     file = tmp_path / name
     file.write_text(json.dumps({"provider": {"vllm": provider}}))
     before = file.read_bytes()
@@ -266,7 +264,7 @@ def test_a_provider_of_the_owners_own_is_never_overwritten(
         assert (file.read_bytes() == before) == bool(refused)
 
 
-def test_a_copy_of_the_configuration_changes_nothing_that_the_first_one_wrote(config_file: Path) -> None:
+def test_a_copy_of_the_configuration_changes_nothing_that_the_first_one_wrote(config_file) -> None:
     file = built(config_file).opencode.config.expanduser()
     assert run(config_file, file).exit_code == 0
     before, copy = file.read_bytes(), config_file.parent / "copy" / "specialists.toml"
@@ -281,9 +279,7 @@ def test_a_copy_of_the_configuration_changes_nothing_that_the_first_one_wrote(co
     ("version", "served", "context", "start"),
     [("1.18.33", 32768, 28672, 24576), ("2.3.2", 32768, 40576, 24576), ("2.3.2", 262144, 250311, 225280)],
 )
-def test_limits_make_opencode_compact_before_the_server_is_full(
-    config_file: Path, version: str, served: int, context: int, start: int
-) -> None:
+def test_limits_make_opencode_compact_before_the_server_is_full(config_file, version, served, context, start) -> None:
     """1.18.33: from context - output on; 2.0.26: from context less the greater of 16,000 and a tenth."""
     config = built(with_serving(config_file, f"max_model_len = {served}\noutput_tokens = 4096"))
     (config.paths.data / "opencode-tools.json").write_text(json.dumps({"version": version}))
@@ -304,9 +300,7 @@ def test_limits_make_opencode_compact_before_the_server_is_full(
         (b"{}", "{", ("--remove",), "opencode.json.bak: Expecting property name enclosed in double quotes: line 1"),
     ],
 )
-def test_what_cannot_be_read_or_written_is_reported(
-    config_file: Path, tmp_path: Path, content: bytes, backup: str | None, options: tuple[str, ...], message: str
-) -> None:
+def test_what_cannot_be_read_or_written_is_reported(config_file, tmp_path, content, backup, options, message) -> None:
     target = tmp_path / "opencode.json"
     target.write_bytes(content)
     target.chmod(0o444 if "read-only" in message else 0o644)
@@ -326,9 +320,7 @@ def test_what_cannot_be_read_or_written_is_reported(
         pytest.param("{", 3, None, "line 1 column 2 (char 1); correct the file", id="not JSON"),
     ],
 )
-def test_agents_follow_a_rollback_where_they_are_wired(
-    config_file: Path, before: str | None, code: int, model: str | None, reported: str
-) -> None:
+def test_agents_follow_a_rollback_where_they_are_wired(config_file, before, code, model, reported) -> None:
     file = built(config_file).opencode.config.expanduser()
     file.parent.mkdir(parents=True)
     if before in ("wired", "{"):

@@ -79,7 +79,7 @@ def service(config_file: Path, tmp_path: Path) -> Iterator[Service]:
     subprocess.run(service.config.serving.stop, check=False)
 
 
-def test_it_is_stopped_and_started_again(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_stopped_and_started_again(service, monkeypatch) -> None:
     with service.gpu():
         pass
     assert not service.runs, "none is started where none was"
@@ -99,7 +99,7 @@ def test_it_is_stopped_and_started_again(service: Service, monkeypatch: pytest.M
             assert service.runs == stays
 
 
-def test_a_training_that_fails_leaves_it_running(service: Service, tmp_path: Path) -> None:
+def test_a_training_that_fails_leaves_it_running(service, tmp_path) -> None:
     service.start()
     (tmp_path / "broken.jsonl").write_text("{")
     for language in ("rust", "ts"):
@@ -109,7 +109,7 @@ def test_a_training_that_fails_leaves_it_running(service: Service, tmp_path: Pat
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_it_is_started_again_when_the_run_is_killed(service: Service, how: int) -> None:
+def test_it_is_started_again_when_the_run_is_killed(service, how) -> None:
     service.start()
     with killed(service.config, how):
         assert service.runs_soon()
@@ -123,14 +123,14 @@ def test_it_is_started_again_when_the_run_is_killed(service: Service, how: int) 
         ({"start": ["false"]}, r"does not start again: `false` \(serving\.start\) failed", False),
     ],
 )
-def test_commands_that_fail_are_named(service: Service, changes: dict, message: str, runs: bool) -> None:
+def test_commands_that_fail_are_named(service, changes, message, runs) -> None:
     service.start()
     with pytest.raises(Problem, match=message), service.gpu(**changes):
         pass
     assert service.runs == runs
 
 
-def test_a_second_run_waits_for_the_first(service: Service) -> None:
+def test_a_second_run_waits_for_the_first(service) -> None:
     lock = service.config.paths.adapters / ".gpu" / ".lock"
     with service.gpu(), lock.open("w") as file, pytest.raises(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

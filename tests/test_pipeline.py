@@ -60,7 +60,7 @@ def started(folder: Path, *arguments: str) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **pipes)
 
 
-def test_a_failed_run_ends_in_a_line_for_each_language_and_does_the_rest(tmp_path: Path) -> None:
+def test_a_failed_run_ends_in_a_line_for_each_language_and_does_the_rest(tmp_path) -> None:
     process = started(tmp_path, "mine", "train", "promote", "report")
     printed, _none = process.communicate()
     assert process.returncode != 0
@@ -74,9 +74,7 @@ def test_a_failed_run_ends_in_a_line_for_each_language_and_does_the_rest(tmp_pat
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("jobs", ["", "-n 2", "-n 2 -P thread"])
-def test_told_to_end_doit_waits_for_what_the_step_saves_and_keeps_what_it_finished(
-    tmp_path: Path, jobs: str, number: int
-) -> None:
+def test_told_to_end_doit_waits_for_what_the_step_saves_and_keeps_what_it_finished(tmp_path, jobs, number) -> None:
     process = started(tmp_path, *jobs.split(), "mine", "slow")
     while not (tmp_path / "started").exists():
         assert process.poll() is None
@@ -90,7 +88,7 @@ def test_told_to_end_doit_waits_for_what_the_step_saves_and_keeps_what_it_finish
 
 
 @pytest.mark.parametrize("damage", [b"not a database" * 200, b"SQLite format 3\0" + bytes(3000), None])
-def test_a_damaged_state_is_put_aside_and_one_in_use_is_not(tmp_path: Path, damage: bytes | None) -> None:
+def test_a_damaged_state_is_put_aside_and_one_in_use_is_not(tmp_path, damage) -> None:
     state = tmp_path / ".doit.sqlite"
     if damage:
         state.write_bytes(damage)
@@ -105,7 +103,7 @@ def test_a_damaged_state_is_put_aside_and_one_in_use_is_not(tmp_path: Path, dama
     assert state.exists() and not (tmp_path / ".doit.sqlite.damaged").exists()
 
 
-def test_a_full_disk_costs_no_more_than_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_a_full_disk_costs_no_more_than_the_state(tmp_path, monkeypatch, capsys) -> None:
     def full(_state: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
@@ -119,7 +117,7 @@ def test_a_full_disk_costs_no_more_than_the_state(tmp_path: Path, monkeypatch: p
     assert pipeline.state_file(tmp_path / ".doit.sqlite") == ":memory:"
 
 
-def test_the_state_of_a_repository_changes_with_a_commit_whatever_its_layout(tmp_path: Path) -> None:
+def test_the_state_of_a_repository_changes_with_a_commit_whatever_its_layout(tmp_path) -> None:
     repository = make(tmp_path / "repo", [Made("One", {"a.py": "1\n"})])
     worktree = tmp_path / "worktree"
     git = ["git", "-C", str(repository)]
@@ -136,7 +134,7 @@ def test_the_state_of_a_repository_changes_with_a_commit_whatever_its_layout(tmp
     assert "unreadable" in pipeline.repository_state(tmp_path / "nowhere")[0]
 
 
-def test_a_step_that_failed_is_named_until_it_succeeds(config_file: Path) -> None:
+def test_a_step_that_failed_is_named_until_it_succeeds(config_file) -> None:
     config = load_config(config_file)
     failure = config.paths.data / "failed-train" / "rust.summary.json"
     for code, named in ((0, False), (4, True), (4, True), (3, False), (4, True), (0, False)):
@@ -146,7 +144,7 @@ def test_a_step_that_failed_is_named_until_it_succeeds(config_file: Path) -> Non
         assert len(problems) == named and all("--language rust: ended with exit code 4" in says for says in problems)
 
 
-def test_the_state_of_a_database_has_its_log(tmp_path: Path) -> None:
+def test_the_state_of_a_database_has_its_log(tmp_path) -> None:
     database = tmp_path / "opencode.db"
     before = pipeline.database_state(database)
     database.write_text("1")
@@ -157,7 +155,7 @@ def test_the_state_of_a_database_has_its_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("script", ["extract-training-data", "mine-repos", "augment", "assemble"])
-def test_a_step_runs_again_when_a_room_that_it_uses_changes(script: str) -> None:
+def test_a_step_runs_again_when_a_room_that_it_uses_changes(script) -> None:
     dodo = SimpleNamespace(**runpy.run_path(str(ROOT / "dodo.py")))
     creators = [dodo.task_extract(), *dodo.task_mine(), *dodo.task_augment(), *dodo.task_assemble()]
     files = next(task["file_dep"] for task in creators if f"{script}.py" in str(task.get("actions")))

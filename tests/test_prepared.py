@@ -64,7 +64,7 @@ def test_what_was_kept_is_read_bit_for_bit_without_quantising(
     assert (kept.name_or_path, kept.config.to_dict()) == (base.model, fresh.config.to_dict())
 
 
-def test_an_adapter_trained_on_it_has_the_same_bytes(base: Base, tmp_path: Path, monkeypatch) -> None:
+def test_an_adapter_trained_on_it_has_the_same_bytes(base, tmp_path, monkeypatch) -> None:
     """Both bases must also lie alike in memory: matrix products round by the alignment of what they multiply."""
     from specialists.training.trainer import train_adapter
 
@@ -76,7 +76,7 @@ def test_an_adapter_trained_on_it_has_the_same_bytes(base: Base, tmp_path: Path,
         assert (tmp_path / "fresh" / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
 
 
-def test_one_is_kept_and_another_takes_its_place(base: Base) -> None:
+def test_one_is_kept_and_another_takes_its_place(base) -> None:
     load(base)
     (first,) = base.prepared.iterdir()
     (base.prepared / ".nf4-killed").mkdir()
@@ -87,7 +87,7 @@ def test_one_is_kept_and_another_takes_its_place(base: Base) -> None:
     assert (mine.name[:4], other.name) == ("nf4-", "nobody else's") and mine != first
 
 
-def test_one_that_cannot_be_read_is_made_anew(base: Base, capsys: pytest.CaptureFixture) -> None:
+def test_one_that_cannot_be_read_is_made_anew(base, capsys) -> None:
     fresh = load(base)
     (folder,) = base.prepared.iterdir()
     with (folder / "model.safetensors").open("r+b") as file:
@@ -97,7 +97,7 @@ def test_one_that_cannot_be_read_is_made_anew(base: Base, capsys: pytest.Capture
     assert (folder / "model.safetensors").stat().st_size > 5000
 
 
-def test_no_room_for_it(base: Base, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_no_room_for_it(base, monkeypatch, capsys) -> None:
     from transformers import PreTrainedModel
 
     def fill_up(_model: PreTrainedModel, folder: Path, **_options: object) -> None:

@@ -95,6 +95,13 @@ def run(script: str, config: Config, *options: str) -> Result:
     return invoke(script, config.path, "--language", "rust", *options)
 
 
+def promoted(config: Config, folder: AdapterFolder, *names: str) -> None:
+    """Versions that are promoted one after the other."""
+    for name in names:
+        make(folder, name)
+        assert run("promote", config).exit_code == 0
+
+
 def state(folder: AdapterFolder) -> tuple[str | None, str | None]:
     return folder.current and folder.current.name, folder.previous and folder.previous.name
 
@@ -113,10 +120,9 @@ CASES = {  # name: (version 2, its verdict, the server, what is decided, why, wh
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_acting_on_a_verdict(case: str, config: Config, folder: AdapterFolder, server: Server) -> None:
+def test_acting_on_a_verdict(case, config, folder, server) -> None:
     name, verdict, change, decided, reason, serves = CASES[case]
-    make(folder, "1")
-    assert run("promote", config).exit_code == 0
+    promoted(config, folder, "1")
     make(folder, name, verdict)
     vars(server).update(change)
     done = run("promote", config)
@@ -132,12 +138,8 @@ def test_acting_on_a_verdict(case: str, config: Config, folder: AdapterFolder, s
     assert len(adapters.decisions(folder)) == lines, "the same decision is not written twice"
 
 
-def test_a_version_that_turns_out_worse_is_rolled_back_unless_the_owner_wanted_it(
-    config: Config, folder: AdapterFolder, server: Server
-) -> None:
-    for name in ("1", "2"):
-        make(folder, name)
-        run("promote", config)
+def test_a_version_that_turns_out_worse_is_rolled_back_unless_the_owner_wanted_it(config, folder, server) -> None:
+    promoted(config, folder, "1", "2")
     write_json(folder.path / "2" / "evaluation.json", {"verdict": "block", "reason": "newer work says so"})
     assert "2: block: newer work says so; serving 1" in run("promote", config).output
     assert state(folder) == ("1", None) and server.serving == {"build-rust": "1"}
@@ -150,11 +152,8 @@ def test_a_version_that_turns_out_worse_is_rolled_back_unless_the_owner_wanted_i
 
 
 @pytest.mark.parametrize("request_", ["try it", "load it", "ask it"])
-def test_a_server_that_dies_decides_nothing(
-    request_: str, config: Config, folder: AdapterFolder, server: Server
-) -> None:
-    make(folder, "1")
-    run("promote", config)
+def test_a_server_that_dies_decides_nothing(request_, config, folder, server) -> None:
+    promoted(config, folder, "1")
     make(folder, "2")
     server.dies_at = request_
     assert run("promote", config).exit_code == 1
@@ -179,14 +178,10 @@ TRIED = {  # versions without an effect, the one that the server started with, t
 
 
 @pytest.mark.parametrize("case", TRIED)
-def test_what_was_promoted_without_a_server_is_tried_in_the_first_one(
-    case: str, config: Config, folder: AdapterFolder, server: Server
-) -> None:
+def test_what_was_promoted_without_a_server_is_tried_in_the_first_one(case, config, folder, server) -> None:
     unapplied, started, served, code = TRIED[case]
     server.running = False
-    for name in ("1", "2"):
-        make(folder, name)
-        assert run("promote", config).exit_code == 0
+    promoted(config, folder, "1", "2")
     assert promotion.verify(config) == ({}, ["build-rust: not tried: no server runs"])
     server.running, server.unapplied, server.serving = True, unapplied, {"build-rust": started}
     done = verified(config)
@@ -199,9 +194,7 @@ def test_what_was_promoted_without_a_server_is_tried_in_the_first_one(
     assert state(folder)[0] == served, "what was seen once is known without a server"
 
 
-def test_a_version_that_waits_is_taken_up_by_the_server_that_starts(
-    config: Config, folder: AdapterFolder, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_version_that_waits_is_taken_up_by_the_server_that_starts(config, folder, server, monkeypatch) -> None:
     version, heldout = make(folder, "1", "wait"), config.rows("heldout", "rust")
     steps: list[str] = []
     monkeypatch.setattr(pipeline, "run", lambda command: steps.append(Path(command[1]).stem) or len(steps) < 3)
@@ -213,16 +206,15 @@ def test_a_version_that_waits_is_taken_up_by_the_server_that_starts(
     assert (failed.exit_code, "rust: not decided" in failed.output) == (3, True)
 
 
-def test_a_server_of_other_settings_tries_again(config: Config, folder: AdapterFolder, server: Server) -> None:
-    make(folder, "1")
-    run("promote", config)
+def test_a_server_of_other_settings_tries_again(config, folder, server) -> None:
+    promoted(config, folder, "1")
     server.unapplied = {"1"}
     assert verified(config).exit_code == 0, "these settings are known"
     config.path.write_text(config.path.read_text() + '\n[serving]\nextra = ["--tensor-parallel-size", "2"]\n')
     assert verified(config).exit_code == 3 and state(folder) == (None, None)
 
 
-def test_nothing_to_decide(config: Config, folder: AdapterFolder, server: Server) -> None:
+def test_nothing_to_decide(config, folder, server) -> None:
     assert "nothing trained; the base answers" in run("promote", config).output
     make(folder, "1")
     (folder.path / "1" / "evaluation.json").unlink()
@@ -230,9 +222,7 @@ def test_nothing_to_decide(config: Config, folder: AdapterFolder, server: Server
     assert (done.exit_code, "not evaluated yet" in done.output) == (1, True)
 
 
-def test_the_owner_forces_a_version_with_a_reason_that_is_kept(
-    config: Config, folder: AdapterFolder, server: Server
-) -> None:
+def test_the_owner_forces_a_version_with_a_reason_that_is_kept(config, folder, server) -> None:
     make(folder, "1", "hold")
     assert run("promote", config, "--force", "1").exit_code == 2, "a reason is asked for"
     assert run("promote", config, "--force", "1", "--reason", "I tried it").exit_code == 0
@@ -251,29 +241,35 @@ def test_the_owner_forces_a_version_with_a_reason_that_is_kept(
     assert state(folder) == ("1", None)
 
 
-def test_rolling_back_and_forth(config: Config, folder: AdapterFolder, server: Server) -> None:
-    assert "nothing to go back to" in run("rollback", config).output
-    make(folder, "1")
-    run("promote", config)
-    make(folder, "2")
-    run("promote", config)
-    assert run("rollback", config, "--reason", "slower").exit_code == 0
-    assert state(folder) == ("1", "2") and server.serving == {"build-rust": "1"}
-    assert adapters.is_decided(config, config.language("rust")), "the next run does not undo it"
-    write_json(folder.path / "2" / "evaluation.json", {"verdict": "promote", "reason": "more sessions"})
-    assert "hold: set aside by the owner: slower" in run("promote", config).output
-    assert state(folder) == ("1", "2")
-    assert run("rollback", config).exit_code == 0
-    assert state(folder) == ("2", "1") and server.serving == {"build-rust": "2"}
-    assert "2: promote" in run("promote", config).output
-    make(folder, "3")
-    assert "3: promote" in run("promote", config).output
+ROLLING = [  # a version that is trained and evaluated, what is done then, what it says, what is current and previous
+    ("", "rollback", "nothing to go back to", (None, None)),
+    ("1", "promote", "1: promote", ("1", None)),
+    ("", "rollback", "back from 1: the base answers", (None, "1")),
+    ("", "rollback", "back from the base: serving 1", ("1", None)),
+    ("", "rollback", "back from 1: the base answers", (None, "1")),
+    ("", "promote --force 1 --reason best", "1: forced: best", ("1", None)),  # never the one before itself
+    ("2", "promote", "2: promote", ("2", "1")),
+    ("", "rollback --reason slower", "back from 2: serving 1", ("1", "2")),
+    ("2", "promote", "hold: set aside by the owner: slower", ("1", "2")),
+    ("", "rollback", "back from 1: serving 2", ("2", "1")),
+    ("", "promote", "2: promote", ("2", "1")),
+    ("3", "promote", "3: promote", ("3", "2")),
+]
 
 
-def test_a_rollback_that_fails_is_none(config: Config, folder: AdapterFolder, server: Server) -> None:
-    for name in ("1", "2"):
-        make(folder, name)
-        run("promote", config)
+def test_rolling_back_and_forth(config, folder, server) -> None:
+    for version, command, says, then in ROLLING:
+        if version:
+            make(folder, version)
+        script, *options = command.split()
+        assert says in run(script, config, *options).output and state(folder) == then, (version, command)
+        assert server.serving == ({"build-rust": then[0]} if then[0] else {})
+        if "slower" in command:
+            assert adapters.is_decided(config, config.language("rust")), "the next run does not undo it"
+
+
+def test_a_rollback_that_fails_is_none(config, folder, server) -> None:
+    promoted(config, folder, "1", "2")
     server.dies_at = "load it"
     before = state(folder), len(adapters.decisions(folder))
     assert run("rollback", config).exit_code == 1
@@ -281,12 +277,8 @@ def test_a_rollback_that_fails_is_none(config: Config, folder: AdapterFolder, se
 
 
 @pytest.mark.parametrize("file", ["adapter_model.safetensors", "adapter_config.json", "manifest.json"])
-def test_a_damaged_version_is_rolled_back_with_a_line(
-    file: str, config: Config, folder: AdapterFolder, server: Server
-) -> None:
-    for name in ("1", "2"):
-        make(folder, name)
-        run("promote", config)
+def test_a_damaged_version_is_rolled_back_with_a_line(file, config, folder, server) -> None:
+    promoted(config, folder, "1", "2")
     (folder.path / "2" / file).write_bytes(b"{")
     assert folder.current == folder.path / "1", "whoever asks, from now on"
     assert run("promote", config).exit_code == 0
@@ -295,21 +287,7 @@ def test_a_damaged_version_is_rolled_back_with_a_line(
     assert line["version"] == "2" and file in line["reason"] and adapters.is_decided(config, config.language("rust"))
 
 
-def test_going_back_from_the_first_version_is_going_to_the_base(
-    config: Config, folder: AdapterFolder, server: Server
-) -> None:
-    make(folder, "1")
-    run("promote", config)
-    assert "back from 1: the base answers" in run("rollback", config).output
-    assert state(folder) == (None, "1") and server.serving == {}
-    run("rollback", config)
-    assert state(folder) == ("1", None) and server.serving == {"build-rust": "1"}
-    run("rollback", config)
-    run("promote", config, "--force", "1", "--reason", "still the best")
-    assert state(folder) == ("1", None), "a version is never the one before itself"
-
-
-def test_pruning_keeps_the_last_ones_and_those_in_use(config: Config, folder: AdapterFolder) -> None:
+def test_pruning_keeps_the_last_ones_and_those_in_use(config, folder) -> None:
     for number in range(1, 9):
         make(folder, str(number))
         if number in (1, 2):
@@ -364,9 +342,7 @@ def back(config: Config, folder: AdapterFolder) -> None:
 
 
 @pytest.mark.parametrize(("act", "points"), [(train_and_promote, 16), (back, 9)])
-def test_killed_at_any_point_what_is_served_stays_whole(
-    act: Callable, points: int, config: Config, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_at_any_point_what_is_served_stays_whole(act, points, config, server, monkeypatch) -> None:
     """Each change of the file system in turn does not happen; then the same is run again, to the end."""
     ends = []
     for point in range(100):

@@ -8,9 +8,9 @@ import tiny_models
 from specialists.agent import TOOLS, read_result
 from specialists.chat import IGNORED, Chat
 from specialists.config import Language
-from specialists.dataset.frozen import frozen_rows
+from specialists.dataset import FROZEN
 from specialists.evaluation.scoring import Call, canaries, score, summary, tasks
-from specialists.records import Record, make_record, tool_call
+from specialists.records import Record, make_record, read_records, tool_call
 from specialists.secrets import Rules, redact
 
 SOURCE = {"kind": "session", "time": "2026-01-01T00:00:00Z", "session": "s"}
@@ -128,7 +128,7 @@ def test_a_row_without_an_edit_asks_for_its_last_call(chat: Chat) -> None:
     assert score(written, task, parse, PYTHON, Rules()) == {"called": True, "valid": True, "leak": []}
     cut_off = score(written[:-30], task, parse, PYTHON, Rules(), whole=False)
     assert cut_off == {"called": True, "valid": None, "leak": []}
-    assert tasks(frozen_rows(), chat, 4) == [], "plain chat has nothing to write"
+    assert tasks(read_records(FROZEN), chat, 4) == [], "plain chat has nothing to write"
 
 
 def test_tasks_are_spread_over_the_rows(chat: Chat) -> None:
@@ -171,5 +171,5 @@ def test_instructions_end_the_system_prompt(chat: Chat) -> None:
 
     prompted = with_instructions(row(), "Use tabs.")
     assert prompted["messages"][0]["content"] == "You are an agent.\n\nUse tabs."
-    assert with_instructions(frozen_rows()[0], "x")["messages"][0] == {"role": "system", "content": "x"}
+    assert with_instructions(next(read_records(FROZEN)), "x")["messages"][0] == {"role": "system", "content": "x"}
     assert chat.encode(prompted).supervised == chat.encode(row()).supervised

@@ -24,8 +24,8 @@ from specialists import adapters
 from specialists.adapters import AdapterFolder, adapter_folder, last_decision, make_current
 from specialists.client import Refused, request_json
 from specialists.config import Config, Evaluation, load_config
-from specialists.dataset.frozen import frozen_rows
-from specialists.records import write_json, write_records
+from specialists.dataset import FROZEN
+from specialists.records import read_records, write_json, write_records
 from specialists.reporting.doctor import diagnose
 from specialists.server import api_key, base_url, load_adapter, served_models, unload_adapter
 from specialists.serving import effect, promotion
@@ -250,7 +250,7 @@ def test_an_adapter_that_answers_otherwise_than_through_peft_is_refused(served: 
     """The same weights under another alpha: as a server that mis-applies them."""
     from specialists.evaluation.losses import EvaluatedModels
 
-    rows = frozen_rows()
+    rows = [*read_records(FROZEN)]
     version = served.version("ruby", "v1", 7)
     language = served.config.language("ruby")
     write_records(served.config.paths.data / "heldout" / "ruby.jsonl", rows)
@@ -283,7 +283,7 @@ def test_what_the_server_measures_is_what_peft_measures(served: Served, monkeypa
         assert effect > 0.01, "else any adapter would pass"
     monkeypatch.setattr(generation, "vllm_parser", lambda *_: lambda _text: [])
     monkeypatch.setattr(generation, "TURN_TOKENS", 5)
-    scores = generation.generate_answers(config, language, models, rows)
+    scores = generation.generate(config, language, models, rows)
     assert {model: len(answers) for model, answers in scores.items()} == {"adapter": 3, "base": 3}
 
 

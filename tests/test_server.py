@@ -23,7 +23,7 @@ def with_serving(config_file: Path, text: str) -> Path:
     return config_file
 
 
-def test_the_flags(config_file: Path) -> None:
+def test_the_flags(config_file) -> None:
     config = load_config(with_serving(config_file, 'extra = ["--tensor-parallel-size", "2"]\nmodel = "x-AWQ"'))
     command = vllm_command(config, {"build-rust": Path("/a/build-rust/1")})
     line = shlex.join(command)
@@ -43,9 +43,7 @@ HOSTS = [("127.0.0.1", None, None), ("0.0.0.0", None, "no API key is set"), ("19
 
 
 @pytest.mark.parametrize(("host", "key", "warns"), HOSTS)
-def test_a_wider_address_is_warned_of(
-    config_file: Path, monkeypatch: pytest.MonkeyPatch, host: str, key: str | None, warns: str | None
-) -> None:
+def test_a_wider_address_is_warned_of(config_file, monkeypatch, host, key, warns) -> None:
     monkeypatch.delenv("VLLM_API_KEY", raising=False)
     if key:
         monkeypatch.setenv("VLLM_API_KEY", key)
@@ -53,7 +51,7 @@ def test_a_wider_address_is_warned_of(
     assert warning is None if warns is None else warns in warning
 
 
-def test_a_missing_base_is_reported_and_never_fetched(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_base_is_reported_and_never_fetched(config_file, monkeypatch) -> None:
     monkeypatch.setattr(os, "execve", lambda *_arguments: pytest.fail("vLLM was started"))
     config = with_serving(config_file, "port = 9")
     config.write_text(config.read_text().replace('model = "./base"', 'model = "some/where"'))
@@ -62,7 +60,7 @@ def test_a_missing_base_is_reported_and_never_fetched(config_file: Path, monkeyp
     assert "some/where: no tokenizer_config.json; download it first (hf download some/where)" in result.stderr
 
 
-def test_a_dry_run_prints_what_a_shell_can_run_and_what_is_left_out(config_file: Path, tmp_path: Path) -> None:
+def test_a_dry_run_prints_what_a_shell_can_run_and_what_is_left_out(config_file, tmp_path) -> None:
     config = with_serving(config_file, 'extra = ["--chat-template", "a b.jinja"]\nenv = {X = "1 2"}')
     version = tmp_path / "adapters" / "build-rust" / "1"
     version.mkdir(parents=True)
@@ -83,7 +81,7 @@ def test_a_dry_run_prints_what_a_shell_can_run_and_what_is_left_out(config_file:
         (401, [], "another server, or one with another API key, answers: .*401"),
     ],
 )
-def test_who_answers_on_the_port(config_file: Path, status: int, models: list[str], expected: list[str] | str) -> None:
+def test_who_answers_on_the_port(config_file, status, models, expected) -> None:
     with answering(lambda _path, _body: (status, models_answer(dict.fromkeys(models, ""))[1])) as port:
         config = load_config(with_serving(config_file, f"port = {port}"))
         if isinstance(expected, str):
@@ -94,7 +92,7 @@ def test_who_answers_on_the_port(config_file: Path, status: int, models: list[st
     assert served_models(config) is None, "no server is no error"
 
 
-def test_nothing_is_tried_in_a_server_of_another_base(config_file: Path) -> None:
+def test_nothing_is_tried_in_a_server_of_another_base(config_file) -> None:
     with answering(lambda _path, _body: models_answer({"base": "Org/Other"})) as port:
         config = load_config(with_serving(config_file, f"port = {port}"))
         with pytest.raises(Problem, match=r"serves the base Org/Other, specialists.toml names .*/base: start it again"):
@@ -116,7 +114,7 @@ NO_VLLM = {  # name: (what is sent first, what is sent again and again, what is 
 
 
 @pytest.mark.parametrize(("first", "again", "says"), NO_VLLM.values(), ids=NO_VLLM)
-def test_what_is_no_vllm_is_said_in_time(config_file: Path, first: bytes, again: bytes | None, says: str) -> None:
+def test_what_is_no_vllm_is_said_in_time(config_file, first, again, says) -> None:
     def answer() -> None:
         with contextlib.suppress(OSError), listening.accept()[0] as asker:
             asker.recv(65536)
@@ -134,9 +132,7 @@ def test_what_is_no_vllm_is_said_in_time(config_file: Path, first: bytes, again:
         assert time.monotonic() - started < 3
 
 
-def test_the_key_comes_from_the_environment_or_from_a_file_of_ones_own(
-    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_key_comes_from_the_environment_or_from_a_file_of_ones_own(config_file, tmp_path, monkeypatch) -> None:
     monkeypatch.delenv("VLLM_API_KEY", raising=False)
     assert api_key(load_config(config_file)) is None
     config = load_config(with_serving(config_file, 'api_key_file = "./key"'))
@@ -165,9 +161,7 @@ CALL = {"name": "read", "arguments": "{}"}
         (400, "build-rust", {}, 1, "build-rust: the running server fails: "),
     ],
 )
-def test_asking_shows_who_answered(
-    config_file: Path, monkeypatch: pytest.MonkeyPatch, status: int, model: str, message: dict, code: int, shown: str
-) -> None:
+def test_asking_shows_who_answered(config_file, monkeypatch, status, model, message, code, shown) -> None:
     ask = importlib.import_module("ask")
     monkeypatch.setattr(ask, "verify", lambda _config: ({}, []))
     monkeypatch.setattr(ask, "promoted_versions", lambda _config: {"rust": "1"})

@@ -1,7 +1,6 @@
 """Calls of every version in the present vocabulary."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import invoke
@@ -35,7 +34,7 @@ TODO = {"content": "c", "status": "s", "priority": "p"}
         ("edit", {"filePath": "a", "newString": "b"}, None),
     ],
 )
-def test_names_and_arguments(name: str, arguments: dict[str, Any], expected: tuple[str, dict] | None) -> None:
+def test_names_and_arguments(name, arguments, expected) -> None:
     calls = present_calls(Call(name, arguments, "out"), Files())
     assert expected is None if calls is None else [(call.name, call.arguments) for call in calls] == [expected]
 
@@ -69,7 +68,7 @@ def patch(sections: str) -> Call:
         ("nonsense", None),
     ],
 )
-def test_patches_become_edits_where_that_is_exact(files: Files, sections: str, expected: list[tuple] | None) -> None:
+def test_patches_become_edits_where_that_is_exact(files, sections, expected) -> None:
     calls = present_calls(patch(sections), files)
     made = [(c.name, *(c.arguments.get(key) for key in ("oldString", "newString", "content"))) for c in calls or ()]
     assert [tuple(filter(None, values)) for values in made] == (expected or [])
@@ -79,7 +78,7 @@ def test_patches_become_edits_where_that_is_exact(files: Files, sections: str, e
     "between",
     [Call("bash", {"command": "sed -i s/x/z/ a.py"}, ""), Call("edit", {"filePath": "a.py", "oldString": "q"}, "")],
 )
-def test_a_file_that_may_have_changed_is_not_known(files: Files, between: Call) -> None:
+def test_a_file_that_may_have_changed_is_not_known(files, between) -> None:
     files.after(between)
     assert present_calls(patch("Update File: a.py|@@|-x = 1|+x = 2"), files) is None
 
@@ -96,11 +95,11 @@ def test_a_file_that_may_have_changed_is_not_known(files: Files, between: Call) 
         ("grep", {}, "Found 1 matches", "Found 1 matches"),
     ],
 )
-def test_results_of_the_v2_engine(name: str, structured: dict[str, Any], output: str, expected: str) -> None:
+def test_results_of_the_v2_engine(name, structured, output, expected) -> None:
     assert present_output(name, {"path": "a.py"}, structured, output) == expected
 
 
-def test_captured_tools_without_prose_and_with_the_argument_names_of_our_calls(config_file: Path) -> None:
+def test_captured_tools_without_prose_and_with_the_argument_names_of_our_calls(config_file) -> None:
     inner = {"type": "object", "description": "prose", "properties": {"a": {"type": "string", "description": "b"}}}
     tags = {"type": "array", "items": inner}
     properties = {"filePath": {"type": "string", "description": "long"}, "tags": tags}
@@ -115,7 +114,7 @@ def test_captured_tools_without_prose_and_with_the_argument_names_of_our_calls(c
     assert known_tools(config) == [read, next(t for t in TOOLS if t["function"]["name"] == "write")]
 
 
-def test_capturing_from_a_program_that_is_not_there(config_file: Path) -> None:
+def test_capturing_from_a_program_that_is_not_there(config_file) -> None:
     run = invoke("capture-tools", config_file, "--program", "/nowhere/opencode")
     assert run.exit_code == 1 and "/nowhere/opencode: No such file or directory; install" in run.output
 
@@ -129,9 +128,7 @@ wait
 """
 
 
-def test_a_program_that_never_ends_is_ended_with_all_that_it_started(
-    tmp_path: Path, config_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_program_that_never_ends_is_ended_with_all_that_it_started(tmp_path, config_file, monkeypatch) -> None:
     program, said = tmp_path / "opencode", tmp_path / "opencode.said"
     program.write_text(HANGS)
     program.chmod(0o755)

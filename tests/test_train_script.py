@@ -57,7 +57,7 @@ def latest(config: Path, adapter: str = "adapters/build-rust") -> Path:
     return AdapterFolder(config.parent / adapter).latest
 
 
-def test_a_language_below_min_examples_is_not_trained_unless_it_is_lowered(project: Path) -> None:
+def test_a_language_below_min_examples_is_not_trained_unless_it_is_lowered(project) -> None:
     summary = project.parent / "data" / "train" / "rust.summary.json"
     summary.write_text(json.dumps({"train": {"session": 4, "commit": 1}, "heldout": {"session": 1}}))
     project.write_text(project.read_text().replace("min_examples = 3\n", "min_examples = 7\n", 1))
@@ -68,7 +68,7 @@ def test_a_language_below_min_examples_is_not_trained_unless_it_is_lowered(proje
     assert train(project)["trained"]
 
 
-def test_a_version_says_what_it_was_made_from_and_is_not_made_twice(project: Path) -> None:
+def test_a_version_says_what_it_was_made_from_and_is_not_made_twice(project) -> None:
     assert train(project)["trained"]
     version = latest(project)
     manifest = read_json(version / "manifest.json")
@@ -81,34 +81,25 @@ def test_a_version_says_what_it_was_made_from_and_is_not_made_twice(project: Pat
 
 
 @pytest.mark.parametrize(
-    ("environment", "visible"),
-    [
-        ({}, "0"),
-        ({"CUDA_VISIBLE_DEVICES": "2,3"}, "2"),
-        ({"CUDA_VISIBLE_DEVICES": ""}, ""),
-        ({"WORLD_SIZE": "1"}, "0"),
-        ({"WORLD_SIZE": "2"}, None),
-    ],
+    ("given", "processes", "visible"),
+    [(None, None, "0"), ("2,3", None, "2"), ("", None, ""), (None, "1", "0"), (None, "2", None)],
 )
-def test_one_of_several_gpus_is_used_without_a_launcher(environment: dict, visible: str | None, monkeypatch) -> None:
-    for name in ("CUDA_VISIBLE_DEVICES", "WORLD_SIZE"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
+def test_one_of_several_gpus_is_used_without_a_launcher(given, processes, visible, monkeypatch) -> None:
+    for name, value in (("CUDA_VISIBLE_DEVICES", given), ("WORLD_SIZE", processes)):
+        monkeypatch.setenv(name, value or "")
+        if value is None:
+            monkeypatch.delenv(name)
     importlib.import_module("train").use_one_gpu()
     assert os.environ.get("CUDA_VISIBLE_DEVICES") == visible
 
 
-def test_no_rows_are_no_problem(project: Path) -> None:
+def test_no_rows_are_no_problem(project) -> None:
     (project.parent / "data" / "train" / "rust.jsonl").write_text("")
     assert train(project)["version"] is None and latest(project) is None
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_writes_a_checkpoint_from_which_the_run_ends_with_the_same_bytes(
-    project: Path, number: int, monkeypatch
-) -> None:
+def test_a_signal_writes_a_checkpoint_from_which_the_run_ends_with_the_same_bytes(project, number, monkeypatch) -> None:
     from specialists.training.monitor import Monitor
 
     train(project, "--output", str(project.parent / "undisturbed"))
@@ -164,7 +155,7 @@ FAILURES = {  # keys of [training], lines added to the rows, message
 
 
 @pytest.mark.parametrize(("keys", "lines", "message"), FAILURES.values(), ids=FAILURES)
-def test_what_cannot_be_trained_is_named(project: Path, keys: str, lines: str, message: str) -> None:
+def test_what_cannot_be_trained_is_named(project, keys, lines, message) -> None:
     project.write_text(project.read_text() + keys)
     with (project.parent / "data" / "train" / "rust.jsonl").open("a") as file:
         file.write(lines)
@@ -173,7 +164,7 @@ def test_what_cannot_be_trained_is_named(project: Path, keys: str, lines: str, m
 
 
 @pytest.mark.parametrize(("free", "message"), [(1000, "the disk is full (writer failed)"), (1 << 30, "")])
-def test_a_full_disk_is_reported_as_one(project: Path, free: int, message: str, monkeypatch) -> None:
+def test_a_full_disk_is_reported_as_one(project, free, message, monkeypatch) -> None:
     from specialists.training import trainer
 
     def fail(*_arguments: object) -> None:

@@ -35,9 +35,7 @@ def weights(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("architecture", ["qwen3", "qwen3_next"])
-def test_what_was_trained_is_what_is_loaded(
-    bases: dict[str, Base], architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_trained_is_what_is_loaded(bases, architecture, tmp_path, monkeypatch) -> None:
     import torch
     from specialists.chat import Chat
     from specialists.evaluation.losses import BASE, EvaluatedModels
@@ -78,9 +76,7 @@ def test_what_was_trained_is_what_is_loaded(
     ("architecture", "damaged"),
     [("qwen3", "complete"), ("qwen3_next", "optimizer.pt"), ("qwen3", "adapter_model.safetensors")],
 )
-def test_a_killed_run_goes_on_to_the_same_bytes(
-    bases: dict[str, Base], architecture: str, damaged: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_run_goes_on_to_the_same_bytes(bases, architecture, damaged, tmp_path, monkeypatch) -> None:
     from specialists.training import trainer
     from specialists.training.monitor import COMPLETE
 
@@ -102,9 +98,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     assert weights(killed) == weights(tmp_path / "undisturbed")
 
 
-def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(
-    bases: dict[str, Base], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(bases, tmp_path, monkeypatch) -> None:
     from trl import SFTTrainer
 
     compute = SFTTrainer.compute_loss
@@ -118,7 +112,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(
         train(bases["qwen3"], tmp_path)
 
 
-def test_rows_that_cannot_be_trained_on_are_named(bases: dict[str, Base]) -> None:
+def test_rows_that_cannot_be_trained_on_are_named(bases) -> None:
     from specialists.chat import Chat
     from specialists.training.trainer import encode_rows
 
@@ -136,14 +130,7 @@ def test_a_server_that_is_started_after_training_logs_as_usual() -> None:
     assert "VLLM_LOGGING_LEVEL" not in os.environ  # TRL sets it, and children inherit it
 
 
-def test_a_base_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(Problem, match=r"no tokenizer_config\.json; download it first"):
-        train(Base(model=str(tmp_path / "gone")), tmp_path / "out")
-
-
-def test_rows_of_like_length_share_a_batch_and_padding_is_not_learned(
-    bases: dict[str, Base], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_of_like_length_share_a_batch_and_padding_is_not_learned(bases, tmp_path, monkeypatch) -> None:
     from specialists.training.trainer import train_adapter
     from trl import SFTTrainer
 
@@ -165,7 +152,7 @@ def test_rows_of_like_length_share_a_batch_and_padding_is_not_learned(
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_how_far_it_is_and_the_time_left(terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_how_far_it_is_and_the_time_left(terminal, monkeypatch, capsys) -> None:
     from specialists.training import monitor as module
 
     clock = iter([0, 500, 521, 542, 563, 584])  # made; five steps, the first of which compiles kernels

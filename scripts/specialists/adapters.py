@@ -80,26 +80,15 @@ class AdapterFolder:
         """Why a version is never served: one of its files is damaged, or what it was trained on; None: it may be."""
         if broken := damage(version):
             return f"damaged: {broken}"
-        work = ", ".join(self.trained_on(version))
-        return f"trained on {work}, which owner.exclude names" if work else None
-
-    def trained_on(self, version: Path) -> list[str]:
-        """The excluded sessions, commits and repositories that a version was trained on."""
         clusters = manifest_of(version).get("clusters", ()) if self.exclude else ()
         names = {name for cluster in clusters for name in names_of(source_of(cluster))}
-        return sorted(name for name in names if named_by(self.exclude, name))
+        work = ", ".join(sorted(name for name in names if named_by(self.exclude, name)))
+        return f"trained on {work}, which owner.exclude names" if work else None
 
     def retired(self, *links: str) -> list[str]:
         """Those of the links (all when none is named) that point to a version which is no longer to be used."""
         named = [link for link in links or LINKS if (self.path / link).is_symlink()]
         return [link for link in named if self.unusable(self.path / link)]
-
-    def retire(self) -> None:
-        """Have no link point to a version that is not to be used."""
-        for link in self.retired():
-            self.point(link, getattr(self, link))
-        if self.previous == self.current:
-            self.point("previous", None)
 
     def version(self, name: str) -> Path:
         """The version of that name; raises Problem when there is none."""

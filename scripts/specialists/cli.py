@@ -36,13 +36,13 @@ class Command(click.Command):
 
 
 def command(function: Callable) -> click.Command:
-    """A step: `--config` (handed over as a loaded Config) and `--json` in front of its own options."""
+    """A step with `--config` (a loaded Config), `--json` and its own options; its module's docstring is its help."""
     text = "Configuration; default: $SPECIALISTS_CONFIG, else specialists.toml."
-    config = click.option(
-        "--config", callback=lambda _context, _parameter, value: load_config(value), metavar="FILE", help=text
-    )
+    config = click.option("--config", callback=lambda _c, _p, value: load_config(value), metavar="FILE", help=text)
     json_ = click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary to stdout.")
-    return click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})(config(json_(function)))
+    opening, names = sys.modules[function.__module__].__doc__, {"help_option_names": ["-h", "--help"]}
+    made = click.command(cls=Command, help=function.__doc__ or opening, context_settings=names)
+    return made(config(json_(function)))
 
 
 def language_option(function: Callable) -> Callable:

@@ -144,18 +144,15 @@ def expand_repositories(pattern: str) -> list[Path]:
 
 def fingerprint(*parts: Any) -> str:
     """A short hash over configuration sections (dataclasses) and plain values, stable from run to run."""
-    plain = [
-        dataclasses.asdict(part) if dataclasses.is_dataclass(part) and not isinstance(part, type) else part
-        for part in parts
-    ]
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+    def plain(part: Any) -> Any:
+        return vars(part) if dataclasses.is_dataclass(part) else str(part)
+
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=plain).encode()).hexdigest()[:16]
 
 
 def load_config(named: str | os.PathLike | None = None) -> Config:
-    """Read the configuration: the one named, else $SPECIALISTS_CONFIG, else specialists.toml at the top.
-
-    Raises ConfigError with every finding when one of them touches all languages.
-    """
+    """The configuration named, else $SPECIALISTS_CONFIG, else specialists.toml at the top. Raises ConfigError."""
     path = Path(named or os.environ.get("SPECIALISTS_CONFIG") or ROOT_CONFIG).expanduser().absolute()
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -187,8 +184,7 @@ class _Reader:
             model = str(_resolve(Path(sections["base"].model), self.path.parent))
             sections["base"] = replace(sections["base"], model=model)
         languages = self._languages()
-        self._limits(languages, sections["serving"])
-        self._adapter_names(languages)
+        self._check(languages, sections["serving"].max_lora_rank)
         if any(finding.fatal and finding.language is None for finding in self.findings):
             raise ConfigError(self.path, self.findings)
         broken = {finding.language for finding in self.findings if finding.fatal}
@@ -249,19 +245,18 @@ class _Reader:
                 self._complain(f"{where}.{name}", str(error), language)
         return values
 
-    def _limits(self, languages: dict[str, Language], serving: Serving) -> None:
+    def _check(self, languages: dict[str, Language], highest: int) -> None:
+        """What no table tells alone: limits of two keys, adapters' names."""
+        first: dict[str, str] = {}
+        reported = {finding.key for finding in self.findings}
         for name, language in languages.items():
             least, most, rank = language.min_examples, language.max_examples, language.training.r
             if least > most:
                 self._complain(f"languages.{name}.min_examples", f"{least} is above max_examples, {most}", name)
-            if rank > serving.max_lora_rank:
-                message = f"rank {rank} is above serving.max_lora_rank {serving.max_lora_rank}: vLLM would refuse it"
+            if rank > highest:
+                message = f"rank {rank} is above serving.max_lora_rank {highest}: vLLM would refuse it"
                 self._complain(f"training.{name}.r", message, name)
-
-    def _adapter_names(self, languages: dict[str, Language]) -> None:
-        first: dict[str, str] = {}
-        reported = {finding.key for finding in self.findings}
-        for name, adapter in ((name, language.adapter) for name, language in languages.items()):
+            adapter = language.adapter
             if (key := f"languages.{name}.adapter") in reported:
                 continue
             if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", adapter):
@@ -277,11 +272,8 @@ class _Reader:
 
 def _missing(config: Config) -> list[Finding]:
     """Databases and repositories that the configuration names and the machine does not have."""
-    findings = [
-        Finding("opencode.databases", f"{path}: no opencode history there", fatal=False)
-        for path in config.databases()
-        if not path.exists()
-    ]
+    gone = [path for path in config.databases() if not path.exists()]
+    findings = [Finding("opencode.databases", f"{path}: no opencode history there", fatal=False) for path in gone]
     for name, language in config.languages.items():
         for pattern in language.repositories:
             if not expand_repositories(pattern):

@@ -73,10 +73,8 @@ class Sayable:
             return record
         messages = [m if self.can_say(m) or not is_target(m) else {**m, "weight": 0} for m in record["messages"]]
         # a zero-width space behind the first character: still to be read, but no token any more
-        text = self._special.sub(
-            lambda token: f"{token[0][0]}\u200b{token[0][1:]}", canonical([messages, record["tools"]])
-        )
-        messages, tools = json.loads(text)
+        text = canonical([messages, record["tools"]])
+        messages, tools = json.loads(self._special.sub(lambda token: f"{token[0][0]}\u200b{token[0][1:]}", text))
         return make_record(record["language"], messages, tools, record["source"])
 
 

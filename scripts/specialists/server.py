@@ -21,10 +21,7 @@ def base_url(config: Config) -> str:
 
 
 def api_key(config: Config) -> str | None:
-    """The key that the server asks for: $VLLM_API_KEY, else the content of serving.api_key_file, else none.
-
-    Raises Problem for a file that is not there, is empty, or can be read by others.
-    """
+    """The key: $VLLM_API_KEY, else what serving.api_key_file holds, else none. Raises Problem for a bad file."""
     path = config.serving.api_key_file
     if (key := os.environ.get("VLLM_API_KEY")) or path is None:
         return key or None
@@ -97,17 +94,11 @@ def unload_adapter(config: Config, name: str) -> None:
             raise
 
 
-def prompt_logprobs(config: Config, model: str, tokens: list[int]) -> list[float]:
-    """Natural-log probability of each token but the first, given those before it, as the running server computes it."""
-    choice = _ask(config, "completions", model, 1, prompt=tokens, prompt_logprobs=0)["choices"][0]
-    entries = zip(tokens[1:], choice["prompt_logprobs"][1:], strict=True)
-    return [entry[str(token)]["logprob"] for token, entry in entries]
-
-
 def supervised_losses(config: Config, model: str, tokens: list[int], labels: list[int]) -> list[float]:
     """Negative log-likelihood (nats) of each token that has a label, as a model of the running server has it."""
-    logprobs = prompt_logprobs(config, model, tokens)
-    return [-logprob for logprob, label in zip(logprobs, labels[1:], strict=True) if label != IGNORED]
+    choice = _ask(config, "completions", model, 1, prompt=tokens, prompt_logprobs=0)["choices"][0]
+    entries = zip(tokens[1:], labels[1:], choice["prompt_logprobs"][1:], strict=True)  # the first token has none
+    return [-entry[str(token)]["logprob"] for token, label, entry in entries if label != IGNORED]
 
 
 def complete(config: Config, model: str, tokens: list[int], limit: int) -> tuple[str, bool]:

@@ -7,6 +7,7 @@ from typing import Any
 
 SERVED_BASE = "base"  # the base model's name in requests
 REQUIRED = dataclasses.MISSING
+PARTS = ("attention", "linear_attention", "mlp")  # of a decoder layer
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's --max-lora-rank takes (vLLM 0.32)
 
 
@@ -45,9 +46,7 @@ class Base:
     model: str = key("Qwen/Qwen3-Coder-Next", "The base model: a name on the Hub, or a folder (./… from this file).")
     revision: str | None = key(None, "Commit of the base model on the Hub; empty: the newest that is there.")
     dtype: str = key("bfloat16", "Precision of what is not quantised.", choices=("bfloat16", "float32", "float16"))
-    prepared: Path | None = key(
-        None, "Folder for the 4-bit base (Qwen3-Coder-Next: 40 GB); empty: made anew each time."
-    )
+    prepared: Path | None = key(None, "Folder for the base in 4 bits (Qwen3-Coder-Next: 40 GB); empty: not kept.")
 
 
 @dataclass(frozen=True)
@@ -79,14 +78,8 @@ class Endpoint:
 @dataclass(frozen=True)
 class Rollouts:
     enabled: bool = key(False, "Do past commits again with the agent, in a sandbox; needs bubblewrap and socat.")
-    model: str = key(
-        "base",
-        "Who does them: the served base, the promoted adapter, or the model at [endpoint].",
-        choices=("base", "adapter", "endpoint"),
-    )
-    read_only: tuple[str, ...] = key(
-        (), 'What the sandbox also shows, e.g. "~/.cargo"; relative ("node_modules"): of each repository.'
-    )
+    model: str = key("base", "Who does them; endpoint: [endpoint] model.", choices=("base", "adapter", "endpoint"))
+    read_only: tuple[str, ...] = key((), 'What the sandbox shows too ("~/.cargo"); relative: of each repository.')
     minutes: int = key(120, "Time for one round; none begins after it.", least=1)
     runs: int = key(2, "Runs of each task.", least=1)
     recall: float = key(0.5, "Share of your changed lines that a run without tests has to make to be kept.", least=0)
@@ -98,9 +91,7 @@ class Training:
     alpha: int = key(16, "LoRA alpha.", least=1)
     dropout: float = key(0.0, "LoRA dropout.", least=0)
     targets: tuple[str, ...] = key(
-        ("attention", "linear_attention", "mlp"),
-        "Which parts get an adapter, by role: q/k/v/o, DeltaNet's projections, gate/up/down.",
-        choices=("attention", "linear_attention", "mlp"),
+        PARTS, "Which parts get an adapter, by role: q/k/v/o, DeltaNet's projections, gate/up/down.", choices=PARTS
     )
     max_length: int = key(8192, "Tokens per example after its head; a longer row is an error, never cut.", least=64)
     learning_rate: float = key(1e-4, "Peak learning rate.", least=0)

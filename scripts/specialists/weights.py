@@ -16,18 +16,14 @@ _TEXT, _COMPOSITE = "model.", "model.language_model."
 
 
 def saved_names(modules: Iterable[str], base: Base) -> dict[str, str]:
-    """Adapted modules by transformers' names -> by the names that the base's own weights have.
-
-    Raises Problem naming modules that no weight belongs to: a server would ignore the adapter there.
-    """
+    """Modules by transformers' names -> by those of the base's weights. Raises Problem for one that has no weight."""
     weights = base_shapes(base.model, base.revision)
     owners = {name[:end] for name in weights for end, letter in enumerate(name) if letter == "."}
     names = {name: name if name in owners else name.replace(_TEXT, _COMPOSITE, 1) for name in modules}
     if lost := [name for name, saved in names.items() if saved not in owners]:
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
-        raise Problem(
-            f"base.model {base.model}: no weights of {', '.join(lost[:3])}{more}: such an adapter is not served"
-        )
+        what = f"no weights of {', '.join(lost[:3])}{more}: such an adapter is not served"
+        raise Problem(f"base.model {base.model}: {what}")
     return names
 
 

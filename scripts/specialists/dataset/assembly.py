@@ -164,10 +164,7 @@ def survived(rows: list[Row], texts: Iterable[tuple[float, str]]) -> list[Row]:
 
 
 def assemble(rows: Iterable[Row], known: Split, bounds: tuple[int, int], settings: Assembly) -> Dataset:
-    """Rows of all sources -> training and held-out rows.
-
-    `known` is the split of the run before, or empty; `bounds` are min_examples and max_examples.
-    """
+    """Rows of all sources, split as the run before did (`known`), between `bounds`: min_examples and max_examples."""
     lost: Lost = []
     least, most = bounds
     rows = sorted(rows, key=lambda row: (KINDS.index(row.kind), row.order))

@@ -24,14 +24,6 @@ def shingles(text: str) -> frozenset[str]:
     return frozenset(" ".join(tokens[start : start + WIDTH]) for start in range(len(tokens) - WIDTH + 1))
 
 
-def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
-    """Share of what two sets have in common; 0 where one says too little to tell."""
-    if min(len(first), len(second)) < LEAST:
-        return 0.0
-    common = len(first & second)
-    return common / (len(first) + len(second) - common)
-
-
 class Neighbours:
     """Items to which others can be near, by the (prompt, target) texts that `texts(item)` gives."""
 
@@ -53,9 +45,11 @@ class Neighbours:
         """Whether an added item is at least as similar as the limit: by prompt or target, or (not either) by target."""
         sides = self._shingles(item)
         for side in (0, 1) if either else (1,):
-            found = self._index[side].query(_minhash(sides[side])) if len(sides[side]) >= LEAST else ()
-            if any(jaccard(sides[side], self._shingles(self._items[near])[side]) >= SIMILARITY for near in found):
-                return True
+            own = sides[side]
+            for number in self._index[side].query(_minhash(own)) if len(own) >= LEAST else ():
+                other = self._shingles(self._items[number])[side]
+                if len(own & other) / len(own | other) >= SIMILARITY:
+                    return True
         return False
 
 

@@ -90,12 +90,8 @@ def verdict(
     "weighed", "as_good"?: rivals, "needed"?: more clusters that would decide, or None}; never raises on numbers.
     """
     clusters = {row["id"]: row["cluster"] for row in rows}
-    result: dict[str, Any] = {
-        "rows": len(rows),
-        "clusters": len({*clusters.values()}),
-        "loss": None,
-        "weighed": rollouts,
-    }
+    held = len({*clusters.values()})
+    result: dict[str, Any] = {"rows": len(rows), "clusters": held, "loss": None, "weighed": rollouts}
     if not all(math.isfinite(value) for row in [*rows, *(frozen or [])] for value in row["nll"].values()):
         return {**result, "verdict": "block", "reason": "the adapter's loss is not finite"}
     if not rows:

@@ -18,9 +18,7 @@ STREAMS = 8  # turns under way at once in a server
 CANARIES, CANARY_TOKENS = 8, 32  # of training rows; tokens that a model may add to one
 
 
-def generate_answers(
-    config: Config, language: Language, models: ServedModels, rows: list[Record]
-) -> dict[str, list[Score]]:
+def generate(config: Config, language: Language, models: ServedModels, rows: list[Record]) -> dict[str, list[Score]]:
     """What base and adapter write at held-out turns, scored, and what it adds to canaries."""
     rules, room = config.secrets, config.serving.max_model_len - TURN_TOKENS
     learned = config.rows("train", language.name)

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from itertools import compress, cycle
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from specialists.agent import NEW_CODE
 from specialists.chat import IGNORED, Chat
 from specialists.cli import progress, say
 from specialists.config import Base, Config, Language, Problem, Training
-from specialists.dataset.frozen import frozen_rows
+from specialists.dataset import FROZEN
 from specialists.evaluation.gate import CHANGED, Measurement
 from specialists.records import Record, cluster_of, is_target, read_records
 from specialists.server import CANDIDATE, load_adapter, served_models, supervised_losses
@@ -66,7 +66,7 @@ class Models(ABC):
         near = nearest_examples(rows, list(read_records(learned)) if learned.is_file() else [])
         rivals = [{**own, **_prompt(examples)} for examples in near]
         often = [text for text, _rows in Counter(text for examples in near for text in examples).most_common(2)]
-        measured = {"measurements": self.measure(rows, rivals), "frozen": self.measure(frozen_rows())}
+        measured = {"measurements": self.measure(rows, rivals), "frozen": self.measure([*read_records(FROZEN)])}
         return {**measured, "prompts": {**own, **_prompt(often)}}
 
     def _row(self, row: Record, other: Record | None, rivals: dict[str, str]) -> Measurement:
@@ -111,22 +111,15 @@ class EvaluatedModels(Models):
         self.model.eval()
 
     def _losses(self, input_ids: list[int], labels: list[int], name: str) -> list[float]:
-        """Negative log-likelihood of each supervised token.
-
-        Logits are made for supervised positions only (8,192 x 151,936 floats would be 5 GB).
-        """
+        # logits of supervised positions only: 8,192 x 151,936 floats would be 5 GB
         target = torch.tensor(labels, device=self.model.device)
         positions = (target[1:] != IGNORED).nonzero().squeeze(1)  # each predicts the token after it
         ids = torch.tensor([input_ids], device=self.model.device)
-        with self._selected(name), torch.inference_mode():
+        if name != BASE:
+            self.model.set_adapter(name)
+        with self.model.disable_adapter() if name == BASE else nullcontext(), torch.inference_mode():
             logits = self.model(input_ids=ids, logits_to_keep=positions).logits[0].float()
             return torch.nn.functional.cross_entropy(logits, target[positions + 1], reduction="none").tolist()
-
-    def _selected(self, name: str) -> AbstractContextManager:
-        if name == BASE:
-            return self.model.disable_adapter()
-        self.model.set_adapter(name)
-        return nullcontext()
 
 
 class ServedModels(Models):

@@ -85,12 +85,9 @@ def tasks(rows: list[Record], chat: Chat, count: int) -> list[Task]:
 
 def _turn(row: Record) -> int | None:
     """Where the last target with an edit or a written file stands, else the last with any call."""
-    calls = {
-        number: message["tool_calls"][0]["function"]["name"]
-        for number, message in enumerate(row["messages"])
-        if is_target(message) and message.get("tool_calls")
-    }
-    return max([number for number, name in calls.items() if name in NEW_CODE] or [*calls], default=None)
+    turns = [turn for turn in enumerate(row["messages"]) if is_target(turn[1]) and turn[1].get("tool_calls")]
+    edits = [number for number, turn in turns if turn["tool_calls"][0]["function"]["name"] in NEW_CODE]
+    return max(edits or [number for number, _turn in turns], default=None)
 
 
 def _task(row: Record, turn: int, chat: Chat) -> Task:

@@ -33,12 +33,14 @@ def loss_curve(losses: Sequence[Sequence[float]]) -> dict[str, Any] | None:
     }
 
 
-def intervals(rows: Sequence[tuple[str, float, float, float, str]]) -> dict[str, Any] | None:
-    """Differences with their intervals on one axis with a zero line, from (label, low, middle, high, verdict) rows.
+def intervals(compared: Sequence[tuple[str, dict[str, Any] | None, str]]) -> dict[str, Any] | None:
+    """Differences with intervals on one axis with a zero line, of (label, gate.compare()'s result or None, verdict).
 
     {"marks": [(x, difference)], "zero": x, "rows": [{"label", "verdict", "title", "ends": (x, x, x)}]}
     """
-    rows = [row for row in rows if all(math.isfinite(value) for value in row[1:4])]
+    known = [(label, found["interval"], found["difference"], verdict) for label, found, verdict in compared if found]
+    rows = [(label, low, mid, high, verdict) for label, (low, high), mid, verdict in known]
+    rows = [row for row in rows if all(map(math.isfinite, row[1:4]))]
     if not rows:
         return None
     marks = ticks(min(0.0, *(row[1] for row in rows)), max(0.0, *(row[3] for row in rows)), 4)

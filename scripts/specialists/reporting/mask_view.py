@@ -5,17 +5,13 @@ from specialists.cli import shown
 from specialists.config import Config, Problem
 from specialists.records import SOURCES, Record, read_records
 
-FOLDERS = ("train", "heldout", *SOURCES.values())  # where a row is looked for, in this order
 _GREEN, _RESET = "\x1b[30;42m", "\x1b[0m"
 
 
 def find_row(config: Config, row_id: str) -> tuple[Record, str]:
-    """The row of that id (or of the only id that starts so), and the file that it was found in.
-
-    Raises Problem when no file has it, or several rows begin so.
-    """
+    """The one row whose id starts so, and the file that it is in. Raises Problem when there is none, or are several."""
     found: dict[str, tuple[Record, str]] = {}
-    for kind in FOLDERS:
+    for kind in ("train", "heldout", *SOURCES.values()):
         for path in sorted((config.paths.data / kind).glob("*.jsonl")):
             for row in read_records(path):
                 if row["id"].startswith(row_id):

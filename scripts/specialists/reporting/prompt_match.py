@@ -11,18 +11,16 @@ from specialists.config import Config, Language
 from specialists.records import Record, canonical, read_records
 
 
-def prompt_match(
-    config: Config, language: Language, capture: dict[str, Any], chat: Chat | Estimate
-) -> tuple[str, bool]:
+def prompt_match(config: Config, language: Language, head: dict[str, Any], chat: Chat | Estimate) -> tuple[str, bool]:
     """How much of a captured head stands in the training rows, in words, and whether that is a gap.
 
     Tokens are counted by the base model's own template; a tool without its prose counts as far as it is shown. No rows:
     no words.
     """
     newest, path = newest_row(config, language), config.rows("train", language.name)
-    if not newest or not capture:
+    if not newest or not head:
         return "", False
-    system, tools = sent(language, capture)
+    system, tools = sent(language, head)
     names, total = {tool["function"]["name"] for tool in tools}, head_tokens(chat, system, tools)
     heads = Counter((row["messages"][0]["content"], canonical(row["tools"])) for row in read_records(path))
     shares = Counter[float]()
@@ -35,7 +33,7 @@ def prompt_match(
     says += f"{shares.total()}"
     if whole < shares.total():
         says += f", {min(shares):.0%} where environment, skills and descriptions of tools are missing"
-    before, now = _parameters(newest["tools"]), _parameters(capture["tools"])
+    before, now = _parameters(newest["tools"]), _parameters(head["tools"])
     plugins = {name for name in before if "_" in name}  # of a plugin or an MCP server: not in a captured request
     named = {
         "never shown in training": now.keys() - before.keys(),

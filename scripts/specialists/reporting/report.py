@@ -73,12 +73,10 @@ def write_report(config: Config) -> dict[str, Any]:
 
 def render(name: str, values: dict[str, Any]) -> str:
     """A page as HTML, by its template; everything that comes from data is escaped."""
-    import jinja2
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    loader, strict = jinja2.FileSystemLoader(Path(__file__).parent), jinja2.StrictUndefined
-    environment = jinja2.Environment(
-        autoescape=True, undefined=strict, trim_blocks=True, lstrip_blocks=True, loader=loader
-    )
+    environment = Environment(trim_blocks=True, lstrip_blocks=True, autoescape=True, undefined=StrictUndefined)
+    environment.loader = FileSystemLoader(Path(__file__).parent)
     environment.finalize = lambda value: shown(value) if type(value) is str else value  # a macro's is Markup
     return environment.get_template(f"{name}.html.jinja").render(values)
 
@@ -88,6 +86,8 @@ def page(config: Config, state: dict[str, Any]) -> dict[str, Any]:
     chat = token_counter(config.base.model, config.base.revision)
     languages = [section(config, config.languages[name], known, chat) for name, known in state["languages"].items()]
     problems = [problem.removeprefix(f"{config.path}: ") for problem in skipped(config)]
+    drawn = [(each, of, name) for each in languages for of, name in _DRAWN.items()]
+    compared = [(f"{each['title']}: {name}", each[of], each["verdict"]) for each, of, name in drawn]
     return {
         "base": Path(state["base"]).name if Path(state["base"]).is_absolute() else state["base"],
         "problems": list(dict.fromkeys([*state["findings"], *problems])),
@@ -97,13 +97,7 @@ def page(config: Config, state: dict[str, Any]) -> dict[str, Any]:
         "unit": UNIT,
         "confidence": f"{CONFIDENCE * 100:g} %",
         "gain": f"{config.evaluation.gain * 100:g} %",
-        "intervals": _intervals(
-            [
-                (f"{each['title']}: {name}", each[of], each["verdict"])
-                for each in languages
-                for of, name in _DRAWN.items()
-            ]
-        ),
+        "intervals": figures.intervals(compared),
     }
 
 
@@ -112,6 +106,7 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
     folder = adapters.adapter_folder(config, language)
     known = folder.versions()
     versions = [_version(folder, version) for version in reversed(known[-_SHOWN:])]
+    compared = [(each["age"], each["style"] or each["loss"], each["verdict"]) for each in versions[:_COMPARED]]
     manifest, evaluation = adapters.manifest_of(folder.latest), adapters.evaluation_of(folder.latest)
     summary, decisions = adapters.train_summary(config, language), adapters.decisions(folder)
     total = sum(state["train"].values())
@@ -127,9 +122,7 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
         "limit": language.training.max_length,
         "head": prompt_match(config, language, captured(config), chat)[0],
         "curve": figures.loss_curve(manifest.get("losses") or []),
-        "history": _intervals([(v["age"], v["style"] or v["loss"], v["verdict"]) for v in versions[:_COMPARED]])
-        if len(versions) > 1
-        else None,
+        "history": figures.intervals(compared) if len(versions) > 1 else None,
         "training": _facts(manifest),
         "funnels": _funnels(config, language.name),
         "versions": versions,
@@ -157,18 +150,8 @@ def _version(folder: adapters.AdapterFolder, version: Path) -> dict[str, Any]:
         "rows": manifest.get("rows"),
         "fit": [losses[0][1], losses[-1][1]] if losses else None,
         "cost": cost(manifest),
-        "loss": evaluation.get("loss"),
-        "style": evaluation.get("style"),
-        "verdict": evaluation.get("verdict"),
+        **{name: evaluation.get(name) for name in ("loss", "style", "verdict")},
     }
-
-
-def _intervals(compared: list[tuple[str, dict[str, Any] | None, str]]) -> Any:
-    """Differences to the base, drawn from (label, gate.compare()'s result, verdict), of what was compared."""
-    drawn = [
-        (label, e["interval"][0], e["difference"], e["interval"][1], verdict) for label, e, verdict in compared if e
-    ]
-    return figures.intervals(drawn)
 
 
 def _measures(evaluation: dict[str, Any]) -> list[tuple[str, str, str, str]]:

@@ -29,8 +29,7 @@ def status(config: Config, server: dict[str, Any] | None = None) -> dict[str, An
     Returns {"base", "languages": {name: language_status()}, "server"?, "findings"}.
     """
     languages = {name: language_status(config, language, server) for name, language in config.languages.items()}
-    findings = [str(finding) for finding in config.findings]
-    findings += adapters.not_served(config)
+    findings = [*map(str, config.findings), *adapters.not_served(config)]
     result = {"base": config.base.model, "languages": languages, "findings": findings}
     return {**result, "server": server} if server else result
 

@@ -33,12 +33,9 @@ class Task:
         """Paths of [rollouts] read_only, inside -> outside; those in the owner's home are in the sandbox's too."""
         found: dict[str, Path] = {}
         for outside in (Path(name).expanduser() for name in read_only):
-            if not outside.is_absolute():
-                found[f"{ROOT}/{outside}"] = self.repository / outside
-            else:
-                found[str(outside)] = outside
-                if outside.is_relative_to(Path.home()):
-                    found[f"{HOME}/{outside.relative_to(Path.home())}"] = outside
+            found[str(Path(ROOT, outside))] = self.repository / outside  # an absolute one stays as it is
+            if outside.is_relative_to(Path.home()):
+                found[f"{HOME}/{outside.relative_to(Path.home())}"] = outside
         return {inside: outside for inside, outside in found.items() if outside.exists()}
 
 

@@ -21,10 +21,9 @@ from specialists.training.targets import ROLES
 def served_adapters(config: Config) -> tuple[dict[str, Path], list[str]]:
     """The current version of every adapter that vLLM can load, by name, and what is wrong with the others."""
     current = {each.adapter: adapter_folder(config, each).current for each in config.languages.values()}
-    promoted = {name: version for name, version in current.items() if version}
-    wrong = {name: faults for name, version in promoted.items() if (faults := check_adapter(version, config))}
-    adapters = {name: version for name, version in promoted.items() if name not in wrong}
-    left_out = [f"{name}: left out: {'; '.join(faults)}" for name, faults in wrong.items()]
+    faults = {name: check_adapter(version, config) for name, version in current.items() if version}
+    adapters = {name: version for name, version in current.items() if version and not faults[name]}
+    left_out = [f"{name}: left out: {'; '.join(wrong)}" for name, wrong in faults.items() if wrong]
     return adapters, left_out + not_served(config)
 
 

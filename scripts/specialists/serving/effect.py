@@ -16,7 +16,7 @@ from typing import Any
 from specialists.adapters import AdapterFolder, evaluation_of
 from specialists.client import Refused
 from specialists.config import Config, Language, Problem, fingerprint
-from specialists.dataset.frozen import frozen_rows
+from specialists.dataset import FROZEN
 from specialists.records import read_json, read_records, write_json
 from specialists.server import CANDIDATE, load_adapter, supervised_losses
 from specialists.serving.lora import served_chat
@@ -30,10 +30,7 @@ AGREEMENT = 0.25  # share of the effect that may differ: a module left out or mi
 
 
 def check_effect(config: Config, language: Language, version: Path) -> list[str]:
-    """What is wrong with a version in the running server, as sentences; kept as the version's evidence.
-
-    What is served meanwhile does not change. Raises Problem when the server does not answer.
-    """
+    """What is wrong with a version in the running server, as sentences, which are kept; what is served stays."""
     texts, served = probes(config, language, version), {}
     measured = [text["measured"] for text in texts]
 
@@ -113,7 +110,7 @@ def probes(config: Config, language: Language, version: Path) -> list[dict[str, 
     rows = [row for row in read_records(heldout) if row["id"] in losses] if heldout.is_file() else []
     rows.sort(key=lambda row: -abs(losses[row["id"]][1] - losses[row["id"]][0]))
     found: list[dict[str, Any]] = []
-    for row in rows or frozen_rows():
+    for row in rows or read_records(FROZEN):
         text = chat.encode(row)
         if len(text.input_ids) < longest:
             found.append({"tokens": text.input_ids, "labels": text.labels, "measured": losses.get(row["id"])})

@@ -51,18 +51,35 @@ def set_value(text: str, path: tuple[str, ...], value: Any) -> str:
     if text[start] != "{":
         raise json.JSONDecodeError(f"{'.'.join(path[:depth]) or 'the file'}: expected an object", text, start)
     member = next((member for member in reversed(members) if member.key == path[depth]), None)
-    if member is None:
-        for missing in reversed(path[depth + 1 :]):
-            value = {missing: value}
-        return _insert(text, start, members, path[depth], value)
-    return text[: member.value_start] + _dump(text, value, _line_indent(text, member.value_start)) + text[member.end :]
+    if member:
+        new = _dump(text, value, _line_indent(text, member.value_start))
+        return text[: member.value_start] + new + text[member.end :]
+    for missing in reversed(path[depth + 1 :]):
+        value = {missing: value}
+    # a new last member on a line of its own, after everything that stands in the object
+    close = json.JSONDecoder().raw_decode(_plain(text), start)[1] - 1
+    last, outer, (newline, unit) = members[-1] if members else None, _line_indent(text, start), _style(text)
+    head = text[:close].rstrip(" \t\r\n")
+    tail = text[len(head) :] if "\n" in text[len(head) : close] else newline + outer + text[close:]
+    if last and last.comma is None:
+        head = head[: last.end] + "," + head[last.end :]
+    new = f"{json.dumps(path[depth], ensure_ascii=False)}: {_dump(text, value, outer + unit)}"
+    return head + newline + outer + unit + new + ("," if last and last.comma is not None else "") + tail
 
 
 def delete(text: str, path: tuple[str, ...]) -> str:
     """The text without the member at this path, and without its comma and the white space before it."""
     while get(loads(text), path)[0]:
-        _depth, _start, members = _deepest(text, path)
-        text = _cut(text, members, max(number for number, member in enumerate(members) if member.key == path[-1]))
+        members = _deepest(text, path)[2]
+        number = max(number for number, member in enumerate(members) if member.key == path[-1])
+        member, comma = members[number], members[number - 1].comma if number else None
+        start = len(text[: member.start].rstrip(" \t\r\n"))
+        end = member.end if member.comma is None else member.comma + 1
+        if "//" in text[text.rfind("\n", 0, start) + 1 : start] and text[end:].lstrip(" \t")[:1] not in ("\r", "\n"):
+            start = member.start  # a line comment must not swallow what follows
+        text = text[:start] + text[end:]
+        if member.comma is None and comma is not None:  # it stood between the two
+            text = text[:comma] + text[comma + 1 :]
     return text
 
 
@@ -79,53 +96,20 @@ def _replaced(match: re.Match[str]) -> str:
 
 def _deepest(text: str, path: tuple[str, ...]) -> tuple[int, int, list[_Member]]:
     """Follow a path but for its last key as far as it is there: how many keys, where that value begins, its members."""
-    plain = _plain(text)
+    plain, with_commas = _plain(text), _COMMENT.sub(_replaced, text)
     start = len(plain) - len(plain.lstrip())
-    for depth, key in enumerate(path):
-        members = _members(text, start)
-        inner = [member.value_start for member in members if member.key == key]
+    for depth, name in enumerate(path):
+        members, position = list[_Member](), start + 1
+        while plain[start] == "{" and (key := _KEY.match(plain, position)):  # a value that is no object has none
+            _value, end = json.JSONDecoder().raw_decode(plain, key.end())
+            comma = found.end() - 1 if (found := _COMMA.match(with_commas, end)) else None
+            members.append(_Member(json.loads(key[1]), key.start(1), key.end(), end, comma))
+            position = end if comma is None else comma + 1
+        inner = [member.value_start for member in members if member.key == name]
         if not inner or depth == len(path) - 1:
             break
         start = inner[-1]
     return depth, start, members
-
-
-def _members(text: str, start: int) -> list[_Member]:
-    """The members of the value that begins there; a value that is no object has none."""
-    plain, with_commas = _plain(text), _COMMENT.sub(_replaced, text)
-    members, position = [], start + 1
-    while plain[start] == "{" and (key := _KEY.match(plain, position)):
-        _value, end = json.JSONDecoder().raw_decode(plain, key.end())
-        comma = found.end() - 1 if (found := _COMMA.match(with_commas, end)) else None
-        members.append(_Member(json.loads(key[1]), key.start(1), key.end(), end, comma))
-        position = end if comma is None else comma + 1
-    return members
-
-
-def _cut(text: str, members: list[_Member], number: int) -> str:
-    member = members[number]
-    start = len(text[: member.start].rstrip(" \t\r\n"))
-    end = member.end if member.comma is None else member.comma + 1
-    if "//" in text[text.rfind("\n", 0, start) + 1 : start] and text[end:].lstrip(" \t")[:1] not in ("\r", "\n"):
-        start = member.start  # a line comment must not swallow what follows
-    comma = members[number - 1].comma if number else None
-    text = text[:start] + text[end:]
-    if member.comma is None and comma is not None:  # it stood between the two
-        text = text[:comma] + text[comma + 1 :]
-    return text
-
-
-def _insert(text: str, start: int, members: list[_Member], key: str, value: Any) -> str:
-    """A new last member on a line of its own, after everything that stands in the object."""
-    close = json.JSONDecoder().raw_decode(_plain(text), start)[1] - 1
-    last, outer, (newline, unit) = members[-1] if members else None, _line_indent(text, start), _style(text)
-    head = text[:close].rstrip(" \t\r\n")
-    tail = text[len(head) :] if "\n" in text[len(head) : close] else newline + outer + text[close:]
-    if last and last.comma is None:
-        head = head[: last.end] + "," + head[last.end :]
-    indent = outer + unit
-    new = f"{newline}{indent}{json.dumps(key, ensure_ascii=False)}: {_dump(text, value, indent)}"
-    return head + new + ("," if last and last.comma is not None else "") + tail
 
 
 def _dump(text: str, value: Any, indent: str) -> str:

@@ -36,8 +36,6 @@ RECORD = "opencode.json"  # in our data folder: file -> the specialists.toml tha
 FRONT_MATTER = re.compile(r"---\r?\n(.*?)^---[ \t]*$(.*)", re.S | re.M)
 SECONDS = 120  # for one request to the server through opencode
 
-Layers = list[tuple[Path, Any]]  # files and what they say; the last one wins
-
 
 @dataclass(frozen=True)
 class Setting:
@@ -61,11 +59,16 @@ def settings(config: Config) -> list[Setting]:
         *_model(config, SERVED_BASE, "Base", major := major_version(config)),
     ]
     for language in config.languages.values():
-        name = language.adapter
+        name, agent = language.adapter, ("agent", language.adapter)
         promoted = adapter_folder(config, language).current is not None
         model = _model(config, name, f"{language.title} specialist", major)
         wanted += model if promoted else [Setting((*OURS, "models", name), None)]
-        wanted += _agent(language, name if promoted else SERVED_BASE)  # the base stands in for it
+        wanted += [
+            Setting((*agent, "description"), description(language), default=True),
+            Setting((*agent, "mode"), "all", default=True),  # both `opencode run --agent` and delegation
+            Setting((*agent, "model"), f"{PROVIDER}/{name if promoted else SERVED_BASE}"),  # the base stands in for it
+            Setting((*agent, "prompt"), system_prompt(language)),
+        ]
     return wanted
 
 
@@ -88,8 +91,8 @@ def compaction_start(config: Config) -> int:
 
     Beside the answer an eighth stays free: 1.x looks before the last tools have answered, 2.x estimates their tokens.
     """
-    serving = config.serving
-    return max(serving.max_model_len - serving.max_model_len // 8 - serving.output_tokens, 0)
+    served = config.serving.max_model_len
+    return max(served - served // 8 - config.serving.output_tokens, 0)
 
 
 def major_version(config: Config) -> int:
@@ -106,16 +109,6 @@ def description(language: Language) -> str:
     """What the primary agent reads when it delegates."""
     title, files = language.title, ", ".join([*(f"*{each}" for each in language.extensions), *language.files[:1]])
     return f"Writes, changes, fixes and tests {title} code ({files}). Delegate every task in a {title} project to it."
-
-
-def _agent(language: Language, model: str) -> list[Setting]:
-    path = ("agent", language.adapter)
-    return [
-        Setting((*path, "description"), description(language), default=True),
-        Setting((*path, "mode"), "all", default=True),  # both `opencode run --agent` and delegation
-        Setting((*path, "model"), f"{PROVIDER}/{model}"),
-        Setting((*path, "prompt"), system_prompt(language)),
-    ]
 
 
 class ConfigFile:
@@ -200,19 +193,19 @@ def follow(config: Config) -> list[str]:
     return []
 
 
-def layers(config: Config, project: Path | None = None) -> Layers:
-    """The files that opencode 1.18.33 reads, in its order (`debug config`). Raises Problem where one is unreadable."""
+def layers(config: Config, project: Path | None = None) -> list[tuple[Path, Any]]:
+    """The files that opencode 1.18.33 reads, with what they say; the last one wins. Raises Problem for a broken one."""
     own, projects = config.opencode.config.expanduser().parent, [project, project / ".opencode"] if project else []
     files = [own / name for name in dict.fromkeys((*NAMES, config.opencode.config.name))]
     files += [Path(named)] if (named := os.environ.get("OPENCODE_CONFIG")) else []
     files += [place / name for place in projects for name in NAMES[1:]]
     folders = [place / kind for place in (own, *projects[1:]) for kind in ("agent", "agents")]
-    found: Layers = [(file.path, file.document()) for file in map(ConfigFile, files) if file.path.is_file()]
+    found = [(file.path, file.document()) for file in map(ConfigFile, files) if file.path.is_file()]
     agents = [(folder, path) for folder in folders for path in sorted(folder.glob("**/*.md"))]
     return found + [(path, _written_agent(folder, path)) for folder, path in agents]
 
 
-def look(found: Layers, path: tuple[str, ...]) -> tuple[Any, Path | None]:
+def look(found: list[tuple[Path, Any]], path: tuple[str, ...]) -> tuple[Any, Path | None]:
     """The value that counts for opencode, and the file that it is from; (None, None) where no file has it."""
     for file, says in reversed(found):
         there, value = jsonc.get(says, path)

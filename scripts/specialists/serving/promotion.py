@@ -31,7 +31,10 @@ def decide(config: Config, language: Language) -> Decision:
             left = (folder.path / "current").resolve()
             _load_current(config, language, folder)
             _record(folder, left, RETIRED, folder.unusable(left) or "")
-        folder.retire()
+        for link in folder.retired():
+            folder.point(link, getattr(folder, link))
+        if folder.previous == folder.current:
+            folder.point("previous", None)
         version = folder.latest
         if version is None:
             return {"version": None, "verdict": None, "reason": "nothing trained", "current": None}
@@ -130,8 +133,7 @@ def _promote(config: Config, language: Language, folder: AdapterFolder, version:
     if faults := check_adapter(version, config):
         return faults
     running = served_models(config) is not None
-    tried = effect.check_effect(config, language, version) if running else effect.known_faults(config, version)
-    if tried:
+    if tried := effect.check_effect(config, language, version) if running else effect.known_faults(config, version):
         return tried
     try:
         with _restored(config, language, folder):

@@ -99,11 +99,19 @@ class Augmenter:
         about = {"kind": "synthetic", "time": file.time, "repository": file.repository, "commit": file.commit}
         about |= {"path": file.path, "function": task.function.qualified, "operator": kind, "verified": "parses"}
         about |= {"task": "implement" if kind == "implement" else "fix"}
+        source, broken = file.text.encode(), task.mutation.apply(file.text.encode())
+        if syntax.error_nodes(task.grammar, broken) > syntax.error_nodes(task.grammar, source):
+            self.lost["does not parse"] += 1
+            return None
+        hunks = edits.line_hunks(before := broken.decode(), file.text)
+        request, prompt = words(kind, task.function, file.path, task.key()), system_prompt(self.language)
         try:
-            record = make_record(self.language.name, _messages(task, self.language, self.tools), self.tools, about)
+            change = edits.FileChange(file.path, before, file.text, hunks)
+            messages = edits.conversation(prompt, request, [change], self.tools)
         except edits.NotExact as reason:
             self.lost[str(reason)] += 1
             return None
+        record = make_record(self.language.name, messages, self.tools, about)
         scrubbed, _findings = scrub(record, self.rules)
         if scrubbed is None or not self._fits(scrubbed):
             self.lost["too long" if scrubbed else "secret in target"] += 1
@@ -151,15 +159,3 @@ def _in_turn(tasks: list[Task]) -> list[Task]:
         taken[place] += 1
         order.append((not task.function.doc, taken[place], key))
     return [unique[key] for _undocumented, number, key in sorted(order) if number <= PER_FUNCTION]
-
-
-def _messages(task: Task, language: Language, tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The messages of a row. Raises NotExact where the edit is not exact, or what is broken does not parse."""
-    path, source, grammar, mutation = task.file.path, task.file.text.encode(), task.grammar, task.mutation
-    broken = mutation.apply(source)
-    if syntax.error_nodes(grammar, broken) > syntax.error_nodes(grammar, source):
-        raise edits.NotExact("does not parse")
-    before, after = broken.decode(), task.file.text
-    change = edits.FileChange(path, before, after, edits.line_hunks(before, after))
-    request = words(mutation.kind, task.function, path, task.key())
-    return edits.conversation(system_prompt(language), request, [change], tools)

@@ -1,11 +1,16 @@
-"""Requests without a model: where something is wanted, and what the function is for by its own comment.
+"""The words of requests: from templates, or by a model behind an OpenAI-compatible endpoint, of commits too.
 
-They say nothing of what a mistake was, and claim nothing that nobody looked at.
+Templates say where something is wanted and what the function is for by its own comment, nothing of what a mistake was.
+The model sees the change and the words that are there, which stay where its own fail a second question.
 """
 
+import json
 import re
 
+from specialists.agent import path_of
 from specialists.code.syntax import Function
+from specialists.endpoint import Endpoint
+from specialists.records import Record, make_record
 
 IMPLEMENT = (  # {f} function, {p} its file, {d} the first sentences of its comment
     "Implement `{f}` in {p}. {d}",
@@ -24,6 +29,21 @@ _SECTION = re.compile(  # where the prose of a comment ends
     r"|Example|```|\.\. |>>>|\$|\* |$)"
 )
 _SAYS_NOTHING = re.compile(r"(?i:see|same as|alias|inherited|todo|fixme|hack|.*copyright)\b|[A-Z]+ /|<?https?:")
+_WRITE = """\
+A developer wants this change made by a coding agent that has not seen it yet.
+{changes}
+What is known of it: {request}
+
+Write the developer's request in one to four plain sentences: what goes wrong or what is wanted, in which function and \
+file, and names and messages that nobody could guess. Quote no code of the change. Answer with the request alone."""
+_CHECK = """\
+Request to a coding agent: {request}
+
+The change that was wanted:
+{changes}
+Could a good developer who can read the files make a change of the same effect from this request alone, and does the \
+request leave it to him to find out what to write? Answer yes or no."""
+_FIT = re.compile(r"(?!.*(?:```|<\|))[^\x00-\x08\x0b-\x1f\x7f]{1,800}", re.S)  # no code, special token or control
 
 
 def words(kind: str, function: Function, path: str, key: str) -> str:
@@ -44,3 +64,28 @@ def opening(doc: str, sentences: int = 3, longest: int = 300) -> str:
         return ""
     text = text[0].upper() + text[1:] if re.match(r"[a-z]+ ", text) else text
     return text if text[-1] in ".!?" else f"{text.rstrip(';,')}."
+
+
+class Rephraser:
+    """Asks one model for better requests."""
+
+    def __init__(self, endpoint: Endpoint):
+        self._ask = endpoint.ask
+
+    def __call__(self, record: Record) -> Record | None:
+        """The record with the model's request; None when there is none that passes the check."""
+        calls = [call["function"] for message in record["messages"] for call in message.get("tool_calls", ())]
+        changes, added = "", set()
+        for change in (json.loads(call["arguments"]) for call in calls if call["name"] in ("edit", "write")):
+            old, new = change.get("oldString", ""), change.get("newString", "") + change.get("content", "")
+            changes += f"\n{path_of(change)}, before:\n{old}\nafter:\n{new}\n"
+            added |= {line.strip() for line in new.split("\n")} - {line.strip() for line in old.split("\n")}
+        written = self._ask(_WRITE.format(changes=changes, request=record["messages"][1]["content"])) or ""
+        if not _FIT.fullmatch(written) or any(len(line) > 8 and line in written for line in added):
+            return None  # not a request, or one that gives the solution away
+        answer = self._ask(_CHECK.format(changes=changes, request=written)) or ""
+        if not answer.lower().lstrip('*_" ').startswith("yes"):
+            return None
+        system, user, *rest = record["messages"]
+        messages, source = [system, {**user, "content": written}, *rest], {**record["source"], "request": "model"}
+        return make_record(record["language"], messages, record["tools"], source)

@@ -17,9 +17,8 @@ from specialists.training.nf4 import Nf4Config
 def load_base(base: Base, quantization: str) -> Any:
     """The frozen base model on the GPU when there is one (each process of a launcher on its own), quantised as asked.
 
-    `nf4` holds Linear layers and fused experts in 4 bits, quantised while they are read (nf4.py) or read as an earlier
-    run kept them (prepared.py). `none` takes the base as it is; one stored in FP8 is widened, because transformers
-    trains on no FP8 weights. Nothing is downloaded. Raises Problem when the model is not here, or is quantised already.
+    In 4 bits it is read as an earlier run kept it, if one did; a base stored in FP8 is widened, as transformers trains
+    on no FP8 weights. Nothing is downloaded. Raises Problem when the model is not here, or is quantised already.
     """
     logging.disable_progress_bar()
     options: dict[str, Any] = {"revision": base.revision, "dtype": getattr(torch, base.dtype), "local_files_only": True}
@@ -31,10 +30,8 @@ def load_base(base: Base, quantization: str) -> Any:
     settings = getattr(config.get_text_config(), "quantization_config", None) or {}
     stored = (settings if isinstance(settings, dict) else settings.to_dict()).get("quant_method")  # e.g. "fp8"
     if quantization == "nf4" and stored:
-        raise Problem(
-            f"base.model {base.model}: quantised already ({stored}); name the 16-bit base, or set quantization = "
-            f'"none" (the quantised copy goes into serving.model)'
-        )
+        fix = 'name the 16-bit base, or set quantization = "none" (the quantised copy goes into serving.model)'
+        raise Problem(f"base.model {base.model}: quantised already ({stored}); {fix}")
     model = prepared.load(base, config, options) if quantization == "nf4" else None
     if model is None:
         if quantization == "nf4":

@@ -20,14 +20,10 @@ OPTIMIZER_BYTES = {"adamw_8bit": 2.0, "paged_adamw_8bit": 2.0, "sgd": 0.0}  # pe
 
 
 def check_memory(base: Base, settings: Training, longest: int) -> int:
-    """Report what training on rows of at most `longest` tokens is expected to take; returns it in bytes.
-
-    Raises Problem when the base is not here, and when its weights cannot fit, unless a launcher spreads them.
-    """
+    """Report what training is expected to take, in bytes. Raises Problem when the weights cannot fit in one process."""
     weights, state, activations = expected_bytes(base, settings, longest)
     total = round(weights + state + activations)
-    gpus = visible_gpus()
-    free = gpus[0][1] if gpus else psutil.virtual_memory().available
+    free = next((free for _name, free, _total in visible_gpus()), psutil.virtual_memory().available)
     if weights > free and not sharded():
         smaller = 'use training.quantization = "nf4", ' if settings.quantization != "nf4" else ""
         raise Problem(
@@ -35,10 +31,8 @@ def check_memory(base: Base, settings: Training, longest: int) -> int:
             "memory (serving.while_training), or take a smaller base or a launcher over more devices"
         )
     if int(os.environ.get("RANK", 0)) == 0:  # one of a launcher's processes reports it
-        say(
-            f"expected: {size(total)} (weights {size(weights)}, adapter and optimizer {size(state)}, activations about "
-            f"{size(activations)}), {size(free)} free"
-        )
+        parts = f"weights {size(weights)}, adapter and optimizer {size(state)}, activations about {size(activations)}"
+        say(f"expected: {size(total)} ({parts}), {size(free)} free")
         if total > free:
             say("warning: that is more than is free; lower training.max_length, or stop what else uses the device")
     return total

@@ -33,10 +33,7 @@ def folder_of(base: Base) -> Path | None:
 
 
 def load(base: Base, config: Any, options: dict[str, Any]) -> Any | None:
-    """The kept model, read straight to the device with the base's own configuration and from_pretrained options.
-
-    None when there is none, or none that can be read.
-    """
+    """The kept model, with the base's configuration and from_pretrained options; None where there is none to read."""
     folder = folder_of(base)
     if not folder or not folder.is_dir():
         return None

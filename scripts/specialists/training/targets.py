@@ -32,10 +32,7 @@ EXPERTS = ("gate_up_proj", "down_proj")  # the fused parameters of `mlp.experts`
 
 
 def wrap(model: Any, settings: Training) -> tuple[Any, dict[str, int]]:
-    """The model with its adapter, and the adapted modules: full name in the base -> rank.
-
-    Warns when layers are not among ROLES and their role is a guess. Raises Problem when peft adapted anything else.
-    """
+    """The model with its adapter, and the adapted modules: name in the base -> rank. Raises Problem for any other."""
     from peft import get_peft_model
 
     wanted = wanted_modules(model, settings.targets)
@@ -50,18 +47,13 @@ def wrap(model: Any, settings: Training) -> tuple[Any, dict[str, int]]:
     }
     extra, lacking = sorted(adapted.keys() - wanted), sorted(wanted.keys() - adapted)
     if extra or lacking or {*adapted.values()} != {settings.r}:
-        raise Problem(
-            f"the adapter is not what was asked for: {len(extra)} modules too many ({', '.join(extra[:3])}), "
-            f"{len(lacking)} lacking ({', '.join(lacking[:3])}), of rank {sorted({*adapted.values()})}"
-        )
+        found = f"{len(extra)} modules too many {extra[:3]}, {len(lacking)} lacking {lacking[:3]}"
+        raise Problem(f"the adapter is not what was asked for: {found}, of rank {sorted({*adapted.values()})}")
     return wrapped, adapted
 
 
 def wanted_modules(model: Any, roles: tuple[str, ...]) -> dict[str, str]:
-    """The Linear layers that the roles mean in this model: full name -> role.
-
-    Raises Problem when a decoder layer would be left without an adapter.
-    """
+    """The Linear layers that the roles mean: full name -> role. Raises Problem for a decoder layer without any."""
     import torch
 
     found, layers = dict[str, str](), set[str]()
@@ -116,10 +108,7 @@ def fused_experts(model: Any) -> list[str]:
 
 
 def load_adapter(wrapped: Any, folder: Path | str, name: str = "default", trainable: bool = False) -> None:
-    """Load a saved adapter into a peft model, whatever its file calls the modules.
-
-    Raises Problem when weights are missing in it, which peft trains or measures from their random start.
-    """
+    """Load a saved adapter, whatever its file calls the modules. Raises Problem where weights are missing in it."""
     result = wrapped.load_adapter(folder, name, key_mapping=key_mapping(wrapped), is_trainable=trainable)
-    if missing := result.missing_keys:
+    if missing := result.missing_keys:  # which peft trains or measures from their random start
         raise Problem(f"{folder}: {len(missing)} weights of the adapter are missing in it ({missing[0]}, …)")

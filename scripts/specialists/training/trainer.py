@@ -38,8 +38,6 @@ if os.environ.get("VLLM_LOGGING_LEVEL") == "ERROR":
     del os.environ["VLLM_LOGGING_LEVEL"]
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
 
-Tokens = dict[str, list[int]]  # input_ids and labels of a row
-
 
 def train_adapter(
     rows: list[Record], base: Base, settings: Training, folder: Path, checkpoint_steps: int = CHECKPOINT_STEPS
@@ -87,8 +85,8 @@ def train_adapter(
     }
 
 
-def encode_rows(rows: list[Record], chat: Chat, max_length: int) -> list[Tokens]:
-    """Token ids and labels per row. Raises Problem naming every row that is too long or has nothing supervised."""
+def encode_rows(rows: list[Record], chat: Chat, max_length: int) -> list[dict[str, list[int]]]:
+    """input_ids and labels of each row. Raises Problem naming every row that is too long or has nothing supervised."""
     encoded, faults = [], []
     for row in rows:
         try:
@@ -136,7 +134,7 @@ def training_arguments(model: Any, settings: Training, folder: Path, checkpoint_
     )
 
 
-def make_trainer(wrapped: Any, base: Base, encoded: list[Tokens], arguments: Any) -> Any:
+def make_trainer(wrapped: Any, base: Base, encoded: list[dict[str, list[int]]], arguments: Any) -> Any:
     """TRL's trainer on the encoded rows."""
     trainer = SFTTrainer(
         model=wrapped,
@@ -162,9 +160,7 @@ def run_from_last_checkpoint(trainer: Any, monitor: Any, folder: Path) -> None:
 
 
 def save_adapter(trainer: Any, folder: Path, names: dict[str, str]) -> None:
-    """Leave the adapter alone in the folder, its modules renamed (name -> new name) and its configuration sorted, as
-    peft writes sets in the order in which it finds them.
-    """
+    """Leave the adapter alone in the folder, modules renamed and configuration sorted (peft writes sets)."""
     trainer.save_model(str(folder))
     trainer.accelerator.wait_for_everyone()
     if not trainer.is_world_process_zero():
