@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import textwrap
-from pathlib import Path
+from collections.abc import Iterator
+from textwrap import shorten
 from typing import Any
 
 from specialists.agent import ROOT, in_project, read_result, system_prompt
@@ -23,38 +23,31 @@ STEPS, ANSWER_TOKENS = 4, 160  # at most
 
 def ask(config: Config, language: Language) -> str:
     """Every question with the answers of the base and of the language's adapter."""
-    repository = config.repositories(language.name)[0]
     lines = []
     for question in QUESTIONS:
         lines.append(f"\nYou: {question}")
         for model in (SERVED_BASE, language.adapter):
-            for text in answer(config, language, model, question, repository):
-                lines.append(textwrap.indent(textwrap.shorten(text, 240), f"  {model}: "))
+            lines += [f"  {model}: {shorten(step, 240)}" for step in answer(config, language, model, question)]
     return "\n".join(lines)
 
 
-def answer(config: Config, language: Language, model: str, question: str, repository: Path) -> list[str]:
+def answer(config: Config, language: Language, model: str, question: str) -> Iterator[str]:
     """The steps of a model's greedy answer. What it reads in the repository it is shown; any other call ends it."""
+    repository = config.repositories(language.name)[0].resolve()
     system = f"{system_prompt(language)}\nWorking directory: {ROOT}"
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}, {"role": "user", "content": question}]
-    steps: list[str] = []
-    while len(steps) < STEPS:
+    for _step in range(STEPS):
         message = chat(config, model, messages, known_tools(config), ANSWER_TOKENS)["choices"][0]["message"]
         calls = message.get("tool_calls") or []
-        names = [f"[{call['function']['name']} {in_project(call['function']['arguments'])}]" for call in calls]
-        steps.append(" ".join([message["content"] or "", *names]).strip())
-        results = [result(call["function"], repository) for call in calls]
-        if not calls or None in results:
-            break
+        shown = [f"[{call['function']['name']} {in_project(call['function']['arguments'])}]" for call in calls]
+        yield " ".join([message["content"] or "", *shown]).strip()
         messages.append(message)
-        for call, text in zip(calls, results, strict=True):
+        for call in calls:
+            path = str(json.loads(call["function"]["arguments"]).get("filePath"))
+            file = (repository / in_project(path)).resolve()
+            if call["function"]["name"] != "read" or repository not in file.parents or not file.is_file():
+                return
+            text = read_result(path, file.read_text(encoding="utf-8"))
             messages.append({"role": "tool", "tool_call_id": call["id"], "content": text})
-    return steps
-
-
-def result(function: dict[str, str], repository: Path) -> str | None:
-    """What opencode answers to a read of a file in the repository; None for every other call."""
-    path = str(json.loads(function["arguments"]).get("filePath"))
-    file = (repository / in_project(path)).resolve()
-    inside = function["name"] == "read" and file.is_relative_to(repository.resolve()) and file.is_file()
-    return read_result(path, file.read_text(encoding="utf-8")) if inside else None
+        if not calls:
+            return

@@ -34,14 +34,11 @@ from specialists.records import read_json
 from specialists.stopping import handled
 from specialists.tables import SERVED_BASE
 
-FIRST = {
-    "toy": "some two minutes on two cores that have nothing else to do; two of the five languages are trained",
-    "smollm2": "some five minutes on two cores that have nothing else to do; one language is trained",
-}
+MINUTES = {"toy": "two", "smollm2": "five"}
 
 
 @click.command()
-@click.option("--base", type=click.Choice([*FIRST]), default="toy", show_default=True, help="What is trained on.")
+@click.option("--base", type=click.Choice([*MINUTES]), default="toy", show_default=True, help="What is trained on.")
 def main(base: str) -> None:
     """Run the whole pipeline on a made-up history."""
     started = time.monotonic()
@@ -59,7 +56,7 @@ def run(base: str) -> str:
     out = OUT if toy else OUT / base
     path = DEMO / "specialists.toml" if toy else smollm2.prepare(out)
     if not (out / "data").exists():
-        say(f"demo: {FIRST[base]}")
+        say(f"demo: some {MINUTES[base]} minutes on two cores that have nothing else to do")
     make_history.make(out)
     make_repositories.make(out)
     threads = "1" if toy else "2"  # two languages are trained side by side, or one alone

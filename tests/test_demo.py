@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -22,9 +21,8 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from specialists.agent import TOOLS
-from specialists.chat import Chat
 from specialists.code import syntax
-from specialists.config import load_config
+from specialists.config import Config, load_config
 from specialists.records import tool_call
 from specialists.sessions.database import read_sessions
 
@@ -142,16 +140,21 @@ def test_repositories_are_as_projects_are_whatever_the_owner_configured(tmp_path
         assert git(repository, "status", "--porcelain") == "" and (repository / project.lock).is_file()
 
 
-def test_the_real_base_is_the_demo_in_other_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "specialists.toml"
-    path.write_text(smollm2.configuration())
-    assert not [finding for finding in load_config(path).findings if finding.fatal]
-    assert {f"{key} = {value}" for key, value in smollm2.SIZES.items()} <= {*path.read_text().splitlines()}
-    base = shutil.copytree(ROOT / "demo" / "base", tmp_path / "base")
-    (base / "chat_template.jinja").write_text(smollm2.short_template())
-    rendered = Chat.load(str(base), None).render([{"role": "user", "content": "Hi"}], TOOLS)
-    assert "\nedit(filePath, oldString, newString, replaceAll)\n" in rendered and '"' not in rendered
+@pytest.fixture
+def real(tmp_path: Path) -> Config:
+    """The configuration for the real base, and one of its repositories."""
+    (tmp_path / "repositories" / "ledgerlines" / ".git").mkdir(parents=True)
+    (tmp_path / "specialists.toml").write_text(smollm2.configuration())
+    return load_config(tmp_path / "specialists.toml")
 
+
+def test_the_real_base_is_the_demo_in_other_sizes(real: Config, tmp_path: Path, monkeypatch) -> None:
+    assert not [finding for finding in real.findings if finding.fatal]
+    assert {f"{key} = {value}" for key, value in smollm2.SIZES.items()} <= {*real.path.read_text().splitlines()}
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    listed = render_jinja_template([[{"role": "user", "content": "Hi"}]], TOOLS, chat_template=smollm2.short_template())
+    assert "\nedit(filePath, oldString, newString, replaceAll)\n" in listed[0][0] and '"' not in listed[0][0]
     monkeypatch.setattr(run, "OUT", tmp_path)
     monkeypatch.setattr(smollm2, "find_spec", lambda _name: None)
     missing = CliRunner().invoke(run.main, ["--base", "smollm2"])
@@ -159,21 +162,16 @@ def test_the_real_base_is_the_demo_in_other_sizes(tmp_path: Path, monkeypatch: p
     assert missing.output.endswith(": .venv/bin/pip install --no-deps -r requirements-lab.txt\n")
 
 
-def test_a_question_is_answered_with_files_of_the_repository_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("own/README.md", "other.md"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(f"This is {name}.\n")
-    calls = (tool_call(0, "read", {"filePath": name}) for name in ("README.md", "../other.md", "README.md"))
-    sent: list[list] = []
+def test_a_question_is_answered_with_files_of_the_repository_alone(real: Config, tmp_path: Path, monkeypatch) -> None:
+    for name in ("ledgerlines/README.md", "other.md"):
+        (tmp_path / "repositories" / name).write_text(f"This is {name}.\n")
+    calls, sent = iter(["README.md", "../other.md", "README.md"]), list[list]()
 
-    def chat(_config: object, _model: str, messages: list, *_more: object) -> dict:
+    def chat(_config: Config, _model: str, messages: list, *_more: object) -> dict:
         sent.append([*messages])
-        return {"choices": [{"message": {"role": "assistant", "content": None, "tool_calls": [next(calls)]}}]}
+        call = tool_call(0, "read", {"filePath": next(calls)})
+        return {"choices": [{"message": {"content": None, "tool_calls": [call]}}]}
 
     monkeypatch.setattr(questions, "chat", chat)
-    config = load_config(ROOT / "demo" / "specialists.toml")
-    steps = questions.answer(config, config.languages["rust"], "base", "What for?", tmp_path / "own")
-    assert [step[:8] for step in steps] == ['[read {"'] * 2 and len(sent[0]) == 2
-    assert "1: This is own/README.md." in sent[1][-1]["content"]
+    assert len([*questions.answer(real, real.languages["python"], "base", "What for?")]) == len(sent) == 2
+    assert "1: This is ledgerlines/README.md." in sent[1][-1]["content"]
