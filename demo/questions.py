@@ -1,0 +1,53 @@
+"""Questions to the demo's base and specialist, answered through the server: what they say and call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from textwrap import shorten
+from typing import Any
+
+from specialists.agent import ROOT, in_project, read_result, system_prompt
+from specialists.config import Config, Language
+from specialists.server import chat
+from specialists.tables import SERVED_BASE
+from specialists.tools import known_tools
+
+QUESTIONS = (
+    "Read the README and tell me what this project is for.",
+    "What does `widths` in ledgerlines/tables.py do?",
+    "Rename `shorten` to `ellipsis`.",
+)
+STEPS, ANSWER_TOKENS = 4, 160  # at most
+
+
+def ask(config: Config, language: Language) -> str:
+    """Every question with the answers of the base and of the language's adapter."""
+    lines = []
+    for question in QUESTIONS:
+        lines.append(f"\nYou: {question}")
+        for model in (SERVED_BASE, language.adapter):
+            lines += [f"  {model}: {shorten(step, 240)}" for step in answer(config, language, model, question)]
+    return "\n".join(lines)
+
+
+def answer(config: Config, language: Language, model: str, question: str) -> Iterator[str]:
+    """The steps of a model's greedy answer. What it reads in the repository it is shown; any other call ends it."""
+    repository = config.repositories(language.name)[0].resolve()
+    system = f"{system_prompt(language)}\nWorking directory: {ROOT}"
+    messages: list[dict[str, Any]] = [{"role": "system", "content": system}, {"role": "user", "content": question}]
+    for _step in range(STEPS):
+        message = chat(config, model, messages, known_tools(config), ANSWER_TOKENS)["choices"][0]["message"]
+        calls = message.get("tool_calls") or []
+        shown = [f"[{call['function']['name']} {in_project(call['function']['arguments'])}]" for call in calls]
+        yield " ".join([message["content"] or "", *shown]).strip()
+        messages.append(message)
+        for call in calls:
+            path = str(json.loads(call["function"]["arguments"]).get("filePath"))
+            file = (repository / in_project(path)).resolve()
+            if call["function"]["name"] != "read" or repository not in file.parents or not file.is_file():
+                return
+            text = read_result(path, file.read_text(encoding="utf-8"))
+            messages.append({"role": "tool", "tool_call_id": call["id"], "content": text})
+        if not calls:
+            return
