@@ -31,8 +31,7 @@ except Problem as problem:
     raise InvalidDodoFile(str(problem)) from None
 
 LANGUAGES = CONFIG.languages
-STEPS = ["extract", "mine", "augment", "assemble", "train", "evaluate", "promote", "report"]
-STEPS[3:3] = ["rollout"] * CONFIG.rollouts.enabled
+STEPS = f"extract mine augment {'rollout' * CONFIG.rollouts.enabled} assemble train evaluate promote report".split()
 DOIT_CONFIG = {
     "default_tasks": [*STEPS, "doctor", "--offline"],
     "backend": "sqlite3",
@@ -196,6 +195,6 @@ COMMANDS = {  # what runs only when it is asked for
 
 def task_commands():
     """The commands above."""
-    for name, (actions, sentence) in COMMANDS.items():
-        given = [option("base")] if name == "demo" else []
-        yield {"basename": name, "actions": actions, "doc": sentence, "uptodate": [False], "params": given}
+    for name, (run, doc) in COMMANDS.items():
+        params = [option("base")] * (name == "demo")
+        yield {"basename": name, "actions": run, "doc": doc, "params": params, "uptodate": [False]}

@@ -43,3 +43,30 @@ def copy_task(count: int, seed: int = 17) -> list[Record]:
         source = {"kind": "session", "time": "2026-01-01T10:00:00Z", "session": f"ses_{number}"}
         rows.append(make_record("python", messages, [], source))
     return rows
+
+
+def answer_given(rows: list[Record]) -> list[Record]:
+    """The rows with the code that is learned standing in the last request before it: whoever reads it can copy it."""
+    rows = json.loads(json.dumps(rows))
+    for row in rows:
+        request: dict[str, Any] = {}
+        for message in row["messages"]:
+            if message["role"] == "user":
+                request = message
+            for call in (message.get("tool_calls") or ()) if is_target(message) else ():
+                function = call["function"]
+                if name := NEW_CODE.get(function["name"]):
+                    request["content"] += f"\n\nWrite this:\n{json.loads(function['arguments'])[name]}"
+    return [make_record(row["language"], row["messages"], row["tools"], row["source"]) for row in rows]
+
+
+def all_learned(rows: list[Record]) -> list[Record]:
+    """The rows with every turn of the agent a target: reads, searches and closings too."""
+    taught = [
+        [{**message, "weight": 1} if message["role"] == "assistant" else message for message in row["messages"]]
+        for row in rows
+    ]
+    return [
+        make_record(row["language"], messages, row["tools"], row["source"])
+        for row, messages in zip(rows, taught, strict=True)
+    ]

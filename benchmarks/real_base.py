@@ -6,13 +6,16 @@
 SmolLM2-135M-Instruct learns the best commits of each repository's busiest authors ("real"), and the same commits with
 their code shuffled between the requests ("form-only": no skill in it, so it must not be promoted); base, rivals and
 adapter are measured on the same held-out commits, and so is the adapter of the repositories before ("another's"), which
-must not be better. What is done is not done again: kill it and start it anew.
+must not be better. `--arm` asks for others: "given" (the code stands in the request: a skill for certain),
+"all-learned" (reads and closings too), and any with another learning rate or order of rows: `--arm real,lr=1e-3 --arm
+form-only,seed=2`. What is done is not done again: kill it and start it anew.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -26,13 +29,20 @@ import click
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:1] = [str(ROOT / "scripts"), str(ROOT / "benchmarks"), str(ROOT / "demo")]
 
-from controls import form_only
+from controls import all_learned, answer_given, form_only
 from smollm2 import TEMPLATE, make_base
 from specialists.adapters import AdapterFolder, evaluation_of
 from specialists.cli import duration, table
 from specialists.records import read_records, write_records
 
-REAL, FORM, OTHER = "real", "form-only", "another's"
+REAL, FORM, OTHER, GIVEN = "real", "form-only", "another's", "given"
+ROWS = {
+    REAL: lambda rows: rows,
+    FORM: form_only,
+    OTHER: lambda rows: rows,
+    GIVEN: answer_given,
+    "all-learned": all_learned,
+}
 CONFIG = """
 [owner]
 emails = {emails}
@@ -45,7 +55,7 @@ heldout_clusters = {heldout}
 quantization = "none"
 optimizer = "adamw_torch"
 max_length = {tokens}
-learning_rate = 5e-4
+learning_rate = {lr}
 r = 16
 alpha = 32
 epochs = {epochs}
@@ -95,7 +105,9 @@ def configure(folder: Path, repositories: list[Path], language: str, **sizes: An
 
 def arm(out: Path, name: str, repositories: list[Path], language: str, other: Path, **sizes: Any) -> dict[str, Any]:
     """Train and evaluate one adapter, or take that of `other`, a folder like `out`; returns its evaluation."""
-    if name != REAL:  # with another one's code a row may be longer
+    kind, _, settings = name.partition(",")
+    sizes |= {"lr": "5e-4", "seed": "1", **dict(pair.split("=") for pair in settings.split(",") if pair)}
+    if kind != REAL:  # with another one's code a row may be longer
         sizes["tokens"] *= 2
     config, data = configure(out / name, repositories, language, base=out.parent / "base", **sizes), out / name / "data"
     parts = {part: data / part / f"{language}.jsonl" for part in ("train", "heldout")}
@@ -107,7 +119,9 @@ def arm(out: Path, name: str, repositories: list[Path], language: str, other: Pa
     else:
         for part, path in parts.items():
             rows = list(read_records(out / REAL / "data" / part / path.name))
-            write_records(path, form_only(rows) if part == "train" else rows)
+            if part == "train" and sizes["seed"] != "1":  # another order, another shuffle of the code
+                random.Random(sizes["seed"]).shuffle(rows)
+            write_records(path, ROWS[kind](rows) if part == "train" or kind == GIVEN else rows)
     folder = AdapterFolder(out / name / "adapters" / f"build-{language}")
     if name != OTHER:
         run("train.py", config, language, "--train", str(parts["train"]))
@@ -149,7 +163,8 @@ def _interval(found: dict[str, Any], what: str, model: str) -> str:
 @click.option("--heldout", default=14, show_default=True, help="Commits held out.")
 @click.option("--tokens", default=1200, show_default=True, help="Longest example.")
 @click.option("--epochs", default=1.0, show_default=True)
-def main(given: tuple[str, ...], out: Path, **sizes: Any) -> None:
+@click.option("--arm", "wanted", multiple=True, default=(REAL, FORM, OTHER), show_default=True)
+def main(given: tuple[str, ...], out: Path, wanted: tuple[str, ...], **sizes: Any) -> None:
     """Every repository's adapters one after the other; then one table."""
     out, started, shown = out.resolve(), time.monotonic(), list[list[Any]]()
     verdicts: list[str] = []
@@ -157,7 +172,7 @@ def main(given: tuple[str, ...], out: Path, **sizes: Any) -> None:
         make_base(out / "base", TEMPLATE.read_text(encoding="utf-8"))
     owners = [(paths.split(","), language) for paths, _, language in (owner.rpartition("=") for owner in given)]
     titles = ["+".join(Path(path).name for path in paths) for paths, _language in owners]
-    arms = [(number, name) for name in (REAL, FORM, *[OTHER] * (len(given) > 1)) for number in range(len(given))]
+    arms = [(number, name) for name in wanted if name != OTHER or len(given) > 1 for number in range(len(given))]
     for done, (number, name) in enumerate(arms, 1):
         (paths, language), title = owners[number], titles[number]
         repositories = [Path(path).expanduser().absolute() for path in paths]
