@@ -22,7 +22,7 @@ def names(message: dict[str, Any]) -> set[str]:
 @lru_cache(maxsize=4096)  # messages of a session, which its windows show again
 def _names(text: str) -> frozenset[str]:
     words = {word for word in _WORD.findall(text) if 2 < len(word) < 80}
-    return frozenset(word for word in words if not (word.isalpha() and (word[1:].islower() or word.isupper())))
+    return frozenset(word for word in words if not word.isalpha() or word[1:].lower() != word[1:] != word[1:].upper())
 
 
 def _arguments(message: dict[str, Any], key: str) -> list[str]:
