@@ -84,8 +84,8 @@ def file_changes(candidate: Candidate, blobs: dict[str, bytes | None], language:
 
 
 def _check_asked(request: str, changes: list[FileChange]) -> None:
-    """Raises LeftOut where a request names nothing of a change, or of a file (tests aside) that has no new word in
-    common with the others; or where nothing but version numbers change, to some that it does not say."""
+    """Raises LeftOut where a request names nothing of a change; or, where it names one file (tests aside), nothing of
+    another that has no new word in common with any; or where version numbers change to some that it does not say."""
     asked, lines = stems(request), {change.path: changed_lines(change) for change in changes}
     words = {path: stems("\n".join((*removed, *added))) for path, (removed, added) in lines.items()}
     unnamed = {path: words[path] for path in words if asked.isdisjoint(words[path] | stems(path)) and asked}
@@ -93,8 +93,10 @@ def _check_asked(request: str, changes: list[FileChange]) -> None:
         raise LeftOut(UNNAMED)
     added = {path: stems("\n".join((Path(path).name, *after))) for path, (_before, after) in lines.items()}
     new = {change.path: added[change.path] - stems(change.before or "") for change in changes}
-    for path in (path for path, some in unnamed.items() if some and not is_test(path)):
-        if not any(new[path] & added[other] or added[path] & new[other] for other in words if other != path):
+    code = [path for path in words if not is_test(path)]
+    for path in code if any(path not in unnamed for path in code) else ():
+        others = [other for other in words if other != path]
+        if unnamed.get(path) and not any(new[path] & added[one] or added[path] & new[one] for one in others):
             raise LeftOut(UNASKED)
     said = {number[:2] for number in map(_parts, _NUMBER.findall(request))}
     numbers = {number for change in changes if not is_test(change.path) for number in _new_numbers(change)}
