@@ -98,14 +98,9 @@ def _check_asked(request: str, changes: list[FileChange]) -> None:
         others = [other for other in words if other != path]
         if unnamed.get(path) and not any(new[path] & added[one] or added[path] & new[one] for one in others):
             raise LeftOut(UNASKED)
-    said = {number[:2] for number in map(_parts, _NUMBER.findall(request))}
     numbers = {number for change in changes if not is_test(change.path) for number in _new_numbers(change)}
-    if not said.issuperset(_parts(number)[:2] for number in numbers):
+    if any(".".join(number.split(".")[:2]) not in request for number in numbers):
         raise LeftOut(UNSAID_NUMBER)
-
-
-def _parts(number: str) -> tuple[str, ...]:
-    return tuple(number.split("."))
 
 
 def _new_numbers(change: FileChange) -> set[str]:
