@@ -54,8 +54,7 @@ def test_calls_give_the_file(old: list[str], new: list[str], old_end: str, new_e
 def test_old_string_is_short_and_unique(old: str, new: str, expected: tuple[str, str] | None) -> None:
     assert FUNCTIONS.count(old) == 1
     (planned,) = plan_edits(change(FUNCTIONS, FUNCTIONS.replace(old, new)))
-    assert FUNCTIONS.count(planned.old) == 1 and planned.new != ""
-    assert expected in (None, (planned.old, planned.new))
+    assert FUNCTIONS.count(planned[0]) == 1 and planned[1] != "" and expected in (None, planned)
 
 
 def test_near_hunks_become_one_edit_and_far_ones_two() -> None:

@@ -184,6 +184,15 @@ def test_what_names_two_things_that_its_window_leaves_out_is_context() -> None:
     for name, learned in (("run_4711 failed", 1), ("run_4711 filled backup.sql", 0), ("run_1 filled other.sql", 1)):
         windows, lost = pack([*units, step(0, name=name)], 150)
         assert (len(windows), lost) == (1 + learned, {} if learned else {"names what its window leaves out": 1})
+    four = "runs 4711, 4712 in backup.sql and other.sql"
+    for text, calls, learned in (
+        (four, [], 0),
+        (four, [Call("bash", {}, "")], 1),
+        (f"```\n{four}", [], 1),
+        ("이제 이것을 모두 실행합니다", [], 1),
+    ):
+        windows, lost = pack([user_unit("ask", 0), replace(step_unit(text, calls, 0), target=True)], 150)
+        assert len(windows) == learned == 1 - lost["names what its window leaves out"]
 
 
 def test_what_was_before_the_first_request_is_in_no_later_window() -> None:

@@ -23,18 +23,18 @@ def names(message: dict[str, Any]) -> set[str]:
 @lru_cache(maxsize=4096)  # messages of a session, which its windows show again
 def _names(text: str) -> frozenset[str]:
     words = {word for word in _WORD.findall(text) if 2 < len(word) < 80}
-    return frozenset(word for word in words if not (word.isalpha() and (word[1:].islower() or word.isupper())))
+    return frozenset(word for word in words if not word.isalpha() or word[1:].lower() != word[1:] != word[1:].upper())
 
 
-def _arguments(message: dict[str, Any], key: str) -> list[str]:
-    """An argument of each call that edits or writes a file."""
+def _edits(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """The arguments of each call that edits or writes a file."""
     functions = (call["function"] for call in message.get("tool_calls") or ())
-    return [str(json.loads(one["arguments"]).get(key) or "") for one in functions if one["name"] in NEW_CODE]
+    return [json.loads(one["arguments"]) for one in functions if one["name"] in NEW_CODE]
 
 
 def shown(message: dict[str, Any]) -> str:
     """What a message shows of files: its text without line numbers, and what its calls write."""
-    written = (text for key in NEW_CODE.values() for text in _arguments(message, key))
+    written = (str(one.get(key) or "") for one in _edits(message) for key in NEW_CODE.values())
     return "\n".join([without_line_numbers(message.get("content") or ""), *written])
 
 
@@ -46,29 +46,32 @@ def rests_on(message: dict[str, Any], before: Sequence[str]) -> dict[int, set[st
     where it was read, on that.
     """
     found: dict[int, set[str]] = {}
-    for old in filter(None, _arguments(message, "oldString")):
-        for parts in ([old], [line for line in old.split("\n") if line.strip()]):
+    for arguments in _edits(message):
+        given = (*map(arguments.get, ("oldString", "content")), path_of(arguments))
+        old, content, path = (str(text or "") for text in given)
+        for parts in ([old], _lines(old)) if old else ():
             latest = (next((i for i in range(len(before) - 1, -1, -1) if part in before[i]), -1) for part in parts)
             places = [*takewhile(lambda place: place >= 0, latest)]
             if len(places) == len(parts):
+                for place, part in zip(places, parts, strict=True):
+                    found.setdefault(place, set()).add(part)
                 break
         else:
-            return None
-        for place, part in zip(places, parts, strict=True):
-            found.setdefault(place, set()).add(part)
-    for content in filter(None, _arguments(message, "content")):
-        lines = {line for line in content.split("\n") if line.strip()}
-        copied = [lines.intersection(text.split("\n")) for text in before]
-        place = max(range(len(before)), key=lambda place: (len(copied[place]), place), default=0)
-        if before and 2 * len(copied[place]) > len(lines):
+            if old:
+                return None
+        lines = {*_lines(content)}
+        copied = [lines.intersection(text.split("\n")) for text in before] if lines else []
+        place = max(range(len(copied)), key=lambda place: (len(copied[place]), place), default=0)
+        if copied and 2 * len(copied[place]) > len(lines):
             found.setdefault(place, set()).update(copied[place])
-    for call in message.get("tool_calls") or ():
-        arguments = json.loads(call["function"]["arguments"])
-        path = path_of(arguments) if call["function"]["name"] in NEW_CODE and arguments.get("content") else None
-        read = [place for place, text in enumerate(before) if path and f"<path>{path}</path>" in text]
+        read = [place for place, text in enumerate(before) if content and f"<path>{path}</path>" in text]
         for place in read[-1:]:
-            found.setdefault(place, set()).update(line for line in before[place].split("\n") if line.strip())
+            found.setdefault(place, set()).update(_lines(before[place]))
     return found
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in text.split("\n") if line.strip()]
 
 
 def blind_as_context(record: Record) -> Record:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import count
 from posixpath import commonprefix, join
-from typing import Any, NamedTuple
+from typing import Any
 
 from specialists.agent import EDIT_DONE, ROOT, TOOLS, WRITE_DONE, in_project, path_of, read_result
 from specialists.records import tool_call
@@ -33,15 +33,11 @@ class FileChange:
     hunks: tuple[Hunk, ...] = ()
 
 
-class Edit(NamedTuple):
-    """One `edit` call."""
+def plan_edits(change: FileChange) -> list[tuple[str, str]]:
+    """Old and new texts that in order turn `before` into `after`; each old one stands once in the file as it then is.
 
-    old: str
-    new: str
-
-
-def plan_edits(change: FileChange) -> list[Edit]:
-    """Edits that in order turn `before` into `after`; each `old` stands once in the file as it then is, or NotExact."""
+    Raises NotExact where there are none.
+    """
     before, after = _lines(change.before or ""), _lines(change.after)
     edits, current, shift = [], list(before), 0
     for a, b, c, d in _grouped(change.hunks, NEAR):
@@ -56,7 +52,7 @@ def plan_edits(change: FileChange) -> list[Edit]:
                 break
         else:
             raise NotExact(f"{change.path}: no text to hold an edit on")
-        edits.append(Edit(old, new))
+        edits.append((old, new))
         current[first:last] = after[c:d]
         shift += (d - c) - (b - a)
     return edits
@@ -89,16 +85,10 @@ def conversation(system: str, request: str, changes: list[FileChange], tools: li
         for sent, result in zip(calls, made, strict=True):
             messages.append({"role": "tool", "tool_call_id": sent["id"], "content": result.output})
     messages.append({"role": "assistant", "content": "Done.", "weight": 0})
-    prove(messages, changes)
-    return messages
-
-
-def prove(messages: list[dict[str, Any]], changes: list[FileChange]) -> None:
-    """Raises NotExact unless the calls of these messages turn every `before` into its `after`, byte for byte."""
     files = replay(messages, {change.path: change.before for change in changes if change.before is not None})
-    for change in changes:
-        if files.get(change.path) != change.after:
-            raise NotExact(f"{change.path}: the calls do not give the file")
+    if wrong := [change.path for change in changes if files.get(change.path) != change.after]:
+        raise NotExact(f"{wrong[0]}: the calls do not give the file")
+    return messages
 
 
 def replay(messages: Iterable[dict[str, Any]], files: dict[str, str]) -> dict[str, str]:

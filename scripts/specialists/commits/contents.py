@@ -3,13 +3,14 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from specialists.code import grammars, syntax
 from specialists.code.edits import FileChange, Hunk, line_hunks, with_hunks
 from specialists.commits.filter import CONFLICT, DELETES, ENCODING, Candidate, CommitFilter, is_test
 from specialists.commits.git import REGULAR, Change, Unreadable, open_repository
-from specialists.commits.message import LeftOut
+from specialists.commits.message import UNASKED, UNNAMED, UNSAID_NUMBER, LeftOut, stems
 from specialists.config import Language
 from specialists.records import iso
 
@@ -27,6 +28,7 @@ _DO_NOT_EDIT = re.compile(  # of the file itself: Sphinx's conf.py speaks of ano
 _LFS_POINTER = "version https://git-lfs.github.com/spec/"
 _CONFLICT = re.compile(r"^(?:<{7}|>{7}|\|{7})(?: |$)", re.M)
 _NUMBER = re.compile(r"\d+(?:\.\d+)+[\w.+-]*")
+_LETTERS = re.compile(r"[^\W\d]+")
 _VERSION_LINE = re.compile(r"(?i)\W*(?:[\w.]+[ .])*_*version_*\b")  # of the project; `serde = { version = …` is not
 
 
@@ -72,12 +74,43 @@ def file_changes(candidate: Candidate, blobs: dict[str, bytes | None], language:
         raise LeftOut("empty file")
     if sum(map(size, own)) < OWN_SHARE * sum(map(size, kept)):
         raise LeftOut("mostly another language")
-    if all(is_test(change.path) for change in kept):
+    if all(is_test(change.path) for change in own):
         raise LeftOut("tests alone, without what they test")
     changes_code = candidate.intent.kind in ("fix", "refactor")
     if changes_code and not any((change.before or "").strip() for change in kept):  # the code stands elsewhere
         raise LeftOut("new files only")
+    _check_asked(candidate.intent.request, kept)
     return kept
+
+
+def _check_asked(request: str, changes: list[FileChange]) -> None:
+    """Raises LeftOut where a request names nothing of a change; or, where it names one file (tests aside), nothing of
+    another that has no new word in common with any; or where version numbers change to some that it does not say."""
+    asked, lines = stems(request), {change.path: changed_lines(change) for change in changes}
+    words = {path: stems("\n".join((*removed, *added))) for path, (removed, added) in lines.items()}
+    unnamed = {path: words[path] for path in words if asked.isdisjoint(words[path] | stems(path)) and asked}
+    if len(unnamed) == len(changes):
+        raise LeftOut(UNNAMED)
+    added = {path: stems("\n".join((Path(path).name, *after))) for path, (_before, after) in lines.items()}
+    new = {change.path: added[change.path] - stems(change.before or "") for change in changes}
+    code = [path for path in words if not is_test(path)]
+    for path in code if any(path not in unnamed for path in code) else ():
+        others = [other for other in words if other != path]
+        if unnamed.get(path) and not any(new[path] & added[one] or added[path] & new[one] for one in others):
+            raise LeftOut(UNASKED)
+    numbers = {number for change in changes if not is_test(change.path) for number in _new_numbers(change)}
+    if any(".".join(number.split(".")[:2]) not in request for number in numbers):
+        raise LeftOut(UNSAID_NUMBER)
+
+
+def _new_numbers(change: FileChange) -> set[str]:
+    """The version numbers that a change puts in where it changes nothing but numbers and signs."""
+    found = set[str]()
+    for hunk in change.hunks:
+        both = ["\n".join(lines) for lines in changed_lines(replace(change, hunks=(hunk,)))]
+        words, numbers = (list(map(pattern.findall, both)) for pattern in (_LETTERS, _NUMBER))
+        found |= set(numbers[1]) - set(numbers[0]) if words[0] == words[1] and both[0] else set()
+    return found
 
 
 def _file_change(change: Change, blobs: dict[str, bytes | None], language: Language) -> FileChange:

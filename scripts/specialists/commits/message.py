@@ -14,6 +14,8 @@ BODY = 1000  # characters of a body that are kept, whole paragraphs
 VAGUE, RELEASE = "message says too little", "release or version bump"
 TERSE = "message too short for its change"
 UNNAMED = "message names nothing of its change"
+UNASKED = "message names nothing of a changed file"
+UNSAID_NUMBER = "version number that the message does not say"
 
 _CONVENTIONAL = re.compile(  # `fix(parser)!: …`
     r"(?i)(feat(?:ure)?|(?:bug|hot)?fix|docs?|style|refactor|perf|tests?|build|ci|chore|deps|revert|release|\w+(?=[(!]))"

@@ -15,7 +15,7 @@ from specialists.code.edits import FileChange, NotExact, conversation
 from specialists.commits.contents import changed_lines, check_syntax, file_changes, size
 from specialists.commits.filter import Candidate, CommitFilter, is_test
 from specialists.commits.git import GitSource, Unreadable, open_repository
-from specialists.commits.message import TERSE, UNNAMED, LeftOut, count_words, stems
+from specialists.commits.message import TERSE, LeftOut, count_words
 from specialists.config import Config, Language, Problem, fingerprint
 from specialists.exclusion import Exclusion
 from specialists.families import Sayable
@@ -120,9 +120,6 @@ class Miner:
         words = count_words(candidate.intent.request)
         if sum(len(added) for _removed, added in lines.values()) > NEW_LINES * words:
             raise LeftOut(TERSE)
-        changed = [line for path, both in lines.items() for line in (path, *both[0], *both[1])]
-        if (asked := stems(candidate.intent.request)) and asked.isdisjoint(stems("\n".join(changed))):
-            raise LeftOut(UNNAMED)
         check_syntax(changes, self.language)
         source = _source(candidate, changes, repository["name"], _surviving(changes, head))
         if not fits:  # an agent reads what it needs, so it may do the commit again all the same

@@ -7,6 +7,7 @@ before it, and what an edit that is learned from replaces at least with the line
 exactly one window; windows end on a target, and are cut between turns where a whole turn fits.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,8 +26,10 @@ CLEARED_SHARE = 0.125  # of the limit, at least, for the steps before those with
 OUTPUT_SHARE = 0.5  # of the limit, for the outputs of one step; longer ones are cut in their middle
 REPLY_WORDS = 4  # a request of fewer ("yes", "then do it") answers what was said before it
 UNKNOWN = 2  # names from what a window leaves out, from which on a target cannot be said by who sees the window
+INVENTED = 4  # names that stand nowhere, from which on an answer without a call tells what nobody looked up
 AROUND = 12  # lines before and after what an edit replaces that stay of an output
 _CHARACTERS_PER_TOKEN = 3
+_CODE = re.compile(r"```.*?(?:```|\Z)", re.S)
 _NONE: frozenset[str] = frozenset()
 _PROBE = {"role": "user", "content": "x"}  # templates refuse conversations without a user
 
@@ -202,7 +205,9 @@ class _Segment:
             said = names(message)
             if message.get("weight"):
                 index = next(known)
-                if sum(self._named.get(name, index) < index for name in said - seen) >= UNKNOWN:
+                prose = {"content": "" if message.get("tool_calls") else _CODE.sub("", message["content"])}
+                earlier = sum(self._named.get(name, index) < index for name in said - seen)
+                if earlier >= UNKNOWN or len(names(prose) - seen) >= INVENTED:
                     messages[place] = {**message, "weight": 0}
                     lost["names what its window leaves out"] += 1
                 else:
