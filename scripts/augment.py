@@ -36,8 +36,7 @@ def main(
 
     chosen = config.language(language)
     output = output or config.rows("synthetic", language)
-    answers = output.with_name(f".{output.stem}.requests.json")
-    endpoint = Endpoint.configured(config, answers, cleaner(config), asked["endpoint"], asked["model"])
+    endpoint = Endpoint.configured(config, output, cleaner(config), **asked)
     augmenter = Augmenter(config, chosen, Rephraser(endpoint) if endpoint else None)
     problems = [] if repositories else config.missing_repositories(language)
     files: list[SourceFile] = []
@@ -47,9 +46,7 @@ def main(
         except (Problem, OSError) as problem:
             problems.append(str(problem))
     rows = augmenter.rows(files, chosen.min_examples)
-    if endpoint:
-        endpoint.save()
-        problems += [f"{endpoint.problem}; requests are from templates"] if endpoint.problem else []
+    problems += endpoint.finish() if endpoint else []
     write_records(output, rows)
     made = Counter(row["source"]["operator"] for row in rows)
     summary = {

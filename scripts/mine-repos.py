@@ -46,14 +46,12 @@ def main(
 
     chosen = config.language(language)
     output = output or config.rows("commits", language)
-    endpoint = Endpoint.configured(config, output.with_name(f".{output.stem}.requests.json"), cleaner(config))
+    endpoint = Endpoint.configured(config, output, cleaner(config))
     miner = Miner(config, chosen, progress)
     for path in repositories or config.repositories(language):
         miner.mine(path, emails or owner_emails(config))
     miner.finish(chosen.max_examples, Rephraser(endpoint) if endpoint else None)
-    if endpoint:
-        endpoint.save()
-        miner.problems += [f"{endpoint.problem}; requests are the commits' own words"] if endpoint.problem else []
+    miner.problems += endpoint.finish() if endpoint else []
     patterns = () if repositories else chosen.repositories
     miner.problems += config.missing_repositories(language) if patterns else []
     summary = _write(miner, output, patterns, accept_loss)

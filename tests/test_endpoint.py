@@ -121,5 +121,5 @@ def test_answers_are_kept_at_once_and_forgotten_when_nothing_asks_for_them(tmp_p
         endpoint = Endpoint("http://x/v1", "base", tmp_path / "answers.json", str)
         assert [endpoint.ask(question) for question in questions][-1] == "answer 2"
         assert len(read_json(tmp_path / "answers.json")) == 2
-        endpoint.save()
+        endpoint.finish()
     assert keys == ["of-the-endpoint"] * 2 and list(read_json(tmp_path / "answers.json").values()) == ["answer 2"]

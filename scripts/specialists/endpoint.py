@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import Self
 
 from specialists.client import request_json
 from specialists.config import Config, Problem
@@ -30,11 +31,10 @@ class Endpoint:
         self._used: dict[str, str] = {}
 
     @classmethod
-    def configured(
-        cls, config: Config, cache: Path, clean: Callable[[str], str], url: str | None = None, model: str | None = None
-    ) -> "Endpoint | None":
-        """The endpoint of the configuration, unless another one is given; None where none is named."""
-        url, model = url or config.endpoint.url, model or config.endpoint.model
+    def configured(cls, config: Config, output: Path, clean: Callable[[str], str], **asked: str | None) -> Self | None:
+        """That of the configuration, but for `endpoint` and `model` as asked, if any; answers lie beside `output`."""
+        url, model = asked.get("endpoint") or config.endpoint.url, asked.get("model") or config.endpoint.model
+        cache = output.with_name(f".{output.stem}.requests.json")
         return cls(url, model, cache, clean) if url or model else None
 
     def ask(self, question: str) -> str | None:
@@ -57,7 +57,9 @@ class Endpoint:
         self._used[key] = self._known[key]
         return self._known[key]
 
-    def save(self) -> None:
-        """At the end of a whole run: forget the answers that it did not ask for."""
-        if self.problem is None:
-            write_json(self.cache, dict(sorted(self._used.items())))
+    def finish(self) -> list[str]:
+        """At the end of a whole run: forget the answers that it did not ask for; what is to be said of it."""
+        if self.problem:
+            return [f"{self.problem}; requests are from templates, or the commits' own words"]
+        write_json(self.cache, dict(sorted(self._used.items())))
+        return []
