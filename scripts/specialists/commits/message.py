@@ -149,7 +149,7 @@ def count_words(text: str) -> int:
 
 def stems(text: str) -> set[str]:
     """The first five letters of a text's words, of those too that names in code are made of."""
-    return {word.lower()[:5] for word in re.findall(r"[A-Z]?[a-z]{3,}|[A-Z]{4,}", text)}
+    return {word.lower()[:5] for word in re.findall(r"[A-Z][a-z]{2,}|[a-z]{3,}|[A-Z]{3,}", text)}
 
 
 def _body(text: str, squashed: bool) -> str:

@@ -28,6 +28,7 @@ NEW_LINES = 20  # added lines for each word of the request at most; a shorter re
 TOO_LONG = "too long"
 LEAST_LINE = 4  # letters and digits of a line that counts as surviving; shorter ones stand everywhere
 _SIGNS = bytes(code for code in range(128) if not chr(code).isalnum())
+FEW = 4  # lines taken away or put in, up to which a change that is replaced was a step and no mistake
 REPLACED = 0.2  # share of the added lines that survive a day, up to which their author thought better of them
 
 
@@ -96,7 +97,7 @@ class Miner:
                 changes = file_changes(candidate, contents, self.language)
                 changed_again = any(candidate.later[one.path] != one.after for one in candidate.changes)
                 later = {path: _plain(contents[sha]) for path, sha in candidate.later.items() if changed_again}
-                if changed_again and _surviving(changes, later) <= REPLACED:
+                if changed_again and sum(map(size, changes)) > FEW and _surviving(changes, later) <= REPLACED:
                     raise LeftOut("replaced within a day")
                 found.append(self._example(candidate, changes, repository, head))
             except LeftOut as reason:
