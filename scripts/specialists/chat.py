@@ -234,10 +234,12 @@ def model_folder(model: str, revision: str | None = None) -> Path | None:
     folder = Path(model).expanduser()
     if folder.is_dir():
         return folder
-    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.constants import HF_HUB_CACHE  # its functions take half a second to import
 
-    cached = try_to_load_from_cache(model, "config.json", revision=revision) if model.count("/") == 1 else None
-    return Path(cached).parent if isinstance(cached, str) else None
+    cache = Path(HF_HUB_CACHE, f"models--{model.replace('/', '--')}")
+    reference = cache / "refs" / (revision or "main")
+    snapshot = cache / "snapshots" / (reference.read_text() if reference.is_file() else revision or "")
+    return snapshot if (snapshot / "config.json").is_file() else None
 
 
 def _model_file(model: str, name: str, revision: str | None, required: bool = False) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 
 from specialists.secrets.fakes import LEAST, Find, is_fake, slots
@@ -14,13 +15,13 @@ def placed(text: str, exact: Spots, folded: Spots) -> Iterator[Find]:
     yield from (*_assigned(text, folded), *_private_keys(text, exact), *_kubernetes(text, exact))
     for counts, places in _PLACES.items():
         for place, match in matches(places, folded, text):
-            yield from _found(match, "secret", place.kind, counts(match["secret"]))
+            yield from _found(match, "secret", place.kind, counts)
 
 
-def _found(match: re.Match[str], group: str | int, kind: str, is_secret: object) -> Iterator[Find]:
+def _found(match: re.Match[str], group: str | int, kind: str, is_secret: Callable[[str], object]) -> Iterator[Find]:
     """A group of a match, if it is a fake already, or a secret long enough for one."""
     ours = is_fake(match[group])
-    if ours or (is_secret and len(slots(match[group])) >= LEAST):
+    if ours or (is_secret(match[group]) and len(slots(match[group])) >= LEAST):
         yield Find(*match.span(group), kind, ours=ours)
 
 
@@ -66,12 +67,12 @@ def _assigned(text: str, folded: Spots) -> Iterator[Find]:
             start = at - next(_BEFORE.finditer(text[max(0, at - 50) : at][::-1])).end()
             group = "quoted" if match["quoted"] else "bare"
             if (kind := name_kind(text[start : match.end("rest")])) and match["end"] is not None:
-                yield from _found(match, group, kind, _is_assigned(text, start, match))
+                yield from _found(match, group, kind, partial(_is_assigned, text, start, match))
 
 
-def _is_assigned(text: str, start: int, match: re.Match[str]) -> bool:
+def _is_assigned(text: str, start: int, match: re.Match[str], value: str) -> bool:
     """Whether an assignment's value is a secret, given how it is written; `start`: where the name begins."""
-    name, operator, value = text[start : match.end("rest")], match["operator"].strip(), match["quoted"] or match["bare"]
+    name, operator = text[start : match.end("rest")], match["operator"].strip()
     before = text[max(0, start - 2) : start]
     flag = name.startswith("--") or before == "--"
     if operator == "" and not flag:  # ENV API_KEY x, config set user.password x
@@ -155,8 +156,7 @@ def _kubernetes(text: str, exact: Spots) -> Iterator[Find]:
         last = min([end for end in ends if end >= 0], default=min(len(text), at + _LONGEST))
         for block in _MANIFEST_DATA.finditer(text, start, last):
             for match in _MANIFEST_VALUE.finditer(text, *block.span(1)):
-                is_secret = _BASE64.fullmatch(match[1]) or is_password(match[1])
-                yield from _found(match, 1, "kubernetes secret", is_secret)
+                yield from _found(match, 1, "kubernetes secret", lambda one: _BASE64.fullmatch(one) or is_password(one))
 
 
 # whether the value there is a secret (no test's mnemonic, of few words); kind, anchor (lower case, found in any), regex

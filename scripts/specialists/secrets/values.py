@@ -74,9 +74,12 @@ def is_placeholder(value: str) -> bool:
 @lru_cache(maxsize=1 << 12)
 def is_literal(value: str) -> bool:
     """Whether a value is written down, not left open, computed or looked up: no `${TOKEN}`, `env.X`, path or URL."""
+    if is_placeholder(value):
+        return False
+    if not _EXPRESSION.search(value):
+        return True
     signs = set(re.findall("[!@#$%^&*(_=+)-]", value))  # so many in a long value without words are no expression's
-    random = 40 <= len(value) <= 200 and len(signs) >= 6 and not re.search(r"[A-Za-z]{9}|\s", value)
-    return not is_placeholder(value) and (random or not _EXPRESSION.search(value))
+    return 40 <= len(value) <= 200 and len(signs) >= 6 and not re.search(r"[A-Za-z]{9}|\s", value)
 
 
 def is_password(value: str) -> bool:

@@ -48,8 +48,8 @@ class Funnel:
 
     def as_json(self) -> dict[str, Any]:
         languages = {name: funnel.as_json() for name, funnel in sorted(self.languages.items())}
-        found = {**_sorted(self.counts), "lost": _sorted(self.lost)}
-        return {**found, "languages": languages} if languages else found
+        counts, lost = (dict(sorted((+counter).items())) for counter in (self.counts, self.lost))
+        return {**counts, "lost": lost, **({"languages": languages} if languages else {})}
 
 
 class Extractor:
@@ -235,7 +235,3 @@ def tools_for(session: Session, found: list[Turn], tools: list[dict[str, Any]]) 
     calls = (in_words_of(tools, call) for turn in found for step in turn.steps for call in step.calls)
     own = [tool for tool in tools if not (session.parent and tool["function"]["name"] in _NOT_OF_SUBAGENTS)]
     return [*own, *infer_schemas([call for call in calls if call and call.name not in names])]
-
-
-def _sorted(counter: dict[str, int]) -> dict[str, int]:
-    return {name: number for name, number in sorted(counter.items()) if number}
