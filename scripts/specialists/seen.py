@@ -47,24 +47,22 @@ def rests_on(message: dict[str, Any], before: Sequence[str]) -> dict[int, set[st
     """
     found: dict[int, set[str]] = {}
     for arguments in _edits(message):
-        given = (*map(arguments.get, ("oldString", "content")), path_of(arguments))
-        old, content, path = (str(text or "") for text in given)
-        for parts in ([old], _lines(old)) if old else ():
+        old, content = (str(arguments.get(key) or "") for key in ("oldString", "content"))
+        for parts in ([old], _lines(old)) if old else ([],):
             latest = (next((i for i in range(len(before) - 1, -1, -1) if part in before[i]), -1) for part in parts)
             places = [*takewhile(lambda place: place >= 0, latest)]
             if len(places) == len(parts):
-                for place, part in zip(places, parts, strict=True):
-                    found.setdefault(place, set()).add(part)
                 break
         else:
-            if old:
-                return None
+            return None
+        for place, part in zip(places, parts, strict=True):
+            found.setdefault(place, set()).add(part)
         lines = {*_lines(content)}
         copied = [lines.intersection(text.split("\n")) for text in before] if lines else []
         place = max(range(len(copied)), key=lambda place: (len(copied[place]), place), default=0)
         if copied and 2 * len(copied[place]) > len(lines):
             found.setdefault(place, set()).update(copied[place])
-        read = [place for place, text in enumerate(before) if content and f"<path>{path}</path>" in text]
+        read = [place for place, text in enumerate(before) if content and f"<path>{path_of(arguments)}</path>" in text]
         for place in read[-1:]:
             found.setdefault(place, set()).update(_lines(before[place]))
     return found

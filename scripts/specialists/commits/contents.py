@@ -91,13 +91,14 @@ def _check_asked(request: str, changes: list[FileChange]) -> None:
     unnamed = {path: words[path] for path in words if asked.isdisjoint(words[path] | stems(path)) and asked}
     if len(unnamed) == len(changes):
         raise LeftOut(UNNAMED)
-    added = {path: stems("\n".join((Path(path).name, *after))) for path, (_before, after) in lines.items()}
-    new = {change.path: added[change.path] - stems(change.before or "") for change in changes}
-    code = [path for path in words if not is_test(path)]
-    for path in code if any(path not in unnamed for path in code) else ():
-        others = [other for other in words if other != path]
-        if unnamed.get(path) and not any(new[path] & added[one] or added[path] & new[one] for one in others):
-            raise LeftOut(UNASKED)
+    code = {change.path for change in changes if not is_test(change.path)}
+    if code - unnamed.keys() and any(map(unnamed.get, code)):
+        added = {path: stems("\n".join((Path(path).name, *after))) for path, (_before, after) in lines.items()}
+        new = {change.path: added[change.path] - stems(change.before or "") for change in changes}
+        for path in filter(unnamed.get, code):
+            others = words.keys() - {path}
+            if not any(new[path] & added[other] or added[path] & new[other] for other in others):
+                raise LeftOut(UNASKED)
     numbers = {number for change in changes if not is_test(change.path) for number in _new_numbers(change)}
     if any(".".join(number.split(".")[:2]) not in request for number in numbers):
         raise LeftOut(UNSAID_NUMBER)
