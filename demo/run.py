@@ -34,7 +34,7 @@ from specialists.records import read_json
 from specialists.stopping import handled
 from specialists.tables import SERVED_BASE
 
-MINUTES = {"toy": "two", "smollm2": "five"}
+MINUTES = {"toy": "two", "smollm2": "seven"}
 
 
 @click.command()
@@ -67,14 +67,14 @@ def run(base: str) -> str:
         if version := held(config, language):
             say(f"demo: {language.name} is held, as it should be; promoted by force, so that it answers")
             doit("-s", f"promote:{language.name}", "--force", version, "--reason", REASON)
-    answers, asked = read_json(config.paths.reports / "answers.json") or {}, out / "questions.txt"
-    if answers.get("promoted") != promoted_versions(config):
+    promoted, asked = promoted_versions(config), out / "questions.txt"
+    if (read_json(config.paths.reports / "answers.json") or {}).get("promoted") != promoted:
         with running_server(config):
-            if not toy:
+            if promoted and not toy:
                 asked.write_text(questions.ask(config, config.languages[smollm2.LANGUAGE]), encoding="utf-8")
             doit("ask")
     doit()  # what is left: the report, and what of doctor fails
-    spoken = "" if toy else f"{asked.read_text(encoding='utf-8')}\n\n"
+    spoken = f"{asked.read_text(encoding='utf-8')}\n\n" if asked.is_file() else ""
     return f"{spoken}{summary(config)}\n\n{NEXT.format(out=out.relative_to(ROOT), config=path.relative_to(ROOT))}"
 
 

@@ -18,14 +18,14 @@ LANGUAGE = "python"  # the only one
 SIZES = {
     "heldout_clusters": 3,
     "max_length": 1024,
-    "learning_rate": 1e-3,
-    "max_steps": 12,
+    "learning_rate": 2e-3,
+    "max_steps": 20,
     "gradient_accumulation": 1,
     "forgetting": 0.02,
     "port": 8018,
     "max_model_len": 8192,  # all its positions
     "min_examples": 8,
-    "max_examples": 16,
+    "max_examples": 24,
 }
 
 
