@@ -6,7 +6,7 @@
     python scripts/assemble.py --language rust --explain 1a2b3c4d
 
 Beside the held-out rows stands NAME.split.json, which says what sessions and commits were ever held out: keep
-it, or work that adapters were trained on may be used to judge them. A summary and a card stand beside the others.
+it, or work that adapters were trained on may be used to judge them. A summary stands beside the others.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ from specialists.config import Config, Language, Problem
 from specialists.dataset.assembly import Dataset, Row, assemble, read_rows, read_split, starved, survived
 from specialists.exclusion import Exclusion
 from specialists.pipeline import example_files
-from specialists.records import SOURCES, Record, is_target, sha256_file, write_if_changed, write_json, write_records
+from specialists.records import SOURCES, Record, is_target, sha256_file, write_json, write_records
 from specialists.seen import blind_as_context
 
 _FILE = click.Path(path_type=Path)
@@ -63,7 +63,6 @@ def main(config: Config, as_json: bool, language: str, explain: str | None, **na
     again = f"are held out; for a new split, train and judge anew: rm {split} && doit assemble:{language}"
     summary["problems"] = [f"{split}: most {SOURCES[kind]} {again}" for kind in starved(dataset)]
     write_json(train.with_suffix(".summary.json"), summary)
-    write_if_changed(train.with_suffix(".card.md"), _card(chosen, summary))
     counts = f"{_counts(summary['train'])} to train on, {sum(summary['heldout'].values())} held out"
     say(f"{language}: {counts}; left out: {_counts(summary['funnel'])}")
     finish(summary, as_json, summary["problems"])
@@ -126,26 +125,6 @@ def _tokens(config: Config, records: list[Record]) -> dict[str, Any]:
     else:
         lengths = sorted(chat.count(record["messages"], record["tools"]) for record in records)
     return {"train": sum(lengths), "supervised": supervised, "longest": max(lengths, default=0), "lengths": lengths}
-
-
-def _card(language: Language, summary: dict[str, Any]) -> str:
-    """The dataset card, Markdown."""
-    tokens, clusters = summary["tokens"], summary["clusters"]
-    median = tokens["lengths"][len(tokens["lengths"]) // 2] if tokens["lengths"] else 0
-    facts = {
-        "rows to train on": _counts(summary["train"]),
-        "rows held out": _counts(summary["heldout"]),
-        "sessions and commits": f"{clusters['train']} trained on, {clusters['heldout']} held out",
-        "kinds of work": _counts(summary["work"]),
-        "min_examples, max_examples": f"{language.min_examples}, {language.max_examples}",
-        "time": " to ".join(summary["span"]),
-        "tokens": f"{tokens['train']:,}; median {median:,}, longest {tokens['longest']:,}",
-        "supervised": f"{tokens['supervised'] / tokens['train']:.0%}" if tokens["supervised"] else "not counted",
-        "SHA-256": f"`{summary['sha256']}`",
-    }
-    facts |= {f"left out: {reason}": number for reason, number in summary["funnel"].items()}
-    lines = [f"# {language.title}: the rows of {language.adapter}\n\n| | |\n|---|---|"]
-    return "\n".join([*lines, *(f"| {name} | {value} |" for name, value in facts.items())]) + "\n"
 
 
 def _counts(numbers: dict[str, int]) -> str:
