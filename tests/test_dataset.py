@@ -146,7 +146,7 @@ def test_rollouts_fill_up_to_min_examples_before_commits_and_inherit_the_split(t
     again = [row(f"r{number}", "rollout", cluster=f"commit-{number}", day=number) for number in range(8)]
     sessions = [row(f"s{number}", day=0) for number in range(4)]
     dataset = run(tmp_path, sessions + commits + again, bounds=(5, 8), held=2)
-    assert Counter(r.kind for r in dataset.train) == {"session": 2, "rollout": 3, "commit": 1}
+    assert Counter(r.kind for r in dataset.train) == {"session": 2, "rollout": 3, "commit": 3}
     assert {r.cluster for r in dataset.heldout if r.kind != "session"} == {"demo@commit-6", "demo@commit-7"}
     assert {r.cluster for r in dataset.train if r.kind == "rollout"} == {f"demo@commit-{n}" for n in (3, 4, 5)}
 

@@ -105,7 +105,7 @@ def test_every_example_replays(configured: Path, tmp_path: Path) -> None:
     ]
     folder = repositories.make(tmp_path / "src" / "odd", [*HISTORY, *odd])
     run(configured, "--language", "python")
-    assert len(rows(configured)) == 9  # most of the many functions is gone within the day
+    assert len(rows(configured)) == 10  # most of the many functions is gone within the day
     for row in rows(configured):
         commit, paths = row["source"]["commit"], row["source"]["paths"]
         assert edits.replay(row["messages"], files_at(folder, f"{commit}~1", paths)) == files_at(folder, commit, paths)
@@ -294,7 +294,9 @@ def test_survival_and_tests_are_noted_and_commits_are_whole_or_left_out(configur
         Made("Replace the second value", {"a.py": "first = 1\nthird = 3\n"}),
         Made("Add one value to use", {"c.py": "x = 1\n", "tests/test_c.py": LONG * 20}),
         Made("Add another value to use", {"d.py": "x = 1\n", "App.xcodeproj/project.pbxproj": "d.py"}),
-        Made("Add the values of the end", {"values.py": "fourth = [4]\nfifth = 5\n"}),  # replaced an hour later
+        Made(
+            "Add the values of the end", {"values.py": "".join(f"value_{n} = {n}\n" for n in range(5))}
+        ),  # for an hour
         Made("Add other values of the end", {"values.py": "sixth = [6]\nseventh = 7\n"}),
         Made("Format the values of the end", {"values.py": "sixth = [\n    6,\n]\nseventh = 7\n"}),
     ]
