@@ -7,7 +7,7 @@ SmolLM2-135M-Instruct learns the best commits of each repository's busiest autho
 their code shuffled between the requests ("form-only": no skill in it, so it must not be promoted); base, rivals and
 adapter are measured on the same held-out commits, and so is the adapter of the repositories before ("another's"), which
 must not be better. `--arm` asks for others: "given" (the code stands in the request: a skill for certain),
-"all-learned" (reads and closings too), and any with another learning rate or order of rows: `--arm real,lr=1e-3 --arm
+"all-learned" (reads and closings too), and with another learning rate or another shuffle: `--arm real,lr=1e-3 --arm
 form-only,seed=2`. What is done is not done again: kill it and start it anew.
 """
 
@@ -119,7 +119,7 @@ def arm(out: Path, name: str, repositories: list[Path], language: str, other: Pa
     else:
         for part, path in parts.items():
             rows = list(read_records(out / REAL / "data" / part / path.name))
-            if part == "train" and sizes["seed"] != "1":  # another order, another shuffle of the code
+            if part == "train" and sizes["seed"] != "1":  # another shuffle of the code; rows are written in their order
                 random.Random(sizes["seed"]).shuffle(rows)
             write_records(path, ROWS[kind](rows) if part == "train" or kind == GIVEN else rows)
     folder = AdapterFolder(out / name / "adapters" / f"build-{language}")
