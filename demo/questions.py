@@ -14,11 +14,11 @@ from specialists.tables import SERVED_BASE
 from specialists.tools import known_tools
 
 QUESTIONS = (
-    "Read the README and tell me what this project is for.",
+    "Read README.md and tell me what this project is for.",
     "What does `widths` in ledgerlines/tables.py do?",
-    "Rename `shorten` to `ellipsis`.",
+    "Rename `shorten` in ledgerlines/tables.py to `ellipsis`.",
 )
-STEPS, ANSWER_TOKENS = 4, 160  # at most
+STEPS, ANSWER_TOKENS = 3, 64  # at most
 
 
 def ask(config: Config, language: Language) -> str:
@@ -32,7 +32,8 @@ def ask(config: Config, language: Language) -> str:
 
 
 def answer(config: Config, language: Language, model: str, question: str) -> Iterator[str]:
-    """The steps of a model's greedy answer. What it reads in the repository it is shown; any other call ends it."""
+    """The steps of a model's greedy answer. What it reads in the repository it is shown, once; any other call ends it."""
+    read: list[Path] = []
     repository = config.repositories(language.name)[0].resolve()
     system = f"{system_prompt(language)}\nWorking directory: {ROOT}"
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}, {"role": "user", "content": question}]
@@ -45,8 +46,10 @@ def answer(config: Config, language: Language, model: str, question: str) -> Ite
         for call in calls:
             path = str(json.loads(call["function"]["arguments"]).get("filePath"))
             file = (repository / in_project(path)).resolve()
-            if call["function"]["name"] != "read" or repository not in file.parents or not file.is_file():
+            inside = repository in file.parents and file.is_file() and file not in read
+            if call["function"]["name"] != "read" or not inside:
                 return
+            read.append(file)
             text = read_result(path, file.read_text(encoding="utf-8"))
             messages.append({"role": "tool", "tool_call_id": call["id"], "content": text})
         if not calls:
