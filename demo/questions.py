@@ -32,8 +32,8 @@ def ask(config: Config, language: Language) -> str:
 
 
 def answer(config: Config, language: Language, model: str, question: str) -> Iterator[str]:
-    """The steps of a model's greedy answer. What it reads in the repository it is shown, once; any other call ends it."""
-    read: list[Path] = []
+    """The steps of a model's greedy answer. A file of the repository is shown once; any other call ends it."""
+    read = []
     repository = config.repositories(language.name)[0].resolve()
     system = f"{system_prompt(language)}\nWorking directory: {ROOT}"
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}, {"role": "user", "content": question}]
