@@ -10,7 +10,7 @@ from pathlib import Path
 import git_repositories as repositories
 import pytest
 from click.testing import Result
-from conftest import invoke
+from conftest import ROOT, invoke
 from git_repositories import HISTORY, ME, Made, git, loose, module
 from specialists.agent import TOOLS
 from specialists.code import edits
@@ -305,6 +305,27 @@ def test_survival_and_tests_are_noted_and_commits_are_whole_or_left_out(configur
     found = [(row["source"]["survives"], row["source"]["tests"], row["source"]["files"]) for row in rows(configured)]
     assert found == [(0.5, False, 1), (1.0, True, 2), (1.0, False, 1), (1.0, False, 1)]
     assert summary(configured)["funnel"]["replaced within a day"] == 1
+
+
+def test_a_step_of_a_line_and_a_request_of_short_words_stay(configured: Path, tmp_path: Path) -> None:
+    made = [
+        Made("Add a sum of two", {"a.py": "def add(a, b):\n    return a + b\n"}),
+        Made("Set the limit to three", {"limit.py": "limit = 3\n"}),
+        Made("Set the limit to four", {"limit.py": "limit = 4\n"}),  # an hour later
+    ]
+    repositories.make(tmp_path / "src" / "a", made)
+    run(configured, "--language", "python")
+    assert len(rows(configured)) == 3
+
+
+def test_a_row_fits_by_the_tokens_of_the_base_whatever_is_estimated(configured: Path, tmp_path: Path) -> None:
+    digits = "".join(f"value_{n} = {7**40 + n}\n" for n in range(40))  # a token each in the demo's vocabulary
+    repositories.make(tmp_path / "src" / "a", [Made("Add forty values of forty digits", {"a.py": digits})])
+    text = configured.read_text().replace('"./base"', f'"{ROOT / "demo/base"}"')
+    for limit, kept in ((1500, 1), (1300, 0)):  # 1,493 tokens, where 923 are estimated
+        configured.write_text(f"{text}\n[training]\nmax_length = {limit}\n")
+        run(configured, "--language", "python")
+        assert len(rows(configured)) == kept
 
 
 def test_a_version_number_is_no_part_of_the_change_beside_it(configured: Path, tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from specialists.records import Record, canonical, is_target, iso, make_record
 from specialists.secrets import redact, scrub
 from specialists.tools import known_tools
 
-SURE = 0.75  # of the limit: an estimate below needs no exact count
+SURE = 1 / 3  # of the limit, by an estimate of 3 bytes a token: no tokenizer makes more tokens than bytes
+NEVER = 1.75  # of the limit, by the same: fits under none that was seen (0.8 to 1.5 times what is estimated)
 NEW_LINES = 20  # added lines for each word of the request at most; a shorter request leaves open what to write
 TOO_LONG = "too long"
 LEAST_LINE = 4  # letters and digits of a line that counts as surviving; shorter ones stand everywhere
@@ -140,7 +141,7 @@ class Miner:
     def _fits(self, messages: list[dict]) -> bool:
         """Whether a row is short enough; what is by far, or is not, is only estimated."""
         share = Estimate().count(messages[1:]) / self.limit
-        return share <= SURE or (share <= 3 and self.counter.count(messages[1:]) <= self.limit)
+        return share <= SURE or (share <= NEVER and self.counter.count(messages[1:]) <= self.limit)
 
     def finish(self, most: int, reword: Callable[[Record], Record | None] | None = None) -> None:
         """Choose the best `most` examples and load them; `reword(record)` may give one with another request."""

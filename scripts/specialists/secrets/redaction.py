@@ -136,6 +136,8 @@ def _own(patterns: Iterable[str], text: str) -> Iterator[Any]:
     for pattern in patterns:
         try:
             yield from regex.finditer(pattern, text, timeout=1 + 2e-6 * len(text))  # seconds of processor time
+        except regex.error as error:  # a form that `re` alone knows
+            raise Problem(f"[secrets] extra: {pattern!r}: {error}") from None
         except TimeoutError:
             what = f"[secrets] extra: {pattern!r} takes over 2 s for a MB of text"
             raise Problem(f"{what}; bound its repetitions, {{1,80}} for +, and have none within another") from None
