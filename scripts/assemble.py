@@ -10,7 +10,6 @@ it, or work that adapters were trained on may be used to judge them. A summary s
 """
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -121,8 +120,7 @@ def _tokens(config: Config, records: list[Record]) -> dict[str, Any]:
 
     chat, supervised = token_counter(config.base.model, config.base.revision), None
     if isinstance(chat, Chat):
-        with ThreadPoolExecutor() as pool:  # tokenizers lets other threads run
-            encoded = list(progress(pool.map(chat.encode, records), "tokens", len(records)))
+        encoded = [chat.encode(record) for record in progress(records, "tokens")]
         lengths, supervised = sorted(len(row.input_ids) for row in encoded), sum(row.supervised for row in encoded)
     else:
         lengths = sorted(chat.count(record["messages"], record["tools"]) for record in records)

@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +174,8 @@ class Chat:
     @cached_property
     def _tokens(self) -> Callable[[str], int]:
         """Tokens of a text; remembered, because what stands between two special tokens comes again and again."""
-        return lru_cache(maxsize=2000)(lambda text: len(self.tokenizer.encode(text, add_special_tokens=False)))
+        encode = partial(self.tokenizer.encode_batch_fast, add_special_tokens=False)  # `encode` finds offsets too
+        return lru_cache(maxsize=2000)(lambda text: len(encode([text])[0]))
 
     @cached_property
     def _special(self) -> re.Pattern[str] | None:
