@@ -32,14 +32,7 @@ except Problem as problem:
 
 LANGUAGES = CONFIG.languages
 STEPS = f"extract mine augment {'rollout' * CONFIG.rollouts.enabled} assemble train evaluate promote report".split()
-DOIT_CONFIG = {
-    "default_tasks": [*STEPS, "doctor", "--offline"],
-    "backend": "sqlite3",
-    "dep_file": pipeline.state_file(CONFIG.path.parent / ".doit.sqlite"),
-    "continue": True,
-    "verbosity": 2,
-    "reporter": pipeline.Reporter,
-}
+DOIT_CONFIG = {"default_tasks": [*STEPS, "doctor", "--offline"], **pipeline.settings(CONFIG.path.parent)}
 
 
 def script(name: str, *arguments: str, failure: Path | None = None) -> list:

@@ -7,8 +7,9 @@ SmolLM2-135M-Instruct learns the best commits of each repository's busiest autho
 their code shuffled between the requests ("form-only": no skill in it, so it must not be promoted); base, rivals and
 adapter are measured on the same held-out commits, and so is the adapter of the repositories before ("another's"), which
 must not be better. `--arm` asks for others: "given" (the code stands in the request: a skill for certain),
-"all-learned" (reads and closings too), and with another learning rate or another shuffle: `--arm real,lr=1e-3 --arm
-form-only,seed=2`. What is done is not done again: kill it and start it anew.
+"all-learned" (reads and closings too), "chance" (as many commits, not the best ones), and with another learning rate or
+another seed, of the training and of the shuffle: `--arm real,lr=1e-3 --arm form-only,seed=2`. What is done is not done
+again: kill it and start it anew.
 """
 
 from __future__ import annotations
@@ -35,12 +36,13 @@ from specialists.adapters import AdapterFolder, evaluation_of
 from specialists.cli import duration, table
 from specialists.records import read_records, write_records
 
-REAL, FORM, OTHER, GIVEN = "real", "form-only", "another's", "given"
+REAL, FORM, OTHER, GIVEN, CHANCE = "real", "form-only", "another's", "given", "chance"
 ROWS = {
     REAL: lambda rows: rows,
     FORM: form_only,
     OTHER: lambda rows: rows,
     GIVEN: answer_given,
+    CHANCE: lambda rows: rows,
     "all-learned": all_learned,
 }
 CONFIG = """
@@ -77,9 +79,20 @@ def busiest_authors(repository: Path, number: int = 8) -> list[str]:
     return [line.rpartition("<")[2].rstrip(">") for line in done.stdout.splitlines()[:number]]
 
 
-def run(script: str, config: Path, language: str, *options: str) -> None:
-    """One of the product's scripts, as doit runs it."""
-    command = [sys.executable, str(ROOT / "scripts" / script), "--config", str(config), "--language", language]
+SEEDED = """
+import runpy, sys
+sys.path.insert(0, {scripts!r})
+from specialists.training import trainer
+trainer.SEED = {seed}
+runpy.run_path(sys.argv[1], run_name=sys.argv.pop(0) and "__main__")
+"""
+
+
+def run(script: str, config: Path, language: str, *options: str, seed: str = "1") -> None:
+    """One of the product's scripts, as doit runs it; with a seed other than 1, a training with that seed."""
+    seeded = SEEDED.format(scripts=str(ROOT / "scripts"), seed=int(seed))
+    command = [sys.executable, *(["-c", seeded] if seed != "1" else []), str(ROOT / "scripts" / script)]
+    command += ["--config", str(config), "--language", language]
     environment = {"OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1", **os.environ}
     if subprocess.run([*command, *options], env=environment, check=False).returncode:
         sys.exit(f"{script} failed: {config}")
@@ -107,7 +120,9 @@ def arm(out: Path, name: str, repositories: list[Path], language: str, other: Pa
     """Train and evaluate one adapter, or take that of `other`, a folder like `out`; returns its evaluation."""
     kind, _, settings = name.partition(",")
     sizes |= {"lr": "5e-4", "seed": "1", **dict(pair.split("=") for pair in settings.split(",") if pair)}
-    if kind != REAL:  # with another one's code a row may be longer
+    if kind == CHANCE:
+        sizes["rows"] = 9999
+    elif kind != REAL:  # with another one's code a row may be longer
         sizes["tokens"] *= 2
     config, data = configure(out / name, repositories, language, base=out.parent / "base", **sizes), out / name / "data"
     parts = {part: data / part / f"{language}.jsonl" for part in ("train", "heldout")}
@@ -117,14 +132,20 @@ def arm(out: Path, name: str, repositories: list[Path], language: str, other: Pa
             write_records(data / "sessions" / f"{language}.jsonl", [])
             run("assemble.py", config, language)
     else:
+        if kind == CHANCE and not (data / "commits").is_dir():
+            run("mine-repos.py", config, language)
         for part, path in parts.items():
             rows = list(read_records(out / REAL / "data" / part / path.name))
-            if part == "train" and sizes["seed"] != "1":  # another shuffle of the code; rows are written in their order
+            if part == "train" and kind == CHANCE:
+                oldest = min(row["source"]["time"] for row in read_records(out / REAL / "data" / "heldout" / path.name))
+                pool = [row for row in read_records(data / "commits" / path.name) if row["source"]["time"] < oldest]
+                rows = random.Random(sizes["seed"]).sample(pool, len(rows))
+            elif part == "train" and sizes["seed"] != "1":  # another shuffle; rows are written in their order
                 random.Random(sizes["seed"]).shuffle(rows)
             write_records(path, ROWS[kind](rows) if part == "train" or kind == GIVEN else rows)
     folder = AdapterFolder(out / name / "adapters" / f"build-{language}")
     if name != OTHER:
-        run("train.py", config, language, "--train", str(parts["train"]))
+        run("train.py", config, language, "--train", str(parts["train"]), seed=sizes["seed"])
     elif folder.latest is None:
         (trained,) = other.glob(f"{REAL}/adapters/*/latest")
         shutil.copytree(trained, folder.path / trained.resolve().name, ignore=shutil.ignore_patterns("evaluation.json"))

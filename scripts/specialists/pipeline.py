@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -27,6 +28,18 @@ SCRIPTS = Path(__file__).resolve().parents[1]
 _NOT_CODE = ("adapters.py", "cli.py", "client.py", "config.py", "pipeline.py", "stopping.py", "tables.py")
 _FULL = 1 << 16  # bytes free under which SQLite writes no row and its journal
 _steps: set[subprocess.Popen] = set()  # under way
+_ending = threading.Event()
+
+
+def settings(folder: Path) -> dict[str, Any]:
+    """How doit runs our tasks: what DOIT_CONFIG holds, with the state file in that folder.
+
+    Every step is a process of its own, so `-n` needs no more than threads; doit's worker processes are left waiting
+    for ever where a signal comes while the first of them are started.
+    """
+    state = state_file(folder / ".doit.sqlite")
+    how = {"continue": True, "verbosity": 2, "reporter": Reporter, "par_type": "thread"}
+    return {"backend": "sqlite3", "dep_file": state, **how}
 
 
 def state_file(path: Path) -> str:
@@ -63,6 +76,8 @@ def run(arguments: list[str], failure: Path | None = None, **options: str | bool
     given = [[f"--{name}"] if value is True else [f"--{name}", value] for name, value in options.items() if value]
     process = subprocess.Popen([*arguments, *(part for option in given for part in option)])
     _steps.add(process)
+    if _ending.is_set():  # in a thread, while doit ends
+        process.terminate()
     try:
         code = process.wait(math.inf)  # looks again and again: another thread may have got the signal
     except BaseException:  # doit is to end
@@ -82,9 +97,10 @@ def run(arguments: list[str], failure: Path | None = None, **options: str | bool
     return TaskFailed(says, report=False)
 
 
-@atexit.register  # `doit -P thread` leaves its threads behind without a word
+@atexit.register  # `doit -n` leaves its threads behind without a word
 def end_steps() -> None:
     """End every step under way, which may first save what it has."""
+    _ending.set()
     for process in _steps.copy():
         process.terminate()
     while _steps:
