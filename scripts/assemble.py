@@ -120,8 +120,8 @@ def _tokens(config: Config, records: list[Record]) -> dict[str, Any]:
 
     chat, supervised = token_counter(config.base.model, config.base.revision), None
     if isinstance(chat, Chat):
-        encoded = [chat.encode(record) for record in progress(records, "tokens")]
-        lengths, supervised = sorted(len(row.input_ids) for row in encoded), sum(row.supervised for row in encoded)
+        counts = [chat.counts(record) for record in progress(records, "tokens")]
+        lengths, supervised = sorted(length for length, _learned in counts), sum(learned for _length, learned in counts)
     else:
         lengths = sorted(chat.count(record["messages"], record["tools"]) for record in records)
     return {"train": sum(lengths), "supervised": supervised, "longest": max(lengths, default=0), "lengths": lengths}

@@ -142,6 +142,8 @@ def test_counting_is_encoding_whatever_the_special_tokens_do_beside_them(chats, 
         counter = Chat(chat.template, json.dumps(tokenizer), chat.special)
         whole = counter.tokenizer.encode(counter.render(decoded(record["messages"]), TOOLS), add_special_tokens=False)
         assert [counter.count(record["messages"], TOOLS) for _ in range(2)] == [len(whole.ids)] * 2
+        assert counter.counts(record)[0] == len(counter.encode(record).input_ids)
+        assert flag or counter.counts(record)[1] == counter.encode(record).supervised
 
 
 def test_the_estimate_is_on_the_safe_side(chats) -> None:

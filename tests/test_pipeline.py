@@ -89,7 +89,9 @@ def test_told_to_end_doit_waits_for_what_the_step_saves_and_keeps_what_it_finish
 
 def test_a_step_that_a_thread_starts_while_doit_ends_is_ended_too() -> None:
     code = "from specialists import pipeline; pipeline.end_steps(); print(pipeline.run(['sleep', '90']).message)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "scripts", timeout=60, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "scripts", timeout=60, capture_output=True, text=True
+    )
     assert done.stdout == "ended with exit code -15\n"
 
 

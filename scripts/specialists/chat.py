@@ -161,7 +161,14 @@ class Chat:
 
     def count(self, messages: list[dict], tools: list[dict] | None = None) -> int:
         """Tokens of a conversation, exact."""
-        text = self.render(decoded(messages), tools)
+        return self._count(self.render(decoded(messages), tools))
+
+    def counts(self, record: Record) -> tuple[int, int]:
+        """Tokens of a record, and those of them that are supervised. Raises Problem like `encode`, which is slower."""
+        text, spans = self.spans(record)
+        return self._count(text), sum(self._count(text[start:end]) for start, end in spans)
+
+    def _count(self, text: str) -> int:
         return sum(map(self._tokens, self._special.split(text) if self._special else [text]))
 
     @property

@@ -21,7 +21,7 @@ _TOKEN = re.compile(r"\w+|[^\w\s]")
 def shingles(text: str) -> frozenset[str]:
     """The runs of five tokens in a text."""
     tokens = _TOKEN.findall(text)
-    return frozenset(" ".join(tokens[start : start + WIDTH]) for start in range(len(tokens) - WIDTH + 1))
+    return frozenset(map(" ".join, zip(*(tokens[start:] for start in range(WIDTH)), strict=False)))
 
 
 class Neighbours:
