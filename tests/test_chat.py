@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from specialists.chat import Chat, Estimate, decoded, token_counter
 from specialists.config import Problem
 from specialists.records import Record, is_target, make_record, tool_call
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 SAMPLES = Path(__file__).parent / "samples"
 CHATML, XML = ((SAMPLES / name).read_text(encoding="utf-8") for name in ("chatml.jinja", "xml-calls.jinja"))
@@ -144,6 +145,61 @@ def test_counting_is_encoding_whatever_the_special_tokens_do_beside_them(chats, 
         assert [counter.count(record["messages"], TOOLS) for _ in range(2)] == [len(whole.ids)] * 2
         assert counter.counts(record)[0] == len(counter.encode(record).input_ids)
         assert flag or counter.counts(record)[1] == counter.encode(record).supervised
+
+
+QWEN = (  # Qwen's and Llama 3's split but for how many digits go together
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+SPLITS = {
+    "gpt2": (pre_tokenizers.ByteLevel(add_prefix_space=False), True),
+    "qwen": (pre_tokenizers.Split(Regex(QWEN), "isolated"), True),
+    "over words": (pre_tokenizers.Split(Regex(r"\p{L}+|[^\p{L}]+"), "isolated"), False),
+    "over a line's end": (pre_tokenizers.Split(Regex(r" ?[^ ]+| +"), "isolated"), False),
+    "metaspace": (pre_tokenizers.Metaspace(), False),
+    "none": (None, False),
+}
+
+
+@cache
+def counter_of(split: str) -> Chat:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    if splitter := SPLITS[split][0]:
+        tokenizer.pre_tokenizer = splitter
+    special = ["<|im_start|>", "<|im_end|>"]
+    trainer = trainers.BpeTrainer(vocab_size=3000, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator([*Path(__file__).read_text().splitlines(keepends=True), *KINDS_OF_TEXT], trainer)
+    return Chat(CHATML, tokenizer.to_str(), {"eos_token": "<|im_end|>"})
+
+
+KINDS_OF_TEXT = [
+    "aZ",
+    "é",
+    "e\u0301",
+    "7",
+    "10",
+    "'s",
+    " ",
+    "  ",
+    "\n",
+    "\n\n",
+    "\t",
+    "\r\n",
+    ". ",
+    "({",
+    "中",
+    "_x",
+    "😀",
+]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@given(text=st.lists(st.sampled_from(KINDS_OF_TEXT), max_size=30).map("".join))
+def test_counting_by_words_is_exact_and_done_only_where_it_is(split: str, text: str) -> None:
+    counter = counter_of(split)
+    whole = counter.tokenizer.encode(counter.render(messages := [{**USER, "content": text}]), add_special_tokens=False)
+    assert counter.count(messages) == len(whole.ids)
+    assert counter.counts_by_words == SPLITS[split][1]
 
 
 def test_the_estimate_is_on_the_safe_side(chats) -> None:
