@@ -189,9 +189,10 @@ class Chat:
     def _tokens(self) -> Callable[[str], int]:
         """Tokens of what stands between two special tokens: by words where that is exact, as they come again."""
         encode = partial(self.tokenizer.encode_batch_fast, add_special_tokens=False)  # `encode` finds offsets too
-        by_words = bool(self._special) and self.counts_by_words
-        count = lru_cache(maxsize=200_000 if by_words else 2000)(lambda text: len(encode([text])[0]))
-        return (lambda text: sum(map(count, _WORD.findall(text)))) if by_words else count
+        if not (self._special and self.counts_by_words):
+            return lru_cache(maxsize=2000)(lambda text: len(encode([text])[0]))
+        word = lru_cache(maxsize=200_000)(lambda text: len(encode([text])[0]))
+        return lru_cache(maxsize=2000)(lambda text: sum(map(word, _WORD.findall(text))))
 
     @cached_property
     def counts_by_words(self) -> bool:

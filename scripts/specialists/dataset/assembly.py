@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import accumulate
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import Any
 
 from specialists.agent import NEW_CODE, without_line_numbers
 from specialists.config import Assembly, Problem
-from specialists.dataset.duplicates import Neighbours
+from specialists.dataset.duplicates import Neighbours, shingles
 from specialists.exclusion import Exclusion
 from specialists.records import SOURCES, Record, cluster_of, is_target, located_records
 
@@ -249,12 +250,14 @@ def _without_held_code(rows: list[Row], heldout: list[Row], lost: Lost) -> list[
 
 
 def _without_near(train: list[Row], heldout: list[Row], lost: Lost) -> list[Row]:
-    held, kept = (Neighbours(lambda row: texts(row.record())) for _index in range(2))
+    sides = lru_cache(maxsize=256)(lambda row: tuple(map(shingles, texts(row.record()))))
+    held, kept = Neighbours(sides), Neighbours(sides)
     for row in heldout:
         held.add(row)
-    train = _sifted(train, lambda row: "near a held-out example" if held.near(row, either=True) else None, lost)
 
     def reason(row: Row) -> str | None:
+        if held.near(row, either=True):
+            return "near a held-out example"
         if kept.near(row, either=False):
             return "near duplicate"
         kept.add(row)

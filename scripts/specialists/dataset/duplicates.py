@@ -7,7 +7,6 @@ MinHash alone brings pairs under 0.5, and LSH alone misses some: measured recall
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 SIMILARITY = 0.7  # Jaccard index from which on two sides are alike
@@ -25,10 +24,10 @@ def shingles(text: str) -> frozenset[str]:
 
 
 class Neighbours:
-    """Items to which others can be near, by the (prompt, target) texts that `texts(item)` gives."""
+    """Items to which others can be near, by the shingles of prompt and target that `sides(item)` gives."""
 
-    def __init__(self, texts: Callable[[Any], tuple[str, str]]):
-        self._shingles = lru_cache(maxsize=256)(lambda item: tuple(map(shingles, texts(item))))
+    def __init__(self, sides: Callable[[Any], tuple[frozenset[str], ...]]):
+        self._shingles = sides
         self._items: list[Any] = []
         from rensa import RMinHashLSH
 
