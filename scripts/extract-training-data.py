@@ -8,9 +8,9 @@ from specialists.cli import command, finish, progress, say, table
 from specialists.config import Config, Problem
 
 FIRST = (
-    "The first run: histories and repositories are read in some minutes; then `doit` trains an adapter for each "
+    "The first run: histories and repositories are read in a few minutes; then `doit` trains an adapter for each "
     "language that has its min_examples, some 15 to 30 min on an H100 or H200 (README's table; an estimate). "
-    "`doit assemble` ends before that, and `doit status` says what there is."
+    "`doit -n 4 assemble` ends before that, on four cores, and `doit status` says what there is."
 )
 
 
