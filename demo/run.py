@@ -61,7 +61,7 @@ def run(base: str) -> str:
     make_repositories.make(out)
     threads = "1" if toy else "2"  # two languages are trained side by side, or one alone
     os.environ.update({"SPECIALISTS_CONFIG": str(path), "OMP_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"})
-    doit("-n", "2", "-P", "thread", "promote")
+    doit("-n", "2", "promote")
     config = load_config(path)
     for language in config.languages.values():
         if version := held(config, language):

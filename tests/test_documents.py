@@ -7,6 +7,7 @@ import re
 import runpy
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -148,6 +149,20 @@ def doit(folder: Path, *words: str) -> subprocess.CompletedProcess:
     variables = {**os.environ, "SPECIALISTS_CONFIG": "demo/specialists.toml", "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "doit", *words]
     return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_told_to_end_the_demo_ends_what_it_started(tmp_path: Path) -> None:
+    folder = checkout(tmp_path / "coding-specialists")
+    command = [sys.executable, "-m", "doit", "demo"]
+    with subprocess.Popen(command, cwd=folder, start_new_session=True, stdout=subprocess.PIPE) as demo:
+        inside = ["pgrep", "--session", str(demo.pid)]
+        while subprocess.run([*inside, "--full", "scripts/mine"], stdout=subprocess.DEVNULL, check=False).returncode:
+            assert demo.poll() is None
+        demo.terminate()
+        demo.communicate(timeout=60)
+    assert demo.returncode == 128 + signal.SIGTERM
+    assert subprocess.run(inside, stdout=subprocess.DEVNULL, check=False).returncode == 1, "nobody is left"
 
 
 @pytest.mark.slow
