@@ -12,6 +12,7 @@ from hypothesis import settings
 settings.register_profile("ours", deadline=None, derandomize=True)  # a busy machine is no failure; same cases each time
 settings.load_profile("ours")
 
+os.environ["OMP_NUM_THREADS"] = "1"  # before anything imports torch: threads of several tests wait for each other
 for number in (signal.SIGHUP, signal.SIGINT):  # what nohup or a shell's background ignores, children would inherit
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, signal.SIG_DFL)
@@ -24,6 +25,11 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Groups first, the walk through README among them: no core is to wait for the longest test at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+
+
 @pytest.fixture(autouse=True)
 def no_owner_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Home, git identity and opencode's folders point into a temporary folder: no test reads or touches the owner's."""
@@ -33,7 +39,6 @@ def no_owner_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(home / "gitconfig"))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
