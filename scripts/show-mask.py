@@ -12,7 +12,7 @@ import click
 from specialists.chat import Chat
 from specialists.cli import command, finish, say
 from specialists.config import Config
-from specialists.reporting.mask_view import find_row, segments, terminal
+from specialists.reporting.mask_view import find_row, marked
 
 
 @command
@@ -20,9 +20,9 @@ from specialists.reporting.mask_view import find_row, segments, terminal
 def main(config: Config, as_json: bool, row_id: str) -> None:
     row, place = find_row(config, row_id)
     chat = Chat.load(config.base.model, config.base.revision)
-    pieces, encoded = segments(chat, row), chat.encode(row)
+    text, encoded = marked(chat, row, colour=sys.stdout.isatty()), chat.encode(row)
     if not as_json:
-        click.echo(terminal(pieces, colour=sys.stdout.isatty()), color=True)
+        click.echo(text, color=True)
     say(f"{row['id']} in {place}: {len(encoded.input_ids)} tokens, {encoded.supervised} with loss")
     finish({"id": row["id"], "tokens": len(encoded.input_ids), "supervised": encoded.supervised}, as_json)
 

@@ -22,23 +22,15 @@ def find_row(config: Config, row_id: str) -> tuple[Record, str]:
     return next(iter(found.values()))
 
 
-def segments(chat: Chat, row: Record) -> list[tuple[str, bool]]:
-    """A row's text in order, in pieces with and without loss. Raises Problem when the row cannot be masked."""
+def marked(chat: Chat, row: Record, colour: bool = True) -> str:
+    """A row's text: supervised parts on green, or between ⟦ and ⟧. Raises Problem when the row cannot be masked."""
     text, spans = chat.spans(row)
+    opening, closing = (_GREEN, _RESET) if colour else ("⟦", "⟧")
     pieces, position = [], 0
     for start, end in spans:
-        pieces += [(text[position:start], False), (text[start:end], True)]
+        learned = shown(text[start:end])
+        if colour:  # one that spans lines is lost in a pager
+            learned = learned.replace("\n", f"{_RESET}\n{_GREEN}")
+        pieces += [shown(text[position:start]), opening, learned, closing]
         position = end
-    return [piece for piece in [*pieces, (text[position:], False)] if piece[0]]
-
-
-def terminal(pieces: list[tuple[str, bool]], colour: bool = True) -> str:
-    """For a terminal: supervised text on green, or between ⟦ and ⟧ without colours."""
-    opening, closing = (_GREEN, _RESET) if colour else ("⟦", "⟧")
-    marked = []
-    for piece, supervised in pieces:
-        text = shown(piece)
-        if supervised and colour:  # a colour that spans lines is lost in a pager
-            text = text.replace("\n", f"{_RESET}\n{_GREEN}")
-        marked.append(f"{opening}{text}{closing}" if supervised else text)
-    return "".join(marked)
+    return "".join([*pieces, shown(text[position:])])

@@ -28,35 +28,12 @@ _COMPARED = 8  # versions drawn beside each other
 _EXCERPT = 600  # characters at each end of a long text
 _EXAMPLES = 40  # rows shown per language, evenly from the best to the worst
 _MESSAGES = 8  # shown of a row at most, the last requests and answers that are learned
-_PARTS = {"changed": "lines that you changed", "code": "other code", "syntax": "syntax of tool calls", "prose": "prose"}
-_COMPARISONS = {  # of gate.verdict(): what it says, and what the adapter is compared with
-    "forgetting": ("loss on the frozen set, which it should not forget", "base"),
-    "style": ("style: loss on the lines that you changed", "base"),
-    "skill": ("skill: how much more of it there is behind another request", "base"),
-    "prompt": ("loss on these lines; in place of the base: the base with your instructions", "prompt"),
-    "examples": ("the same; the base with your two nearest examples in its prompt", "examples"),
-    "incumbent": ("the same; the version before it", "incumbent"),
-}
 _DRAWN = {"loss": "all", "style": "style", "skill": "skill"}  # of gate.verdict(), and how the picture calls it
-_WRITTEN = {
-    "called": "answers with a tool call",
-    "valid": "answers with a call that holds",
-    "applies": "edits that apply",
-    "parses": "edits that parse",
-    "similarity": "likeness to your own edit",
-    "exact": "exactly your own edit",
-}  # of scoring.summary()
 _STEPS = {  # folder under data/, and the title of its funnel
     "commits": "From git commits",
     "rollouts": "From commits done again",
     "synthetic": "From the owner's own code",
     "train": "Left out when they were joined",
-}
-_ROLLOUTS = {  # of rollout.py --heldout: what it says, and how it is written
-    "passed": ("held-out commits done again so that your tests pass", ".0%"),
-    "recall": ("your changed lines in them", ".0%"),
-    "steps": ("steps for one", ".1f"),
-    "tokens": ("tokens for one", ",.0f"),
 }
 
 
@@ -87,7 +64,7 @@ def page(config: Config, state: dict[str, Any]) -> dict[str, Any]:
     languages = [section(config, config.languages[name], known, chat) for name, known in state["languages"].items()]
     problems = [problem.removeprefix(f"{config.path}: ") for problem in skipped(config)]
     drawn = [(each, of, name) for each in languages for of, name in _DRAWN.items()]
-    compared = [(f"{each['title']}: {name}", each[of], each["verdict"]) for each, of, name in drawn]
+    compared = [(f"{each['title']}: {name}", each["evaluation"].get(of), each["verdict"]) for each, of, name in drawn]
     return {
         "base": Path(state["base"]).name if Path(state["base"]).is_absolute() else state["base"],
         "problems": list(dict.fromkeys([*state["findings"], *problems])),
@@ -95,6 +72,7 @@ def page(config: Config, state: dict[str, Any]) -> dict[str, Any]:
         "sources": SOURCES,
         "as_of": max((language["newest"] for language in languages if language["newest"]), default=None),
         "unit": UNIT,
+        "age": age,
         "confidence": f"{CONFIDENCE * 100:g} %",
         "gain": f"{config.evaluation.gain * 100:g} %",
         "intervals": figures.intervals(compared),
@@ -106,7 +84,8 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
     folder = adapters.adapter_folder(config, language)
     known = folder.versions()
     versions = [_version(folder, version) for version in reversed(known[-_SHOWN:])]
-    compared = [(each["age"], each["style"] or each["loss"], each["verdict"]) for each in versions[:_COMPARED]]
+    measured = [(age(each["name"]), each["evaluation"]) for each in versions[:_COMPARED]]
+    compared = [(name, found.get("style") or found.get("loss"), found.get("verdict")) for name, found in measured]
     manifest, evaluation = adapters.manifest_of(folder.latest), adapters.evaluation_of(folder.latest)
     summary, decisions = adapters.train_summary(config, language), adapters.decisions(folder)
     total = sum(state["train"].values())
@@ -117,22 +96,19 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
         **state,
         "total": total,
         "summary": summary,
+        "manifest": manifest,
+        "evaluation": evaluation,
         "scale": max(total, state["max_examples"], 1),
-        "answers": age(state["current"]) if state["current"] else None,
         "limit": language.training.max_length,
         "head": prompt_match(config, language, captured(config), chat)[0],
         "curve": figures.loss_curve(manifest.get("losses") or []),
         "history": figures.intervals(compared) if len(versions) > 1 else None,
-        "training": _facts(manifest),
         "funnels": _funnels(config, language.name),
         "versions": versions,
         "older": len(known) - len(versions),
         "decisions": list(reversed(decisions[-_SHOWN:])),
-        "style": evaluation.get("style"),
-        "skill": evaluation.get("skill"),
-        "measures": _measures(evaluation),
-        "side_by_side": _side_by_side(folder.latest),
         "prompts": [prompts[rival] for rival in evaluation.get("as_good", ()) if rival in prompts],
+        "side_by_side": _side_by_side(folder.latest),
         "effect": (read_json(folder.latest / effect.EFFECT) or {}).get("faults") if folder.latest else None,
         "questions": [answer for answer in asked if answer["model"] == language.adapter],
         "newest": max((time for time in times if time), default=None),
@@ -140,45 +116,15 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
 
 
 def _version(folder: adapters.AdapterFolder, version: Path) -> dict[str, Any]:
-    manifest, evaluation = adapters.manifest_of(version), adapters.evaluation_of(version)
+    manifest = adapters.manifest_of(version)
     links = {"latest": folder.latest, "promoted": folder.current, "previous": folder.previous}
-    losses = manifest.get("losses") or []
     return {
         "name": version.name,
-        "age": age(version.name),
         "marks": [mark for mark, linked in links.items() if linked == version],
-        "rows": manifest.get("rows"),
-        "fit": [losses[0][1], losses[-1][1]] if losses else None,
         "cost": cost(manifest),
-        **{name: evaluation.get(name) for name in ("loss", "style", "verdict")},
+        "manifest": manifest,
+        "evaluation": adapters.evaluation_of(version),
     }
-
-
-def _measures(evaluation: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    """What else an evaluation says, as (what, the base's, the adapter's, interval of the difference and its n)."""
-    parts = evaluation.get("parts") or {}
-    rows = [(f"loss on {what}", parts[part], "base") for part, what in _PARTS.items() if part in parts]
-    rows += [(what, evaluation[name], arm) for name, (what, arm) in _COMPARISONS.items() if evaluation.get(name)]
-    shown = [(what, _loss(loss[arm]), _loss(loss["adapter"]), _interval(loss)) for what, loss, arm in rows]
-    written, paired = evaluation.get("generated") or {}, evaluation.get("paired") or {}
-    for name, what in _WRITTEN.items():
-        base, adapter = (written.get(arm, {}).get(name) for arm in ("base", "adapter"))
-        if base is not None and adapter is not None:
-            shown.append((what, f"{base:.0%}", f"{adapter:.0%}", _interval(paired.get(name))))
-    again = evaluation.get("rollouts") or {}
-    for arm, more in {"base": "", "incumbent": "; in place of the base: the version before it"}.items():
-        for name, (what, form) in _ROLLOUTS.items() if arm in again else ():
-            base, adapter = again[arm][name], again["adapter"][name]
-            shown += [] if None in (base, adapter) else [(what + more, format(base, form), format(adapter, form), "")]
-    return shown
-
-
-def _interval(found: dict[str, Any] | None) -> str:
-    """Below zero is better, of rates too; of the paired answers where the rates are of all."""
-    if not found or "interval" not in found:
-        return ""
-    low, high = found["interval"]
-    return f"{low:+.3f} to {high:+.3f}, {found.get('answers', found['clusters'])}"
 
 
 def _side_by_side(version: Path | None) -> list[tuple[str, dict[str, str]]]:
@@ -197,26 +143,6 @@ def _outcome(model: str, run: dict[str, Any]) -> str:
     tests = {True: "tests pass", False: "tests fail", None: run["ended"]}[run["passed"]]
     name = {"base": "Base", "adapter": "Specialist", "incumbent": "The version before it"}[model]
     return f"{name}: {tests}, {run['recall']:.0%} of your lines, {run['steps']} steps"
-
-
-def _loss(value: float) -> str:
-    return f"{value:.3f}" if math.isfinite(value) else "not finite"
-
-
-def _facts(manifest: dict[str, Any]) -> dict[str, Any]:
-    """What the manifest of a training says, by label; empty without one."""
-    settings, base = manifest.get("training", {}), manifest.get("base", {})
-    facts = {
-        "base": Path(base.get("model", "")).name,
-        "examples": manifest.get("rows"),
-        "tokens": manifest.get("tokens"),
-        "of them supervised": manifest.get("supervised"),
-        "trained parameters": manifest.get("parameters"),
-        "adapted modules": len(manifest.get("modules", ())),
-        "took": cost(manifest),
-        **{name.replace("_", " "): settings.get(name) for name in ("r", "alpha", "epochs", "learning_rate")},
-    }
-    return {label: f"{value:,}" if type(value) is int else value for label, value in facts.items() if value}
 
 
 def examples(config: Config, language: Language) -> list[tuple[Record, float | None, list]]:
