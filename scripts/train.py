@@ -108,10 +108,7 @@ def train_here(config: Config, language: Language, rows: list[Record], building:
 
 
 def use_one_gpu() -> None:
-    """Show this process the first of its GPUs alone, unless it is one of several that a launcher started.
-
-    TRL's trainer refuses more. To be called before anything asks CUDA, as bitsandbytes does while it is imported.
-    """
+    """Show this process one GPU, as TRL refuses more, but for a launcher's; to be called before an import asks CUDA."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
 

@@ -8,6 +8,8 @@ from typing import Any
 SERVED_BASE = "base"  # the base model's name in requests
 REQUIRED = dataclasses.MISSING
 PARTS = ("attention", "linear_attention", "mlp")  # of a decoder layer
+SYSTEMCTL, UNIT = ("systemctl", "--user"), "specialists-serve.service"
+WHILE_TRAINING = ("auto", "keep", "stop")
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's --max-lora-rank takes (vLLM 0.32)
 
 
@@ -16,8 +18,7 @@ def key(default: Any, help: str, **limits: Any) -> Any:
 
     Limits: `choices`, `least`, `regex` (items are regular expressions), `form` (one that items match, and in words).
     """
-    metadata = {"help": help, **limits}
-    return field(metadata=metadata) if default is REQUIRED else field(default=default, metadata=metadata)
+    return field(default=default, metadata={"help": help, **limits})
 
 
 @dataclass(frozen=True)
@@ -122,18 +123,10 @@ class Serving:
     max_lora_rank: int = key(16, "Largest rank served.", choices=LORA_RANKS)
     tool_call_parser: str | None = key(None, "vLLM's tool-call parser; empty: by what the base's template writes.")
     while_training: str = key(
-        "auto",
-        "What the server does during training and evaluation: keep on, stop; auto stops it where both do not fit.",
-        choices=("auto", "keep", "stop"),
+        "auto", "Whether the server runs on during training and evaluation; auto: if both fit.", choices=WHILE_TRAINING
     )
-    stop: tuple[str, ...] = key(
-        ("systemctl", "--user", "stop", "specialists-serve.service"),
-        "Where it is to stop: the command that ends the server and waits for its end.",
-    )
-    start: tuple[str, ...] = key(
-        ("systemctl", "--user", "start", "specialists-serve.service"),
-        "The command that starts it again, and does not wait for its end.",
-    )
+    stop: tuple[str, ...] = key((*SYSTEMCTL, "stop", UNIT), "Command that ends the server, and waits for that.")
+    start: tuple[str, ...] = key((*SYSTEMCTL, "start", UNIT), "Command that starts it, and does not wait for its end.")
     api_key_file: Path | None = key(None, "File with the API key, readable by you alone; $VLLM_API_KEY goes before it.")
     output_tokens: int = key(16384, "Tokens per answer that opencode asks for at most.", least=1)
     extra: tuple[str, ...] = key((), 'More vLLM arguments, e.g. ["--tensor-parallel-size", "2"].')

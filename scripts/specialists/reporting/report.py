@@ -54,6 +54,7 @@ def render(name: str, values: dict[str, Any]) -> str:
 
     environment = Environment(trim_blocks=True, lstrip_blocks=True, autoescape=True, undefined=StrictUndefined)
     environment.loader = FileSystemLoader(Path(__file__).parent)
+    environment.filters["shortened"] = _shortened
     environment.finalize = lambda value: shown(value) if type(value) is str else value  # a macro's is Markup
     return environment.get_template(f"{name}.html.jinja").render(values)
 
@@ -108,7 +109,8 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
         "older": len(known) - len(versions),
         "decisions": list(reversed(decisions[-_SHOWN:])),
         "prompts": [prompts[rival] for rival in evaluation.get("as_good", ()) if rival in prompts],
-        "side_by_side": _side_by_side(folder.latest),
+        "turns": _side_by_side(folder.latest),
+        "again": (read_json(folder.latest / adapters.ROLLOUTS) or []) if folder.latest else [],
         "effect": (read_json(folder.latest / effect.EFFECT) or {}).get("faults") if folder.latest else None,
         "questions": [answer for answer in asked if answer["model"] == language.adapter],
         "newest": max((time for time in times if time), default=None),
@@ -127,22 +129,11 @@ def _version(folder: adapters.AdapterFolder, version: Path) -> dict[str, Any]:
     }
 
 
-def _side_by_side(version: Path | None) -> list[tuple[str, dict[str, str]]]:
-    """Held-out requests with what each model wrote, and with what it changed where it did the whole commit again."""
+def _side_by_side(version: Path | None) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Held-out requests as base and adapter answered them."""
     answers = adapters.evaluation_of(version).get("answers") or {}
-    again = (read_json(version / adapters.ROLLOUTS) or []) if version else []
     base, adapter = ([one for one in answers.get(arm, ()) if "text" in one] for arm in ("base", "adapter"))
-    both = zip(base, adapter, strict=False)
-    texts = [(one["request"], {"Base": one["text"], "Specialist": other["text"]}) for one, other in both]
-    texts += [(task["request"], {_outcome(*run): run[1]["diff"] for run in task["runs"].items()}) for task in again]
-    return [(request, {name: _shortened(text) for name, text in some.items()}) for request, some in texts]
-
-
-def _outcome(model: str, run: dict[str, Any]) -> str:
-    """How a run of rollout.py ended, in words."""
-    tests = {True: "tests pass", False: "tests fail", None: run["ended"]}[run["passed"]]
-    name = {"base": "Base", "adapter": "Specialist", "incumbent": "The version before it"}[model]
-    return f"{name}: {tests}, {run['recall']:.0%} of your lines, {run['steps']} steps"
+    return [*zip(base, adapter, strict=False)]
 
 
 def examples(config: Config, language: Language) -> list[tuple[Record, float | None, list]]:
