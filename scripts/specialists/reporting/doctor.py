@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from specialists.adapters import adapter_folder, evaluation_of, manifest_of
+from specialists.adapters import adapter_folder, evaluation_of, manifest_of, promoted_versions
 from specialists.agent import captured as captures
 from specialists.agent import sent_tokens
 from specialists.chat import token_counter
@@ -82,8 +82,7 @@ def server(config: Config) -> Check:
     if state["problem"]:
         return fail(state["problem"], "change serving.port, or stop what runs there")
     if state["models"] is None:
-        promoted = any(adapter_folder(config, language).current for language in config.languages.values())
-        return (fail if promoted else note)(f"none at {state['url']}", "doit serve")
+        return (fail if promoted_versions(config) else note)(f"none at {state['url']}", "doit serve")
     return ok(f"{state['url']}: {', '.join(state['models'])}")
 
 
@@ -186,11 +185,10 @@ def context(config: Config) -> Check:
     if longest > served:
         says = f"rows may have {longest:,} tokens (training.max_length after their head), the server takes {served:,}"
         return fail(says, f"serving.max_model_len = {longest}, or shorter rows")
-    needs = config.serving.output_tokens + first
-    start = wiring.compaction_start(config)
+    needs, start = config.serving.output_tokens + first, wiring.compaction_start(config)
     says = f"opencode's prompt and an answer take {needs:,} tokens of {served:,}; rows up to {longest:,}; "
     says += f"a session is compacted from {start:,} on"
-    if needs - config.serving.output_tokens >= start:
+    if first >= start:
         return fail(says, "raise serving.max_model_len, or lower serving.output_tokens")
     return ok(says)
 

@@ -6,6 +6,7 @@ Beside it lies status.json, the same for scripts.
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +17,20 @@ from specialists.cli import shown
 from specialists.config import Config, Language
 from specialists.evaluation.gate import CONFIDENCE
 from specialists.records import SOURCES, Record, is_target, read_json, read_records, write_if_changed, write_json
-from specialists.reporting import figures
 from specialists.reporting.checks import skipped
 from specialists.reporting.prompt_match import prompt_match
 from specialists.reporting.status import age, cost, status
 from specialists.serving import effect
 
 UNIT = "nats per token"
+WIDTH = 360  # of a drawing, in its own units: so narrow that its text stays readable on a phone
+_POINTS = 240  # of a curve; more cannot be told apart at this width
 _SHOWN = 20  # versions and decisions listed per language, the newest
 _COMPARED = 8  # versions drawn beside each other
 _EXCERPT = 600  # characters at each end of a long text
 _EXAMPLES = 40  # rows shown per language, evenly from the best to the worst
 _MESSAGES = 8  # shown of a row at most, the last requests and answers that are learned
 _DRAWN = {"loss": "all", "style": "style", "skill": "skill"}  # of gate.verdict(), and how the picture calls it
-_STEPS = {  # folder under data/, and the title of its funnel
-    "commits": "From git commits",
-    "rollouts": "From commits done again",
-    "synthetic": "From the owner's own code",
-    "train": "Left out when they were joined",
-}
 
 
 def write_report(config: Config) -> dict[str, Any]:
@@ -76,7 +72,7 @@ def page(config: Config, state: dict[str, Any]) -> dict[str, Any]:
         "age": age,
         "confidence": f"{CONFIDENCE * 100:g} %",
         "gain": f"{config.evaluation.gain * 100:g} %",
-        "intervals": figures.intervals(compared),
+        "intervals": intervals(compared),
     }
 
 
@@ -102,8 +98,8 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
         "scale": max(total, state["max_examples"], 1),
         "limit": language.training.max_length,
         "head": prompt_match(config, language, captured(config), chat)[0],
-        "curve": figures.loss_curve(manifest.get("losses") or []),
-        "history": figures.intervals(compared) if len(versions) > 1 else None,
+        "curve": loss_curve(manifest.get("losses") or []),
+        "history": intervals(compared) if len(versions) > 1 else None,
         "funnels": _funnels(config, language.name),
         "versions": versions,
         "older": len(known) - len(versions),
@@ -160,9 +156,69 @@ def _shortened(text: str) -> str:
 
 
 def _funnels(config: Config, language: str) -> dict[str, dict[str, Any]]:
-    """What each step read, kept and left out for a language, by title."""
+    """What each step read, kept and left out for a language, by the folder of its rows under data/."""
     sessions = (read_json(config.paths.data / "sessions" / "summary.json") or {}).get("funnel", {})
-    found = {"From opencode sessions": sessions.get("languages", {}).get(language)}
-    for folder, title in _STEPS.items():
-        found[title] = (read_json(config.paths.data / folder / f"{language}.summary.json") or {}).get("funnel")
-    return {title: counts for title, counts in found.items() if counts}
+    found = {"sessions": sessions.get("languages", {}).get(language)}
+    for folder in ("commits", "rollouts", "synthetic", "train"):
+        found[folder] = (read_json(config.paths.data / folder / f"{language}.summary.json") or {}).get("funnel")
+    return {folder: counts for folder, counts in found.items() if counts}
+
+
+def loss_curve(losses: Sequence[Sequence[float]]) -> dict[str, Any] | None:
+    """Training loss over optimizer steps from [step, loss] pairs; None when there is nothing finite to draw.
+
+    {"points": [(x, y)], "levels": [(y, loss)], "steps": (first, last), "title"}
+    """
+    points = [(step, loss) for step, loss in losses if math.isfinite(loss)]
+    if not points:
+        return None
+    left, right, top, bottom = 34, WIDTH - 8, 10, 130
+    first, last = points[0][0], points[-1][0]
+    points = points[:: -math.ceil(len(points) / _POINTS)][::-1]  # the last one stays
+    levels = ticks(min(loss for _step, loss in points), max(loss for _step, loss in points))
+    across = scale(first, max(last, first + 1), left, right)
+    down = scale(levels[0], levels[-1], bottom, top)
+    return {
+        "points": [(across(step), down(loss)) for step, loss in points],
+        "levels": [(down(level), level) for level in levels],
+        "steps": (first, last),
+        "title": f"Training loss from {points[0][1]:.3f} to {points[-1][1]:.3f} over {last:g} steps",
+    }
+
+
+def intervals(compared: Sequence[tuple[str, dict[str, Any] | None, str]]) -> dict[str, Any] | None:
+    """Differences with intervals on one axis with a zero line, of (label, gate.compare()'s result or None, verdict).
+
+    {"marks": [(x, difference)], "zero": x, "rows": [{"label", "verdict", "title", "ends": (x, x, x)}]}
+    """
+    known = [(label, found["interval"], found["difference"], verdict) for label, found, verdict in compared if found]
+    rows = [(label, low, mid, high, verdict) for label, (low, high), mid, verdict in known]
+    rows = [row for row in rows if all(map(math.isfinite, row[1:4]))]
+    if not rows:
+        return None
+    marks = ticks(min(0.0, *(row[1] for row in rows)), max(0.0, *(row[3] for row in rows)))
+    if marks[-1] == 0:
+        marks.append(-marks[-2])  # room to say what lies on the other side
+    across = scale(marks[0], marks[-1], 118, WIDTH - 20)
+    drawn = []
+    for label, low, middle, high, verdict in rows:
+        title = f"{label}: {middle:+.4f}, {low:+.4f} to {high:+.4f}: {verdict}"
+        drawn.append({"label": label, "verdict": verdict, "title": title, "ends": [*map(across, (low, middle, high))]})
+    return {"marks": [(across(mark), mark) for mark in marks], "zero": across(0), "rows": drawn}
+
+
+def scale(low: float, high: float, start: float, end: float) -> Any:
+    """The function that puts low at `start` and high at `end`."""
+    return lambda value: start + (value - low) / (high - low) * (end - start)
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """About five round values from at most `low` to at least `high`, at least two."""
+    if high - low < 1e-9 * max(1.0, abs(low), abs(high)):  # one value: put it in the middle
+        around = abs(low) / 2 if abs(low) > 1e-6 else 0.5
+        low, high = low - around, high + around
+    rough = (high - low) / 4
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(index * step, 12) + 0.0 for index in range(first, max(last, first + 1) + 1)]

@@ -42,10 +42,7 @@ def language_status(config: Config, language: Language, server: dict[str, Any] |
     models = server["models"] if server else None
     return {
         "language": language.name,
-        "title": language.title,
-        "adapter": language.adapter,
-        "min_examples": language.min_examples,
-        "max_examples": language.max_examples,
+        **{name: getattr(language, name) for name in ("title", "adapter", "min_examples", "max_examples")},
         "train": _by_source(summary.get("train")),
         "heldout": _by_source(summary.get("heldout")),
         "next": next_step(config, language),
