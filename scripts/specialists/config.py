@@ -134,10 +134,7 @@ def fingerprint(*parts: Any) -> str:
 
 
 def load_config(named: str | os.PathLike | None = None) -> Config:
-    """The configuration named, else $SPECIALISTS_CONFIG, else specialists.toml at the top.
-
-    Raises Problem with everything that is wrong with it.
-    """
+    """The configuration named, else $SPECIALISTS_CONFIG, else specialists.toml. Raises Problem with every mistake."""
     path = Path(named or os.environ.get("SPECIALISTS_CONFIG") or ROOT_CONFIG).expanduser().absolute()
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
