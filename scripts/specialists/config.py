@@ -71,8 +71,7 @@ class Config:
     def repositories(self, name: str) -> list[Path]:
         """Existing repositories of a language, patterns expanded, each once, in the order of the configuration."""
         found = (path for pattern in self.languages[name].repositories for path in expand_repositories(pattern))
-        excluded = self.owner.exclude
-        return [path for path in dict.fromkeys(found) if not named_by(excluded, f"repository {path.name}")]
+        return [path for path in dict.fromkeys(found) if not named_by(self.owner.exclude, f"repository {path.name}")]
 
     def missing_repositories(self, name: str) -> list[str]:
         """Findings about repositories of a language that are not there, as `doit doctor` shows them."""
@@ -195,9 +194,7 @@ class _Reader:
             languages[name] = replace(language, **named, repositories=patterns)
         return languages
 
-    def _table(
-        self, where: str, kind: type, table: Any, language: str | None = None, aside: Any = (), over: Any = None
-    ) -> Any:
+    def _table(self, where: str, kind: type, table: Any, language: str | None = None, aside=(), over=None) -> Any:
         """One table, without the keys `aside`, as its dataclass; what it does not give is from `over`, or a default."""
         if not isinstance(table, dict):
             self._complain(where, f"expected a table, got {table!r}", language)

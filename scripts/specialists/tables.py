@@ -91,9 +91,7 @@ class Training:
     r: int = key(16, "LoRA rank; one that vLLM serves.", choices=LORA_RANKS)
     alpha: int = key(16, "LoRA alpha.", least=1)
     dropout: float = key(0.0, "LoRA dropout.", least=0)
-    targets: tuple[str, ...] = key(
-        PARTS, "Which parts get an adapter, by role: q/k/v/o, DeltaNet's projections, gate/up/down.", choices=PARTS
-    )
+    targets: tuple[str, ...] = key(PARTS, "What gets an adapter: q/k/v/o, DeltaNet, gate/up/down.", choices=PARTS)
     max_length: int = key(8192, "Tokens per example after its head; a longer row is an error, never cut.", least=64)
     learning_rate: float = key(1e-4, "Peak learning rate.", least=0)
     epochs: float = key(3.0, "Passes over the examples.", least=0.01)

@@ -70,6 +70,7 @@ def page(config: Config, state: dict[str, Any]) -> dict[str, Any]:
         "as_of": max((language["newest"] for language in languages if language["newest"]), default=None),
         "unit": UNIT,
         "age": age,
+        "cost": cost,
         "confidence": f"{CONFIDENCE * 100:g} %",
         "gain": f"{config.evaluation.gain * 100:g} %",
         "intervals": intervals(compared),
@@ -79,11 +80,22 @@ def page(config: Config, state: dict[str, Any]) -> dict[str, Any]:
 def section(config: Config, language: Language, state: dict[str, Any], chat: Chat | Estimate) -> dict[str, Any]:
     """What the page shows of one language."""
     folder = adapters.adapter_folder(config, language)
+    links = {"latest": folder.latest, "promoted": folder.current, "previous": folder.previous}
     known = folder.versions()
-    versions = [_version(folder, version) for version in reversed(known[-_SHOWN:])]
+    versions: list[dict[str, Any]] = [
+        {
+            "name": version.name,
+            "marks": [mark for mark, linked in links.items() if linked == version],
+            "manifest": adapters.manifest_of(version),
+            "evaluation": adapters.evaluation_of(version),
+        }
+        for version in reversed(known[-_SHOWN:])
+    ]
     measured = [(age(each["name"]), each["evaluation"]) for each in versions[:_COMPARED]]
     compared = [(name, found.get("style") or found.get("loss"), found.get("verdict")) for name, found in measured]
     manifest, evaluation = adapters.manifest_of(folder.latest), adapters.evaluation_of(folder.latest)
+    answers = evaluation.get("answers") or {}
+    base, adapter = ([one for one in answers.get(arm, ()) if "text" in one] for arm in ("base", "adapter"))
     summary, decisions = adapters.train_summary(config, language), adapters.decisions(folder)
     total = sum(state["train"].values())
     prompts = (evaluation.get("served") or evaluation).get("prompts", {})
@@ -95,7 +107,6 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
         "summary": summary,
         "manifest": manifest,
         "evaluation": evaluation,
-        "scale": max(total, state["max_examples"], 1),
         "limit": language.training.max_length,
         "head": prompt_match(config, language, captured(config), chat)[0],
         "curve": loss_curve(manifest.get("losses") or []),
@@ -105,31 +116,12 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
         "older": len(known) - len(versions),
         "decisions": list(reversed(decisions[-_SHOWN:])),
         "prompts": [prompts[rival] for rival in evaluation.get("as_good", ()) if rival in prompts],
-        "turns": _side_by_side(folder.latest),
+        "turns": [*zip(base, adapter, strict=False)],
         "again": (read_json(folder.latest / adapters.ROLLOUTS) or []) if folder.latest else [],
         "effect": (read_json(folder.latest / effect.EFFECT) or {}).get("faults") if folder.latest else None,
         "questions": [answer for answer in asked if answer["model"] == language.adapter],
         "newest": max((time for time in times if time), default=None),
     }
-
-
-def _version(folder: adapters.AdapterFolder, version: Path) -> dict[str, Any]:
-    manifest = adapters.manifest_of(version)
-    links = {"latest": folder.latest, "promoted": folder.current, "previous": folder.previous}
-    return {
-        "name": version.name,
-        "marks": [mark for mark, linked in links.items() if linked == version],
-        "cost": cost(manifest),
-        "manifest": manifest,
-        "evaluation": adapters.evaluation_of(version),
-    }
-
-
-def _side_by_side(version: Path | None) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Held-out requests as base and adapter answered them."""
-    answers = adapters.evaluation_of(version).get("answers") or {}
-    base, adapter = ([one for one in answers.get(arm, ()) if "text" in one] for arm in ("base", "adapter"))
-    return [*zip(base, adapter, strict=False)]
 
 
 def examples(config: Config, language: Language) -> list[tuple[Record, float | None, list]]:
