@@ -31,8 +31,8 @@ def prompt_match(config: Config, language: Language, head: dict[str, Any], chat:
         shares[head_tokens(chat, commonprefix([system, prompt]), own) / total] += number
     mean = sum(share * number for share, number in shares.items()) / shares.total()
     whole = sum(number for share, number in shares.items() if share > 0.99)
-    says = f"{total:,} tokens before the first word, of which {mean:.0%} stand in the training rows: all in {whole} of "
-    says += f"{shares.total()}"
+    says = f"{total:,} tokens before the first word, of which {mean:.0%} stand in the training rows: "
+    says += f"all in {whole} of {shares.total()}"
     if whole < shares.total():
         says += f", {min(shares):.0%} where environment, skills and descriptions of tools are missing"
     before, now = _parameters((newest.get(True) or newest[False])["tools"]), _parameters(head["tools"])

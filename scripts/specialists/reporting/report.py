@@ -181,21 +181,20 @@ def loss_curve(losses: Sequence[Sequence[float]]) -> dict[str, Any] | None:
 def intervals(compared: Sequence[tuple[str, dict[str, Any] | None, str]]) -> dict[str, Any] | None:
     """Differences with intervals on one axis with a zero line, of (label, gate.compare()'s result or None, verdict).
 
-    {"marks": [(x, difference)], "zero": x, "rows": [{"label", "verdict", "title", "ends": (x, x, x)}]}
+    {"marks": [(x, difference)], "zero": x, "rows": [{"label", "verdict", "at": (low, middle, high), "ends": their x}]}
     """
     known = [(label, found["interval"], found["difference"], verdict) for label, found, verdict in compared if found]
-    rows = [(label, low, mid, high, verdict) for label, (low, high), mid, verdict in known]
-    rows = [row for row in rows if all(map(math.isfinite, row[1:4]))]
+    rows = [(label, (low, middle, high), verdict) for label, (low, high), middle, verdict in known]
+    rows = [row for row in rows if all(map(math.isfinite, row[1]))]
     if not rows:
         return None
-    marks = ticks(min(0.0, *(row[1] for row in rows)), max(0.0, *(row[3] for row in rows)))
+    marks = ticks(
+        min(0.0, *(at[0] for _label, at, _verdict in rows)), max(0.0, *(at[2] for _label, at, _verdict in rows))
+    )
     if marks[-1] == 0:
         marks.append(-marks[-2])  # room to say what lies on the other side
     across = scale(marks[0], marks[-1], 118, WIDTH - 20)
-    drawn = []
-    for label, low, middle, high, verdict in rows:
-        title = f"{label}: {middle:+.4f}, {low:+.4f} to {high:+.4f}: {verdict}"
-        drawn.append({"label": label, "verdict": verdict, "title": title, "ends": [*map(across, (low, middle, high))]})
+    drawn = [{"label": what, "verdict": verdict, "at": at, "ends": [*map(across, at)]} for what, at, verdict in rows]
     return {"marks": [(across(mark), mark) for mark in marks], "zero": across(0), "rows": drawn}
 
 
