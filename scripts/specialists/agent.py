@@ -87,14 +87,11 @@ def without_line_numbers(text: str) -> str:
     return _LINE_NUMBER.sub("", text)
 
 
-def read_result(path: str, text: str, first: int = 1, last: int | None = None) -> str:
-    """What opencode's `read` answers for lines first..last (1-based, inclusive) of a file's whole text."""
-    lines = text.split("\n")
-    total = len(lines) - (lines[-1] == "")  # behind the last line feed there is no line
-    last = total if last is None else min(last, total)
-    shown = "\n".join(f"{number}: {line}" for number, line in enumerate(lines[first - 1 : last], first))
-    more = f"Showing lines {first}-{last} of {total}. Use offset={last + 1} to continue."
-    tail = more if last < total else f"End of file - total {total} lines"
+def read_result(path: str, text: str) -> str:
+    """What opencode's `read` answers for a file's whole text."""
+    lines = text.removesuffix("\n").split("\n") if text else []  # behind the last line feed there is no line
+    shown = "\n".join(f"{number}: {line}" for number, line in enumerate(lines, 1))
+    tail = f"End of file - total {len(lines)} lines"
     return f"<path>{path}</path>\n<type>file</type>\n<content>\n{shown}\n\n({tail})\n</content>"
 
 

@@ -67,6 +67,7 @@ def page(config: Config, state: dict[str, Any]) -> dict[str, Any]:
         "problems": list(dict.fromkeys([*state["findings"], *problems])),
         "languages": languages,
         "sources": SOURCES,
+        "asked": (read_json(config.paths.reports / "answers.json") or {}).get("answers", []),
         "as_of": max((language["newest"] for language in languages if language["newest"]), default=None),
         "unit": UNIT,
         "age": age,
@@ -97,13 +98,10 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
     answers = evaluation.get("answers") or {}
     base, adapter = ([one for one in answers.get(arm, ()) if "text" in one] for arm in ("base", "adapter"))
     summary, decisions = adapters.train_summary(config, language), adapters.decisions(folder)
-    total = sum(state["train"].values())
     prompts = (evaluation.get("served") or evaluation).get("prompts", {})
-    asked = (read_json(config.paths.reports / "answers.json") or {}).get("answers", [])
     times = [manifest.get("created"), *(decision.get("time") for decision in decisions[-1:])]
     return {
         **state,
-        "total": total,
         "summary": summary,
         "manifest": manifest,
         "evaluation": evaluation,
@@ -119,7 +117,6 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
         "turns": [*zip(base, adapter, strict=False)],
         "again": (read_json(folder.latest / adapters.ROLLOUTS) or []) if folder.latest else [],
         "effect": (read_json(folder.latest / effect.EFFECT) or {}).get("faults") if folder.latest else None,
-        "questions": [answer for answer in asked if answer["model"] == language.adapter],
         "newest": max((time for time in times if time), default=None),
     }
 
