@@ -126,8 +126,7 @@ def sent(language: Language, capture: dict[str, Any]) -> tuple[str, list[dict[st
 
 def with_head(record: Record, language: Language, capture: dict[str, Any], share: float) -> Record:
     """A row as it is trained on: with the whole head where its id falls into `share`, else with the compact one:
-    the agent's prompt, its folder, and the tools without prose.
-    """
+    the agent's prompt, its folder, and the tools without prose."""
     prompt, tools = f"{system_prompt(language)}\nWorking directory: {ROOT}", record["tools"]
     if capture and zlib.crc32(record["id"].encode()) < share * 2**32:
         prompt, described = sent(language, capture)

@@ -30,8 +30,7 @@ LATE = 8  # days without a run after which it is mentioned
 
 
 def diagnose(config: Config, offline: bool = False, ask: bool = False) -> list[Check]:
-    """Every check, in the order in which things depend on each other; `offline`: those that need no server, `ask`: also
-    the one that asks through opencode."""
+    """Every check, in the order of what depends on what; `offline`: but those of a server, `ask`: asks opencode too."""
     online = (gpu, chat_template, server, adapters_served, opencode, agents, sent_prompt, context, last_run)
     here, asking = (*OFFLINE, sandbox), (asked,) if ask else ()
     looks: tuple[Callable[[Config], Check | list[Check]], ...] = (*here, *(() if offline else online), *asking)
