@@ -17,11 +17,6 @@ FAST = {"max_steps": 4, "learning_rate": 1e-2, "gradient_accumulation": 2}
 SETTINGS = Training(optimizer="adamw_torch", quantization="none", **FAST)
 
 
-@pytest.fixture(autouse=True)
-def checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("specialists.training.trainer.CHECKPOINT_STEPS", 2)
-
-
 @pytest.fixture(scope="session")
 def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Base]:
     folders = {name: tmp_path_factory.mktemp("bases") / name for name in ("qwen3", "qwen3_next")}
@@ -29,10 +24,12 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Base]:
 
 
 def train(base: Base, folder: Path, settings: Training = SETTINGS, count: int = 8) -> dict:
-    from specialists.training.trainer import train_adapter
+    from specialists.training import trainer
 
     folder.mkdir(exist_ok=True)
-    return train_adapter(tiny_models.rows(count), base, settings, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "CHECKPOINT_STEPS", 2)
+        return trainer.train_adapter(tiny_models.rows(count), base, settings, folder)
 
 
 def weights(folder: Path) -> str:
