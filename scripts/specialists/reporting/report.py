@@ -81,19 +81,12 @@ def page(config: Config, state: dict[str, Any]) -> dict[str, Any]:
 def section(config: Config, language: Language, state: dict[str, Any], chat: Chat | Estimate) -> dict[str, Any]:
     """What the page shows of one language."""
     folder = adapters.adapter_folder(config, language)
-    links = {"latest": folder.latest, "promoted": folder.current, "previous": folder.previous}
     known = folder.versions()
-    versions: list[dict[str, Any]] = [
-        {
-            "name": version.name,
-            "marks": [mark for mark, linked in links.items() if linked == version],
-            "manifest": adapters.manifest_of(version),
-            "evaluation": adapters.evaluation_of(version),
-        }
-        for version in reversed(known[-_SHOWN:])
+    versions = [(path, adapters.manifest_of(path), adapters.evaluation_of(path)) for path in reversed(known[-_SHOWN:])]
+    compared = [
+        (age(path.name), found.get("style") or found.get("loss"), found.get("verdict", ""))
+        for path, _manifest, found in versions[:_COMPARED]
     ]
-    measured = [(age(each["name"]), each["evaluation"]) for each in versions[:_COMPARED]]
-    compared = [(name, found.get("style") or found.get("loss"), found.get("verdict")) for name, found in measured]
     manifest, evaluation = adapters.manifest_of(folder.latest), adapters.evaluation_of(folder.latest)
     answers = evaluation.get("answers") or {}
     base, adapter = ([one for one in answers.get(arm, ()) if "text" in one] for arm in ("base", "adapter"))
@@ -111,6 +104,7 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
         "history": intervals(compared) if len(versions) > 1 else None,
         "funnels": _funnels(config, language.name),
         "versions": versions,
+        "links": {"latest": folder.latest, "promoted": folder.current, "previous": folder.previous},
         "older": len(known) - len(versions),
         "decisions": list(reversed(decisions[-_SHOWN:])),
         "prompts": [prompts[rival] for rival in evaluation.get("as_good", ()) if rival in prompts],
