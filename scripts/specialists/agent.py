@@ -104,11 +104,10 @@ def compact(tool: dict[str, Any]) -> dict[str, Any]:
 def _bare(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
-    bare = {key: schema[key] for key in ("type", "properties", "required", "items", "enum") if key in schema}
+    keys = [key for key in ("type", "properties", "required", "items", "enum") if key in schema]
+    bare = {key: _bare(schema[key]) if key == "items" else schema[key] for key in keys}
     if isinstance(bare.get("properties"), dict):
         bare["properties"] = {name: _bare(value) for name, value in bare["properties"].items()}
-    if "items" in bare:
-        bare["items"] = _bare(bare["items"])
     return bare
 
 

@@ -1,12 +1,11 @@
 """The tables of specialists.toml as frozen dataclasses: key, type, default, meaning, limits."""
 
-import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any
 
 SERVED_BASE = "base"  # the base model's name in requests
-REQUIRED = dataclasses.MISSING
+REQUIRED = MISSING
 PARTS = ("attention", "linear_attention", "mlp")  # of a decoder layer
 SYSTEMCTL, UNIT = ("systemctl", "--user"), "specialists-serve.service"
 WHILE_TRAINING = ("auto", "keep", "stop")

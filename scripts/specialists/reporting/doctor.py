@@ -3,7 +3,6 @@
 Only looks: nothing is written, loaded or, but for `--ask`, started. A check that cannot be made says so and fails.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,10 +31,9 @@ LATE = 8  # days without a run after which it is mentioned
 def diagnose(config: Config, offline: bool = False, ask: bool = False) -> list[Check]:
     """Every check, in the order of what depends on what; `offline`: but those of a server, `ask`: asks opencode too."""
     online = (gpu, chat_template, server, adapters_served, opencode, agents, sent_prompt, context, last_run)
-    here, asking = (*OFFLINE, sandbox), (asked,) if ask else ()
-    looks: tuple[Callable[[Config], Check | list[Check]], ...] = (*here, *(() if offline else online), *asking)
+    chosen = [*OFFLINE, sandbox, *(() if offline else online), *((asked,) if ask else ())]
     found: list[Check] = []
-    for look in looks:
+    for look in chosen:
         try:
             seen = look(config)
         except Exception as error:  # a doctor that falls over helps nobody

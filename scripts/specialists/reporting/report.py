@@ -22,7 +22,6 @@ from specialists.reporting.prompt_match import prompt_match
 from specialists.reporting.status import age, cost, status
 from specialists.serving import effect
 
-UNIT = "nats per token"
 WIDTH = 360  # of a drawing, in its own units: so narrow that its text stays readable on a phone
 _POINTS = 240  # of a curve; more cannot be told apart at this width
 _SHOWN = 20  # versions and decisions listed per language, the newest
@@ -69,7 +68,6 @@ def page(config: Config, state: dict[str, Any]) -> dict[str, Any]:
         "sources": SOURCES,
         "asked": (read_json(config.paths.reports / "answers.json") or {}).get("answers", []),
         "as_of": max((language["newest"] for language in languages if language["newest"]), default=None),
-        "unit": UNIT,
         "age": age,
         "cost": cost,
         "confidence": f"{CONFIDENCE * 100:g} %",

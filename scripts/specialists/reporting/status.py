@@ -14,11 +14,11 @@ from specialists.records import SOURCES
 from specialists.server import base_url, served_models
 
 
-def server_state(config: Config, timeout: float = 0.5) -> dict[str, Any]:
+def server_state(config: Config) -> dict[str, Any]:
     """What answers at the configured address: {"url", "models": {name: folder} or None, "problem"}."""
     state: dict[str, Any] = {"url": base_url(config), "models": None, "problem": None}
     try:
-        return {**state, "models": served_models(config, timeout)}
+        return {**state, "models": served_models(config, timeout=0.5)}
     except Problem as problem:
         return {**state, "problem": str(problem)}
 
