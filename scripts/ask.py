@@ -31,8 +31,7 @@ START_SECONDS = 600  # for a server of our own to start
 
 @command
 def main(config: Config, as_json: bool) -> None:
-    answers: list[dict[str, str]] = []
-    problems: list[str] = []
+    answers, problems = list[dict[str, str]](), list[str]()
     if promoted_versions(config):
         with running_server(config):
             _decisions, problems = verify(config)

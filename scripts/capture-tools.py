@@ -17,9 +17,10 @@ from pathlib import Path
 from posixpath import dirname
 
 import click
-from specialists.agent import ROOT
+from specialists.agent import ROOT, compact
 from specialists.cli import command, finish, say
 from specialists.config import Config, Problem
+from specialists.records import write_json
 
 PROMPT = "You are a specialist."  # stands first; what opencode adds comes after it
 STAND_INS = {"(?<=date: ).*": "Mon Jun 01 2026", "(?<=Platform: ).*": "linux", r"\bses_\w+": "ses_1"}
@@ -28,8 +29,6 @@ STAND_INS = {"(?<=date: ).*": "Mon Jun 01 2026", "(?<=Platform: ).*": "linux", r
 @command
 @click.option("--program", default="opencode", show_default=True, help="The opencode to run.")
 def main(config: Config, as_json: bool, program: str) -> None:
-    from specialists.agent import compact
-    from specialists.records import write_json
     from specialists.serving.opencode_config import PROVIDER, description
     from specialists.sessions.capture import MODEL, SCHEMA, RecordingModel, run_opencode
     from specialists.sessions.database import read_sessions

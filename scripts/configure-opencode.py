@@ -16,7 +16,8 @@ from pathlib import Path
 import click
 from specialists.cli import command, finish, say
 from specialists.config import Config, Problem
-from specialists.serving.opencode_config import config_files, refuse_other_provider, remember, settings
+from specialists.records import read_json, write_json
+from specialists.serving.opencode_config import RECORD, config_files, refuse_other_provider, settings
 
 
 @command
@@ -43,7 +44,8 @@ def main(config: Config, as_json: bool, output: Path | None, check: bool, remove
             each.write(after, ours=each is file and not remove)
         say(f"{each.path}: {'would change' if check else 'changed'}")
     if not (remove or check):
-        remember(config, file)
+        record = config.paths.data / RECORD
+        write_json(record, {**(read_json(record) or {}), str(file.path): str(config.path)})
     finish({"file": str(file.path), "changed": changed and not check, "would_change": changed}, as_json)
     sys.exit(check and changed)
 

@@ -10,9 +10,11 @@ import sys
 
 import click
 from specialists.chat import Chat
-from specialists.cli import command, finish, say
-from specialists.config import Config
-from specialists.reporting.mask_view import find_row, segments, terminal
+from specialists.cli import command, finish, say, shown
+from specialists.config import Config, Problem
+from specialists.records import SOURCES, Record, read_records
+
+_GREEN, _RESET = "\x1b[30;42m", "\x1b[0m"
 
 
 @command
@@ -20,11 +22,39 @@ from specialists.reporting.mask_view import find_row, segments, terminal
 def main(config: Config, as_json: bool, row_id: str) -> None:
     row, place = find_row(config, row_id)
     chat = Chat.load(config.base.model, config.base.revision)
-    pieces, encoded = segments(chat, row), chat.encode(row)
+    text, encoded = marked(chat, row, colour=sys.stdout.isatty()), chat.encode(row)
     if not as_json:
-        click.echo(terminal(pieces, colour=sys.stdout.isatty()), color=True)
+        click.echo(text, color=True)
     say(f"{row['id']} in {place}: {len(encoded.input_ids)} tokens, {encoded.supervised} with loss")
     finish({"id": row["id"], "tokens": len(encoded.input_ids), "supervised": encoded.supervised}, as_json)
+
+
+def find_row(config: Config, row_id: str) -> tuple[Record, str]:
+    """The one row whose id starts so, and the file that it is in. Raises Problem when there is none, or are several."""
+    found: dict[str, tuple[Record, str]] = {}
+    for kind in ("train", "heldout", *SOURCES.values()):
+        for path in sorted((config.paths.data / kind).glob("*.jsonl")):
+            for row in read_records(path):
+                if row["id"].startswith(row_id):
+                    found.setdefault(row["id"], (row, f"{kind}/{path.name}"))
+    if len(found) != 1:
+        what = f"{len(found)} rows begin so" if found else "no such row under " + str(config.paths.data)
+        raise Problem(f"{row_id}: {what}")
+    return next(iter(found.values()))
+
+
+def marked(chat: Chat, row: Record, colour: bool = True) -> str:
+    """A row's text: supervised parts on green, or between ⟦ and ⟧. Raises Problem when the row cannot be masked."""
+    text, spans = chat.spans(row)
+    opening, closing = (_GREEN, _RESET) if colour else ("⟦", "⟧")
+    pieces, position = [], 0
+    for start, end in spans:
+        learned = shown(text[start:end])
+        if colour:  # one that spans lines is lost in a pager
+            learned = learned.replace("\n", f"{_RESET}\n{_GREEN}")
+        pieces += [shown(text[position:start]), opening, learned, closing]
+        position = end
+    return "".join([*pieces, shown(text[position:])])
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ from specialists.config import Config, Language, Problem, fingerprint
 from specialists.records import Record, cluster_of, read_json, read_records, sha256_file, write_if_changed, write_json
 from specialists.serving.pause import gpu
 from specialists.stopping import handled
-from specialists.training.model_card import model_card
 
 _FULL = 1 << 20  # bytes free under which a disk counts as full
+MODEL_CARD = Path(__file__).with_name("specialists") / "training" / "model_card.md.jinja"
 RUN = "run.json"  # what a training says of itself, also from the processes of a launcher
 
 
@@ -51,6 +51,8 @@ def main(
 
 def train(config: Config, language: Language, rows_file: Path, folder: AdapterFolder) -> tuple[Path | None, bool]:
     """The version of these rows and this configuration, None of no rows, and whether it was made just now."""
+    from jinja2 import Template
+
     inputs = training_inputs(config, language, sha256_file(rows_file))
     if version := folder.made_from(inputs):
         folder.point("latest", version)  # a run killed after publishing, or rows as they once were
@@ -79,7 +81,8 @@ def train(config: Config, language: Language, rows_file: Path, folder: AdapterFo
         "clusters": sorted({cluster_of(row) for row in rows}),  # what excluded work is looked up by
         **run,
     }
-    write_if_changed(building / "README.md", model_card(manifest, language.title))
+    card = Template(MODEL_CARD.read_text(encoding="utf-8"), trim_blocks=True, keep_trailing_newline=True)
+    write_if_changed(building / "README.md", card.render(manifest, title=language.title))
     version = folder.publish(building, manifest)
     losses = [loss for _step, loss in manifest["losses"]]
     first, last = fmean(losses[:3]), fmean(losses[-3:])  # one step alone says more about its rows than about training
@@ -105,10 +108,7 @@ def train_here(config: Config, language: Language, rows: list[Record], building:
 
 
 def use_one_gpu() -> None:
-    """Show this process the first of its GPUs alone, unless it is one of several that a launcher started.
-
-    TRL's trainer refuses more. To be called before anything asks CUDA, as bitsandbytes does while it is imported.
-    """
+    """Show this process one GPU, as TRL refuses more, but for a launcher's; to be called before an import asks CUDA."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
 

@@ -1,5 +1,6 @@
 """Showing a row: what is coloured is what is supervised, and nothing in a row steers the terminal."""
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,6 @@ import tiny_models
 from conftest import invoke
 from specialists.chat import Chat
 from specialists.records import make_record, write_records
-from specialists.reporting.mask_view import segments, terminal
 
 
 @pytest.fixture
@@ -30,9 +30,10 @@ def test_what_is_marked_is_what_is_supervised(project: Path) -> None:
 def test_rows_cannot_steer_what_shows_them(project: Path) -> None:
     nasty = "\x1b]0;title\x07"
     messages = [{"role": "user", "content": nasty}, {"role": "assistant", "content": nasty + "\nsecond", "weight": 1}]
-    pieces = segments(Chat.load(str(project.parent / "base")), make_record("rust", messages, [], {}))
-    assert "".join(text for text, _supervised in pieces).count(nasty) == 2
-    shown = terminal(pieces)
+    shown = importlib.import_module("show-mask").marked(
+        Chat.load(str(project.parent / "base")), make_record("rust", messages, [], {})
+    )
+    assert shown.count("�]0;title�") == 2
     assert "\x07" not in shown and shown.count("\x1b") == shown.count("\x1b[")
     assert shown.count("\x1b[30;42m") == shown.count("\x1b[0m") == 2
 

@@ -19,7 +19,8 @@ TASK = '<task id="ses_1" state="completed">\n<task_result>\nDone.\n</task_result
 NOT_FOUND = "Could not find oldString in the file. It must match exactly, including whitespace, indentation, and line "
 NOT_FOUND_2 = "Could not find oldString in a.py. It must match exactly, including whitespace and indentation."
 MORE = "\n[Output truncated. Continue reading with offset: 3]"
-PART = read_result("a.py", "x\ny\nz\n", 2, 2).replace(" of 3.", ".")
+SHOWN = "(Showing lines 2-2. Use offset=3 to continue.)"
+PART = f"<path>a.py</path>\n<type>file</type>\n<content>\n2: y\n\n{SHOWN}\n</content>"
 ANSWERS = [  # name, 1.18's, 2's
     ("read", read_result("a.py", "x\n\ny\n"), "Read file a.py, lines 1-3\n1: x\n2: \n3: y"),
     ("read", PART, f"Read file a.py, lines 2-2\n2: y{MORE}"),

@@ -13,7 +13,7 @@ from specialists.adapters import adapter_folder
 from specialists.cli import say
 from specialists.evaluation import gate
 from specialists.records import read_records, write_records
-from specialists.reporting import figures
+from specialists.reporting import report
 from specialists.serving import effect
 
 LONG = [{"role": "user", "content": "<img src=x>" + "x" * 10**4}, {"role": "assistant", "content": "y" * 10**5}] * 9
@@ -231,7 +231,7 @@ def test_examples_show_what_is_learned_of_the_best_and_the_worst(config_file: Pa
     ],
 )
 def test_curves_of_few_bad_or_many_points_stay_in_their_frame(losses: list, title: str | None) -> None:
-    figure = figures.loss_curve(losses)
+    figure = report.loss_curve(losses)
     assert figure is None if title is None else title in figure["title"]
     points = figure["points"] if figure else []
-    assert len(points) <= 240 and all(0 <= x <= figures.WIDTH and 0 <= y <= 131 for x, y in points)
+    assert len(points) <= 240 and all(0 <= x <= report.WIDTH and 0 <= y <= 131 for x, y in points)

@@ -24,10 +24,12 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Base]:
 
 
 def train(base: Base, folder: Path, settings: Training = SETTINGS, count: int = 8) -> dict:
-    from specialists.training.trainer import train_adapter
+    from specialists.training import trainer
 
     folder.mkdir(exist_ok=True)
-    return train_adapter(tiny_models.rows(count), base, settings, folder, checkpoint_steps=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "CHECKPOINT_STEPS", 2)
+        return trainer.train_adapter(tiny_models.rows(count), base, settings, folder)
 
 
 def weights(folder: Path) -> str:

@@ -87,14 +87,11 @@ def without_line_numbers(text: str) -> str:
     return _LINE_NUMBER.sub("", text)
 
 
-def read_result(path: str, text: str, first: int = 1, last: int | None = None) -> str:
-    """What opencode's `read` answers for lines first..last (1-based, inclusive) of a file's whole text."""
-    lines = text.split("\n")
-    total = len(lines) - (lines[-1] == "")  # behind the last line feed there is no line
-    last = total if last is None else min(last, total)
-    shown = "\n".join(f"{number}: {line}" for number, line in enumerate(lines[first - 1 : last], first))
-    more = f"Showing lines {first}-{last} of {total}. Use offset={last + 1} to continue."
-    tail = more if last < total else f"End of file - total {total} lines"
+def read_result(path: str, text: str) -> str:
+    """What opencode's `read` answers for a file's whole text."""
+    lines = text.removesuffix("\n").split("\n") if text else []  # behind the last line feed there is no line
+    shown = "\n".join(f"{number}: {line}" for number, line in enumerate(lines, 1))
+    tail = f"End of file - total {len(lines)} lines"
     return f"<path>{path}</path>\n<type>file</type>\n<content>\n{shown}\n\n({tail})\n</content>"
 
 
@@ -107,11 +104,10 @@ def compact(tool: dict[str, Any]) -> dict[str, Any]:
 def _bare(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
-    bare = {key: schema[key] for key in ("type", "properties", "required", "items", "enum") if key in schema}
+    keys = [key for key in ("type", "properties", "required", "items", "enum") if key in schema]
+    bare = {key: _bare(schema[key]) if key == "items" else schema[key] for key in keys}
     if isinstance(bare.get("properties"), dict):
         bare["properties"] = {name: _bare(value) for name, value in bare["properties"].items()}
-    if "items" in bare:
-        bare["items"] = _bare(bare["items"])
     return bare
 
 
@@ -129,8 +125,7 @@ def sent(language: Language, capture: dict[str, Any]) -> tuple[str, list[dict[st
 
 def with_head(record: Record, language: Language, capture: dict[str, Any], share: float) -> Record:
     """A row as it is trained on: with the whole head where its id falls into `share`, else with the compact one:
-    the agent's prompt, its folder, and the tools without prose.
-    """
+    the agent's prompt, its folder, and the tools without prose."""
     prompt, tools = f"{system_prompt(language)}\nWorking directory: {ROOT}", record["tools"]
     if capture and zlib.crc32(record["id"].encode()) < share * 2**32:
         prompt, described = sent(language, capture)

@@ -22,11 +22,7 @@ LARGEST = 64 << 20  # bytes of an answer that are read; log-probabilities of a l
 
 
 class Unreachable(Problem):
-    """No server answers; `something` does where it is late, or speaks no HTTP."""
-
-    def __init__(self, message: str, something: bool = False):
-        super().__init__(message)
-        self.something = something
+    """Nothing answers there."""
 
 
 class Refused(Problem):
@@ -46,7 +42,7 @@ def request_json(url: str, body: Any = None, *, key: str | None = None, timeout:
     """The JSON that a GET, or a POST of `body` as JSON, is answered with; None for an answer that is no JSON.
 
     `key` is sent as a bearer token; `timeout` is for the whole answer, in seconds.
-    Raises Unreachable and Refused, both with the URL.
+    Raises Unreachable, Refused, and Problem for what is late or speaks no HTTP, each with the URL.
     """
     content: Future[bytes] = Future()
 
@@ -61,7 +57,7 @@ def request_json(url: str, body: Any = None, *, key: str | None = None, timeout:
     try:
         return json.loads(content.result(timeout))
     except TimeoutError:
-        raise Unreachable(f"{url}: no whole answer in {timeout:g} s", something=True) from None
+        raise Problem(f"{url}: no whole answer in {timeout:g} s") from None
     except (ValueError, RecursionError):
         return None
 
@@ -82,5 +78,5 @@ def open_json(url: str, body: Any, key: str | None, timeout: float) -> Iterator[
     except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
         cause = getattr(error, "reason", None) or error
         no_http = isinstance(cause, http.client.HTTPException) and not isinstance(cause, ConnectionError)
-        says = f"no HTTP answers there: {cause}" if no_http else cause
-        raise Unreachable(f"{url}: {says}", no_http or isinstance(cause, TimeoutError)) from None
+        says = f"{url}: {'no HTTP answers there: ' * no_http}{cause}"
+        raise (Problem if no_http or isinstance(cause, TimeoutError) else Unreachable)(says) from None

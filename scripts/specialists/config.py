@@ -6,7 +6,6 @@ dodo.py imports this module at each start: it stays light (no click, no torch).
 """
 
 import contextlib
-import dataclasses
 import difflib
 import glob
 import hashlib
@@ -17,7 +16,7 @@ import subprocess
 import tomllib
 import typing
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +42,6 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.key}: {self.message}"
-
-
-class ConfigError(Problem):
-    """The configuration cannot be used; `findings` lists everything that is wrong with it."""
-
-    def __init__(self, path: Path, findings: list[Finding]):
-        self.findings = findings
-        super().__init__("\n".join(f"{path}: {finding}" for finding in findings))
 
 
 @dataclass(frozen=True)
@@ -80,8 +71,7 @@ class Config:
     def repositories(self, name: str) -> list[Path]:
         """Existing repositories of a language, patterns expanded, each once, in the order of the configuration."""
         found = (path for pattern in self.languages[name].repositories for path in expand_repositories(pattern))
-        excluded = self.owner.exclude
-        return [path for path in dict.fromkeys(found) if not named_by(excluded, f"repository {path.name}")]
+        return [path for path in dict.fromkeys(found) if not named_by(self.owner.exclude, f"repository {path.name}")]
 
     def missing_repositories(self, name: str) -> list[str]:
         """Findings about repositories of a language that are not there, as `doit doctor` shows them."""
@@ -116,19 +106,13 @@ def owner_emails(config: Config) -> tuple[str, ...]:
     return tuple(email.lower() for email in emails)
 
 
-def default_database() -> Path:
-    """Where opencode keeps its history: $OPENCODE_DB, else under $XDG_DATA_HOME (opencode 1.2 to 1.18)."""
-    if named := os.environ.get("OPENCODE_DB"):
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "opencode" / "opencode.db"
-
-
 def default_histories() -> list[Path]:
     """$OPENCODE_DB, else every history in opencode's folder: one database per channel, JSON files of before 1.2."""
-    database = default_database()
-    beside = [*sorted(database.parent.glob("opencode*.db")), *database.parent.glob("storage/session")]
-    found = [path.parent if path.name == "session" else path for path in beside if "OPENCODE_DB" not in os.environ]
-    return found or [database]
+    if named := os.environ.get("OPENCODE_DB"):
+        return [Path(named).expanduser()]
+    folder = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "opencode"
+    found = [*sorted(folder.glob("opencode*.db")), *(path.parent for path in folder.glob("storage/session"))]
+    return found or [folder / "opencode.db"]
 
 
 def expand_repositories(pattern: str) -> list[Path]:
@@ -144,15 +128,12 @@ def expand_repositories(pattern: str) -> list[Path]:
 
 def fingerprint(*parts: Any) -> str:
     """A short hash over configuration sections (dataclasses) and plain values, stable from run to run."""
-
-    def plain(part: Any) -> Any:
-        return vars(part) if dataclasses.is_dataclass(part) else str(part)
-
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=plain).encode()).hexdigest()[:16]
+    text = json.dumps(parts, sort_keys=True, default=lambda part: vars(part) if is_dataclass(part) else str(part))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def load_config(named: str | os.PathLike | None = None) -> Config:
-    """The configuration named, else $SPECIALISTS_CONFIG, else specialists.toml at the top. Raises ConfigError."""
+    """The configuration named, else $SPECIALISTS_CONFIG, else specialists.toml. Raises Problem with every mistake."""
     path = Path(named or os.environ.get("SPECIALISTS_CONFIG") or ROOT_CONFIG).expanduser().absolute()
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -163,9 +144,7 @@ def load_config(named: str | os.PathLike | None = None) -> Config:
     return _Reader(path, document).config()
 
 
-SECTIONS: dict[str, Any] = {
-    name: kind for name, kind in typing.get_type_hints(Config).items() if dataclasses.is_dataclass(kind)
-}
+SECTIONS: dict[str, Any] = {name: kind for name, kind in typing.get_type_hints(Config).items() if is_dataclass(kind)}
 
 
 class _Reader:
@@ -186,7 +165,7 @@ class _Reader:
         languages = self._languages()
         self._check(languages, sections["serving"].max_lora_rank)
         if any(finding.fatal and finding.language is None for finding in self.findings):
-            raise ConfigError(self.path, self.findings)
+            raise Problem("\n".join(f"{self.path}: {finding}" for finding in self.findings))
         broken = {finding.language for finding in self.findings if finding.fatal}
         languages = {name: language for name, language in languages.items() if name not in broken}
         config = Config(path=self.path, **sections, languages=languages, findings=tuple(self.findings))
@@ -208,42 +187,37 @@ class _Reader:
             if not re.fullmatch(r"\w[\w.+#-]*", name):  # it names files, tasks and an option's value
                 self._complain(f"languages.{name!r}", "letters, digits, _ . + # - only, and a letter first", name)
             language = self._table(f"languages.{name}", Language, table, name)
-            mine = self._values(f"training.{name}", Training, overrides.get(name, {}), name)
+            mine = self._table(f"training.{name}", Training, overrides.get(name, {}), name, over=training)
             folder = self.path.parent  # from which a pattern that starts with a dot is meant
             patterns = tuple(str(_resolve(Path(p), folder)) if p[:1] == "." else p for p in language.repositories)
-            named = {"name": name, "title": language.title or name, "training": replace(training, **mine)}
+            named = {"name": name, "title": language.title or name, "training": mine}
             languages[name] = replace(language, **named, repositories=patterns)
         return languages
 
-    def _table(self, where: str, kind: type, table: Any, language: str | None = None, aside: Any = ()) -> Any:
-        """One table as its dataclass, without the keys `aside`."""
-        values = self._values(where, kind, table, language, aside)
-        for item in (item for item in fields(kind) if item.metadata):
-            if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
-                if not isinstance(table, dict) or item.name not in table:
-                    self._complain(f"{where}.{item.name}", "missing", language)
-                values.setdefault(item.name, () if "tuple" in str(item.type) else "")
-            elif item.name not in values and isinstance(item.default, Path):
-                values[item.name] = _resolve(item.default, self.path.parent)
-        return kind(**values)
-
-    def _values(
-        self, where: str, kind: type, table: Any, language: str | None = None, aside: Any = ()
-    ) -> dict[str, Any]:
-        """The values that a table gives, by key."""
+    def _table(self, where: str, kind: type, table: Any, language: str | None = None, aside=(), over=None) -> Any:
+        """One table, without the keys `aside`, as its dataclass; what it does not give is from `over`, or a default."""
         if not isinstance(table, dict):
             self._complain(where, f"expected a table, got {table!r}", language)
-            return {}
-        types, values = typing.get_type_hints(kind), {}
-        keys = {item.name: item.metadata for item in fields(kind) if item.metadata}
+            table = {}
+        types, values = typing.get_type_hints(kind), dict[str, Any]()
+        keys = {item.name: item for item in fields(kind) if item.metadata}
         for name in (name for name in table if name not in aside):
             try:
                 if name not in keys:
                     raise ValueError(f"unknown key{_suggest(name, list(keys))}")
-                values[name] = _convert(table[name], types[name], keys[name], self.path.parent)
+                values[name] = _convert(table[name], types[name], keys[name].metadata, self.path.parent)
             except ValueError as error:
                 self._complain(f"{where}.{name}", str(error), language)
-        return values
+        if over:
+            return replace(over, **values)
+        for name, item in keys.items():
+            if item.default is MISSING and item.default_factory is MISSING:
+                if name not in table:
+                    self._complain(f"{where}.{name}", "missing", language)
+                values.setdefault(name, () if "tuple" in str(item.type) else "")
+            elif name not in values and isinstance(item.default, Path):
+                values[name] = _resolve(item.default, self.path.parent)
+        return kind(**values)
 
     def _check(self, languages: dict[str, Language], highest: int) -> None:
         """What no table tells alone: limits of two keys, adapters' names."""

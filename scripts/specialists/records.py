@@ -133,10 +133,9 @@ def write_json(path: Path, value: Any) -> bool:
 
 def read_json(path: Path) -> Any | None:
     """What a JSON file of ours holds, or None when it is missing or half of one."""
-    try:
+    with suppress(OSError, ValueError):
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    return None
 
 
 def write_if_changed(path: Path, text: str, mode: int = 0o600) -> bool:

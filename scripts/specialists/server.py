@@ -43,9 +43,7 @@ def served_models(config: Config, timeout: float = 3.0) -> dict[str, str] | None
     """
     try:
         answer = _request(config, "/v1/models", timeout=timeout)
-    except Unreachable as unreachable:
-        if unreachable.something:  # what it serves is not known
-            raise
+    except Unreachable:
         return None
     except Refused as refused:
         raise Problem(f"another server, or one with another API key, answers: {refused}") from None

@@ -1,13 +1,14 @@
 """The tables of specialists.toml as frozen dataclasses: key, type, default, meaning, limits."""
 
-import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any
 
 SERVED_BASE = "base"  # the base model's name in requests
-REQUIRED = dataclasses.MISSING
+REQUIRED = MISSING
 PARTS = ("attention", "linear_attention", "mlp")  # of a decoder layer
+SYSTEMCTL, UNIT = ("systemctl", "--user"), "specialists-serve.service"
+WHILE_TRAINING = ("auto", "keep", "stop")
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's --max-lora-rank takes (vLLM 0.32)
 
 
@@ -16,8 +17,7 @@ def key(default: Any, help: str, **limits: Any) -> Any:
 
     Limits: `choices`, `least`, `regex` (items are regular expressions), `form` (one that items match, and in words).
     """
-    metadata = {"help": help, **limits}
-    return field(metadata=metadata) if default is REQUIRED else field(default=default, metadata=metadata)
+    return field(default=default, metadata={"help": help, **limits})
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,7 @@ class Training:
     r: int = key(16, "LoRA rank; one that vLLM serves.", choices=LORA_RANKS)
     alpha: int = key(16, "LoRA alpha.", least=1)
     dropout: float = key(0.0, "LoRA dropout.", least=0)
-    targets: tuple[str, ...] = key(
-        PARTS, "Which parts get an adapter, by role: q/k/v/o, DeltaNet's projections, gate/up/down.", choices=PARTS
-    )
+    targets: tuple[str, ...] = key(PARTS, "What gets an adapter: q/k/v/o, DeltaNet, gate/up/down.", choices=PARTS)
     max_length: int = key(8192, "Tokens per example after its head; a longer row is an error, never cut.", least=64)
     learning_rate: float = key(1e-4, "Peak learning rate.", least=0)
     epochs: float = key(3.0, "Passes over the examples.", least=0.01)
@@ -122,18 +120,10 @@ class Serving:
     max_lora_rank: int = key(16, "Largest rank served.", choices=LORA_RANKS)
     tool_call_parser: str | None = key(None, "vLLM's tool-call parser; empty: by what the base's template writes.")
     while_training: str = key(
-        "auto",
-        "What the server does during training and evaluation: keep on, stop; auto stops it where both do not fit.",
-        choices=("auto", "keep", "stop"),
+        "auto", "Whether the server runs on during training and evaluation; auto: if both fit.", choices=WHILE_TRAINING
     )
-    stop: tuple[str, ...] = key(
-        ("systemctl", "--user", "stop", "specialists-serve.service"),
-        "Where it is to stop: the command that ends the server and waits for its end.",
-    )
-    start: tuple[str, ...] = key(
-        ("systemctl", "--user", "start", "specialists-serve.service"),
-        "The command that starts it again, and does not wait for its end.",
-    )
+    stop: tuple[str, ...] = key((*SYSTEMCTL, "stop", UNIT), "Command that ends the server, and waits for that.")
+    start: tuple[str, ...] = key((*SYSTEMCTL, "start", UNIT), "Command that starts it, and does not wait for its end.")
     api_key_file: Path | None = key(None, "File with the API key, readable by you alone; $VLLM_API_KEY goes before it.")
     output_tokens: int = key(16384, "Tokens per answer that opencode asks for at most.", least=1)
     extra: tuple[str, ...] = key((), 'More vLLM arguments, e.g. ["--tensor-parallel-size", "2"].')

@@ -31,6 +31,8 @@ from specialists.training.trainer import encode_rows
 BASE = "base"  # the model without an adapter
 PROMPT, EXAMPLES = "prompt", "examples"  # the base with the owner's instructions, or with his nearest work, as well
 EXAMPLE = 4_000  # characters of an example in a prompt at most
+# how a template writes a text: as it is, or as a JSON string
+_FORMS = (str, lambda text: json.dumps(text, ensure_ascii=False)[1:-1], lambda text: json.dumps(text)[1:-1])
 CODE = {*NEW_CODE.items(), ("edit", "oldString")}  # (tool, argument) that hold code
 
 
@@ -154,12 +156,7 @@ def token_parts(record: Record, chat: Chat, labels: list[int]) -> list[str]:
     for index, (position, end) in spans.items():
         for pieces in _values(record["messages"][index]):
             value = "".join(piece for _part, piece in pieces)
-            # as a template writes it: as it is, or as a JSON string
-            for form in (
-                str,
-                lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
-                lambda text: json.dumps(text)[1:-1],
-            ):
+            for form in _FORMS:
                 if (found := text.find(form(value), position, end)) >= 0:
                     for part, piece in [*pieces, ("syntax", "")]:
                         starts.append(found)

@@ -64,10 +64,7 @@ def trains_with_kernels(config: Config) -> bool:
 
 def installed(library: str) -> str | None:
     """Its version without the build's local part; None when it is not here."""
-    try:
-        return metadata.version(library).partition("+")[0]
-    except metadata.PackageNotFoundError:
-        return None
+    return next((found.version.partition("+")[0] for found in metadata.distributions(name=library)), None)
 
 
 def tools(config: Config) -> Check:

@@ -3,12 +3,11 @@
 Only looks: nothing is written, loaded or, but for `--ask`, started. A check that cannot be made says so and fails.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from specialists.adapters import adapter_folder, evaluation_of, manifest_of
+from specialists.adapters import adapter_folder, evaluation_of, manifest_of, promoted_versions
 from specialists.agent import captured as captures
 from specialists.agent import sent_tokens
 from specialists.chat import token_counter
@@ -30,13 +29,11 @@ LATE = 8  # days without a run after which it is mentioned
 
 
 def diagnose(config: Config, offline: bool = False, ask: bool = False) -> list[Check]:
-    """Every check, in the order in which things depend on each other; `offline`: those that need no server, `ask`: also
-    the one that asks through opencode."""
+    """Every check, in the order of what depends on what; `offline`: but those of a server, `ask`: asks opencode too."""
     online = (gpu, chat_template, server, adapters_served, opencode, agents, sent_prompt, context, last_run)
-    here, asking = (*OFFLINE, sandbox), (asked,) if ask else ()
-    looks: tuple[Callable[[Config], Check | list[Check]], ...] = (*here, *(() if offline else online), *asking)
+    chosen = [*OFFLINE, sandbox, *(() if offline else online), *((asked,) if ask else ())]
     found: list[Check] = []
-    for look in looks:
+    for look in chosen:
         try:
             seen = look(config)
         except Exception as error:  # a doctor that falls over helps nobody
@@ -82,8 +79,7 @@ def server(config: Config) -> Check:
     if state["problem"]:
         return fail(state["problem"], "change serving.port, or stop what runs there")
     if state["models"] is None:
-        promoted = any(adapter_folder(config, language).current for language in config.languages.values())
-        return (fail if promoted else note)(f"none at {state['url']}", "doit serve")
+        return (fail if promoted_versions(config) else note)(f"none at {state['url']}", "doit serve")
     return ok(f"{state['url']}: {', '.join(state['models'])}")
 
 
@@ -186,11 +182,10 @@ def context(config: Config) -> Check:
     if longest > served:
         says = f"rows may have {longest:,} tokens (training.max_length after their head), the server takes {served:,}"
         return fail(says, f"serving.max_model_len = {longest}, or shorter rows")
-    needs = config.serving.output_tokens + first
-    start = wiring.compaction_start(config)
+    needs, start = config.serving.output_tokens + first, wiring.compaction_start(config)
     says = f"opencode's prompt and an answer take {needs:,} tokens of {served:,}; rows up to {longest:,}; "
     says += f"a session is compacted from {start:,} on"
-    if needs - config.serving.output_tokens >= start:
+    if first >= start:
         return fail(says, "raise serving.max_model_len, or lower serving.output_tokens")
     return ok(says)
 

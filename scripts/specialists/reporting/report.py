@@ -6,6 +6,7 @@ Beside it lies status.json, the same for scripts.
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,48 +17,19 @@ from specialists.cli import shown
 from specialists.config import Config, Language
 from specialists.evaluation.gate import CONFIDENCE
 from specialists.records import SOURCES, Record, is_target, read_json, read_records, write_if_changed, write_json
-from specialists.reporting import figures
 from specialists.reporting.checks import skipped
 from specialists.reporting.prompt_match import prompt_match
 from specialists.reporting.status import age, cost, status
 from specialists.serving import effect
 
-UNIT = "nats per token"
+WIDTH = 360  # of a drawing, in its own units: so narrow that its text stays readable on a phone
+_POINTS = 240  # of a curve; more cannot be told apart at this width
 _SHOWN = 20  # versions and decisions listed per language, the newest
 _COMPARED = 8  # versions drawn beside each other
 _EXCERPT = 600  # characters at each end of a long text
 _EXAMPLES = 40  # rows shown per language, evenly from the best to the worst
 _MESSAGES = 8  # shown of a row at most, the last requests and answers that are learned
-_PARTS = {"changed": "lines that you changed", "code": "other code", "syntax": "syntax of tool calls", "prose": "prose"}
-_COMPARISONS = {  # of gate.verdict(): what it says, and what the adapter is compared with
-    "forgetting": ("loss on the frozen set, which it should not forget", "base"),
-    "style": ("style: loss on the lines that you changed", "base"),
-    "skill": ("skill: how much more of it there is behind another request", "base"),
-    "prompt": ("loss on these lines; in place of the base: the base with your instructions", "prompt"),
-    "examples": ("the same; the base with your two nearest examples in its prompt", "examples"),
-    "incumbent": ("the same; the version before it", "incumbent"),
-}
 _DRAWN = {"loss": "all", "style": "style", "skill": "skill"}  # of gate.verdict(), and how the picture calls it
-_WRITTEN = {
-    "called": "answers with a tool call",
-    "valid": "answers with a call that holds",
-    "applies": "edits that apply",
-    "parses": "edits that parse",
-    "similarity": "likeness to your own edit",
-    "exact": "exactly your own edit",
-}  # of scoring.summary()
-_STEPS = {  # folder under data/, and the title of its funnel
-    "commits": "From git commits",
-    "rollouts": "From commits done again",
-    "synthetic": "From the owner's own code",
-    "train": "Left out when they were joined",
-}
-_ROLLOUTS = {  # of rollout.py --heldout: what it says, and how it is written
-    "passed": ("held-out commits done again so that your tests pass", ".0%"),
-    "recall": ("your changed lines in them", ".0%"),
-    "steps": ("steps for one", ".1f"),
-    "tokens": ("tokens for one", ",.0f"),
-}
 
 
 def write_report(config: Config) -> dict[str, Any]:
@@ -77,6 +49,7 @@ def render(name: str, values: dict[str, Any]) -> str:
 
     environment = Environment(trim_blocks=True, lstrip_blocks=True, autoescape=True, undefined=StrictUndefined)
     environment.loader = FileSystemLoader(Path(__file__).parent)
+    environment.filters["shortened"] = _shortened
     environment.finalize = lambda value: shown(value) if type(value) is str else value  # a macro's is Markup
     return environment.get_template(f"{name}.html.jinja").render(values)
 
@@ -87,17 +60,19 @@ def page(config: Config, state: dict[str, Any]) -> dict[str, Any]:
     languages = [section(config, config.languages[name], known, chat) for name, known in state["languages"].items()]
     problems = [problem.removeprefix(f"{config.path}: ") for problem in skipped(config)]
     drawn = [(each, of, name) for each in languages for of, name in _DRAWN.items()]
-    compared = [(f"{each['title']}: {name}", each[of], each["verdict"]) for each, of, name in drawn]
+    compared = [(f"{each['title']}: {name}", each["evaluation"].get(of), each["verdict"]) for each, of, name in drawn]
     return {
         "base": Path(state["base"]).name if Path(state["base"]).is_absolute() else state["base"],
         "problems": list(dict.fromkeys([*state["findings"], *problems])),
         "languages": languages,
         "sources": SOURCES,
+        "asked": (read_json(config.paths.reports / "answers.json") or {}).get("answers", []),
         "as_of": max((language["newest"] for language in languages if language["newest"]), default=None),
-        "unit": UNIT,
+        "age": age,
+        "cost": cost,
         "confidence": f"{CONFIDENCE * 100:g} %",
         "gain": f"{config.evaluation.gain * 100:g} %",
-        "intervals": figures.intervals(compared),
+        "intervals": intervals(compared),
     }
 
 
@@ -105,118 +80,37 @@ def section(config: Config, language: Language, state: dict[str, Any], chat: Cha
     """What the page shows of one language."""
     folder = adapters.adapter_folder(config, language)
     known = folder.versions()
-    versions = [_version(folder, version) for version in reversed(known[-_SHOWN:])]
-    compared = [(each["age"], each["style"] or each["loss"], each["verdict"]) for each in versions[:_COMPARED]]
+    versions = [(path, adapters.manifest_of(path), adapters.evaluation_of(path)) for path in reversed(known[-_SHOWN:])]
+    compared = [
+        (age(path.name), found.get("style") or found.get("loss"), found.get("verdict", ""))
+        for path, _manifest, found in versions[:_COMPARED]
+    ]
     manifest, evaluation = adapters.manifest_of(folder.latest), adapters.evaluation_of(folder.latest)
+    answers = evaluation.get("answers") or {}
+    base, adapter = ([one for one in answers.get(arm, ()) if "text" in one] for arm in ("base", "adapter"))
     summary, decisions = adapters.train_summary(config, language), adapters.decisions(folder)
-    total = sum(state["train"].values())
     prompts = (evaluation.get("served") or evaluation).get("prompts", {})
-    asked = (read_json(config.paths.reports / "answers.json") or {}).get("answers", [])
     times = [manifest.get("created"), *(decision.get("time") for decision in decisions[-1:])]
     return {
         **state,
-        "total": total,
         "summary": summary,
-        "scale": max(total, state["max_examples"], 1),
-        "answers": age(state["current"]) if state["current"] else None,
+        "manifest": manifest,
+        "evaluation": evaluation,
         "limit": language.training.max_length,
         "head": prompt_match(config, language, captured(config), chat)[0],
-        "curve": figures.loss_curve(manifest.get("losses") or []),
-        "history": figures.intervals(compared) if len(versions) > 1 else None,
-        "training": _facts(manifest),
+        "curve": loss_curve(manifest.get("losses") or []),
+        "history": intervals(compared) if len(versions) > 1 else None,
         "funnels": _funnels(config, language.name),
         "versions": versions,
+        "links": {"latest": folder.latest, "promoted": folder.current, "previous": folder.previous},
         "older": len(known) - len(versions),
         "decisions": list(reversed(decisions[-_SHOWN:])),
-        "style": evaluation.get("style"),
-        "skill": evaluation.get("skill"),
-        "measures": _measures(evaluation),
-        "side_by_side": _side_by_side(folder.latest),
         "prompts": [prompts[rival] for rival in evaluation.get("as_good", ()) if rival in prompts],
+        "turns": [*zip(base, adapter, strict=False)],
+        "again": (read_json(folder.latest / adapters.ROLLOUTS) or []) if folder.latest else [],
         "effect": (read_json(folder.latest / effect.EFFECT) or {}).get("faults") if folder.latest else None,
-        "questions": [answer for answer in asked if answer["model"] == language.adapter],
         "newest": max((time for time in times if time), default=None),
     }
-
-
-def _version(folder: adapters.AdapterFolder, version: Path) -> dict[str, Any]:
-    manifest, evaluation = adapters.manifest_of(version), adapters.evaluation_of(version)
-    links = {"latest": folder.latest, "promoted": folder.current, "previous": folder.previous}
-    losses = manifest.get("losses") or []
-    return {
-        "name": version.name,
-        "age": age(version.name),
-        "marks": [mark for mark, linked in links.items() if linked == version],
-        "rows": manifest.get("rows"),
-        "fit": [losses[0][1], losses[-1][1]] if losses else None,
-        "cost": cost(manifest),
-        **{name: evaluation.get(name) for name in ("loss", "style", "verdict")},
-    }
-
-
-def _measures(evaluation: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    """What else an evaluation says, as (what, the base's, the adapter's, interval of the difference and its n)."""
-    parts = evaluation.get("parts") or {}
-    rows = [(f"loss on {what}", parts[part], "base") for part, what in _PARTS.items() if part in parts]
-    rows += [(what, evaluation[name], arm) for name, (what, arm) in _COMPARISONS.items() if evaluation.get(name)]
-    shown = [(what, _loss(loss[arm]), _loss(loss["adapter"]), _interval(loss)) for what, loss, arm in rows]
-    written, paired = evaluation.get("generated") or {}, evaluation.get("paired") or {}
-    for name, what in _WRITTEN.items():
-        base, adapter = (written.get(arm, {}).get(name) for arm in ("base", "adapter"))
-        if base is not None and adapter is not None:
-            shown.append((what, f"{base:.0%}", f"{adapter:.0%}", _interval(paired.get(name))))
-    again = evaluation.get("rollouts") or {}
-    for arm, more in {"base": "", "incumbent": "; in place of the base: the version before it"}.items():
-        for name, (what, form) in _ROLLOUTS.items() if arm in again else ():
-            base, adapter = again[arm][name], again["adapter"][name]
-            shown += [] if None in (base, adapter) else [(what + more, format(base, form), format(adapter, form), "")]
-    return shown
-
-
-def _interval(found: dict[str, Any] | None) -> str:
-    """Below zero is better, of rates too; of the paired answers where the rates are of all."""
-    if not found or "interval" not in found:
-        return ""
-    low, high = found["interval"]
-    return f"{low:+.3f} to {high:+.3f}, {found.get('answers', found['clusters'])}"
-
-
-def _side_by_side(version: Path | None) -> list[tuple[str, dict[str, str]]]:
-    """Held-out requests with what each model wrote, and with what it changed where it did the whole commit again."""
-    answers = adapters.evaluation_of(version).get("answers") or {}
-    again = (read_json(version / adapters.ROLLOUTS) or []) if version else []
-    base, adapter = ([one for one in answers.get(arm, ()) if "text" in one] for arm in ("base", "adapter"))
-    both = zip(base, adapter, strict=False)
-    texts = [(one["request"], {"Base": one["text"], "Specialist": other["text"]}) for one, other in both]
-    texts += [(task["request"], {_outcome(*run): run[1]["diff"] for run in task["runs"].items()}) for task in again]
-    return [(request, {name: _shortened(text) for name, text in some.items()}) for request, some in texts]
-
-
-def _outcome(model: str, run: dict[str, Any]) -> str:
-    """How a run of rollout.py ended, in words."""
-    tests = {True: "tests pass", False: "tests fail", None: run["ended"]}[run["passed"]]
-    name = {"base": "Base", "adapter": "Specialist", "incumbent": "The version before it"}[model]
-    return f"{name}: {tests}, {run['recall']:.0%} of your lines, {run['steps']} steps"
-
-
-def _loss(value: float) -> str:
-    return f"{value:.3f}" if math.isfinite(value) else "not finite"
-
-
-def _facts(manifest: dict[str, Any]) -> dict[str, Any]:
-    """What the manifest of a training says, by label; empty without one."""
-    settings, base = manifest.get("training", {}), manifest.get("base", {})
-    facts = {
-        "base": Path(base.get("model", "")).name,
-        "examples": manifest.get("rows"),
-        "tokens": manifest.get("tokens"),
-        "of them supervised": manifest.get("supervised"),
-        "trained parameters": manifest.get("parameters"),
-        "adapted modules": len(manifest.get("modules", ())),
-        "took": cost(manifest),
-        **{name.replace("_", " "): settings.get(name) for name in ("r", "alpha", "epochs", "learning_rate")},
-    }
-    return {label: f"{value:,}" if type(value) is int else value for label, value in facts.items() if value}
 
 
 def examples(config: Config, language: Language) -> list[tuple[Record, float | None, list]]:
@@ -243,9 +137,68 @@ def _shortened(text: str) -> str:
 
 
 def _funnels(config: Config, language: str) -> dict[str, dict[str, Any]]:
-    """What each step read, kept and left out for a language, by title."""
+    """What each step read, kept and left out for a language, by the folder of its rows under data/."""
     sessions = (read_json(config.paths.data / "sessions" / "summary.json") or {}).get("funnel", {})
-    found = {"From opencode sessions": sessions.get("languages", {}).get(language)}
-    for folder, title in _STEPS.items():
-        found[title] = (read_json(config.paths.data / folder / f"{language}.summary.json") or {}).get("funnel")
-    return {title: counts for title, counts in found.items() if counts}
+    found = {"sessions": sessions.get("languages", {}).get(language)}
+    for folder in ("commits", "rollouts", "synthetic", "train"):
+        found[folder] = (read_json(config.paths.data / folder / f"{language}.summary.json") or {}).get("funnel")
+    return {folder: counts for folder, counts in found.items() if counts}
+
+
+def loss_curve(losses: Sequence[Sequence[float]]) -> dict[str, Any] | None:
+    """Training loss over optimizer steps from [step, loss] pairs; None when there is nothing finite to draw.
+
+    {"points": [(x, y)], "levels": [(y, loss)], "steps": (first, last), "title"}
+    """
+    points = [(step, loss) for step, loss in losses if math.isfinite(loss)]
+    if not points:
+        return None
+    left, right, top, bottom = 34, WIDTH - 8, 10, 130
+    first, last = points[0][0], points[-1][0]
+    points = points[:: -math.ceil(len(points) / _POINTS)][::-1]  # the last one stays
+    levels = ticks(min(loss for _step, loss in points), max(loss for _step, loss in points))
+    across = scale(first, max(last, first + 1), left, right)
+    down = scale(levels[0], levels[-1], bottom, top)
+    return {
+        "points": [(across(step), down(loss)) for step, loss in points],
+        "levels": [(down(level), level) for level in levels],
+        "steps": (first, last),
+        "title": f"Training loss from {points[0][1]:.3f} to {points[-1][1]:.3f} over {last:g} steps",
+    }
+
+
+def intervals(compared: Sequence[tuple[str, dict[str, Any] | None, str]]) -> dict[str, Any] | None:
+    """Differences with intervals on one axis with a zero line, of (label, gate.compare()'s result or None, verdict).
+
+    {"marks": [(x, difference)], "zero": x, "rows": [{"label", "verdict", "at": (low, middle, high), "ends": their x}]}
+    """
+    known = [(label, found["interval"], found["difference"], verdict) for label, found, verdict in compared if found]
+    rows = [(label, (low, middle, high), verdict) for label, (low, high), middle, verdict in known]
+    rows = [row for row in rows if all(map(math.isfinite, row[1]))]
+    if not rows:
+        return None
+    marks = ticks(
+        min(0.0, *(at[0] for _label, at, _verdict in rows)), max(0.0, *(at[2] for _label, at, _verdict in rows))
+    )
+    if marks[-1] == 0:
+        marks.append(-marks[-2])  # room to say what lies on the other side
+    across = scale(marks[0], marks[-1], 118, WIDTH - 20)
+    drawn = [{"label": what, "verdict": verdict, "at": at, "ends": [*map(across, at)]} for what, at, verdict in rows]
+    return {"marks": [(across(mark), mark) for mark in marks], "zero": across(0), "rows": drawn}
+
+
+def scale(low: float, high: float, start: float, end: float) -> Any:
+    """The function that puts low at `start` and high at `end`."""
+    return lambda value: start + (value - low) / (high - low) * (end - start)
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """About five round values from at most `low` to at least `high`, at least two."""
+    if high - low < 1e-9 * max(1.0, abs(low), abs(high)):  # one value: put it in the middle
+        around = abs(low) / 2 if abs(low) > 1e-6 else 0.5
+        low, high = low - around, high + around
+    rough = (high - low) / 4
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(index * step, 12) + 0.0 for index in range(first, max(last, first + 1) + 1)]

@@ -14,11 +14,11 @@ from specialists.records import SOURCES
 from specialists.server import base_url, served_models
 
 
-def server_state(config: Config, timeout: float = 0.5) -> dict[str, Any]:
+def server_state(config: Config) -> dict[str, Any]:
     """What answers at the configured address: {"url", "models": {name: folder} or None, "problem"}."""
     state: dict[str, Any] = {"url": base_url(config), "models": None, "problem": None}
     try:
-        return {**state, "models": served_models(config, timeout)}
+        return {**state, "models": served_models(config, timeout=0.5)}
     except Problem as problem:
         return {**state, "problem": str(problem)}
 
@@ -42,10 +42,7 @@ def language_status(config: Config, language: Language, server: dict[str, Any] |
     models = server["models"] if server else None
     return {
         "language": language.name,
-        "title": language.title,
-        "adapter": language.adapter,
-        "min_examples": language.min_examples,
-        "max_examples": language.max_examples,
+        **{name: getattr(language, name) for name in ("title", "adapter", "min_examples", "max_examples")},
         "train": _by_source(summary.get("train")),
         "heldout": _by_source(summary.get("heldout")),
         "next": next_step(config, language),

@@ -42,10 +42,9 @@ class Store:
     def throwaway(self, tree: str, folder: Path) -> None:
         """A repository of its own with the tree as its one commit: no other object, branch or remote is in reach."""
         self.check_out(tree, folder)
-        names = {f"GIT_{who}_{what}": "user" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        git = ["git", "-c", "user.name=user", "-c", "user.email=user"]
         for words in ("init -q --template= -b main", "add -A -f", "commit -q --allow-empty -m Start"):
-            environment = {**self.environment, **names}
-            subprocess.run(["git", *words.split()], cwd=folder, env=environment, check=True, timeout=_SECONDS)
+            subprocess.run([*git, *words.split()], cwd=folder, env=self.environment, check=True, timeout=_SECONDS)
 
     def tree_of(self, folder: Path, start: str) -> str:
         """The tree of a checkout that began as `start`, ignored files aside; repositories in it are removed first."""

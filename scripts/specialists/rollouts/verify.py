@@ -94,8 +94,7 @@ class Verifier:
         try:
             home.mkdir(parents=True)
             self.store.check_out(tree, checkout)
-            folders = {HOME: home, ROOT: checkout}
-            ended = run(self.language.test, folders, self.shown, ROOT, SECONDS, self.stop)
+            ended = run(self.language.test, {HOME: home, ROOT: checkout}, self.shown, ROOT, SECONDS, self.stop)
         finally:
             remove(checkout)
             remove(home)

@@ -21,7 +21,7 @@ from specialists.adapters import adapter_folder
 from specialists.agent import system_prompt
 from specialists.cli import say
 from specialists.config import Config, Language, Problem
-from specialists.records import read_json, write_if_changed, write_json
+from specialists.records import read_json, write_if_changed
 from specialists.server import base_url
 from specialists.serving import jsonc
 from specialists.sessions.database import overview
@@ -279,12 +279,6 @@ def is_ours(config: Config, file: ConfigFile) -> bool:
     """Whether `doit opencode` put us into this file with this very specialists.toml; a copy of it did not."""
     written = read_json(config.paths.data / RECORD) or {}
     return file.backup.exists() and written.get(str(file.path)) == str(config.path)
-
-
-def remember(config: Config, file: ConfigFile) -> None:
-    """Note that we are in this file by this configuration."""
-    record = config.paths.data / RECORD
-    write_json(record, {**(read_json(record) or {}), str(file.path): str(config.path)})
 
 
 def merge(text: str, wanted: list[Setting]) -> str:

@@ -35,8 +35,7 @@ def decide(config: Config, language: Language) -> Decision:
             folder.point(link, getattr(folder, link))
         if folder.previous == folder.current:
             folder.point("previous", None)
-        version = folder.latest
-        if version is None:
+        if (version := folder.latest) is None:
             return {"version": None, "verdict": None, "reason": "nothing trained", "current": None}
         evaluation = adapters.evaluation_of(version)
         if not evaluation:

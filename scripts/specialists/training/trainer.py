@@ -39,9 +39,7 @@ if os.environ.get("VLLM_LOGGING_LEVEL") == "ERROR":
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
 
 
-def train_adapter(
-    rows: list[Record], base: Base, settings: Training, folder: Path, checkpoint_steps: int = CHECKPOINT_STEPS
-) -> dict[str, Any]:
+def train_adapter(rows: list[Record], base: Base, settings: Training, folder: Path) -> dict[str, Any]:
     """Train on the rows and leave adapter_model.safetensors and adapter_config.json in `folder`.
 
     Returns what the manifest says of the run. Raises Problem before the first step when a row or the adapter is not
@@ -59,7 +57,7 @@ def train_adapter(
     wrapped, modules = wrap(model, settings)
     names = saved_names(modules, base)
     monitor = Monitor(terminal=sys.stderr.isatty())
-    trainer = make_trainer(wrapped, base, encoded, training_arguments(model, settings, folder, checkpoint_steps))
+    trainer = make_trainer(wrapped, base, encoded, training_arguments(model, settings, folder, CHECKPOINT_STEPS))
     trainer.add_callback(monitor)
     run_from_last_checkpoint(trainer, monitor, folder)
     save_adapter(trainer, folder, names)
