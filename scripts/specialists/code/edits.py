@@ -40,15 +40,17 @@ def plan_edits(change: FileChange) -> list[tuple[str, str]]:
     """
     before, after = _lines(change.before or ""), _lines(change.after)
     edits, current, shift = [], list(before), 0
-    for a, b, c, d in _grouped(change.hunks, NEAR):
+    for a, b, c, d in _grouped(change.hunks):
         first, last = a + shift, b + shift  # the hunk in the current lines
         text = "".join(current)
         for low, high in _around(first, last, len(current)):
             old, new = "".join(current[low:high]), "".join([*current[low:first], *after[c:d], *current[last:high]])
             if old.endswith("\n") and new.endswith("\n"):
                 old, new = old[:-1], new[:-1]
-            whole = (low, high) == (0, len(current))
-            if old and old != new and _once(text, old) and (whole or (new and _stands_out(old))):
+            lines, whole = old.split("\n"), (low, high) == (0, len(current))
+            # nobody finds it by chance, and it begins and ends with no empty line
+            stands_out = len(old.strip()) >= LEAST and lines[0].strip() and lines[-1].strip()
+            if old and old != new and _once(text, old) and (whole or (new and stands_out)):
                 break
         else:
             raise NotExact(f"{change.path}: no text to hold an edit on")
@@ -138,12 +140,6 @@ def _once(text: str, part: str) -> bool:
     return start >= 0 and text.find(part, start + 1) < 0
 
 
-def _stands_out(old: str) -> bool:
-    """Whether nobody would find a text by chance, or start or end it with an empty line."""
-    lines = old.split("\n")
-    return len(old.strip()) >= LEAST and bool(lines[0].strip() and lines[-1].strip())
-
-
 def _around(first: int, last: int, total: int) -> Iterator[tuple[int, int]]:
     """Half-open ranges of lines around first..last, each wider than the one before, up to all."""
     if last > first:
@@ -155,12 +151,11 @@ def _around(first: int, last: int, total: int) -> Iterator[tuple[int, int]]:
             return
 
 
-def _grouped(hunks: Iterable[Hunk], near: int) -> list[Hunk]:
-    """Hunks with at most `near` unchanged lines between them as one."""
+def _grouped(hunks: Iterable[Hunk]) -> list[Hunk]:
+    """Hunks with at most NEAR unchanged lines between them as one."""
     groups: list[Hunk] = []
-    for hunk in hunks:
-        if groups and hunk[0] - groups[-1][1] <= near:
-            groups[-1] = (groups[-1][0], max(groups[-1][1], hunk[1]), groups[-1][2], hunk[3])
-        else:
-            groups.append(hunk)
+    for a, b, c, d in hunks:
+        if groups and a - groups[-1][1] <= NEAR:
+            a, _b, c, _d = groups.pop()
+        groups.append((a, b, c, d))
     return groups

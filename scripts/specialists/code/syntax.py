@@ -3,19 +3,16 @@
 Lines are 1-based and inclusive, spans are half-open ranges of bytes; what nodes mean is in code.grammars.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from inspect import cleandoc
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+from tree_sitter import Node, Tree
 
 from specialists.code.grammars import Grammar, grammar_of, matches, parser
-
-if TYPE_CHECKING:
-    from tree_sitter import Node, Tree
 
 Span = tuple[int, int]
 
@@ -105,18 +102,6 @@ def walk(node: Node) -> Iterator[Node]:
         stack += reversed(node.children)
 
 
-def _extent(table: Grammar, node: Node) -> tuple[Node, Node, list[Node]]:
-    """First and last node of a definition with what surrounds it and belongs to it above, and the comments there."""
-    outer, comments = node, []
-    while outer.parent is not None and matches(table.wrappers, outer.parent.type):
-        outer = outer.parent
-    first = outer
-    while (above := _above(first)) is not None and _belongs(table, above, first):
-        first = above
-        comments += [above] if table.is_comment(above) else []
-    return first, outer, comments[::-1]
-
-
 def _above(node: Node) -> Node | None:
     """The sibling before a node; before the first of a body without braces, the one before the body."""
     while node.prev_sibling is None and node.parent is not None and node.parent.start_byte == node.start_byte:
@@ -139,7 +124,12 @@ def _end_line(node: Node) -> int:
 
 
 def _function(table: Grammar, node: Node, source: bytes) -> Function:
-    first, outer, comments = _extent(table, node)
+    outer = node
+    while outer.parent is not None and matches(table.wrappers, outer.parent.type):
+        outer = outer.parent
+    first, comments = outer, list[Node]()
+    while (above := _above(first)) is not None and _belongs(table, above, first):
+        first, comments = above, [above, *comments] if table.is_comment(above) else comments
     body = table.body_of(node) or node  # is_function: there is one
     start, end = _inner(node, body, source)
     if (docstring := _docstring(body)) is not None:

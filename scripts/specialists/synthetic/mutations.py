@@ -6,13 +6,11 @@ They are found by tokens and fields that the grammars share, and are such that a
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+from tree_sitter import Node
 
 from specialists.code import syntax
 from specialists.code.syntax import Function
-
-if TYPE_CHECKING:
-    from tree_sitter import Node
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ def mutations(grammar: str, source: bytes) -> list[tuple[Function, Mutation]]:
     return [(function, mutation) for function, mutation in around if function]
 
 
-def _code(root: "Node") -> Iterator["Node"]:
+def _code(root: Node) -> Iterator[Node]:
     """The nodes of a tree without comments, calls that only report, and errors that are raised."""
     stack = [root]
     while stack:
@@ -59,7 +57,7 @@ def _code(root: "Node") -> Iterator["Node"]:
             stack += reversed(node.children)
 
 
-def _operators(token: "Node", source: bytes) -> Iterator[Mutation]:
+def _operators(token: Node, source: bytes) -> Iterator[Mutation]:
     """Comparisons the wrong way round, `and` for `or`, plus for minus."""
     left, right, text = token.prev_sibling, token.next_sibling, token.text or b""
     if text in _OPERATORS and left is not None and right is not None and left.text != right.text:
@@ -69,7 +67,7 @@ def _operators(token: "Node", source: bytes) -> Iterator[Mutation]:
             yield Mutation(kind, start, end, _OPERATORS[text])
 
 
-def _conditions(node: "Node", grammar: str) -> Iterator[Mutation]:
+def _conditions(node: Node, grammar: str) -> Iterator[Mutation]:
     """A condition that is negated, or is not any more; in Ruby `unless` for `if`."""
     found = [child for index, child in enumerate(node.children) if node.field_name_for_child(index) == "condition"]
     if len(found) != 1:
@@ -88,7 +86,7 @@ def _conditions(node: "Node", grammar: str) -> Iterator[Mutation]:
         yield Mutation("condition", start, end, (b"not " if grammar == "tree_sitter_python" else b"!") + text)
 
 
-def _dropped(node: "Node") -> Iterator[Mutation]:
+def _dropped(node: Node) -> Iterator[Mutation]:
     """`await`, Rust's `?` and Swift's `try`, left out."""
     if node.type in ("await_expression", "await", "try_expression") and node.named_children:
         inner = node.named_children[-1]
