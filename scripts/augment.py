@@ -14,7 +14,14 @@ from pathlib import Path
 
 import click
 from specialists.cli import command, finish, language_option, repository_option, say, table
+from specialists.code.syntax import SourceFile
+from specialists.commits.contents import head_files
 from specialists.config import Config, Problem
+from specialists.endpoint import Endpoint
+from specialists.records import write_json, write_records
+from specialists.secrets import cleaner
+from specialists.synthetic.tasks import Augmenter
+from specialists.synthetic.wording import Rephraser
 
 
 @command
@@ -26,14 +33,6 @@ from specialists.config import Config, Problem
 def main(
     config: Config, as_json: bool, language: str, repositories: list[Path], output: Path | None, **asked: str | None
 ) -> None:
-    from specialists.code.syntax import SourceFile
-    from specialists.commits.contents import head_files
-    from specialists.endpoint import Endpoint
-    from specialists.records import write_json, write_records
-    from specialists.secrets import cleaner
-    from specialists.synthetic.tasks import Augmenter
-    from specialists.synthetic.wording import Rephraser
-
     chosen = config.language(language)
     output = output or config.rows("synthetic", language)
     endpoint = Endpoint.configured(config, output, cleaner(config), **asked)

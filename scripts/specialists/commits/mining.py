@@ -3,9 +3,10 @@
 import json
 import re
 import zlib
-from collections import Counter
-from collections.abc import Callable, Collection
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,20 @@ from specialists.commits.contents import changed_lines, check_syntax, file_chang
 from specialists.commits.filter import Candidate, CommitFilter, is_test
 from specialists.commits.git import GitSource, Unreadable, open_repository
 from specialists.commits.message import TERSE, LeftOut, count_words
-from specialists.config import Config, Language, Problem, fingerprint
+from specialists.config import Config, Language, Problem, expand_repositories, fingerprint
 from specialists.exclusion import Exclusion
 from specialists.families import Sayable
-from specialists.records import Record, canonical, is_target, iso, make_record
+from specialists.records import (
+    Record,
+    canonical,
+    is_target,
+    iso,
+    make_record,
+    read_json,
+    read_records,
+    write_json,
+    write_records,
+)
 from specialists.secrets import redact, scrub
 from specialists.tools import known_tools
 
@@ -145,7 +156,6 @@ class Miner:
 
     def finish(self, most: int, reword: Callable[[Record], Record | None] | None = None) -> None:
         """Choose the best `most` examples and load them; `reword(record)` may give one with another request."""
-        self.exclusion.note()
         unique: dict[str, Example] = {}
         for example in sorted(self._found, key=lambda one: (one.source["time"], one.source["commit"])):
             unique.setdefault(example.patch, example)  # the oldest stays
@@ -159,10 +169,49 @@ class Miner:
             better = reword(record) if reword else None
             self.records.append(self.sayable(better if better and self._fits(better["messages"]) else record))
 
-    def funnel(self) -> dict[str, int]:
-        """Commits in, examples out, and between them the losses by reason."""
-        lost = dict((+self.lost).most_common())
-        return {"commits": sum(lost.values()) + len(self.records), **lost, "examples": len(self.records)}
+    def write(self, output: Path, patterns: Iterable[str], accept_loss: bool) -> dict[str, Any]:
+        """Write the examples and the summary beside them, which is returned. What could not be read today keeps the
+        rows that it gave before; so does a repository that is gone, emptied or rewritten, unless the owner accepts
+        that. `patterns`: of the repositories that the configuration names."""
+        rows = {record["source"]["commit"]: record for record in self.records}
+        before: dict[str, list[Record]] = defaultdict(list)
+        for record in read_records(output) if output.exists() else ():
+            if not self.exclusion.covers(record["source"]):
+                before[record["source"]["repository"]].append(record)
+        absent = [pattern for pattern in patterns if not expand_repositories(pattern)]  # which is said already
+        for name, records in before.items():
+            reached = self.commits.get(name)
+            gone = [record for record in records if record["source"]["commit"] not in (reached or ())]
+            lost = _matches(name, patterns) if reached is None else 2 * len(gone) > len(records)
+            if name in self.unread or (lost and not accept_loss):
+                kept = records if name in self.unread else gone
+                rows = {record["source"]["commit"]: record for record in kept} | rows
+                if name not in self.unread and not _matches(name, absent):
+                    what = f"repository {name}: {len(gone)} of {len(records)} commits that gave examples are gone"
+                    self.problems.append(f"{what}; they are kept until: doit mine:{self.language.name} --accept-loss")
+        summaries = output.with_suffix(".summary.json")
+        known = (read_json(summaries) or {}).get("tasks", [])
+        self.tasks += [task for task in known if self.rollouts and task["repository"] in self.unread]
+        self.exclusion.note()
+        write_records(output, rows.values())
+        found = dict((+self.lost).most_common())
+        summary = {
+            "step": "mine",
+            "language": self.language.name,
+            "examples": len(rows),
+            "kept": len(rows) - len(self.records),
+            "by model": sum("request" in record["source"] for record in rows.values()),
+            "repositories": self.repositories,
+            "tasks": self.tasks,
+            "funnel": {"commits": sum(found.values()) + len(self.records), **found, "examples": len(self.records)},
+            "files": dict(self.files.most_common()),
+        }
+        write_json(summaries, {**summary, "problems": self.problems})
+        return summary
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, Path(pattern).name) for pattern in patterns)
 
 
 def choose(examples: list[Example], most: int) -> list[Example]:
