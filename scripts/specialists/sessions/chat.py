@@ -29,7 +29,6 @@ _CALL_AS_TEXT = re.compile(  # of Qwen, GLM, DeepSeek, Claude, Mistral, Harmony;
     r'|^\s*\{\s*"name":\s*"\w+",\s*"(?:arguments|parameters|input)":',
     re.M,
 )
-_CUT_OFF = {"length": "cut off", "content-filter": "cut off", "error": "provider error"}
 
 
 @dataclass
@@ -207,22 +206,21 @@ class _TurnBuilder:
         """Why a step is context and no example; None: it is one. The gravest reason counts."""
         data, agent = message.data, _agent(message)
         parent = data.get("parentID") or (self.turns[-1].id if self.turns else None)
-        if is_summary(message):
-            return "summary"
-        if parent in self.by_user:
-            return "made by the user"
-        if agent in _NEVER_WORK or (agent and not any(fnmatch(agent, pattern) for pattern in self.agents)):
-            return "other agent"
-        if _error_name(message) or any("User aborted the command" in call.output[-400:] for call in calls):
-            return "aborted"
+        ours = not agent or any(fnmatch(agent, pattern) for pattern in self.agents)
+        by_hand = any("User aborted the command" in call.output[-400:] for call in calls)
         never_ended = not data.get("finish") and "time" in data and not (data["time"] or {}).get("completed")
-        if never_ended or any(_state(part).get("status") in ("pending", "running") for part in parts):
-            return "interrupted"
-        if data.get("finish") in _CUT_OFF:
-            return _CUT_OFF[data["finish"]]
-        if any(call.name == "invalid" or call.refused for call in calls):
-            return "invalid call"
-        return "failed" if any(call.failed for call in calls) else None
+        reasons = {
+            "summary": is_summary(message),
+            "made by the user": parent in self.by_user,
+            "other agent": agent in _NEVER_WORK or not ours,
+            "aborted": _error_name(message) or by_hand,
+            "interrupted": never_ended or any(_state(part).get("status") in ("pending", "running") for part in parts),
+            "cut off": data.get("finish") in ("length", "content-filter"),
+            "provider error": data.get("finish") == "error",
+            "invalid call": any(call.name == "invalid" or call.refused for call in calls),
+            "failed": any(call.failed for call in calls),
+        }
+        return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 def spoken(text: str) -> str:
@@ -302,7 +300,5 @@ def _error_name(message: Message) -> str:
 
 def is_dropped(message: Message) -> bool:
     """Failed answers are not sent again, except aborted ones that had got somewhere."""
-    if not (name := _error_name(message)):
-        return False
     real = any(part.get("type") not in ("step-start", "reasoning") for part in message.parts)
-    return not (name == "MessageAbortedError" and real)
+    return bool(name := _error_name(message)) and not (name == "MessageAbortedError" and real)

@@ -193,8 +193,8 @@ class Extractor:
             examples[name] = len(found)
             self._write(file)
         (self.output / ".cache.sqlite").unlink(missing_ok=True)  # of version 1.1; it holds rows that may have to go
-        made = {"examples": examples, "funnel": self.funnel.as_json(), "histories": self.histories}
-        summary = {"step": "extract", **made}
+        funnel = self.funnel.as_json()
+        summary = {"step": "extract", "examples": examples, "funnel": funnel, "histories": self.histories}
         write_json(self.output / "summary.json", {**summary, "problems": self.problems})
         return summary
 

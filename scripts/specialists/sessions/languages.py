@@ -88,11 +88,12 @@ class LanguageClassifier:
         self._by_adapter = {lang.adapter: lang.name for lang in self.languages}
         self._by_title = {name.lower(): lang.name for lang in self.languages for name in (lang.title, lang.name)}
         self._outputs = [(lang.name, re.compile(text, re.M)) for lang in self.languages for text in lang.output]
+        self._scripts: dict[str, str] = {}  # of files in the session, by their first line
 
     def classify(self, turns: list[Turn]) -> list[TurnLanguages]:
         """The languages of each turn of a session, in order."""
-        scripts: dict[str, str] = {}
-        evidence = self._in_project([self.evidence(turn, scripts) for turn in turns])
+        self._scripts = {}
+        evidence = self._in_project([self.evidence(turn) for turn in turns])
         session = _scores(item for items in evidence for item in items)
         results: list[TurnLanguages] = []
         for turn, items in zip(turns, evidence, strict=True):
@@ -119,12 +120,8 @@ class LanguageClassifier:
             found.append([replace(i, language=known[-1]) if of else i for i, of in zip(items, foreign, strict=True)])
         return found
 
-    def evidence(self, turn: Turn, scripts: dict[str, str] | None = None) -> list[Evidence]:
-        """All evidence of a turn, heaviest first: each file, command and pattern once per kind, a manifest once.
-
-        `scripts`: languages of files by their first line; what the turn shows is added.
-        """
-        self._scripts = {} if scripts is None else scripts
+    def evidence(self, turn: Turn) -> list[Evidence]:
+        """All evidence of a turn, heaviest first: each file, command and pattern once per kind, a manifest once."""
         heaviest: dict[tuple[str, str, str], Evidence] = {}
         for item in self._found(turn):
             key = (item.language, "" if item.manifest else item.kind, item.detail)
@@ -135,8 +132,10 @@ class LanguageClassifier:
     def _found(self, turn: Turn) -> Iterable[Evidence]:
         yield from self._in_request(turn.request)
         for step in turn.steps:
-            for tag in _FENCE.findall("" if step.note else step.text):
-                yield from self._of_fence(tag.lower())
+            for tag in map(str.lower, _FENCE.findall("" if step.note else step.text)):
+                language = self._by_title.get(tag) or self._by_extension.get(f".{tag}")
+                if language or f".{tag}" in _OTHER_EXTENSIONS - {".sh", ".bash", ".sql"}:
+                    yield Evidence(language or OTHER, FENCE, "code in the answer", tag)
             if language := self._by_adapter.get(step.agent):
                 yield Evidence(language, AGENT, "agent", step.agent)
             for call in step.calls:
@@ -150,11 +149,6 @@ class LanguageClassifier:
         for word in re.findall(r"[A-Za-z]+", text[:2000]):
             if language := self._by_title.get(word.lower()):
                 yield Evidence(language, TITLE, "named by the user", word)
-
-    def _of_fence(self, tag: str) -> Iterable[Evidence]:
-        language = self._by_title.get(tag) or self._by_extension.get(f".{tag}")
-        if language or f".{tag}" in _OTHER_EXTENSIONS - {".sh", ".bash", ".sql"}:
-            yield Evidence(language or OTHER, FENCE, "code in the answer", tag)
 
     def _in_call(self, call: Call) -> Iterable[Evidence]:
         given = call.arguments

@@ -57,7 +57,9 @@ class Unit:
     def cleared(self, texts: frozenset[str] = _NONE) -> tuple[dict[str, Any], ...]:
         """The messages with long tool outputs cleared, but for the lines around these texts."""
         return tuple(
-            {**one, "content": around(one["content"], texts) or CLEARED} if _is_long(one) else one
+            {**one, "content": around(one["content"], texts) or CLEARED}
+            if one["role"] == "tool" and len(one["content"]) > 2 * len(CLEARED)
+            else one
             for one in self.messages
         )
 
@@ -69,10 +71,6 @@ class Window:
     messages: list[dict[str, Any]]
     turn: int  # of its first user message
     targets: tuple[int, ...]  # indexes of the units it supervises
-
-
-def _is_long(message: dict[str, Any]) -> bool:
-    return message["role"] == "tool" and len(message["content"]) > 2 * len(CLEARED)
 
 
 def step_unit(text: str, calls: list[Call], turn: int) -> Unit:
@@ -189,7 +187,7 @@ class _Segment:
         found: list[Window] = []
         position = 0
         while position < len(self.targets):
-            window = (self._whole() if position == 0 else None) or self._window_from(position)
+            window = self._window_from(position)
             position += len(window.targets) if window else 1
             if window is None:
                 lost["too long"] += 1
@@ -215,13 +213,12 @@ class _Segment:
             seen |= said
         return Window(messages[: end + 1], window.turn, tuple(targets)) if targets else None
 
-    def _whole(self) -> Window | None:
-        """One window of everything, nothing cleared."""
-        chosen: Chosen = dict.fromkeys(range(self.start, self.targets[-1] + 1))
-        return self._window(chosen, self.targets) if self._cost(chosen, self.targets[-1]) <= self.limit else None
-
     def _window_from(self, position: int) -> Window | None:
         """The window whose first target is the given one; None when it fits in no way."""
+        everything: Chosen = dict.fromkeys(range(self.start, self.targets[-1] + 1))
+        fits = position == 0 and self._cost(everything, self.targets[-1]) <= self.limit
+        if fits and (window := self._window(everything, self.targets)):
+            return window
         first = self.targets[position]
         turn = self._start_of_turn(first)
         request = self._asked(turn)
