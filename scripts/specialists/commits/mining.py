@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from specialists import records
 from specialists.agent import system_prompt
 from specialists.chat import Estimate, token_counter
 from specialists.code.edits import FileChange, NotExact, conversation
@@ -20,17 +21,7 @@ from specialists.commits.message import TERSE, LeftOut, count_words
 from specialists.config import Config, Language, Problem, expand_repositories, fingerprint
 from specialists.exclusion import Exclusion
 from specialists.families import Sayable
-from specialists.records import (
-    Record,
-    canonical,
-    is_target,
-    iso,
-    make_record,
-    read_json,
-    read_records,
-    write_json,
-    write_records,
-)
+from specialists.records import Record, canonical, is_target, iso, make_record
 from specialists.secrets import redact, scrub
 from specialists.tools import known_tools
 
@@ -175,25 +166,25 @@ class Miner:
         that. `patterns`: of the repositories that the configuration names."""
         rows = {record["source"]["commit"]: record for record in self.records}
         before: dict[str, list[Record]] = defaultdict(list)
-        for record in read_records(output) if output.exists() else ():
+        for record in records.read_records(output) if output.exists() else ():
             if not self.exclusion.covers(record["source"]):
                 before[record["source"]["repository"]].append(record)
-        absent = [pattern for pattern in patterns if not expand_repositories(pattern)]  # which is said already
-        for name, records in before.items():
+        for name, known in before.items():
+            named = [pattern for pattern in patterns if fnmatchcase(name, Path(pattern).name)]
             reached = self.commits.get(name)
-            gone = [record for record in records if record["source"]["commit"] not in (reached or ())]
-            lost = _matches(name, patterns) if reached is None else 2 * len(gone) > len(records)
+            gone = [record for record in known if record["source"]["commit"] not in (reached or ())]
+            lost = bool(named) if reached is None else 2 * len(gone) > len(known)
             if name in self.unread or (lost and not accept_loss):
-                kept = records if name in self.unread else gone
+                kept = known if name in self.unread else gone
                 rows = {record["source"]["commit"]: record for record in kept} | rows
-                if name not in self.unread and not _matches(name, absent):
-                    what = f"repository {name}: {len(gone)} of {len(records)} commits that gave examples are gone"
+                if name not in self.unread and all(map(expand_repositories, named)):  # else it is said already
+                    what = f"repository {name}: {len(gone)} of {len(known)} commits that gave examples are gone"
                     self.problems.append(f"{what}; they are kept until: doit mine:{self.language.name} --accept-loss")
         summaries = output.with_suffix(".summary.json")
-        known = (read_json(summaries) or {}).get("tasks", [])
-        self.tasks += [task for task in known if self.rollouts and task["repository"] in self.unread]
+        tasks = (records.read_json(summaries) or {}).get("tasks", [])
+        self.tasks += [task for task in tasks if self.rollouts and task["repository"] in self.unread]
         self.exclusion.note()
-        write_records(output, rows.values())
+        records.write_records(output, rows.values())
         found = dict((+self.lost).most_common())
         summary = {
             "step": "mine",
@@ -206,12 +197,8 @@ class Miner:
             "funnel": {"commits": sum(found.values()) + len(self.records), **found, "examples": len(self.records)},
             "files": dict(self.files.most_common()),
         }
-        write_json(summaries, {**summary, "problems": self.problems})
+        records.write_json(summaries, {**summary, "problems": self.problems})
         return summary
-
-
-def _matches(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, Path(pattern).name) for pattern in patterns)
 
 
 def choose(examples: list[Example], most: int) -> list[Example]:

@@ -199,18 +199,16 @@ class Extractor:
         return summary
 
 
-def read_histories(
-    databases: list[Path], problems: list[str], counts: dict[str, int] | None = None
-) -> Iterator[Session]:
+def read_histories(paths: list[Path], problems: list[str], counts: dict[str, int] | None = None) -> Iterator[Session]:
     """Sessions of several databases; one that cannot be read is named among the problems. `counts`: as `histories`."""
-    for database in databases:
+    for path in paths:
         found = 0
         try:
-            for session in read_sessions(database, problems):
+            for session in read_sessions(path, problems):
                 found += bool(session.messages)
                 yield session
             if counts is not None:
-                counts[str(database)] = found
+                counts[str(path)] = found
         except Unreadable as problem:
             problems.append(str(problem))
 

@@ -11,6 +11,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import dropwhile, groupby, pairwise
 from typing import Any
 
@@ -177,11 +178,9 @@ class _Segment:
         self.units, self.start, self.limit = units, span.start, limit
         self.head, self.packer = head, packer
         self.targets = [index for index in span if units[index].target]
-        self._costs: dict[tuple[int, frozenset[str]], int] = {}
-        self._named: dict[str, int] = {}  # the first unit that says a name
-        for index in span:
-            for name in set().union(*map(names, units[index].messages)):
-                self._named.setdefault(name, index)
+        self._partly = cache(lambda index, texts: packer.cost(units[index].cleared(texts)))
+        said = ((name, index) for index in reversed(span) for one in units[index].messages for name in names(one))
+        self._named = dict(said)  # the first unit that says a name
 
     def windows(self, lost: Counter[str]) -> list[Window]:
         found: list[Window] = []
@@ -294,9 +293,7 @@ class _Segment:
             if index == last:
                 total += unit.target_cost
             elif texts:
-                if (index, texts) not in self._costs:
-                    self._costs[index, texts] = self.packer.cost(unit.cleared(texts))
-                total += self._costs[index, texts]
+                total += self._partly(index, texts)
             else:
                 total += unit.cost if texts is None else unit.cleared_cost
         return total
