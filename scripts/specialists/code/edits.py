@@ -34,10 +34,7 @@ class FileChange:
 
 
 def plan_edits(change: FileChange) -> list[tuple[str, str]]:
-    """Old and new texts that in order turn `before` into `after`; each old one stands once in the file as it then is.
-
-    Raises NotExact where there are none.
-    """
+    """Old and new texts that in order make `after`, each old one once in the file as it then is. Raises NotExact."""
     before, after = _lines(change.before or ""), _lines(change.after)
     edits, current, shift = [], list(before), 0
     for a, b, c, d in _grouped(change.hunks):

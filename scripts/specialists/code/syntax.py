@@ -4,7 +4,7 @@ Lines are 1-based and inclusive, spans are half-open ranges of bytes; what nodes
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from inspect import cleandoc
@@ -63,23 +63,18 @@ def broken_share(grammar: str, source: bytes) -> float:
 
 
 def leaf_tokens(grammar: str, source: bytes) -> list[bytes]:
-    """The tokens of a file without comments, each inner node closed by its type: equal lists differ in formatting only.
-
-    A string is one token, whichever its quotes; semicolons, and commas before what closes a list, do not count.
-    """
+    """A file's tokens without comments, each inner node closed by its type: equal lists differ in formatting only."""
     table, tokens = grammar_of(grammar), []
     stack: list[Node | bytes] = [parse(grammar, source).root_node]
     while stack:
         node = stack.pop()
         if isinstance(node, bytes):
             tokens.append(node)
-        elif table.is_comment(node):
-            continue
         elif node.is_error:  # what it skipped is in none of its children
             tokens += (node.text or b"").split()
-        elif node.children and not re.search("string|heredoc|regex", node.type):
+        elif node.children and not re.search("string|heredoc|regex", node.type):  # a string is one token
             stack += [node.type.encode()] if node.is_named else []
-            stack += reversed(node.children)
+            stack += reversed([child for child in node.children if not table.is_comment(child)])
         elif text := node.text:
             following = node.next_sibling.type if node.next_sibling else ""
             if node.type != ";" and not (node.type == "," and following in (")", "]", "}", ">")):
@@ -93,13 +88,13 @@ def functions(grammar: str, source: bytes) -> list[Function]:
     return [_function(table, node, source) for node in nodes if table.is_function(node)]
 
 
-def walk(node: Node) -> Iterator[Node]:
-    """A node and all below it, in the order of the file."""
+def walk(node: Node, is_left_out: Callable[[Node], object] = lambda node: False) -> Iterator[Node]:
+    """A node and all below it, in the order of the file, without what is left out and all below that."""
     stack = [node]
     while stack:
-        node = stack.pop()
-        yield node
-        stack += reversed(node.children)
+        if not is_left_out(node := stack.pop()):
+            yield node
+            stack += reversed(node.children)
 
 
 def _above(node: Node) -> Node | None:

@@ -91,10 +91,7 @@ def find(text: str, exact: Spots, folded: Spots, hosts: tuple[str, ...]) -> Iter
 
 @cache
 def _hosts(hosts: tuple[str, ...]) -> re.Pattern[str]:
-    """Names with a dot count wherever they stand; a bare one (`sin`) only where a host is meant, not a function.
-
-    `*.nordwind.lan` are all names in a domain, `192.168.178.*` all addresses of a network.
-    """
+    """Names with a dot count wherever they stand (`*.nordwind.lan`: all in it), bare ones where a host is meant."""
     names = [re.escape(host).replace(r"\*", r"[\w-]{1,63}(?:\.[\w-]{1,63}){0,4}") for host in hosts if "." in host]
     whole = [rf"(?<![\w.-]){name}(?![\w-])(?!\.\w)" for name in names]
     bare = "|".join(re.escape(host) for host in hosts if "." not in host)

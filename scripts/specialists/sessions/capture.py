@@ -23,34 +23,35 @@ SCHEMA = "https://opencode.ai/config.json"
 SECONDS = 120  # one run; the first one of an installation unpacks itself
 
 
-class RecordingModel:
+class _Handler(BaseHTTPRequestHandler):
+    server: "RecordingModel"
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if body.get("tools"):
+            self.server.requests.append(body)
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        deltas = self.server.deltas(body)
+        end = "tool_calls" if "tool_calls" in deltas[-1] else "stop"
+        for delta, reason in [*((delta, None) for delta in deltas), ({}, end)]:
+            choice = {"index": 0, "delta": delta, "finish_reason": reason}
+            chunk = {"id": "a", "object": "chat.completion.chunk", "model": MODEL, "choices": [choice]}
+            self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class RecordingModel(ThreadingHTTPServer):
     """An OpenAI-compatible server on 127.0.0.1 that keeps the requests and answers each with "Done."."""
 
     def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
         self.requests: list[dict[str, Any]] = []  # bodies of the requests that had tools, in order; titles have none
-        owner = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if body.get("tools"):
-                    owner.requests.append(body)
-                self.send_response(200)
-                self.send_header("Content-Type", "text/event-stream")
-                self.end_headers()
-                deltas = owner.deltas(body)
-                end = "tool_calls" if "tool_calls" in deltas[-1] else "stop"
-                for delta, reason in [*((delta, None) for delta in deltas), ({}, end)]:
-                    choice = {"index": 0, "delta": delta, "finish_reason": reason}
-                    chunk = {"id": "a", "object": "chat.completion.chunk", "model": MODEL, "choices": [choice]}
-                    self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
-                self.wfile.write(b"data: [DONE]\n\n")
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
 
     def deltas(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         """The answer to a request, in pieces."""
@@ -59,13 +60,12 @@ class RecordingModel:
     @contextmanager
     def serving(self) -> Iterator["RecordingModel"]:
         """Answers as long as the block lasts."""
-        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
+        with self:
+            threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+            try:
+                yield self
+            finally:
+                self.shutdown()
 
 
 def prepare(home: Path, model_url: str) -> dict[str, str]:

@@ -33,17 +33,14 @@ _CALL_AS_TEXT = re.compile(  # of Qwen, GLM, DeepSeek, Claude, Mistral, Harmony;
 
 @dataclass
 class Step:
-    """One answer of the model: its text, its calls with their results, and why it is no example (None: it is).
-
-    Or (`note`) what opencode told it between two: a file of instructions, a job that came to its end.
-    """
+    """One answer of the model: its text, its calls with their results, and why it is no example (None: it is)."""
 
     text: str
     calls: list[Call]
     reason: str | None = None
     agent: str = ""
     id: str = ""
-    note: bool = False
+    note: bool = False  # no answer, but what opencode told it between two: a file of instructions, a job that ended
 
 
 @dataclass
@@ -90,10 +87,9 @@ def live_after_compaction(messages: list[Message]) -> list[Message]:
 
 
 def turns(session: Session, agents: tuple[str, ...], lost: Counter[str], config: Config | None = None) -> list[Turn]:
-    """The turns of a session.
+    """The turns of a session. `agents`: shell patterns of agents whose work counts.
 
-    `agents`: shell patterns of agents whose work counts. `lost`: counts, by reason, steps that the model did not even
-    see again itself and that are not in the turns; the reasons of the others stand in the steps. `config`: which
+    `lost` counts, by reason, steps that are not in the turns: the model did not see them again itself. `config`: which
     programs are checks (without it: any) and what the owner says of bad work, besides English.
     """
     messages, reverted = live_messages(session)

@@ -64,7 +64,6 @@ class Extractor:
         self._seen: dict[int, str] = {}  # a step's hash -> the cluster of the session that had it first
         self._classifier = LanguageClassifier(config.languages.values())
         self.exclusion = Exclusion(config)
-        self._rules = config.secrets
         counter = token_counter(config.base.model, config.base.revision)
         self._packer, self._sayable = Packer(counter), Sayable(counter)
         self._tools = tools or known_tools(config)
@@ -134,7 +133,9 @@ class Extractor:
         made: list[Made] = []
         for number, turn in enumerate(found):
             made += self._of_turn(turn, number, made)
-        cleaned = clean([message for unit, _step, _id in made for message in unit.messages], source, self._rules)
+        cleaned = clean(
+            [message for unit, _step, _id in made for message in unit.messages], source, self.config.secrets
+        )
         funnel.counts["secrets"] += sum(finding.category == SECRET for finding in cleaned.findings)
         units, start = [], 0
         for unit, step, _id in made:

@@ -37,12 +37,9 @@ _PROBE = {"role": "user", "content": "x"}  # templates refuse conversations with
 
 @dataclass(frozen=True)
 class Unit:
-    """What is never torn apart: a user message, or an assistant message with the results of its calls.
+    """What is never torn apart: a user message, or an assistant message with the results of its calls."""
 
-    Messages are as in a record, but calls and results are not numbered yet.
-    """
-
-    messages: tuple[dict[str, Any], ...]
+    messages: tuple[dict[str, Any], ...]  # as in a record, but calls and results are not numbered yet
     turn: int  # counts from 0
     target: bool = False
     resets: bool = False  # the model saw nothing of what was before this unit
@@ -148,10 +145,7 @@ class Packer:
         return replace(unit, target_cost=first, cost=first + cost, cleared_cost=first + less)
 
     def windows(self, units: list[Unit], limit: int, system: str, lost: Counter[str]) -> list[Window]:
-        """All windows of counted units, each of `limit` tokens at most without the system prompt.
-
-        `lost` counts targets that fit in none.
-        """
+        """All windows of counted units, within `limit` tokens but for the system prompt; `lost`: targets in none."""
         starts = [0, *(index for index, unit in enumerate(units) if unit.resets and index), len(units)]
         head = {"role": "system", "content": system}
         segments = (_Segment(units, range(*ends), limit, head, self) for ends in pairwise(starts))

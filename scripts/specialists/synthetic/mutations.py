@@ -40,21 +40,16 @@ _REPORTS = re.compile(  # calls in which a mistake would not show
 def mutations(grammar: str, source: bytes) -> list[tuple[Function, Mutation]]:
     """Every mistake that could be made in a file, with the smallest function around it; some may not parse."""
     functions = sorted(syntax.functions(grammar, source), key=lambda function: function.body[1] - function.body[0])
-    nodes = _code(syntax.parse(grammar, source).root_node)
+    nodes = syntax.walk(syntax.parse(grammar, source).root_node, _shows_no_mistake)
     made = (m for node in nodes for m in (*_operators(node, source), *_conditions(node, grammar), *_dropped(node)))
     around = ((next((f for f in functions if f.body[0] <= m.start and m.end <= f.body[1]), None), m) for m in made)
     return [(function, mutation) for function, mutation in around if function]
 
 
-def _code(root: Node) -> Iterator[Node]:
-    """The nodes of a tree without comments, calls that only report, and errors that are raised."""
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        reports = "call" in node.type and _REPORTS.match(node.text or b"")
-        if not (reports or re.search("comment|macro_invocation|throw_|raise_|assert_", node.type)):
-            yield node
-            stack += reversed(node.children)
+def _shows_no_mistake(node: Node) -> bool:
+    """Whether it is a comment, a call that only reports, or an error that is raised."""
+    reports = "call" in node.type and _REPORTS.match(node.text or b"")
+    return bool(reports or re.search("comment|macro_invocation|throw_|raise_|assert_", node.type))
 
 
 def _operators(token: Node, source: bytes) -> Iterator[Mutation]:
