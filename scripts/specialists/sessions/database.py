@@ -181,8 +181,7 @@ class _Database:
         """Columns of a session's rows and their JSON, by the first two columns; what is no JSON is named, left out."""
         query = f"SELECT {columns}, CAST(data AS BLOB) FROM {table} WHERE session_id = ?"
         for *about, data in sorted(self._rows(query, session), key=lambda row: row[:2]):
-            if (decoded := _decoded(data, f"{self.path}: {table} {about[1]}", self.problems)) is not None:
-                yield *about, decoded
+            yield from ((*about, one) for one in _decoded(data, f"{self.path}: {table} {about[1]}", self.problems))
 
     def _columns(self, table: str) -> list[str]:
         return [name for _number, name, *_rest in self._rows(f"PRAGMA table_info({table})")]
@@ -213,24 +212,21 @@ class _JsonStorage:
     def _rows(self, folder: str) -> Iterator[dict[str, Any]]:
         for path in sorted(self.path.glob(f"{folder}/*.json")):
             try:
-                data = path.read_bytes()
+                yield from _decoded(path.read_bytes(), str(path), self.problems)
             except OSError as error:
                 self.problems.append(f"{path}: {_reason(error)}")
-                continue
-            if (row := _decoded(data, str(path), self.problems)) is not None:
-                yield row
 
 
-def _decoded(data: bytes | None, what: str, problems: list[str]) -> dict[str, Any] | None:
-    """A JSON object; None, and a problem that names `what`, when it is none."""
+def _decoded(data: bytes | None, what: str, problems: list[str]) -> list[dict[str, Any]]:
+    """A JSON object; none, but a problem that names `what`, when it is something else."""
     try:
         if isinstance(value := _load(data or b""), dict):
-            return value
+            return [value]
         reason = f"a {type(value).__name__}"
     except (ValueError, RecursionError) as error:
         reason = _reason(error)
     problems.append(f"{what}: not a JSON object: {reason}")
-    return None
+    return []
 
 
 def _load(data: bytes | str) -> Any:

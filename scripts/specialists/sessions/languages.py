@@ -178,8 +178,7 @@ class LanguageClassifier:
             output = f"{output[:_OUTPUT_CHARACTERS]}\n{output[-_OUTPUT_CHARACTERS:]}"
         text = "\n".join(line for line in output.split("\n") if len(line) <= _LINE_CHARACTERS)
         said = {language: pattern.pattern for language, pattern in self._outputs[::-1] if pattern.search(text)}
-        for language, pattern in said.items():
-            yield Evidence(language, OUTPUT, "output", pattern)
+        yield from (Evidence(language, OUTPUT, "output", pattern) for language, pattern in said.items())
 
     def _of_path(self, path: str, kind: str, weight: float, manifest_weight: float) -> Iterable[Evidence]:
         """Evidence of a path, if any: prose, data and configuration are none."""

@@ -108,9 +108,7 @@ def undone(steps: list[list[Call]], in_turn: bool = False) -> set[int]:
     """
     work = _Work()
     for step, calls in enumerate(steps):
-        for call in calls:
-            if call.failed or call.exit:
-                continue
+        for call in (call for call in calls if not (call.failed or call.exit)):
             if call.command:
                 work.command(call)
             else:
