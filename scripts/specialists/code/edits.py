@@ -35,7 +35,7 @@ class FileChange:
 
 def plan_edits(change: FileChange) -> list[tuple[str, str]]:
     """Old and new texts that in order make `after`, each old one once in the file as it then is. Raises NotExact."""
-    before, after = _lines(change.before or ""), _lines(change.after)
+    before, after = lines_of(change.before or ""), lines_of(change.after)
     edits, current, shift = [], list(before), 0
     for a, b, c, d in _grouped(change.hunks):
         first, last = a + shift, b + shift  # the hunk in the current lines
@@ -109,7 +109,7 @@ def replay(messages: Iterable[dict[str, Any]], files: dict[str, str]) -> dict[st
 
 def line_hunks(before: str, after: str) -> tuple[Hunk, ...]:
     """The lines in which two texts differ."""
-    old, new = _lines(before), _lines(after)
+    old, new = lines_of(before), lines_of(after)
     # the ends that are equal are most of a file, and the matcher's time grows with the square of what it is given
     first = len(commonprefix([old, new]))
     last = len(commonprefix([old[first:][::-1], new[first:][::-1]]))
@@ -118,16 +118,7 @@ def line_hunks(before: str, after: str) -> tuple[Hunk, ...]:
     return tuple((first + a, first + b, first + c, first + d) for _tag, a, b, c, d in codes)
 
 
-def with_hunks(before: str, after: str, hunks: Iterable[Hunk]) -> str:
-    """`before` with only these of the changes that make it `after`."""
-    old, new, made, at = _lines(before), _lines(after), list[str](), 0
-    for a, b, c, d in hunks:
-        made += [*old[at:a], *new[c:d]]
-        at = b
-    return "".join([*made, *old[at:]])
-
-
-def _lines(text: str) -> list[str]:
+def lines_of(text: str) -> list[str]:
     """Lines with their ends; only a line feed ends one."""
     return io.StringIO(text, newline="\n").readlines()
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from specialists.code import grammars, syntax
-from specialists.code.edits import FileChange, Hunk, line_hunks, with_hunks
+from specialists.code.edits import FileChange, Hunk, line_hunks, lines_of
 from specialists.commits.filter import CONFLICT, DELETES, ENCODING, Candidate, CommitFilter, is_test
 from specialists.commits.git import REGULAR, Change, Unreadable, open_repository
 from specialists.commits.message import UNASKED, UNNAMED, UNSAID_NUMBER, LeftOut, stems
@@ -136,7 +136,10 @@ def _file_change(change: Change, blobs: dict[str, bytes | None], language: Langu
     if not kept:
         raise LeftOut(VERSION)
     if len(kept) < len(hunks):
-        after = with_hunks(before, after, kept)
+        made, wanted = lines_of(before), lines_of(after)
+        for a, b, c, d in reversed(kept):
+            made[a:b] = wanted[c:d]
+        after = "".join(made)
         kept = line_hunks(before, after)
     return FileChange(change.path, before, after, kept)
 

@@ -81,12 +81,13 @@ class Miner:
 
     def _mine(self, source: GitSource, rules: CommitFilter) -> None:
         repository = {"path": str(source.path), "name": source.path.name, "examples": 0}
-        reached, candidates = self.commits.setdefault(source.path.name, set()), []
+        reached, candidates, found = self.commits.setdefault(source.path.name, set()), [], []
         for commit in source.commits():
             reached.add(commit.sha)
             if candidate := rules.candidate(commit):
                 candidates.append(candidate)
-        head, found = _head(source, candidates), []
+        paths = list({change.path for one in candidates for change in one.changes} & source.tree.keys())
+        head = dict(zip(paths, map(_plain, source.blobs(source.tree[path][1] for path in paths)), strict=True))
         ids = [
             dict.fromkeys(sha for c in one.changes for sha in (c.before, c.after, one.later[c.path]) if sha.strip("0"))
             for one in candidates
@@ -217,12 +218,6 @@ def choose(examples: list[Example], most: int) -> list[Example]:
         penalised.append((score - taken[repository] / most, rank))
         taken[repository] += 1
     return [examples[rank] for _score, rank in sorted(penalised, reverse=True)[:most]]
-
-
-def _head(source: GitSource, candidates: list[Candidate]) -> dict[str, str]:
-    """HEAD's version of the files that some candidates change, as `_plain` has them."""
-    paths = list({change.path for candidate in candidates for change in candidate.changes} & source.tree.keys())
-    return dict(zip(paths, map(_plain, source.blobs(source.tree[path][1] for path in paths)), strict=True))
 
 
 def _plain(text: bytes | None) -> str:

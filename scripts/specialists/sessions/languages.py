@@ -142,10 +142,9 @@ class LanguageClassifier:
                 yield from self._in_call(call)
 
     def _in_request(self, text: str) -> Iterable[Evidence]:
-        for match in _WORD_PATH.finditer(text[:_REQUEST_CHARACTERS]):
-            for item in self._of_path(match[0], "named by the user", NAMED_FILE, NAMED_FILE / 4):
-                if item.language != OTHER:
-                    yield item
+        for path in _WORD_PATH.findall(text[:_REQUEST_CHARACTERS]):
+            found = self._of_path(path, "named by the user", NAMED_FILE, NAMED_FILE / 4)
+            yield from (item for item in found if item.language != OTHER)
         for word in re.findall(r"[A-Za-z]+", text[:2000]):
             if language := self._by_title.get(word.lower()):
                 yield Evidence(language, TITLE, "named by the user", word)

@@ -33,10 +33,8 @@ def commands(line: str) -> list[list[str]]:
             word = re.sub(r"\\(.)|[\"']", lambda part: part[1] or "", match["word"])
             if found[-1] or not (_NO_PROGRAM.match(word) or word in _WRAPPERS):
                 found[-1].append(word)
-    return [inner for words in found if words for inner in _of_shell(words)]
-
-
-def _of_shell(words: list[str]) -> list[list[str]]:
-    """What a shell runs that is called with a command line, `sh -c '…'`; another command as it is."""
-    given = next((line for option, line in pairwise(words) if re.fullmatch(r"-\w*c", option)), None)
-    return commands(given) if given and PurePosixPath(words[0]).name in _SHELLS else [words]
+    run: list[list[str]] = []
+    for words in filter(None, found):
+        given = next((line for option, line in pairwise(words) if re.fullmatch(r"-\w*c", option)), None)
+        run += commands(given) if given and PurePosixPath(words[0]).name in _SHELLS else [words]
+    return run
