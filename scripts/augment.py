@@ -10,6 +10,7 @@ and generated code aside; nothing of a repository is executed.
 """
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import click
@@ -21,7 +22,7 @@ from specialists.endpoint import Endpoint
 from specialists.records import write_json, write_records
 from specialists.secrets import cleaner
 from specialists.synthetic.tasks import Augmenter
-from specialists.synthetic.wording import Rephraser
+from specialists.synthetic.wording import reworded
 
 
 @command
@@ -36,7 +37,7 @@ def main(
     chosen = config.language(language)
     output = output or config.rows("synthetic", language)
     endpoint = Endpoint.configured(config, output, cleaner(config), **asked)
-    augmenter = Augmenter(config, chosen, Rephraser(endpoint) if endpoint else None)
+    augmenter = Augmenter(config, chosen, partial(reworded, endpoint) if endpoint else None)
     problems = [] if repositories else config.missing_repositories(language)
     files: list[SourceFile] = []
     for path in repositories or config.repositories(language):

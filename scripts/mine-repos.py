@@ -7,6 +7,7 @@ Nothing of a repository is executed, and nothing is written into it.
     python scripts/mine-repos.py --language rust --repository ~/src/tengu --author me@example.org
 """
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -15,7 +16,7 @@ from specialists.commits.mining import Miner
 from specialists.config import Config, owner_emails
 from specialists.endpoint import Endpoint
 from specialists.secrets import cleaner
-from specialists.synthetic.wording import Rephraser
+from specialists.synthetic.wording import reworded
 
 
 @command
@@ -41,7 +42,7 @@ def main(
     miner = Miner(config, chosen, progress)
     for path in repositories or config.repositories(language):
         miner.mine(path, emails or owner_emails(config))
-    miner.finish(chosen.max_examples, Rephraser(endpoint) if endpoint else None)
+    miner.finish(chosen.max_examples, partial(reworded, endpoint) if endpoint else None)
     miner.problems += endpoint.finish() if endpoint else []
     patterns = () if repositories else chosen.repositories
     miner.problems += config.missing_repositories(language) if patterns else []

@@ -49,7 +49,7 @@ _ASSIGNMENT = re.compile(
     """,
     re.VERBOSE,
 )
-_ENDS, _MOST_NAMES = {"", *"\"'`<,;)}]\\"}, 10
+_MOST_NAMES = 10
 _BEFORE = re.compile(r"[A-Za-z0-9_.$-]*+(?: (?:ipa|ssecca|terces|etavirp|htua))?", re.IGNORECASE)  # read backwards
 _LINE_START = re.compile(r"(?:^|\n|\\n)(?:\d+: |[ \t+>#-]|export |set |ENV |ARG |setenv |\$env:|env\.)*[\"']?\Z")
 

@@ -133,9 +133,8 @@ class Extractor:
         made: list[Made] = []
         for number, turn in enumerate(found):
             made += self._of_turn(turn, number, made)
-        cleaned = clean(
-            [message for unit, _step, _id in made for message in unit.messages], source, self.config.secrets
-        )
+        messages = [message for unit, _step, _id in made for message in unit.messages]
+        cleaned = clean(messages, source, self.config.secrets)
         funnel.counts["secrets"] += sum(finding.category == SECRET for finding in cleaned.findings)
         units, start = [], 0
         for unit, step, _id in made:
