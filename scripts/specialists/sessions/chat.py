@@ -24,10 +24,9 @@ NOT_SENT = ("text/plain", "application/x-directory")  # their content already st
 _NEVER_WORK = frozenset({"plan", "title", "summary", "compaction"})  # agents, whatever [opencode] agents says
 _CODE_OR_THOUGHT = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)|<think(?:ing)?>.*?(?:</think(?:ing)?>\s*|\Z)", re.S)
 _CALL_AS_TEXT = re.compile(  # of Qwen, GLM, DeepSeek, Claude, Mistral, Harmony; a word in a sentence is none
-    r"(?:^[ \t]*|(?<=\S))</?(?:tool_call|function=|function_calls|invoke name=)|</?tool_call[^>\n]*>\s*(?:[{<]|\Z)"
+    r"(?m)(?:^[ \t]*|(?<=\S))</?(?:tool_call|function=|function_calls|invoke name=)|</?tool_call[^>\n]*>\s*(?:[{<]|\Z)"
     r"|[|｜]DSML[|｜]|<[|｜]tool[_▁]call|\[TOOL_CALLS\]|^\W*(?:\w+\s+)?to=functions\.|to=functions\.\w+[^\n{]*\{"
-    r'|^\s*\{\s*"name":\s*"\w+",\s*"(?:arguments|parameters|input)":',
-    re.M,
+    r'|^\s*\{\s*"name":\s*"\w+",\s*"(?:arguments|parameters|input)":'
 )
 
 

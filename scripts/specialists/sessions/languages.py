@@ -31,13 +31,11 @@ FOLLOW_UP_SCORE = 2.0  # of a turn without evidence of its own, in the language 
 _REQUEST_CHARACTERS = 20_000  # looked at per request
 _OUTPUT_CHARACTERS = 5_000  # looked at per output, from both ends: where compilers and test runners say what they are
 _LINE_CHARACTERS = 500  # longer lines are data; patterns such as \S+ would crawl over them
-_OTHER_EXTENSIONS = frozenset(
-    """
+_OTHER_EXTENSIONS = """
     .rs .ts .tsx .py .rb .swift .go .c .cc .cpp .cxx .h .hpp .m .mm .java .kt .kts .scala .clj .cs .fs .vb .php .pl .pm
     .lua .js .jsx .mjs .cjs .vue .svelte .dart .ex .exs .erl .hs .ml .mli .nim .zig .jl .r .el .lisp .rkt .sol .sql .sh
     .bash .zsh .fish .ps1 .cu .asm .s .v .sv .vhd .tf .nix .groovy .cr .d .f90 .pas .elm .gleam .hx .proto .wgsl .glsl
-    """.split()
-)
+""".split()
 _TOOLS = frozenset({"command", "output", "edit", "read"})
 _EDIT = ("edit", EDIT, EDIT_MANIFEST)
 _BY_PATH = {"edit": _EDIT, "write": _EDIT, "apply_patch": _EDIT, "read": ("read", READ, READ_MANIFEST)}
@@ -134,7 +132,7 @@ class LanguageClassifier:
         for step in turn.steps:
             for tag in map(str.lower, _FENCE.findall("" if step.note else step.text)):
                 language = self._by_title.get(tag) or self._by_extension.get(f".{tag}")
-                if language or f".{tag}" in _OTHER_EXTENSIONS - {".sh", ".bash", ".sql"}:
+                if language or (f".{tag}" in _OTHER_EXTENSIONS and tag not in ("sh", "bash", "sql")):
                     yield Evidence(language or OTHER, FENCE, "code in the answer", tag)
             if language := self._by_adapter.get(step.agent):
                 yield Evidence(language, AGENT, "agent", step.agent)

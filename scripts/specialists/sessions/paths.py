@@ -19,12 +19,10 @@ _HOME = re.compile(r"(.*?/(?:home|Users))/([^/]+)")
 _UNDER = re.compile(rf"(?:\b[A-Za-z]:)?(?:{_SLASH}[\w.$@-]+)*{_SLASH}\Z")
 _UNDER_CHARACTERS = 100
 # names that say nothing about anybody, and stand in code all the time
-_GENERIC = frozenset(
-    """
+_GENERIC = """
     root user users admin test dev me app apps build code coder data debian ec2-user git guest home host main node
     opencode owner pi python ruby runner rust src swift ubuntu vagrant vscode work
-    """.split()
-)
+""".split()
 
 
 class ProjectPaths:

@@ -6,9 +6,8 @@ from pathlib import PurePosixPath
 
 _HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1[^\n]*\n.*?(?:^\s*\2\s*$|\Z)", re.S | re.M)
 _TOKEN = re.compile(
-    r"""(?P<operator>&&|\|\||[;|&()\n]|\d?>{1,2}(?!\()|<)
-      | (?P<word>(?:"(?:\\.|[^"\\])*"|'[^']*'|\\.|[^\s;|&()<>"'\\]|["'])+)""",
-    re.X | re.S,
+    r"""(?xs)(?P<operator>&&|\|\||[;|&()\n]|\d?>{1,2}(?!\()|<)
+      | (?P<word>(?:"(?:\\.|[^"\\])*"|'[^']*'|\\.|[^\s;|&()<>"'\\]|["'])+)"""
 )
 _WRAPPERS = frozenset("sudo time timeout nohup exec command nice env xargs then do else ! {".split())
 _NO_PROGRAM = re.compile(r"[A-Za-z_]\w*=|-|\d+[smh]?\Z")  # an assignment, an option or a duration of a wrapper
