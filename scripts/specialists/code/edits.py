@@ -3,11 +3,10 @@
 import io
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import count
 from posixpath import commonprefix, join
-from typing import Any
+from typing import Any, NamedTuple
 
 from specialists.agent import EDIT_DONE, ROOT, TOOLS, WRITE_DONE, in_project, path_of, read_result
 from specialists.records import tool_call
@@ -23,8 +22,7 @@ class NotExact(Exception):
     """The calls do not give the file that they should."""
 
 
-@dataclass(frozen=True)
-class FileChange:
+class FileChange(NamedTuple):
     """One file of an example; `before` is None for a new file."""
 
     path: str

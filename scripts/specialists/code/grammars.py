@@ -6,9 +6,9 @@ A grammar is named by its Python module, with the dialect behind a colon where i
 
 import importlib
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from tree_sitter import Language, Node, Parser
 
@@ -21,8 +21,7 @@ def matches(pattern: str, node_type: str) -> bool:
     return re.fullmatch(pattern, node_type) is not None
 
 
-@dataclass(frozen=True)
-class Grammar:
+class Grammar(NamedTuple):
     """What the node types of a grammar mean. Empty regular expressions match nothing."""
 
     functions: str  # definitions with a body that can be run

@@ -5,7 +5,6 @@ Lines are 1-based and inclusive, spans are half-open ranges of bytes; what nodes
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from inspect import cleandoc
 from typing import NamedTuple
@@ -27,8 +26,7 @@ class SourceFile(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True)
-class Function:
+class Function(NamedTuple):
     """A function or method with a body."""
 
     name: str

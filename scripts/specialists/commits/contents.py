@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from specialists.code import grammars, syntax
@@ -108,7 +107,7 @@ def _new_numbers(change: FileChange) -> set[str]:
     """The version numbers that a change puts in where it changes nothing but numbers and signs."""
     found = set[str]()
     for hunk in change.hunks:
-        both = ["\n".join(lines) for lines in changed_lines(replace(change, hunks=(hunk,)))]
+        both = ["\n".join(lines) for lines in changed_lines(change._replace(hunks=(hunk,)))]
         words, numbers = (list(map(pattern.findall, both)) for pattern in (_LETTERS, _NUMBER))
         found |= set(numbers[1]) - set(numbers[0]) if words[0] == words[1] and both[0] else set()
     return found

@@ -5,10 +5,9 @@ import re
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from specialists import records
 from specialists.agent import system_prompt
@@ -35,8 +34,7 @@ FEW = 4  # lines taken away or put in, up to which a change that is replaced was
 REPLACED = 0.2  # share of the added lines that survive a day, up to which their author thought better of them
 
 
-@dataclass(frozen=True)
-class Example:
+class Example(NamedTuple):
     """A commit's record, and what the choice among examples needs to know of it."""
 
     messages: bytes  # of the record, compressed: a history has many
@@ -70,9 +68,8 @@ class Miner:
         """Read one repository; one that cannot be read is named among the problems."""
         try:
             if not emails:
-                raise Problem(
-                    f"{path}: whose commits? [owner] emails is empty, and git config --global user.email is not set"
-                )
+                empty = "[owner] emails is empty, and git config --global user.email is not set"
+                raise Problem(f"{path}: whose commits? {empty}")
             with open_repository(path) as source:
                 self._mine(source, CommitFilter(source, emails, self.language.extensions))
         except (Problem, OSError) as problem:

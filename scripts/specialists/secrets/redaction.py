@@ -10,9 +10,8 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from specialists.config import Config, Problem
 from specialists.records import Record, canonical, is_target, record_id
@@ -43,8 +42,7 @@ def cleaner(config: Config) -> Callable[[str], str]:
     return lambda text: redact(text, config.secrets)[0]
 
 
-@dataclass(frozen=True)
-class Cleaned:
+class Cleaned(NamedTuple):
     """Messages and source of a chat without secrets and personal data."""
 
     messages: list[dict[str, Any]]

@@ -9,9 +9,9 @@ Python. Work in a language that is not in the configuration counts against all t
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from specialists.config import Language
 from specialists.sessions.chat import Turn
@@ -48,8 +48,7 @@ _PATCHED = re.compile(r"^\*\*\* (?:Add|Update|Delete) File: (.+)$", re.M)
 _WORD_PATH = re.compile(r"[\w@./+-]*[\w+-]+\.\w{1,8}\b")
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(NamedTuple):
     """One piece of evidence for a language."""
 
     language: str
@@ -65,8 +64,7 @@ class Evidence:
         return self.kind in kinds and not self.manifest
 
 
-@dataclass(frozen=True)
-class TurnLanguages:
+class TurnLanguages(NamedTuple):
     """What a turn is work in, and why."""
 
     languages: tuple[str, ...]  # usually one; two where both were edited to a like degree; none
@@ -111,11 +109,11 @@ class LanguageClassifier:
             projects[language.name] = language.name if re.search(rf"\b(?:{words})", "\n".join(own)) else OTHER
         found, worked = [], list[str]()  # heaviest last
         for items in turns:
-            items = [item if item.project is None else replace(item, language=projects[item.project]) for item in items]
+            items = [item if item.project is None else item._replace(language=projects[item.project]) for item in items]
             worked += [item.language for item in reversed(items) if item.worked_on]
             known = worked or ranked[::-1]
             foreign = [known and item.kind in _TOOLS and item.language not in known for item in items]
-            found.append([replace(i, language=known[-1]) if of else i for i, of in zip(items, foreign, strict=True)])
+            found.append([i._replace(language=known[-1]) if of else i for i, of in zip(items, foreign, strict=True)])
         return found
 
     def evidence(self, turn: Turn) -> list[Evidence]:

@@ -5,7 +5,7 @@ They are found by tokens and fields that the grammars share, and are such that a
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tree_sitter import Node
 
@@ -13,8 +13,7 @@ from specialists.code import syntax
 from specialists.code.syntax import Function
 
 
-@dataclass(frozen=True)
-class Mutation:
+class Mutation(NamedTuple):
     """The bytes start..end of a file become `new`."""
 
     kind: str
