@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import dropwhile, groupby, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from specialists.agent import CLEARED, without_line_numbers
 from specialists.chat import Chat, Estimate
@@ -62,8 +62,7 @@ class Unit:
         )
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """One example: messages of a record (system prompt first), and where it lies."""
 
     messages: list[dict[str, Any]]
