@@ -207,8 +207,8 @@ class _Segment:
 
     def _window_from(self, position: int) -> Window | None:
         """The window whose first target is the given one; None when it fits in no way."""
-        everything: Chosen = dict.fromkeys(range(self.start, self.targets[-1] + 1))
-        fits = position == 0 and self._cost(everything, self.targets[-1]) <= self.limit
+        everything: Chosen = dict.fromkeys(range(self.start, self.targets[-1] + 1) if position == 0 else ())
+        fits = everything and self._cost(everything, self.targets[-1]) <= self.limit
         if fits and (window := self._window(everything, self.targets)):
             return window
         first = self.targets[position]
