@@ -10,11 +10,19 @@ and generated code aside; nothing of a repository is executed.
 """
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import click
 from specialists.cli import command, finish, language_option, repository_option, say, table
+from specialists.code.syntax import SourceFile
+from specialists.commits.contents import head_files
 from specialists.config import Config, Problem
+from specialists.endpoint import Endpoint
+from specialists.records import write_json, write_records
+from specialists.secrets import cleaner
+from specialists.synthetic.tasks import Augmenter
+from specialists.synthetic.wording import reworded
 
 
 @command
@@ -26,18 +34,10 @@ from specialists.config import Config, Problem
 def main(
     config: Config, as_json: bool, language: str, repositories: list[Path], output: Path | None, **asked: str | None
 ) -> None:
-    from specialists.code.syntax import SourceFile
-    from specialists.commits.contents import head_files
-    from specialists.endpoint import Endpoint
-    from specialists.records import write_json, write_records
-    from specialists.secrets import cleaner
-    from specialists.synthetic.tasks import Augmenter
-    from specialists.synthetic.wording import Rephraser
-
     chosen = config.language(language)
     output = output or config.rows("synthetic", language)
     endpoint = Endpoint.configured(config, output, cleaner(config), **asked)
-    augmenter = Augmenter(config, chosen, Rephraser(endpoint) if endpoint else None)
+    augmenter = Augmenter(config, chosen, partial(reworded, endpoint) if endpoint else None)
     problems = [] if repositories else config.missing_repositories(language)
     files: list[SourceFile] = []
     for path in repositories or config.repositories(language):

@@ -10,14 +10,13 @@ from pathlib import Path
 import click
 from specialists.cli import command, finish, progress, say
 from specialists.config import Config, Problem
+from specialists.secrets import SECRET, SecretFinding
+from specialists.secrets.check import built_files, findings
 
 
 @command
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
 def main(config: Config, as_json: bool, paths: tuple[Path, ...]) -> None:
-    from specialists.secrets import SECRET, SecretFinding
-    from specialists.secrets.check import built_files, findings
-
     found, unread = list[tuple[Path, int, SecretFinding]](), []
     files = list(built_files([config.paths.data, config.paths.adapters, config.paths.reports, *paths]))
     for path in progress(files, "check-secrets"):

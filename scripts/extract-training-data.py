@@ -1,4 +1,13 @@
-"""opencode's history -> data/sessions/<lang>.jsonl: the work of your own sessions as examples, per language."""
+"""Examples from your opencode history, per language: data/sessions/<lang>.jsonl.
+
+Reads [opencode] databases, or what --database names: SQLite databases of opencode 1.2 to 2.x, folders of them, the
+JSON folders before them; read-only, while opencode runs.
+
+\b
+    python scripts/extract-training-data.py
+    python scripts/extract-training-data.py --database ~/backup/opencode.db --language rust
+    python scripts/extract-training-data.py --explain ses_2062af4d80
+"""
 
 from collections import Counter
 from pathlib import Path
@@ -6,6 +15,10 @@ from pathlib import Path
 import click
 from specialists.cli import command, finish, progress, say, table
 from specialists.config import Config, Problem
+from specialists.sessions.chat import turns
+from specialists.sessions.extraction import Extractor, read_histories
+from specialists.sessions.languages import LanguageClassifier
+from specialists.tools import known_tools
 
 FIRST = (
     "The first run: histories and repositories are read in a few minutes; then `doit` trains an adapter for each "
@@ -29,24 +42,10 @@ def main(
     accept_loss: bool,
     explain: str | None,
 ) -> None:
-    """Examples from your opencode history, per language.
-
-    Reads [opencode] databases, or what --database names: SQLite databases of opencode 1.2 to 2.x, folders of them, the
-    JSON folders before them; read-only, while opencode runs.
-
-    \b
-        python scripts/extract-training-data.py
-        python scripts/extract-training-data.py --database ~/backup/opencode.db --language rust
-        python scripts/extract-training-data.py --explain ses_2062af4d80
-    """
-    from specialists.sessions.extraction import Extractor, read_histories
-    from specialists.tools import known_tools
-
     paths = [path.expanduser() for path in databases] or config.databases()
     languages = [config.language(name).name for name in names or config.languages]
     if explain:
-        _explain(config, paths, explain)
-        return
+        return _explain(config, paths, explain)
     if not output and not (config.paths.data / "sessions").exists():
         say(FIRST)
     extractor = Extractor(config, languages, output or config.paths.data / "sessions", known_tools(config, paths))
@@ -69,10 +68,6 @@ def main(
 
 def _explain(config: Config, paths: list[Path], wanted: str) -> None:
     """What was found in a session, turn by turn, and why each step counts or not."""
-    from specialists.sessions.chat import turns
-    from specialists.sessions.extraction import read_histories
-    from specialists.sessions.languages import LanguageClassifier
-
     problems: list[str] = []
     session = next((found for found in read_histories(paths, problems) if found.id.startswith(wanted)), None)
     if session is None:

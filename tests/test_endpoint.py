@@ -11,7 +11,7 @@ from servers import answering
 from specialists.agent import ROOT
 from specialists.endpoint import Endpoint
 from specialists.records import make_record, read_json, read_records, tool_call
-from specialists.synthetic.wording import Rephraser
+from specialists.synthetic.wording import reworded
 from test_augment import CANARY, make_repository, many_functions, run, wanting
 
 CHECK = "Answer yes or no."
@@ -72,7 +72,7 @@ def test_which_requests_of_a_model_are_taken(written, checked, taken) -> None:
     change = {"filePath": "a.py", "oldString": "def f():\n  pass", "newString": "def f():\n  return one + two"}
     messages = [{"role": "system"}, {"content": "Fix it."}, {"tool_calls": [tool_call(0, "edit", change)]}]
     endpoint = SimpleNamespace(ask=lambda question: checked if question.endswith(CHECK) else written)
-    found = Rephraser(endpoint)(make_record("python", messages, [], {}))
+    found = reworded(endpoint, make_record("python", messages, [], {}))
     assert (found is not None) is taken
     assert not found or (found["messages"][1]["content"], found["source"]) == (written, {"request": "model"})
 

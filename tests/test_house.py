@@ -20,7 +20,7 @@ FLOORS = {  # a room may use rooms below its floor; modules in no room are the g
     "reporting": 4,
 }
 TRAINERS = {"torch", "transformers", "peft", "trl", "vllm"}
-HEAVY = TRAINERS | set("datasets numpy tokenizers tree_sitter rensa openai jinja2 huggingface_hub safetensors".split())
+HEAVY = TRAINERS | set("datasets numpy tokenizers rensa openai jinja2 huggingface_hub safetensors".split())
 
 
 def room(name: str) -> str:

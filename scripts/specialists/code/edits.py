@@ -3,11 +3,10 @@
 import io
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import count
 from posixpath import commonprefix, join
-from typing import Any
+from typing import Any, NamedTuple
 
 from specialists.agent import EDIT_DONE, ROOT, TOOLS, WRITE_DONE, in_project, path_of, read_result
 from specialists.records import tool_call
@@ -23,8 +22,7 @@ class NotExact(Exception):
     """The calls do not give the file that they should."""
 
 
-@dataclass(frozen=True)
-class FileChange:
+class FileChange(NamedTuple):
     """One file of an example; `before` is None for a new file."""
 
     path: str
@@ -34,21 +32,20 @@ class FileChange:
 
 
 def plan_edits(change: FileChange) -> list[tuple[str, str]]:
-    """Old and new texts that in order turn `before` into `after`; each old one stands once in the file as it then is.
-
-    Raises NotExact where there are none.
-    """
-    before, after = _lines(change.before or ""), _lines(change.after)
+    """Old and new texts that in order make `after`, each old one once in the file as it then is. Raises NotExact."""
+    before, after = lines_of(change.before or ""), lines_of(change.after)
     edits, current, shift = [], list(before), 0
-    for a, b, c, d in _grouped(change.hunks, NEAR):
+    for a, b, c, d in _grouped(change.hunks):
         first, last = a + shift, b + shift  # the hunk in the current lines
         text = "".join(current)
         for low, high in _around(first, last, len(current)):
             old, new = "".join(current[low:high]), "".join([*current[low:first], *after[c:d], *current[last:high]])
             if old.endswith("\n") and new.endswith("\n"):
                 old, new = old[:-1], new[:-1]
-            whole = (low, high) == (0, len(current))
-            if old and old != new and _once(text, old) and (whole or (new and _stands_out(old))):
+            lines, whole = old.split("\n"), (low, high) == (0, len(current))
+            # nobody finds it by chance, and it begins and ends with no empty line
+            stands_out = len(old.strip()) >= LEAST and lines[0].strip() and lines[-1].strip()
+            if old and old != new and _once(text, old) and (whole or (new and stands_out)):
                 break
         else:
             raise NotExact(f"{change.path}: no text to hold an edit on")
@@ -110,7 +107,7 @@ def replay(messages: Iterable[dict[str, Any]], files: dict[str, str]) -> dict[st
 
 def line_hunks(before: str, after: str) -> tuple[Hunk, ...]:
     """The lines in which two texts differ."""
-    old, new = _lines(before), _lines(after)
+    old, new = lines_of(before), lines_of(after)
     # the ends that are equal are most of a file, and the matcher's time grows with the square of what it is given
     first = len(commonprefix([old, new]))
     last = len(commonprefix([old[first:][::-1], new[first:][::-1]]))
@@ -119,16 +116,7 @@ def line_hunks(before: str, after: str) -> tuple[Hunk, ...]:
     return tuple((first + a, first + b, first + c, first + d) for _tag, a, b, c, d in codes)
 
 
-def with_hunks(before: str, after: str, hunks: Iterable[Hunk]) -> str:
-    """`before` with only these of the changes that make it `after`."""
-    old, new, made, at = _lines(before), _lines(after), list[str](), 0
-    for a, b, c, d in hunks:
-        made += [*old[at:a], *new[c:d]]
-        at = b
-    return "".join([*made, *old[at:]])
-
-
-def _lines(text: str) -> list[str]:
+def lines_of(text: str) -> list[str]:
     """Lines with their ends; only a line feed ends one."""
     return io.StringIO(text, newline="\n").readlines()
 
@@ -136,12 +124,6 @@ def _lines(text: str) -> list[str]:
 def _once(text: str, part: str) -> bool:
     start = text.find(part)
     return start >= 0 and text.find(part, start + 1) < 0
-
-
-def _stands_out(old: str) -> bool:
-    """Whether nobody would find a text by chance, or start or end it with an empty line."""
-    lines = old.split("\n")
-    return len(old.strip()) >= LEAST and bool(lines[0].strip() and lines[-1].strip())
 
 
 def _around(first: int, last: int, total: int) -> Iterator[tuple[int, int]]:
@@ -155,12 +137,11 @@ def _around(first: int, last: int, total: int) -> Iterator[tuple[int, int]]:
             return
 
 
-def _grouped(hunks: Iterable[Hunk], near: int) -> list[Hunk]:
-    """Hunks with at most `near` unchanged lines between them as one."""
+def _grouped(hunks: Iterable[Hunk]) -> list[Hunk]:
+    """Hunks with at most NEAR unchanged lines between them as one."""
     groups: list[Hunk] = []
-    for hunk in hunks:
-        if groups and hunk[0] - groups[-1][1] <= near:
-            groups[-1] = (groups[-1][0], max(groups[-1][1], hunk[1]), groups[-1][2], hunk[3])
-        else:
-            groups.append(hunk)
+    for a, b, c, d in hunks:
+        if groups and a - groups[-1][1] <= NEAR:
+            a, _b, c, _d = groups.pop()
+        groups.append((a, b, c, d))
     return groups

@@ -4,19 +4,15 @@ A grammar is named by its Python module, with the dialect behind a colon where i
 (`tree_sitter_typescript:tsx`). One that is not in the table is read by what its node types are called (Go, Java, C#…).
 """
 
-from __future__ import annotations
-
 import importlib
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import NamedTuple
+
+from tree_sitter import Language, Node, Parser
 
 from specialists.config import Problem
-
-if TYPE_CHECKING:
-    from tree_sitter import Node, Parser
 
 
 @lru_cache(maxsize=4096)
@@ -25,8 +21,7 @@ def matches(pattern: str, node_type: str) -> bool:
     return re.fullmatch(pattern, node_type) is not None
 
 
-@dataclass(frozen=True)
-class Grammar:
+class Grammar(NamedTuple):
     """What the node types of a grammar mean. Empty regular expressions match nothing."""
 
     functions: str  # definitions with a body that can be run
@@ -111,8 +106,6 @@ def dialect(grammar: str | None, path: str) -> str | None:
 @lru_cache(maxsize=32)
 def parser(grammar: str) -> Parser:
     """The parser of a grammar. Raises Problem when its wheel is not installed or does not fit."""
-    from tree_sitter import Language, Parser
-
     module_name, _, variant = grammar.partition(":")
     try:
         module = importlib.import_module(module_name)

@@ -3,19 +3,15 @@
 Lines are 1-based and inclusive, spans are half-open ranges of bytes; what nodes mean is in code.grammars.
 """
 
-from __future__ import annotations
-
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from inspect import cleandoc
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+from tree_sitter import Node, Tree
 
 from specialists.code.grammars import Grammar, grammar_of, matches, parser
-
-if TYPE_CHECKING:
-    from tree_sitter import Node, Tree
 
 Span = tuple[int, int]
 
@@ -30,8 +26,7 @@ class SourceFile(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True)
-class Function:
+class Function(NamedTuple):
     """A function or method with a body."""
 
     name: str
@@ -66,23 +61,18 @@ def broken_share(grammar: str, source: bytes) -> float:
 
 
 def leaf_tokens(grammar: str, source: bytes) -> list[bytes]:
-    """The tokens of a file without comments, each inner node closed by its type: equal lists differ in formatting only.
-
-    A string is one token, whichever its quotes; semicolons, and commas before what closes a list, do not count.
-    """
+    """A file's tokens without comments, each inner node closed by its type: equal lists differ in formatting only."""
     table, tokens = grammar_of(grammar), []
     stack: list[Node | bytes] = [parse(grammar, source).root_node]
     while stack:
         node = stack.pop()
         if isinstance(node, bytes):
             tokens.append(node)
-        elif table.is_comment(node):
-            continue
         elif node.is_error:  # what it skipped is in none of its children
             tokens += (node.text or b"").split()
-        elif node.children and not re.search("string|heredoc|regex", node.type):
+        elif node.children and not re.search("string|heredoc|regex", node.type):  # a string is one token
             stack += [node.type.encode()] if node.is_named else []
-            stack += reversed(node.children)
+            stack += reversed([child for child in node.children if not table.is_comment(child)])
         elif text := node.text:
             following = node.next_sibling.type if node.next_sibling else ""
             if node.type != ";" and not (node.type == "," and following in (")", "]", "}", ">")):
@@ -96,25 +86,13 @@ def functions(grammar: str, source: bytes) -> list[Function]:
     return [_function(table, node, source) for node in nodes if table.is_function(node)]
 
 
-def walk(node: Node) -> Iterator[Node]:
-    """A node and all below it, in the order of the file."""
+def walk(node: Node, is_left_out: Callable[[Node], object] = lambda node: False) -> Iterator[Node]:
+    """A node and all below it, in the order of the file, without what is left out and all below that."""
     stack = [node]
     while stack:
-        node = stack.pop()
-        yield node
-        stack += reversed(node.children)
-
-
-def _extent(table: Grammar, node: Node) -> tuple[Node, Node, list[Node]]:
-    """First and last node of a definition with what surrounds it and belongs to it above, and the comments there."""
-    outer, comments = node, []
-    while outer.parent is not None and matches(table.wrappers, outer.parent.type):
-        outer = outer.parent
-    first = outer
-    while (above := _above(first)) is not None and _belongs(table, above, first):
-        first = above
-        comments += [above] if table.is_comment(above) else []
-    return first, outer, comments[::-1]
+        if not is_left_out(node := stack.pop()):
+            yield node
+            stack += reversed(node.children)
 
 
 def _above(node: Node) -> Node | None:
@@ -139,7 +117,12 @@ def _end_line(node: Node) -> int:
 
 
 def _function(table: Grammar, node: Node, source: bytes) -> Function:
-    first, outer, comments = _extent(table, node)
+    outer = node
+    while outer.parent is not None and matches(table.wrappers, outer.parent.type):
+        outer = outer.parent
+    first, comments = outer, list[Node]()
+    while (above := _above(first)) is not None and _belongs(table, above, first):
+        first, comments = above, [above, *comments] if table.is_comment(above) else comments
     body = table.body_of(node) or node  # is_function: there is one
     start, end = _inner(node, body, source)
     if (docstring := _docstring(body)) is not None:

@@ -3,11 +3,10 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from specialists.code import grammars, syntax
-from specialists.code.edits import FileChange, Hunk, line_hunks, with_hunks
+from specialists.code.edits import FileChange, Hunk, line_hunks, lines_of
 from specialists.commits.filter import CONFLICT, DELETES, ENCODING, Candidate, CommitFilter, is_test
 from specialists.commits.git import REGULAR, Change, Unreadable, open_repository
 from specialists.commits.message import UNASKED, UNNAMED, UNSAID_NUMBER, LeftOut, stems
@@ -108,7 +107,7 @@ def _new_numbers(change: FileChange) -> set[str]:
     """The version numbers that a change puts in where it changes nothing but numbers and signs."""
     found = set[str]()
     for hunk in change.hunks:
-        both = ["\n".join(lines) for lines in changed_lines(replace(change, hunks=(hunk,)))]
+        both = ["\n".join(lines) for lines in changed_lines(change._replace(hunks=(hunk,)))]
         words, numbers = (list(map(pattern.findall, both)) for pattern in (_LETTERS, _NUMBER))
         found |= set(numbers[1]) - set(numbers[0]) if words[0] == words[1] and both[0] else set()
     return found
@@ -136,7 +135,10 @@ def _file_change(change: Change, blobs: dict[str, bytes | None], language: Langu
     if not kept:
         raise LeftOut(VERSION)
     if len(kept) < len(hunks):
-        after = with_hunks(before, after, kept)
+        made, wanted = lines_of(before), lines_of(after)
+        for a, b, c, d in reversed(kept):
+            made[a:b] = wanted[c:d]
+        after = "".join(made)
         kept = line_hunks(before, after)
     return FileChange(change.path, before, after, kept)
 

@@ -51,9 +51,8 @@ _MARKS = re.compile(  # keys of trackers, what stands there for machines, pictur
     r"|[\u2190-\u2bff\ufe0f\u200d\U0001f000-\U0001faff]+"
 )
 _LABEL = re.compile(  # where a section begins: a heading, `Test plan: …`, a trailer, `BUG=…`, a rule
-    r"^(?:#+ .*|#\t.*|\*\*[^*\n]+\*\*:?|\(?[A-Z][\w-]*(?: [\w-]+){0,3} ?[:=](?!:).*|\[\w+: .*\]|\(cherry picked from .*"
-    r"|-{3,}.*)$",
-    re.M,
+    r"(?m)^(?:#+ .*|#\t.*|\*\*[^*\n]+\*\*:?|\(?[A-Z][\w-]*(?: [\w-]+){0,3} ?[:=](?!:).*|\[\w+: .*\]"
+    r"|\(cherry picked from .*|-{3,}.*)$"
 )
 _ASIDE = re.compile(  # no part of the example: the template's hints, at a line's end a changelog or a version
     r"(?i)<!--(?:(?!<!--)[\s\S])*?-->"

@@ -3,12 +3,13 @@
 import json
 import re
 import zlib
-from collections import Counter
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from specialists import records
 from specialists.agent import system_prompt
 from specialists.chat import Estimate, token_counter
 from specialists.code.edits import FileChange, NotExact, conversation
@@ -16,7 +17,7 @@ from specialists.commits.contents import changed_lines, check_syntax, file_chang
 from specialists.commits.filter import Candidate, CommitFilter, is_test
 from specialists.commits.git import GitSource, Unreadable, open_repository
 from specialists.commits.message import TERSE, LeftOut, count_words
-from specialists.config import Config, Language, Problem, fingerprint
+from specialists.config import Config, Language, Problem, expand_repositories, fingerprint
 from specialists.exclusion import Exclusion
 from specialists.families import Sayable
 from specialists.records import Record, canonical, is_target, iso, make_record
@@ -33,8 +34,7 @@ FEW = 4  # lines taken away or put in, up to which a change that is replaced was
 REPLACED = 0.2  # share of the added lines that survive a day, up to which their author thought better of them
 
 
-@dataclass(frozen=True)
-class Example:
+class Example(NamedTuple):
     """A commit's record, and what the choice among examples needs to know of it."""
 
     messages: bytes  # of the record, compressed: a history has many
@@ -68,9 +68,8 @@ class Miner:
         """Read one repository; one that cannot be read is named among the problems."""
         try:
             if not emails:
-                raise Problem(
-                    f"{path}: whose commits? [owner] emails is empty, and git config --global user.email is not set"
-                )
+                empty = "[owner] emails is empty, and git config --global user.email is not set"
+                raise Problem(f"{path}: whose commits? {empty}")
             with open_repository(path) as source:
                 self._mine(source, CommitFilter(source, emails, self.language.extensions))
         except (Problem, OSError) as problem:
@@ -79,12 +78,13 @@ class Miner:
 
     def _mine(self, source: GitSource, rules: CommitFilter) -> None:
         repository = {"path": str(source.path), "name": source.path.name, "examples": 0}
-        reached, candidates = self.commits.setdefault(source.path.name, set()), []
+        reached, candidates, found = self.commits.setdefault(source.path.name, set()), [], []
         for commit in source.commits():
             reached.add(commit.sha)
             if candidate := rules.candidate(commit):
                 candidates.append(candidate)
-        head, found = _head(source, candidates), []
+        paths = list({change.path for one in candidates for change in one.changes} & source.tree.keys())
+        head = dict(zip(paths, map(_plain, source.blobs(source.tree[path][1] for path in paths)), strict=True))
         ids = [
             dict.fromkeys(sha for c in one.changes for sha in (c.before, c.after, one.later[c.path]) if sha.strip("0"))
             for one in candidates
@@ -145,7 +145,6 @@ class Miner:
 
     def finish(self, most: int, reword: Callable[[Record], Record | None] | None = None) -> None:
         """Choose the best `most` examples and load them; `reword(record)` may give one with another request."""
-        self.exclusion.note()
         unique: dict[str, Example] = {}
         for example in sorted(self._found, key=lambda one: (one.source["time"], one.source["commit"])):
             unique.setdefault(example.patch, example)  # the oldest stays
@@ -159,10 +158,45 @@ class Miner:
             better = reword(record) if reword else None
             self.records.append(self.sayable(better if better and self._fits(better["messages"]) else record))
 
-    def funnel(self) -> dict[str, int]:
-        """Commits in, examples out, and between them the losses by reason."""
-        lost = dict((+self.lost).most_common())
-        return {"commits": sum(lost.values()) + len(self.records), **lost, "examples": len(self.records)}
+    def write(self, output: Path, patterns: Iterable[str], accept_loss: bool) -> dict[str, Any]:
+        """Write the examples and the summary beside them, which is returned. What could not be read today keeps the
+        rows that it gave before; so does a repository that is gone, emptied or rewritten, unless the owner accepts
+        that. `patterns`: of the repositories that the configuration names."""
+        rows = {record["source"]["commit"]: record for record in self.records}
+        before: dict[str, list[Record]] = defaultdict(list)
+        for record in records.read_records(output) if output.exists() else ():
+            if not self.exclusion.covers(record["source"]):
+                before[record["source"]["repository"]].append(record)
+        for name, known in before.items():
+            named = [pattern for pattern in patterns if fnmatchcase(name, Path(pattern).name)]
+            reached = self.commits.get(name)
+            gone = [record for record in known if record["source"]["commit"] not in (reached or ())]
+            lost = bool(named) if reached is None else 2 * len(gone) > len(known)
+            if name in self.unread or (lost and not accept_loss):
+                kept = known if name in self.unread else gone
+                rows = {record["source"]["commit"]: record for record in kept} | rows
+                if name not in self.unread and all(map(expand_repositories, named)):  # else it is said already
+                    what = f"repository {name}: {len(gone)} of {len(known)} commits that gave examples are gone"
+                    self.problems.append(f"{what}; they are kept until: doit mine:{self.language.name} --accept-loss")
+        summaries = output.with_suffix(".summary.json")
+        tasks = (records.read_json(summaries) or {}).get("tasks", [])
+        self.tasks += [task for task in tasks if self.rollouts and task["repository"] in self.unread]
+        self.exclusion.note()
+        records.write_records(output, rows.values())
+        found = dict((+self.lost).most_common())
+        summary = {
+            "step": "mine",
+            "language": self.language.name,
+            "examples": len(rows),
+            "kept": len(rows) - len(self.records),
+            "by model": sum("request" in record["source"] for record in rows.values()),
+            "repositories": self.repositories,
+            "tasks": self.tasks,
+            "funnel": {"commits": sum(found.values()) + len(self.records), **found, "examples": len(self.records)},
+            "files": dict(self.files.most_common()),
+        }
+        records.write_json(summaries, {**summary, "problems": self.problems})
+        return summary
 
 
 def choose(examples: list[Example], most: int) -> list[Example]:
@@ -181,12 +215,6 @@ def choose(examples: list[Example], most: int) -> list[Example]:
         penalised.append((score - taken[repository] / most, rank))
         taken[repository] += 1
     return [examples[rank] for _score, rank in sorted(penalised, reverse=True)[:most]]
-
-
-def _head(source: GitSource, candidates: list[Candidate]) -> dict[str, str]:
-    """HEAD's version of the files that some candidates change, as `_plain` has them."""
-    paths = list({change.path for candidate in candidates for change in candidate.changes} & source.tree.keys())
-    return dict(zip(paths, map(_plain, source.blobs(source.tree[path][1] for path in paths)), strict=True))
 
 
 def _plain(text: bytes | None) -> str:

@@ -1,13 +1,9 @@
 """From all examples of a language to what is trained on and what is held out.
 
-Rows stay on disk: what is kept of each in memory is a few hundred bytes, so that 100,000 rows assemble in little
-memory; the text of a row is read again when it is compared or written. The order of the steps:
-
-    exact duplicates go -> a commit that a session already shows goes -> clusters are split by time
-    -> near neighbours of held-out rows leave training -> near duplicates go -> shares, caps and max_examples
-
-Nothing depends on the order of the inputs. The split beside the held-out rows has every cluster that was ever held out
-or trained on, so that no example moves from one to the other as new work comes in.
+Exact duplicates go -> a commit that a session already shows goes -> clusters are split by time -> near neighbours of
+held-out rows leave training -> near duplicates go -> shares, caps and max_examples. Rows stay on disk, a few hundred
+bytes of each in memory; the order of the inputs decides nothing. The split beside the held-out rows has every cluster
+that was ever held out or trained on, so that no example moves from one to the other as new work comes in.
 """
 
 import json
@@ -109,11 +105,10 @@ def texts(record: Record) -> tuple[str, str]:
     """What the model is shown (requests, tool results, earlier turns) and what it should say, as plain text."""
     prompt, target = list[str](), list[str]()
     for message in (message for message in record["messages"] if message["role"] != "system"):
-        parts = [message.get("content") or ""]
+        side = target if is_target(message) else prompt
+        side.append(message.get("content") or "")
         for call in message.get("tool_calls") or ():
-            arguments = json.loads(call["function"]["arguments"]).values()
-            parts += [call["function"]["name"], *map(str, arguments)]
-        (target if is_target(message) else prompt).extend(parts)
+            side += [call["function"]["name"], *map(str, json.loads(call["function"]["arguments"]).values())]
     return "\n".join(prompt), "\n".join(target)
 
 
@@ -135,11 +130,10 @@ def line_hashes(text: Any) -> set[int]:
 
 
 def score(source: dict[str, Any]) -> float:
-    """How much a row is worth when there are more than max_examples.
+    """How much a row is worth when there are more than max_examples; how new it is decides between equals.
 
     For a commit the share of its added lines that are still there, 0.25 more when tests changed with it; 1 for work in
-    a session or rollout (the form in which the specialist will work), less by half of what `survived` misses. How new
-    it is decides between equals.
+    a session or rollout (the form in which the specialist will work), less by half of what `survived` misses.
     """
     worth = 1.0 if source["kind"] in ("session", "rollout") else float(source.get("survives", 0.5))
     return worth + (0.25 if source.get("tests") else 0.0)
@@ -216,12 +210,9 @@ def split_by_time(rows: list[Row], known: Split, settings: Assembly) -> Split:
     """Hold out the newest whole clusters of each kind among those neither held out nor trained on before."""
     heldout, train = set(known.get("heldout", ())), set(known.get("train", ()))
     for kind in WORK:
-        newest: dict[str, tuple[str, str]] = {}
-        for row in (row for row in rows if row.kind == kind):
-            newest[row.cluster] = max(newest.get(row.cluster, ("", "")), (row.time, row.cluster))
-        count = len(newest)
-        enough = max(round(HELDOUT * count), min(settings.heldout_clusters, count // 2))
-        fresh = sorted(newest.keys() - heldout - train, key=newest.__getitem__)
+        newest = {row.cluster: row.time for row in sorted(rows, key=lambda row: row.time) if row.kind == kind}
+        enough = max(round(HELDOUT * len(newest)), min(settings.heldout_clusters, len(newest) // 2))
+        fresh = sorted(newest.keys() - heldout - train, key=lambda cluster: (newest[cluster], cluster))
         missing = max(0, enough - len(heldout & newest.keys()))
         heldout |= set(fresh[max(0, len(fresh) - missing) :])
         train |= set(fresh) - heldout

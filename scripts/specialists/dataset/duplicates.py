@@ -1,8 +1,7 @@
 """Near duplicates: MinHash finds who may be alike (rensa), the exact Jaccard index decides.
 
-Shingles are runs of five tokens. What is asked and what is answered are compared apart: two commits to one function
-show the same code and change it differently; a cherry-pick shows other code and changes it the same.
-MinHash alone brings pairs under 0.5, and LSH alone misses some: measured recall and precision in benchmarks/assemble.
+What is asked and what is answered are compared apart: two commits to one function show the same code and change it
+differently; a cherry-pick shows other code and changes it the same. Recall and precision: benchmarks/assemble.
 """
 
 import re
@@ -27,17 +26,18 @@ class Neighbours:
     """Items to which others can be near, by the shingles of prompt and target that `sides(item)` gives."""
 
     def __init__(self, sides: Callable[[Any], tuple[frozenset[str], ...]]):
-        self._shingles = sides
-        self._items: list[Any] = []
-        from rensa import RMinHashLSH
+        from rensa import RMinHash, RMinHashLSH
 
+        self._shingles = sides
+        self._minhash = lambda side: RMinHash.from_token_sets([side], PERMUTATIONS, 17)[0]
+        self._items: list[Any] = []
         self._index = [RMinHashLSH(SIMILARITY, PERMUTATIONS, BANDS) for _side in range(2)]
 
     def add(self, item: Any) -> None:
         """Have later items compared with this one."""
         for index, side in zip(self._index, self._shingles(item), strict=True):
             if len(side) >= LEAST:
-                index.insert(len(self._items), _minhash(side))
+                index.insert(len(self._items), self._minhash(side))
         self._items.append(item)
 
     def near(self, item: Any, either: bool) -> bool:
@@ -45,16 +45,8 @@ class Neighbours:
         sides = self._shingles(item)
         for side in (0, 1) if either else (1,):
             own = sides[side]
-            for number in self._index[side].query(_minhash(own)) if len(own) >= LEAST else ():
+            for number in self._index[side].query(self._minhash(own)) if len(own) >= LEAST else ():
                 other = self._shingles(self._items[number])[side]
                 if len(own & other) / len(own | other) >= SIMILARITY:
                     return True
         return False
-
-
-def _minhash(side: frozenset[str]) -> Any:
-    from rensa import RMinHash
-
-    minhash = RMinHash(num_perm=PERMUTATIONS, seed=17)
-    minhash.update(list(side))
-    return minhash

@@ -58,12 +58,9 @@ class Literals:
 
     def find(self, text: str) -> Spots:
         """Those that stand in the text, with their positions in order. Finds that overlap each other all count."""
-        try:
-            hits = self._automaton.find_matches_as_indexes(text, overlapping=True)
-        except UnicodeEncodeError:  # lone surrogates; a question mark each keeps the positions
-            hits = self._automaton.find_matches_as_indexes(text.encode("utf-8", "replace").decode(), overlapping=True)
+        text = text.encode("utf-8", "replace").decode()  # a question mark for a lone surrogate keeps the positions
         spots: Spots = {}
-        for number, start, end in hits:
+        for number, start, end in self._automaton.find_matches_as_indexes(text, overlapping=True):
             known = spots.setdefault(self._literals[number], [])
             if not known or start - known[-1] >= end - start:
                 known.append(start)

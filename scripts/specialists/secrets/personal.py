@@ -11,8 +11,7 @@ from specialists.secrets.literals import Rule, Spots, matches
 EMAIL, USER, PHONE, HOST = "e-mail address", "user name", "phone number", "host name"
 
 _EMAIL = re.compile(
-    r"(?<![\w.+%-])[A-Za-z0-9][\w.+%-]{0,63}@((?:[A-Za-z0-9-]{1,63}\.){1,6}([A-Za-z]{2,12}))(?![\w@-])(?!\.\w|\()",
-    re.ASCII,
+    r"(?a)(?<![\w.+%-])[A-Za-z0-9][\w.+%-]{0,63}@((?:[A-Za-z0-9-]{1,63}\.){1,6}([A-Za-z]{2,12}))(?![\w@-])(?!\.\w|\()"
 )
 _MAILBOX = re.compile(r"(?<![\w.+%-])[A-Za-z0-9][\w.+%-]{0,63}\Z", re.ASCII)
 _TOP_DOMAINS = """
@@ -22,10 +21,9 @@ _TOP_DOMAINS = """
 """.split()
 _NOT_COUNTRIES = "py rb ts js rs sh md so cc hh ps pl mo vi my mm st id".split()
 _NOBODY = re.compile(
-    r"@(?:.*\.)?(?:example\.\w+(?:\.\w+)?|test\.\w+|localhost|domain\.\w+|email\.com|mail\.com|foo\.\w+|bar\.\w+"
+    r"(?i)@(?:.*\.)?(?:example\.\w+(?:\.\w+)?|test\.\w+|localhost|domain\.\w+|email\.com|mail\.com|foo\.\w+|bar\.\w+"
     r"|users\.noreply\.github\.com|company\.com|yourcompany\.com|acme\.\w+)$"
-    r"|^(?:git|no-reply|donotreply|do-not-reply|svn|hg|user\d{4})@|\[bot\]@|noreply",
-    re.IGNORECASE,
+    r"|^(?:git|no-reply|donotreply|do-not-reply|svn|hg|user\d{4})@|\[bot\]@|noreply"
 )
 _IN_URL = re.compile(r"://[^\s/@]*:?\Z")
 _BETWEEN = r"(?:\\{1,4}|/|%5[Cc]|%2[Ff])"  # of folders, in a URL too
@@ -40,11 +38,10 @@ ANCHORS = ("@",)
 _PHONE_NAMES = ("phone", "telefon", "tel", "mobil", "handy", "fax", "whatsapp", "rufnummer", "telefono")
 FOLDED_ANCHORS = (*(home.anchor for home in _HOMES), *_PHONE_NAMES)
 _NO_PERSON = re.compile(
-    r"(?:user|username|your[\w.-]*|me|you|name|runner|ubuntu|debian|root|vagrant|node|app|appuser|admin|shared|public"
+    r"(?i)(?:user|username|your[\w.-]*|me|you|name|runner|ubuntu|debian|root|vagrant|node|app|appuser|admin|shared|public"
     r"|default|guest|git|vscode|codespace|circleci|travis|jenkins|gitpod|docker|linuxbrew|builder|build|ci|dev|developer"
     r"|deploy|test|tester|foo|bar|someone|somebody|example|all users|ec2-user|pi|coder|work|workspace|sandbox|nobody"
-    r"|xxx+|\.{2,}|user\d{4}|index|page|main|new|list|create|edit|login|profile|settings|dir|home)(?:\.\w+)?",
-    re.IGNORECASE,
+    r"|xxx+|\.{2,}|user\d{4}|index|page|main|new|list|create|edit|login|profile|settings|dir|home)(?:\.\w+)?"
 )
 _PHONE = re.compile(  # the characters that one begins with go first: what does not is passed over five times as fast
     r"[+(02-9](?<![\w+.,:/=-].)(?:"
@@ -56,9 +53,8 @@ _PHONE = re.compile(  # the characters that one begins with go first: what does 
     r"|(?<=0)[1-9](?<![\da-f]{2} 0.)([ .])\d\d(?:\2\d\d){3}(?! ?[\da-f]{2}\b))(?![\w:/%-])(?!\.\d)"
 )
 _PHONE_NAMED = re.compile(  # national, behind a word for it
-    r"[a-z]{0,12}(?:[_-]?(?:number|nummer|no|nr))?[.\"']{0,2}[ ]?[:=]?[ ]?[\"']?"
-    r"(?P<number>\(?0[1-9][\d ()/.-]{6,16}\d)(?!\w)",
-    re.IGNORECASE,
+    r"(?i)[a-z]{0,12}(?:[_-]?(?:number|nummer|no|nr))?[.\"']{0,2}[ ]?[:=]?[ ]?[\"']?"
+    r"(?P<number>\(?0[1-9][\d ()/.-]{6,16}\d)(?!\w)"
 )
 _COUNTRY = re.compile(r"^\+\d{1,2}")  # stays
 _FICTION = re.compile(r"555[ .-]?01\d\d|123[ .-]?456|1234567|(\d)\1{5}|555[ .-]?555|555[ .-]?1234")
@@ -91,10 +87,7 @@ def find(text: str, exact: Spots, folded: Spots, hosts: tuple[str, ...]) -> Iter
 
 @cache
 def _hosts(hosts: tuple[str, ...]) -> re.Pattern[str]:
-    """Names with a dot count wherever they stand; a bare one (`sin`) only where a host is meant, not a function.
-
-    `*.nordwind.lan` are all names in a domain, `192.168.178.*` all addresses of a network.
-    """
+    """Names with a dot count wherever they stand (`*.nordwind.lan`: all in it), bare ones where a host is meant."""
     names = [re.escape(host).replace(r"\*", r"[\w-]{1,63}(?:\.[\w-]{1,63}){0,4}") for host in hosts if "." in host]
     whole = [rf"(?<![\w.-]){name}(?![\w-])(?!\.\w)" for name in names]
     bare = "|".join(re.escape(host) for host in hosts if "." not in host)

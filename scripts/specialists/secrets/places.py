@@ -27,7 +27,7 @@ def _found(match: re.Match[str], group: str | int, kind: str, is_secret: Callabl
 
 _NAME_ANCHORS = "pass pwd pw psk secret token key cred auth bearer jwt pat mnemonic".split()
 _ASSIGNMENT = re.compile(
-    r"""
+    r"""(?x)
     (?P<rest>[A-Za-z0-9_-]{0,30})(?:(?:\.|::)(?:new|from|init))?
     (?P<close>\\{0,3}["'`]?\]?)
     (?P<operator>
@@ -46,10 +46,9 @@ _ASSIGNMENT = re.compile(
       | (?P<bare>[^\s"'`<>(){}\[\],;\\]{6,4096}+)
     )
     (?P<end>(?<=["'`])|(?=[\s"'`<,;)}\]\\]|\Z))?
-    """,
-    re.VERBOSE,
+    """
 )
-_ENDS, _MOST_NAMES = {"", *"\"'`<,;)}]\\"}, 10
+_MOST_NAMES = 10
 _BEFORE = re.compile(r"[A-Za-z0-9_.$-]*+(?: (?:ipa|ssecca|terces|etavirp|htua))?", re.IGNORECASE)  # read backwards
 _LINE_START = re.compile(r"(?:^|\n|\\n)(?:\d+: |[ \t+>#-]|export |set |ENV |ARG |setenv |\$env:|env\.)*[\"']?\Z")
 

@@ -10,9 +10,8 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from specialists.config import Config, Problem
 from specialists.records import Record, canonical, is_target, record_id
@@ -43,8 +42,7 @@ def cleaner(config: Config) -> Callable[[str], str]:
     return lambda text: redact(text, config.secrets)[0]
 
 
-@dataclass(frozen=True)
-class Cleaned:
+class Cleaned(NamedTuple):
     """Messages and source of a chat without secrets and personal data."""
 
     messages: list[dict[str, Any]]
@@ -90,7 +88,7 @@ def clean(messages: list[dict[str, Any]], source: dict[str, Any], rules: Rules) 
     def cleaned(key: str, text: str) -> str:
         return elsewhere(_replaced(key, text, rules))
 
-    fresh = [_mapped(part, cleaned) if i in touched | spoiled else part for i, part in enumerate(parts)]
+    fresh = [mapped(part, cleaned) if i in touched | spoiled else part for i, part in enumerate(parts)]
     return Cleaned(fresh[:-1], fresh[-1], frozenset(spoiled - {len(messages)}), list(findings))
 
 
@@ -236,23 +234,23 @@ def leaves(value: Any, everywhere: bool = False) -> list[tuple[str, str]]:
         found.append((key, text))
         return text
 
-    _mapped(value, collect, everywhere=everywhere)
+    mapped(value, collect, everywhere=everywhere)
     return found
 
 
-def _mapped(value: Any, clean: Callable[[str, str], str], key: str = "", everywhere: bool = False) -> Any:
+def mapped(value: Any, clean: Callable[[str, str], str], key: str = "", everywhere: bool = False) -> Any:
     """The same value with every text that `leaves` yields replaced by `clean(key, text)`."""
     if isinstance(value, dict):
-        return {clean("", name): _mapped(item, clean, name, everywhere) for name, item in value.items()}
+        return {clean("", name): mapped(item, clean, name, everywhere) for name, item in value.items()}
     if isinstance(value, list):
-        return [_mapped(item, clean, key, everywhere) for item in value]
+        return [mapped(item, clean, key, everywhere) for item in value]
     if not isinstance(value, str):
         return value
     if (everywhere or key == "arguments") and (value.lstrip()[:1] + value.rstrip()[-1:]) in ("{}", "[]", '""'):
         try:
             decoded = json.loads(value)
-            mapped = _mapped(decoded, clean, key, everywhere)
-            return value if mapped == decoded else canonical(mapped)
+            fresh = mapped(decoded, clean, key, everywhere)
+            return value if fresh == decoded else canonical(fresh)
         except (ValueError, RecursionError):
             pass  # no JSON, or deeper than can be followed: a text
     return clean(key, value)

@@ -106,17 +106,12 @@ _AWS = (  # beside the key id, on its line or the next; an upper and a lower cas
     r"(?<!\w)A[KS]IA[A-Z2-7]{16}(?!\w)(?:[^\n]{0,80}\n)??[^\n]{0,80}?(?<![\w/+=-])"
     r"(?=[a-z0-9/+]{0,39}[A-Z])(?=[A-Z0-9/+]{0,39}[a-z])(?P<secret>[A-Za-z0-9/+]{40})(?![\w/+=-])"
 )
+# base64 of a number
+_DISCORD = (start + third for start in "MT Mj Mz ND NT Nj Nz OD OT".split() for third in "AEIMQUYcgk")
 _RULES = [
     *_TOKENS,
-    *(
-        Rule(kind, anchor, "".join(regex).replace("<aws>", _AWS), int(back))
-        for kind, anchor, back, *regex in rows(_FORMS)
-    ),
-    *(
-        Rule("discord bot token", start + third, r"(?<![\w.-])[\w-]{24,28}\.[\w-]{6}\.[\w-]{27,38}(?![\w.-])")
-        for start in ("MT", "Mj", "Mz", "ND", "NT", "Nj", "Nz", "OD", "OT")
-        for third in "AEIMQUYcgk"  # base64 of a number
-    ),
+    *(Rule(kind, at, "".join(regex).replace("<aws>", _AWS), int(back)) for kind, at, back, *regex in rows(_FORMS)),
+    *(Rule("discord bot token", at, r"(?<![\w.-])[\w-]{24,28}\.[\w-]{6}\.[\w-]{27,38}(?![\w.-])") for at in _DISCORD),
 ]
 ANCHORS = frozenset(rule.anchor for rule in _RULES)
 

@@ -134,12 +134,10 @@ def login_password(value: str) -> str:
 
 
 def copies(secret: str) -> set[str]:
-    """Other forms of a secret, too short ones aside: as in a URL, in base64 (alone or within a longer text), and back.
-
-    A byte begins at one of three places in base64; what does not depend on the bytes around it is looked for.
-    """
+    """Other forms of a secret, too short ones aside: as in a URL, in base64 (alone or within a text), and back."""
     data = secret.encode("utf-8", "replace")
     found = {quote(secret, safe=""), quote_plus(secret), unquote(secret), login_password(secret)}
+    # a byte begins at one of three places in base64; what depends on the bytes around it is left away
     for encode, shift in product((base64.b64encode, base64.urlsafe_b64encode), range(3)):
         first, last = (0, 2, 3)[shift], (shift + len(data)) * 8 // 6
         found.add(encode(b" " * shift + data).decode()[first:last])

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,34 +23,35 @@ SCHEMA = "https://opencode.ai/config.json"
 SECONDS = 120  # one run; the first one of an installation unpacks itself
 
 
-class RecordingModel:
+class _Handler(BaseHTTPRequestHandler):
+    server: "RecordingModel"
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if body.get("tools"):
+            self.server.requests.append(body)
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        deltas = self.server.deltas(body)
+        end = "tool_calls" if "tool_calls" in deltas[-1] else "stop"
+        for delta, reason in [*((delta, None) for delta in deltas), ({}, end)]:
+            choice = {"index": 0, "delta": delta, "finish_reason": reason}
+            chunk = {"id": "a", "object": "chat.completion.chunk", "model": MODEL, "choices": [choice]}
+            self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class RecordingModel(ThreadingHTTPServer):
     """An OpenAI-compatible server on 127.0.0.1 that keeps the requests and answers each with "Done."."""
 
     def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
         self.requests: list[dict[str, Any]] = []  # bodies of the requests that had tools, in order; titles have none
-        owner = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if body.get("tools"):
-                    owner.requests.append(body)
-                self.send_response(200)
-                self.send_header("Content-Type", "text/event-stream")
-                self.end_headers()
-                deltas = owner.deltas(body)
-                end = "tool_calls" if "tool_calls" in deltas[-1] else "stop"
-                for delta, reason in [*((delta, None) for delta in deltas), ({}, end)]:
-                    choice = {"index": 0, "delta": delta, "finish_reason": reason}
-                    chunk = {"id": "a", "object": "chat.completion.chunk", "model": MODEL, "choices": [choice]}
-                    self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
-                self.wfile.write(b"data: [DONE]\n\n")
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
 
     def deltas(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         """The answer to a request, in pieces."""
@@ -60,13 +60,12 @@ class RecordingModel:
     @contextmanager
     def serving(self) -> Iterator["RecordingModel"]:
         """Answers as long as the block lasts."""
-        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
+        with self:
+            threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+            try:
+                yield self
+            finally:
+                self.shutdown()
 
 
 def prepare(home: Path, model_url: str) -> dict[str, str]:
@@ -93,18 +92,17 @@ def run_opencode(program: str, home: Path, project: Path, model_url: str, *promp
     Raises Problem when it is not there, fails, or takes longer than SECONDS. No process of it is left behind.
     """
     options = {"cwd": project, "env": {**prepare(home, model_url), "PWD": str(project)}}
-    until = time.monotonic() + SECONDS
     # 2.x would wait for the owner's background service where one runs
-    alone = ["--standalone"] * ("--standalone" in _run([program, "run", "--help"], home, until, options)[1])
-    code, output = _run([program, "run", *alone, *prompt], home, until, options)
+    alone = ["--standalone"] * ("--standalone" in _run([program, "run", "--help"], home, options)[1])
+    code, output = _run([program, "run", *alone, *prompt], home, options)
     if code:
         raise Problem(f"{program} run: exit code {code}: {output.strip()[-500:]}")
     folder = home / "data" / "opencode"
     return max(folder.glob("opencode*.db"), key=lambda path: path.stat().st_mtime, default=folder / "opencode.db")
 
 
-def _run(command: list[str], home: Path, until: float, options: dict[str, Any]) -> tuple[int, str]:
-    """A command's exit code and what it printed. Raises Problem when it cannot start, or has not ended by `until`."""
+def _run(command: list[str], home: Path, options: dict[str, Any]) -> tuple[int, str]:
+    """A command's exit code and what it printed. Raises Problem when it cannot start, or takes longer than SECONDS."""
     with tempfile.TemporaryFile() as output:  # no pipe, which a process that is left could hold open
         options |= {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output, "start_new_session": True}
         try:
@@ -112,7 +110,7 @@ def _run(command: list[str], home: Path, until: float, options: dict[str, Any]) 
         except OSError as error:
             raise Problem(f"{command[0]}: {error.strerror}; install opencode, or name it with --program") from None
         try:
-            code = process.wait(max(0.0, until - time.monotonic()))
+            code = process.wait(SECONDS)
         except subprocess.TimeoutExpired:
             raise Problem(f"{command[0]} run: no end within {SECONDS} s") from None
         finally:

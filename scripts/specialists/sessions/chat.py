@@ -24,27 +24,22 @@ NOT_SENT = ("text/plain", "application/x-directory")  # their content already st
 _NEVER_WORK = frozenset({"plan", "title", "summary", "compaction"})  # agents, whatever [opencode] agents says
 _CODE_OR_THOUGHT = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)|<think(?:ing)?>.*?(?:</think(?:ing)?>\s*|\Z)", re.S)
 _CALL_AS_TEXT = re.compile(  # of Qwen, GLM, DeepSeek, Claude, Mistral, Harmony; a word in a sentence is none
-    r"(?:^[ \t]*|(?<=\S))</?(?:tool_call|function=|function_calls|invoke name=)|</?tool_call[^>\n]*>\s*(?:[{<]|\Z)"
+    r"(?m)(?:^[ \t]*|(?<=\S))</?(?:tool_call|function=|function_calls|invoke name=)|</?tool_call[^>\n]*>\s*(?:[{<]|\Z)"
     r"|[|｜]DSML[|｜]|<[|｜]tool[_▁]call|\[TOOL_CALLS\]|^\W*(?:\w+\s+)?to=functions\.|to=functions\.\w+[^\n{]*\{"
-    r'|^\s*\{\s*"name":\s*"\w+",\s*"(?:arguments|parameters|input)":',
-    re.M,
+    r'|^\s*\{\s*"name":\s*"\w+",\s*"(?:arguments|parameters|input)":'
 )
-_CUT_OFF = {"length": "cut off", "content-filter": "cut off", "error": "provider error"}
 
 
 @dataclass
 class Step:
-    """One answer of the model: its text, its calls with their results, and why it is no example (None: it is).
-
-    Or (`note`) what opencode told it between two: a file of instructions, a job that came to its end.
-    """
+    """One answer of the model: its text, its calls with their results, and why it is no example (None: it is)."""
 
     text: str
     calls: list[Call]
     reason: str | None = None
     agent: str = ""
     id: str = ""
-    note: bool = False
+    note: bool = False  # no answer, but what opencode told it between two: a file of instructions, a job that ended
 
 
 @dataclass
@@ -91,10 +86,9 @@ def live_after_compaction(messages: list[Message]) -> list[Message]:
 
 
 def turns(session: Session, agents: tuple[str, ...], lost: Counter[str], config: Config | None = None) -> list[Turn]:
-    """The turns of a session.
+    """The turns of a session. `agents`: shell patterns of agents whose work counts.
 
-    `agents`: shell patterns of agents whose work counts. `lost`: counts, by reason, steps that the model did not even
-    see again itself and that are not in the turns; the reasons of the others stand in the steps. `config`: which
+    `lost` counts, by reason, steps that are not in the turns: the model did not see them again itself. `config`: which
     programs are checks (without it: any) and what the owner says of bad work, besides English.
     """
     messages, reverted = live_messages(session)
@@ -207,22 +201,21 @@ class _TurnBuilder:
         """Why a step is context and no example; None: it is one. The gravest reason counts."""
         data, agent = message.data, _agent(message)
         parent = data.get("parentID") or (self.turns[-1].id if self.turns else None)
-        if is_summary(message):
-            return "summary"
-        if parent in self.by_user:
-            return "made by the user"
-        if agent in _NEVER_WORK or (agent and not any(fnmatch(agent, pattern) for pattern in self.agents)):
-            return "other agent"
-        if _error_name(message) or any("User aborted the command" in call.output[-400:] for call in calls):
-            return "aborted"
+        ours = not agent or any(fnmatch(agent, pattern) for pattern in self.agents)
+        by_hand = any("User aborted the command" in call.output[-400:] for call in calls)
         never_ended = not data.get("finish") and "time" in data and not (data["time"] or {}).get("completed")
-        if never_ended or any(_state(part).get("status") in ("pending", "running") for part in parts):
-            return "interrupted"
-        if data.get("finish") in _CUT_OFF:
-            return _CUT_OFF[data["finish"]]
-        if any(call.name == "invalid" or call.refused for call in calls):
-            return "invalid call"
-        return "failed" if any(call.failed for call in calls) else None
+        reasons = {
+            "summary": is_summary(message),
+            "made by the user": parent in self.by_user,
+            "other agent": agent in _NEVER_WORK or not ours,
+            "aborted": _error_name(message) or by_hand,
+            "interrupted": never_ended or any(_state(part).get("status") in ("pending", "running") for part in parts),
+            "cut off": data.get("finish") in ("length", "content-filter"),
+            "provider error": data.get("finish") == "error",
+            "invalid call": any(call.name == "invalid" or call.refused for call in calls),
+            "failed": any(call.failed for call in calls),
+        }
+        return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 def spoken(text: str) -> str:
@@ -302,7 +295,5 @@ def _error_name(message: Message) -> str:
 
 def is_dropped(message: Message) -> bool:
     """Failed answers are not sent again, except aborted ones that had got somewhere."""
-    if not (name := _error_name(message)):
-        return False
     real = any(part.get("type") not in ("step-start", "reasoning") for part in message.parts)
-    return not (name == "MessageAbortedError" and real)
+    return bool(name := _error_name(message)) and not (name == "MessageAbortedError" and real)

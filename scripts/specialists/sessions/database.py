@@ -88,11 +88,9 @@ def overview(path: Path) -> tuple[int, int, str]:
 def _sessions(history: "_Database | _JsonStorage") -> Iterator[Session]:
     for row in history.session_rows():
         try:
-            session = history.session(row)
+            yield history.session(row)
         except _BAD_ROWS as error:
             history.problems.append(f"{history.path}: session {row.get('id')}: {_reason(error)}")
-            continue
-        yield session
 
 
 @contextmanager
@@ -165,26 +163,25 @@ class _Database:
 
     def _messages(self, session: str) -> list[Message]:
         parts: dict[str, list[dict]] = defaultdict(list)
-        query = "SELECT time_created, id, message_id, CAST(data AS BLOB) FROM part WHERE session_id = ?"
-        for _time, id_, message, data in sorted(self._rows(query, session), key=lambda row: row[:2]):
-            if (part := _decoded(data, f"{self.path}: part {id_}", self.problems)) is not None:
-                parts[message].append(part)
-        messages = []
-        query = "SELECT time_created, id, CAST(data AS BLOB) FROM message WHERE session_id = ?"
-        for time, id_, data in sorted(self._rows(query, session), key=lambda row: row[:2]):
-            if (decoded := _decoded(data, f"{self.path}: message {id_}", self.problems)) is not None:
-                messages.append(Message(id_, decoded.get("role", ""), time, decoded, parts[id_]))
-        return messages
+        for _time, _id, message, part in self._decoded("part", "time_created, id, message_id", session):
+            parts[message].append(part)
+        rows = self._decoded("message", "time_created, id", session)
+        return [Message(id_, data.get("role", ""), time, data, parts[id_]) for time, id_, data in rows]
 
     def _v2_messages(self, session: str) -> list[Message]:
         messages: list[Message] = []
-        order = "seq" if "seq" in self._columns("session_message") else "time_created, id"
-        query = "SELECT id, type, time_created, CAST(data AS BLOB) FROM session_message WHERE session_id = ?"
-        for id_, kind, time, data in self._rows(f"{query} ORDER BY {order}", session):
-            if (decoded := _decoded(data, f"{self.path}: session_message {id_}", self.problems)) is not None:
-                rows = from_v2(id_, kind, decoded)
-                messages.extend(Message(name, role, time, known, parts) for name, role, known, parts in rows)
+        order = "seq" if "seq" in self._columns("session_message") else "time_created"
+        columns = f"{order}, id, type, time_created"
+        for _order, id_, kind, time, data in self._decoded("session_message", columns, session):
+            rows = from_v2(id_, kind, data)
+            messages.extend(Message(name, role, time, known, parts) for name, role, known, parts in rows)
         return messages
+
+    def _decoded(self, table: str, columns: str, session: str) -> Iterator[tuple]:
+        """Columns of a session's rows and their JSON, by the first two columns; what is no JSON is named, left out."""
+        query = f"SELECT {columns}, CAST(data AS BLOB) FROM {table} WHERE session_id = ?"
+        for *about, data in sorted(self._rows(query, session), key=lambda row: row[:2]):
+            yield from ((*about, one) for one in _decoded(data, f"{self.path}: {table} {about[1]}", self.problems))
 
     def _columns(self, table: str) -> list[str]:
         return [name for _number, name, *_rest in self._rows(f"PRAGMA table_info({table})")]
@@ -215,24 +212,21 @@ class _JsonStorage:
     def _rows(self, folder: str) -> Iterator[dict[str, Any]]:
         for path in sorted(self.path.glob(f"{folder}/*.json")):
             try:
-                data = path.read_bytes()
+                yield from _decoded(path.read_bytes(), str(path), self.problems)
             except OSError as error:
                 self.problems.append(f"{path}: {_reason(error)}")
-                continue
-            if (row := _decoded(data, str(path), self.problems)) is not None:
-                yield row
 
 
-def _decoded(data: bytes | None, what: str, problems: list[str]) -> dict[str, Any] | None:
-    """A JSON object; None, and a problem that names `what`, when it is none."""
+def _decoded(data: bytes | None, what: str, problems: list[str]) -> list[dict[str, Any]]:
+    """A JSON object; none, but a problem that names `what`, when it is something else."""
     try:
         if isinstance(value := _load(data or b""), dict):
-            return value
+            return [value]
         reason = f"a {type(value).__name__}"
     except (ValueError, RecursionError) as error:
         reason = _reason(error)
     problems.append(f"{what}: not a JSON object: {reason}")
-    return None
+    return []
 
 
 def _load(data: bytes | str) -> Any:

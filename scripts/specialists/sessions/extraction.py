@@ -64,7 +64,6 @@ class Extractor:
         self._seen: dict[int, str] = {}  # a step's hash -> the cluster of the session that had it first
         self._classifier = LanguageClassifier(config.languages.values())
         self.exclusion = Exclusion(config)
-        self._rules = config.secrets
         counter = token_counter(config.base.model, config.base.revision)
         self._packer, self._sayable = Packer(counter), Sayable(counter)
         self._tools = tools or known_tools(config)
@@ -134,7 +133,8 @@ class Extractor:
         made: list[Made] = []
         for number, turn in enumerate(found):
             made += self._of_turn(turn, number, made)
-        cleaned = clean([message for unit, _step, _id in made for message in unit.messages], source, self._rules)
+        messages = [message for unit, _step, _id in made for message in unit.messages]
+        cleaned = clean(messages, source, self.config.secrets)
         funnel.counts["secrets"] += sum(finding.category == SECRET for finding in cleaned.findings)
         units, start = [], 0
         for unit, step, _id in made:
@@ -193,24 +193,22 @@ class Extractor:
             examples[name] = len(found)
             self._write(file)
         (self.output / ".cache.sqlite").unlink(missing_ok=True)  # of version 1.1; it holds rows that may have to go
-        made = {"examples": examples, "funnel": self.funnel.as_json(), "histories": self.histories}
-        summary = {"step": "extract", **made}
+        funnel = self.funnel.as_json()
+        summary = {"step": "extract", "examples": examples, "funnel": funnel, "histories": self.histories}
         write_json(self.output / "summary.json", {**summary, "problems": self.problems})
         return summary
 
 
-def read_histories(
-    databases: list[Path], problems: list[str], counts: dict[str, int] | None = None
-) -> Iterator[Session]:
+def read_histories(paths: list[Path], problems: list[str], counts: dict[str, int] | None = None) -> Iterator[Session]:
     """Sessions of several databases; one that cannot be read is named among the problems. `counts`: as `histories`."""
-    for database in databases:
+    for path in paths:
         found = 0
         try:
-            for session in read_sessions(database, problems):
+            for session in read_sessions(path, problems):
                 found += bool(session.messages)
                 yield session
             if counts is not None:
-                counts[str(database)] = found
+                counts[str(path)] = found
         except Unreadable as problem:
             problems.append(str(problem))
 

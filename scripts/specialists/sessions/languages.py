@@ -9,9 +9,9 @@ Python. Work in a language that is not in the configuration counts against all t
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from specialists.config import Language
 from specialists.sessions.chat import Turn
@@ -31,13 +31,11 @@ FOLLOW_UP_SCORE = 2.0  # of a turn without evidence of its own, in the language 
 _REQUEST_CHARACTERS = 20_000  # looked at per request
 _OUTPUT_CHARACTERS = 5_000  # looked at per output, from both ends: where compilers and test runners say what they are
 _LINE_CHARACTERS = 500  # longer lines are data; patterns such as \S+ would crawl over them
-_OTHER_EXTENSIONS = frozenset(
-    """
+_OTHER_EXTENSIONS = """
     .rs .ts .tsx .py .rb .swift .go .c .cc .cpp .cxx .h .hpp .m .mm .java .kt .kts .scala .clj .cs .fs .vb .php .pl .pm
     .lua .js .jsx .mjs .cjs .vue .svelte .dart .ex .exs .erl .hs .ml .mli .nim .zig .jl .r .el .lisp .rkt .sol .sql .sh
     .bash .zsh .fish .ps1 .cu .asm .s .v .sv .vhd .tf .nix .groovy .cr .d .f90 .pas .elm .gleam .hx .proto .wgsl .glsl
-    """.split()
-)
+""".split()
 _TOOLS = frozenset({"command", "output", "edit", "read"})
 _EDIT = ("edit", EDIT, EDIT_MANIFEST)
 _BY_PATH = {"edit": _EDIT, "write": _EDIT, "apply_patch": _EDIT, "read": ("read", READ, READ_MANIFEST)}
@@ -50,8 +48,7 @@ _PATCHED = re.compile(r"^\*\*\* (?:Add|Update|Delete) File: (.+)$", re.M)
 _WORD_PATH = re.compile(r"[\w@./+-]*[\w+-]+\.\w{1,8}\b")
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(NamedTuple):
     """One piece of evidence for a language."""
 
     language: str
@@ -67,8 +64,7 @@ class Evidence:
         return self.kind in kinds and not self.manifest
 
 
-@dataclass(frozen=True)
-class TurnLanguages:
+class TurnLanguages(NamedTuple):
     """What a turn is work in, and why."""
 
     languages: tuple[str, ...]  # usually one; two where both were edited to a like degree; none
@@ -88,11 +84,12 @@ class LanguageClassifier:
         self._by_adapter = {lang.adapter: lang.name for lang in self.languages}
         self._by_title = {name.lower(): lang.name for lang in self.languages for name in (lang.title, lang.name)}
         self._outputs = [(lang.name, re.compile(text, re.M)) for lang in self.languages for text in lang.output]
+        self._scripts: dict[str, str] = {}  # of files in the session, by their first line
 
     def classify(self, turns: list[Turn]) -> list[TurnLanguages]:
         """The languages of each turn of a session, in order."""
-        scripts: dict[str, str] = {}
-        evidence = self._in_project([self.evidence(turn, scripts) for turn in turns])
+        self._scripts = {}
+        evidence = self._in_project([self.evidence(turn) for turn in turns])
         session = _scores(item for items in evidence for item in items)
         results: list[TurnLanguages] = []
         for turn, items in zip(turns, evidence, strict=True):
@@ -112,19 +109,15 @@ class LanguageClassifier:
             projects[language.name] = language.name if re.search(rf"\b(?:{words})", "\n".join(own)) else OTHER
         found, worked = [], list[str]()  # heaviest last
         for items in turns:
-            items = [item if item.project is None else replace(item, language=projects[item.project]) for item in items]
+            items = [item if item.project is None else item._replace(language=projects[item.project]) for item in items]
             worked += [item.language for item in reversed(items) if item.worked_on]
             known = worked or ranked[::-1]
             foreign = [known and item.kind in _TOOLS and item.language not in known for item in items]
-            found.append([replace(i, language=known[-1]) if of else i for i, of in zip(items, foreign, strict=True)])
+            found.append([i._replace(language=known[-1]) if of else i for i, of in zip(items, foreign, strict=True)])
         return found
 
-    def evidence(self, turn: Turn, scripts: dict[str, str] | None = None) -> list[Evidence]:
-        """All evidence of a turn, heaviest first: each file, command and pattern once per kind, a manifest once.
-
-        `scripts`: languages of files by their first line; what the turn shows is added.
-        """
-        self._scripts = {} if scripts is None else scripts
+    def evidence(self, turn: Turn) -> list[Evidence]:
+        """All evidence of a turn, heaviest first: each file, command and pattern once per kind, a manifest once."""
         heaviest: dict[tuple[str, str, str], Evidence] = {}
         for item in self._found(turn):
             key = (item.language, "" if item.manifest else item.kind, item.detail)
@@ -135,26 +128,22 @@ class LanguageClassifier:
     def _found(self, turn: Turn) -> Iterable[Evidence]:
         yield from self._in_request(turn.request)
         for step in turn.steps:
-            for tag in _FENCE.findall("" if step.note else step.text):
-                yield from self._of_fence(tag.lower())
+            for tag in map(str.lower, _FENCE.findall("" if step.note else step.text)):
+                language = self._by_title.get(tag) or self._by_extension.get(f".{tag}")
+                if language or (f".{tag}" in _OTHER_EXTENSIONS and tag not in ("sh", "bash", "sql")):
+                    yield Evidence(language or OTHER, FENCE, "code in the answer", tag)
             if language := self._by_adapter.get(step.agent):
                 yield Evidence(language, AGENT, "agent", step.agent)
             for call in step.calls:
                 yield from self._in_call(call)
 
     def _in_request(self, text: str) -> Iterable[Evidence]:
-        for match in _WORD_PATH.finditer(text[:_REQUEST_CHARACTERS]):
-            for item in self._of_path(match[0], "named by the user", NAMED_FILE, NAMED_FILE / 4):
-                if item.language != OTHER:
-                    yield item
+        for path in _WORD_PATH.findall(text[:_REQUEST_CHARACTERS]):
+            found = self._of_path(path, "named by the user", NAMED_FILE, NAMED_FILE / 4)
+            yield from (item for item in found if item.language != OTHER)
         for word in re.findall(r"[A-Za-z]+", text[:2000]):
             if language := self._by_title.get(word.lower()):
                 yield Evidence(language, TITLE, "named by the user", word)
-
-    def _of_fence(self, tag: str) -> Iterable[Evidence]:
-        language = self._by_title.get(tag) or self._by_extension.get(f".{tag}")
-        if language or f".{tag}" in _OTHER_EXTENSIONS - {".sh", ".bash", ".sql"}:
-            yield Evidence(language or OTHER, FENCE, "code in the answer", tag)
 
     def _in_call(self, call: Call) -> Iterable[Evidence]:
         given = call.arguments
@@ -184,8 +173,7 @@ class LanguageClassifier:
             output = f"{output[:_OUTPUT_CHARACTERS]}\n{output[-_OUTPUT_CHARACTERS:]}"
         text = "\n".join(line for line in output.split("\n") if len(line) <= _LINE_CHARACTERS)
         said = {language: pattern.pattern for language, pattern in self._outputs[::-1] if pattern.search(text)}
-        for language, pattern in said.items():
-            yield Evidence(language, OUTPUT, "output", pattern)
+        yield from (Evidence(language, OUTPUT, "output", pattern) for language, pattern in said.items())
 
     def _of_path(self, path: str, kind: str, weight: float, manifest_weight: float) -> Iterable[Evidence]:
         """Evidence of a path, if any: prose, data and configuration are none."""

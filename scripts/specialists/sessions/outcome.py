@@ -108,14 +108,13 @@ def undone(steps: list[list[Call]], in_turn: bool = False) -> set[int]:
     """
     work = _Work()
     for step, calls in enumerate(steps):
-        for call in calls:
-            if call.failed or call.exit:
-                continue
+        for call in (call for call in calls if not (call.failed or call.exit)):
             if call.command:
                 work.command(call)
             else:
                 work.file(step, call)
-    return {one.step for one in work.changes if one.taken_back or (in_turn and work.corrected(one))}
+    gone = {one: 0.0 if one.errors - work.errors[one.path] else 0.5 for one in work.changes}  # share that must be
+    return {one.step for one in work.changes if one.taken_back or (in_turn and one.replaced > gone[one])}
 
 
 class _Work:
@@ -126,10 +125,6 @@ class _Work:
         self.files = Files()  # trusted across commands, which mostly leave files alone; a read tells
         self.stashes: list[list[_Change]] = []
         self.errors: dict[str, set[str]] = {}  # that the result of a file's last edit lists
-
-    def corrected(self, change: _Change) -> bool:
-        """Whether most of a change was replaced, or anything of one that made errors, with these."""
-        return change.replaced > (0.0 if change.errors - self.errors[change.path] else 0.5)
 
     def file(self, step: int, call: Call) -> None:
         """Take in a call that reads, edits or writes a file."""

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from specialists.agent import ROOT
+from specialists.secrets import mapped
 
 HOME = str(PurePosixPath(ROOT).parent)  # where the home folder lies in rows: `~` is none to tools, nor within quotes
 
@@ -18,12 +19,10 @@ _HOME = re.compile(r"(.*?/(?:home|Users))/([^/]+)")
 _UNDER = re.compile(rf"(?:\b[A-Za-z]:)?(?:{_SLASH}[\w.$@-]+)*{_SLASH}\Z")
 _UNDER_CHARACTERS = 100
 # names that say nothing about anybody, and stand in code all the time
-_GENERIC = frozenset(
-    """
+_GENERIC = """
     root user users admin test dev me app apps build code coder data debian ec2-user git guest home host main node
     opencode owner pi python ruby runner rust src swift ubuntu vagrant vscode work
-    """.split()
-)
+""".split()
 
 
 class ProjectPaths:
@@ -64,14 +63,8 @@ class ProjectPaths:
         return self._name.sub("user", text) if any(user in text for user in self._users) else text
 
     def value(self, value: Any) -> Any:
-        """The same for every string in a JSON value."""
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, list):
-            return [self.value(item) for item in value]
-        if isinstance(value, dict):
-            return {key: self.value(item) for key, item in value.items()}
-        return value
+        """The same for every string in a JSON value, keys too."""
+        return mapped(value, lambda _key, text: self.text(text))
 
 
 def _plain(folder: str) -> str:

@@ -6,9 +6,8 @@ from pathlib import PurePosixPath
 
 _HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1[^\n]*\n.*?(?:^\s*\2\s*$|\Z)", re.S | re.M)
 _TOKEN = re.compile(
-    r"""(?P<operator>&&|\|\||[;|&()\n]|\d?>{1,2}(?!\()|<)
-      | (?P<word>(?:"(?:\\.|[^"\\])*"|'[^']*'|\\.|[^\s;|&()<>"'\\]|["'])+)""",
-    re.X | re.S,
+    r"""(?xs)(?P<operator>&&|\|\||[;|&()\n]|\d?>{1,2}(?!\()|<)
+      | (?P<word>(?:"(?:\\.|[^"\\])*"|'[^']*'|\\.|[^\s;|&()<>"'\\]|["'])+)"""
 )
 _WRAPPERS = frozenset("sudo time timeout nohup exec command nice env xargs then do else ! {".split())
 _NO_PROGRAM = re.compile(r"[A-Za-z_]\w*=|-|\d+[smh]?\Z")  # an assignment, an option or a duration of a wrapper
@@ -33,10 +32,8 @@ def commands(line: str) -> list[list[str]]:
             word = re.sub(r"\\(.)|[\"']", lambda part: part[1] or "", match["word"])
             if found[-1] or not (_NO_PROGRAM.match(word) or word in _WRAPPERS):
                 found[-1].append(word)
-    return [inner for words in found if words for inner in _of_shell(words)]
-
-
-def _of_shell(words: list[str]) -> list[list[str]]:
-    """What a shell runs that is called with a command line, `sh -c '…'`; another command as it is."""
-    given = next((line for option, line in pairwise(words) if re.fullmatch(r"-\w*c", option)), None)
-    return commands(given) if given and PurePosixPath(words[0]).name in _SHELLS else [words]
+    run: list[list[str]] = []
+    for words in filter(None, found):
+        given = next((line for option, line in pairwise(words) if re.fullmatch(r"-\w*c", option)), None)
+        run += commands(given) if given and PurePosixPath(words[0]).name in _SHELLS else [words]
+    return run

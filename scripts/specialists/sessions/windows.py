@@ -11,8 +11,9 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import dropwhile, groupby, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from specialists.agent import CLEARED, without_line_numbers
 from specialists.chat import Chat, Estimate
@@ -36,12 +37,9 @@ _PROBE = {"role": "user", "content": "x"}  # templates refuse conversations with
 
 @dataclass(frozen=True)
 class Unit:
-    """What is never torn apart: a user message, or an assistant message with the results of its calls.
+    """What is never torn apart: a user message, or an assistant message with the results of its calls."""
 
-    Messages are as in a record, but calls and results are not numbered yet.
-    """
-
-    messages: tuple[dict[str, Any], ...]
+    messages: tuple[dict[str, Any], ...]  # as in a record, but calls and results are not numbered yet
     turn: int  # counts from 0
     target: bool = False
     resets: bool = False  # the model saw nothing of what was before this unit
@@ -57,22 +55,19 @@ class Unit:
     def cleared(self, texts: frozenset[str] = _NONE) -> tuple[dict[str, Any], ...]:
         """The messages with long tool outputs cleared, but for the lines around these texts."""
         return tuple(
-            {**one, "content": around(one["content"], texts) or CLEARED} if _is_long(one) else one
+            {**one, "content": around(one["content"], texts) or CLEARED}
+            if one["role"] == "tool" and len(one["content"]) > 2 * len(CLEARED)
+            else one
             for one in self.messages
         )
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """One example: messages of a record (system prompt first), and where it lies."""
 
     messages: list[dict[str, Any]]
     turn: int  # of its first user message
     targets: tuple[int, ...]  # indexes of the units it supervises
-
-
-def _is_long(message: dict[str, Any]) -> bool:
-    return message["role"] == "tool" and len(message["content"]) > 2 * len(CLEARED)
 
 
 def step_unit(text: str, calls: list[Call], turn: int) -> Unit:
@@ -149,10 +144,7 @@ class Packer:
         return replace(unit, target_cost=first, cost=first + cost, cleared_cost=first + less)
 
     def windows(self, units: list[Unit], limit: int, system: str, lost: Counter[str]) -> list[Window]:
-        """All windows of counted units, each of `limit` tokens at most without the system prompt.
-
-        `lost` counts targets that fit in none.
-        """
+        """All windows of counted units, within `limit` tokens but for the system prompt; `lost`: targets in none."""
         starts = [0, *(index for index, unit in enumerate(units) if unit.resets and index), len(units)]
         head = {"role": "system", "content": system}
         segments = (_Segment(units, range(*ends), limit, head, self) for ends in pairwise(starts))
@@ -179,17 +171,15 @@ class _Segment:
         self.units, self.start, self.limit = units, span.start, limit
         self.head, self.packer = head, packer
         self.targets = [index for index in span if units[index].target]
-        self._costs: dict[tuple[int, frozenset[str]], int] = {}
-        self._named: dict[str, int] = {}  # the first unit that says a name
-        for index in span:
-            for name in set().union(*map(names, units[index].messages)):
-                self._named.setdefault(name, index)
+        self._partly = cache(lambda index, texts: packer.cost(units[index].cleared(texts)))
+        said = ((name, index) for index in reversed(span) for one in units[index].messages for name in names(one))
+        self._named = dict(said)  # the first unit that says a name
 
     def windows(self, lost: Counter[str]) -> list[Window]:
         found: list[Window] = []
         position = 0
         while position < len(self.targets):
-            window = (self._whole() if position == 0 else None) or self._window_from(position)
+            window = self._window_from(position)
             position += len(window.targets) if window else 1
             if window is None:
                 lost["too long"] += 1
@@ -215,13 +205,12 @@ class _Segment:
             seen |= said
         return Window(messages[: end + 1], window.turn, tuple(targets)) if targets else None
 
-    def _whole(self) -> Window | None:
-        """One window of everything, nothing cleared."""
-        chosen: Chosen = dict.fromkeys(range(self.start, self.targets[-1] + 1))
-        return self._window(chosen, self.targets) if self._cost(chosen, self.targets[-1]) <= self.limit else None
-
     def _window_from(self, position: int) -> Window | None:
         """The window whose first target is the given one; None when it fits in no way."""
+        everything: Chosen = dict.fromkeys(range(self.start, self.targets[-1] + 1) if position == 0 else ())
+        fits = everything and self._cost(everything, self.targets[-1]) <= self.limit
+        if fits and (window := self._window(everything, self.targets)):
+            return window
         first = self.targets[position]
         turn = self._start_of_turn(first)
         request = self._asked(turn)
@@ -297,9 +286,7 @@ class _Segment:
             if index == last:
                 total += unit.target_cost
             elif texts:
-                if (index, texts) not in self._costs:
-                    self._costs[index, texts] = self.packer.cost(unit.cleared(texts))
-                total += self._costs[index, texts]
+                total += self._partly(index, texts)
             else:
                 total += unit.cost if texts is None else unit.cleared_cost
         return total

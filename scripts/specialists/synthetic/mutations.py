@@ -5,18 +5,15 @@ They are found by tokens and fields that the grammars share, and are such that a
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import NamedTuple
+
+from tree_sitter import Node
 
 from specialists.code import syntax
 from specialists.code.syntax import Function
 
-if TYPE_CHECKING:
-    from tree_sitter import Node
 
-
-@dataclass(frozen=True)
-class Mutation:
+class Mutation(NamedTuple):
     """The bytes start..end of a file become `new`."""
 
     kind: str
@@ -42,24 +39,19 @@ _REPORTS = re.compile(  # calls in which a mistake would not show
 def mutations(grammar: str, source: bytes) -> list[tuple[Function, Mutation]]:
     """Every mistake that could be made in a file, with the smallest function around it; some may not parse."""
     functions = sorted(syntax.functions(grammar, source), key=lambda function: function.body[1] - function.body[0])
-    nodes = _code(syntax.parse(grammar, source).root_node)
+    nodes = syntax.walk(syntax.parse(grammar, source).root_node, _shows_no_mistake)
     made = (m for node in nodes for m in (*_operators(node, source), *_conditions(node, grammar), *_dropped(node)))
     around = ((next((f for f in functions if f.body[0] <= m.start and m.end <= f.body[1]), None), m) for m in made)
     return [(function, mutation) for function, mutation in around if function]
 
 
-def _code(root: "Node") -> Iterator["Node"]:
-    """The nodes of a tree without comments, calls that only report, and errors that are raised."""
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        reports = "call" in node.type and _REPORTS.match(node.text or b"")
-        if not (reports or re.search("comment|macro_invocation|throw_|raise_|assert_", node.type)):
-            yield node
-            stack += reversed(node.children)
+def _shows_no_mistake(node: Node) -> bool:
+    """Whether it is a comment, a call that only reports, or an error that is raised."""
+    reports = "call" in node.type and _REPORTS.match(node.text or b"")
+    return bool(reports or re.search("comment|macro_invocation|throw_|raise_|assert_", node.type))
 
 
-def _operators(token: "Node", source: bytes) -> Iterator[Mutation]:
+def _operators(token: Node, source: bytes) -> Iterator[Mutation]:
     """Comparisons the wrong way round, `and` for `or`, plus for minus."""
     left, right, text = token.prev_sibling, token.next_sibling, token.text or b""
     if text in _OPERATORS and left is not None and right is not None and left.text != right.text:
@@ -69,7 +61,7 @@ def _operators(token: "Node", source: bytes) -> Iterator[Mutation]:
             yield Mutation(kind, start, end, _OPERATORS[text])
 
 
-def _conditions(node: "Node", grammar: str) -> Iterator[Mutation]:
+def _conditions(node: Node, grammar: str) -> Iterator[Mutation]:
     """A condition that is negated, or is not any more; in Ruby `unless` for `if`."""
     found = [child for index, child in enumerate(node.children) if node.field_name_for_child(index) == "condition"]
     if len(found) != 1:
@@ -88,7 +80,7 @@ def _conditions(node: "Node", grammar: str) -> Iterator[Mutation]:
         yield Mutation("condition", start, end, (b"not " if grammar == "tree_sitter_python" else b"!") + text)
 
 
-def _dropped(node: "Node") -> Iterator[Mutation]:
+def _dropped(node: Node) -> Iterator[Mutation]:
     """`await`, Rust's `?` and Swift's `try`, left out."""
     if node.type in ("await_expression", "await", "try_expression") and node.named_children:
         inner = node.named_children[-1]

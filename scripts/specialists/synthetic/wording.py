@@ -66,26 +66,20 @@ def opening(doc: str, sentences: int = 3, longest: int = 300) -> str:
     return text if text[-1] in ".!?" else f"{text.rstrip(';,')}."
 
 
-class Rephraser:
-    """Asks one model for better requests."""
-
-    def __init__(self, endpoint: Endpoint):
-        self._ask = endpoint.ask
-
-    def __call__(self, record: Record) -> Record | None:
-        """The record with the model's request; None when there is none that passes the check."""
-        calls = [call["function"] for message in record["messages"] for call in message.get("tool_calls", ())]
-        changes, added = "", set()
-        for change in (json.loads(call["arguments"]) for call in calls if call["name"] in ("edit", "write")):
-            old, new = change.get("oldString", ""), change.get("newString", "") + change.get("content", "")
-            changes += f"\n{path_of(change)}, before:\n{old}\nafter:\n{new}\n"
-            added |= {line.strip() for line in new.split("\n")} - {line.strip() for line in old.split("\n")}
-        written = self._ask(_WRITE.format(changes=changes, request=record["messages"][1]["content"])) or ""
-        if not _FIT.fullmatch(written) or any(len(line) > 8 and line in written for line in added):
-            return None  # not a request, or one that gives the solution away
-        answer = self._ask(_CHECK.format(changes=changes, request=written)) or ""
-        if not answer.lower().lstrip('*_" ').startswith("yes"):
-            return None
-        system, user, *rest = record["messages"]
-        messages, source = [system, {**user, "content": written}, *rest], {**record["source"], "request": "model"}
-        return make_record(record["language"], messages, record["tools"], source)
+def reworded(endpoint: Endpoint, record: Record) -> Record | None:
+    """The record with a request in the words of the endpoint's model; None when there is none that passes the check."""
+    calls = [call["function"] for message in record["messages"] for call in message.get("tool_calls", ())]
+    changes, added = "", set()
+    for change in (json.loads(call["arguments"]) for call in calls if call["name"] in ("edit", "write")):
+        old, new = change.get("oldString", ""), change.get("newString", "") + change.get("content", "")
+        changes += f"\n{path_of(change)}, before:\n{old}\nafter:\n{new}\n"
+        added |= {line.strip() for line in new.split("\n")} - {line.strip() for line in old.split("\n")}
+    written = endpoint.ask(_WRITE.format(changes=changes, request=record["messages"][1]["content"])) or ""
+    if not _FIT.fullmatch(written) or any(len(line) > 8 and line in written for line in added):
+        return None  # not a request, or one that gives the solution away
+    answer = endpoint.ask(_CHECK.format(changes=changes, request=written)) or ""
+    if not answer.lower().lstrip('*_" ').startswith("yes"):
+        return None
+    system, user, *rest = record["messages"]
+    messages, source = [system, {**user, "content": written}, *rest], {**record["source"], "request": "model"}
+    return make_record(record["language"], messages, record["tools"], source)
