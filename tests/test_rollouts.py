@@ -219,6 +219,7 @@ def test_a_round_that_is_killed_at_any_moment_goes_on_where_it_was(config_file: 
     program = stand_in(config_file.parent / "bin", f"{SOLVES}; {mark}")
     words = [sys.executable, str(ROOT / "scripts" / "rollout.py"), *arguments(config_file, "--program", program)]
     folder = config_file.parent / "data" / "rollouts" / "python"
+    left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "bwrap", f"{folder}/.work/1/2"])
     with tempfile.TemporaryDirectory(dir="/tmp") as temporary:
         environment = {**os.environ, "TMPDIR": temporary}
         while True:
@@ -236,6 +237,7 @@ def test_a_round_that_is_killed_at_any_moment_goes_on_where_it_was(config_file: 
         assert kills > 1 >= len([*Path(temporary).iterdir()])
     assert len([*folder.glob("runs/*/result.json")]) == 2
     assert {path.name for path in folder.iterdir()} == {"runs", "tasks", ".lock"}
+    assert left.wait(5) == -signal.SIGKILL and str(folder) not in processes()
 
 
 def processes() -> str:

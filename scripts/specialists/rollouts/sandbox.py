@@ -6,6 +6,7 @@ are not everywhere a user's own.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -119,6 +120,8 @@ def unlock(folder: Path) -> None:
 
 def remove(path: Path) -> None:
     """Remove a folder, file or link that something inside wrote, whatever permissions it has left there."""
+    # a bwrap that is killed between its start and its child's leaves that one waiting
+    _said("pkill", "-KILL", "--full", "--", f"bwrap .*{re.escape(str(path))}/")
     if path.is_dir() and not path.is_symlink():
         unlock(path)
         shutil.rmtree(path)
