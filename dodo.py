@@ -166,10 +166,10 @@ def task_doctor():
     """Check everything that has to work, and what to do; --offline: what needs no server; --ask: also opencode."""
 
     def well(task):
-        from specialists.reporting.doctor import diagnose
+        from specialists.reporting import checks
 
         offline = (task.options or {}).get("offline", False)
-        return offline and all(check.state != "fail" for check in diagnose(CONFIG, offline))
+        return offline and all(check.state != "fail" for check in checks.made(CONFIG))
 
     return {"actions": script("doctor"), "params": [option("offline", bool), option("ask", bool)], "uptodate": [well]}
 

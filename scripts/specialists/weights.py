@@ -11,6 +11,7 @@ from typing import Any
 
 from specialists.chat import model_folder
 from specialists.config import Base, Problem
+from specialists.records import read_json
 
 _TEXT, _COMPOSITE = "model.", "model.language_model."
 
@@ -49,3 +50,12 @@ def base_shapes(model: str, revision: str | None = None) -> dict[str, list[int]]
     folder = model_folder(model, revision)
     shards = folder.glob("*.safetensors") if folder else ()
     return {name: shape for shard in shards for name, shape in shapes_of(shard).items()}
+
+
+def weight_files(folder: Path) -> tuple[list[Path], int]:
+    """The weight files that a model's folder should have, and the bytes of all; the index's, where some are missing."""
+    index = read_json(folder / "model.safetensors.index.json") or {}
+    files = sorted({folder / name for name in index.get("weight_map", {}).values()} or folder.glob("*.safetensors"))
+    if all(file.is_file() for file in files):
+        return files, sum(file.stat().st_size for file in files)
+    return files, index.get("metadata", {}).get("total_size", 0)

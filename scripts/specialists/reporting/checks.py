@@ -5,8 +5,8 @@
 
 import re
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata, util
 from pathlib import Path
@@ -18,9 +18,9 @@ from specialists.cli import size
 from specialists.config import ROOT_CONFIG, Config, Problem, owner_emails
 from specialists.gpus import visible_gpus
 from specialists.records import read_json
-from specialists.serving.card import weight_files
 from specialists.serving.lora import served_model
 from specialists.sessions.database import overview
+from specialists.weights import weight_files
 
 REQUIREMENTS = ROOT_CONFIG.with_name("requirements.txt")
 NF4 = 0.27  # of the base in 16 bits: Qwen3-Coder-Next takes 40 of 148 GiB
@@ -35,7 +35,7 @@ class Check:
     state: Literal["ok", "note", "fail"]
     says: str
     fix: str = ""
-    name: str = ""  # the function's, given by diagnose
+    name: str = ""  # the function's, given by `made`
 
 
 ok, note, fail = (partial(Check, state) for state in ("ok", "note", "fail"))
@@ -64,7 +64,9 @@ def trains_with_kernels(config: Config) -> bool:
 
 def installed(library: str) -> str | None:
     """Its version without the build's local part; None when it is not here."""
-    return next((found.version.partition("+")[0] for found in metadata.distributions(name=library)), None)
+    texts = (found.read_text("METADATA") or "" for found in metadata.distributions(name=library))
+    # its `version` parses all of it, which is a fifth of an idle `doit`
+    return next((found[1] for text in texts if (found := re.search(r"(?m)^Version: *([^\s+]+)", text))), None)
 
 
 def tools(config: Config) -> Check:
@@ -210,4 +212,31 @@ def base_model(config: Config) -> Check:
     return note("\n".join(shown), again)
 
 
-OFFLINE = (versions, tools, disk, configuration, history, owner, repositories, examples, unusable, left_out, base_model)
+def sandbox(config: Config) -> list[Check]:
+    """Whether rollouts can run here, where they are to."""
+    if not config.rollouts.enabled:
+        return []
+    from specialists.rollouts.sandbox import check_programs
+
+    check_programs()
+    return [ok("rollouts run in bubblewrap")]
+
+
+OFFLINE = (
+    *(versions, tools, disk, configuration, history, owner, repositories, examples, unusable, left_out, base_model),
+    sandbox,
+)
+
+
+def made(config: Config, looks: Iterable[Callable[[Config], Check | list[Check]]] = OFFLINE) -> list[Check]:
+    """What checks found, each with its name; one that falls over fails."""
+    found: list[Check] = []
+    for look in looks:
+        try:
+            seen = look(config)
+        except Exception as error:  # a doctor that falls over helps nobody
+            problem = error if isinstance(error, Problem) else f"cannot be looked at: {type(error).__name__}: {error}"
+            seen = fail(str(problem), "fix what it names")
+        name = look.__name__.replace("_", " ")
+        found += [replace(check, name=name) for check in (seen if isinstance(seen, list) else [seen])]
+    return found

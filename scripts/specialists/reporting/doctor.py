@@ -3,7 +3,6 @@
 Only looks: nothing is written, loaded or, but for `--ask`, started. A check that cannot be made says so and fails.
 """
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,12 +11,11 @@ from specialists.agent import captured as captures
 from specialists.agent import sent_tokens
 from specialists.chat import token_counter
 from specialists.cli import size
-from specialists.config import Config, Problem
+from specialists.config import Config
 from specialists.gpus import visible_gpus
-from specialists.reporting.checks import OFFLINE, Check, fail, note, ok
+from specialists.reporting.checks import OFFLINE, Check, fail, made, note, ok
 from specialists.reporting.prompt_match import prompt_match
 from specialists.reporting.status import server_state
-from specialists.rollouts.sandbox import check_programs
 from specialists.serving import jsonc
 from specialists.serving import opencode_config as wiring
 from specialists.serving.card import serving_fit, training_fit
@@ -31,24 +29,7 @@ LATE = 8  # days without a run after which it is mentioned
 def diagnose(config: Config, offline: bool = False, ask: bool = False) -> list[Check]:
     """Every check, in the order of what depends on what; `offline`: but those of a server, `ask`: asks opencode too."""
     online = (gpu, chat_template, server, adapters_served, opencode, agents, sent_prompt, context, last_run)
-    chosen = [*OFFLINE, sandbox, *(() if offline else online), *((asked,) if ask else ())]
-    found: list[Check] = []
-    for look in chosen:
-        try:
-            seen = look(config)
-        except Exception as error:  # a doctor that falls over helps nobody
-            problem = error if isinstance(error, Problem) else f"cannot be looked at: {type(error).__name__}: {error}"
-            seen = fail(str(problem), "fix what it names")
-        name = look.__name__.replace("_", " ")
-        found += [replace(check, name=name) for check in (seen if isinstance(seen, list) else [seen])]
-    return found
-
-
-def sandbox(config: Config) -> list[Check]:
-    """Whether rollouts can run here, where they are to."""
-    if config.rollouts.enabled:
-        check_programs()
-    return [ok("rollouts run in bubblewrap")] if config.rollouts.enabled else []
+    return made(config, [*OFFLINE, *(() if offline else online), *((asked,) if ask else ())])
 
 
 def gpu(config: Config) -> list[Check]:

@@ -4,17 +4,16 @@ import dataclasses
 import math
 import os
 import re
-from pathlib import Path
 
 from specialists.agent import sent_tokens
 from specialists.chat import model_folder
 from specialists.cli import size
 from specialists.config import Config, Language
 from specialists.gpus import visible_gpus
-from specialists.records import read_json
 from specialists.serving.command import vllm_command
 from specialists.serving.lora import served_model
 from specialists.training.targets import ROLES, wanted_modules
+from specialists.weights import weight_files
 
 UTILIZATION = 0.92  # of the GPU: vLLM 0.32's --gpu-memory-utilization
 VLLM_ITSELF = 4 << 30  # estimate: CUDA's context and graphs, activations of 8,192 tokens, logits of a full batch
@@ -24,15 +23,6 @@ WAYS = (
     "--tensor-parallel-size"
 )
 SPARE = 1.1  # training takes so much more than expected at most: its activations are an estimate
-
-
-def weight_files(folder: Path) -> tuple[list[Path], int]:
-    """The weight files that a model's folder should have, and the bytes of all; the index's, where some are missing."""
-    index = read_json(folder / "model.safetensors.index.json") or {}
-    files = sorted({folder / name for name in index.get("weight_map", {}).values()} or folder.glob("*.safetensors"))
-    if all(file.is_file() for file in files):
-        return files, sum(file.stat().st_size for file in files)
-    return files, index.get("metadata", {}).get("total_size", 0)
 
 
 def serving_fit(config: Config) -> tuple[str, str] | None:
