@@ -202,6 +202,14 @@ def test_what_a_mined_project_overrides_is_named(healthy, path, content, words) 
     assert (check.state, words in check.says) == ("note" if words else "ok", True), check
 
 
+def test_a_library_is_found_in_both_forms_without_its_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one-1.dist-info/METADATA", "two-1.egg-info/PKG-INFO"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(f"Metadata-Version: 2.1\nName: {name[:3]}\nVersion: 1.2+cpu\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert [checks.installed(name) for name in ("one", "two", "three")] == ["1.2", "1.2", None]
+
+
 @pytest.mark.parametrize(
     ("model", "code", "state"),
     [("build-rust", 0, "ok"), ("${5:-base}", 0, "note"), ("base", 0, "fail"), ("", 1, "fail")],

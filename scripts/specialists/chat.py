@@ -26,7 +26,7 @@ NO_THINKING = {"enable_thinking": False, "preserve_thinking": True}
 and later), and stays on earlier turns where a template knows the second name (Qwen3.6 and later)."""
 _WORD = re.compile(r"\s*\S*(?:(?!\n\S)[^\S ]\s*\S*)*(?:\n(?=\S))?")  # until a space, or after a lone end of line
 _KINDS = ("a", "Zé", "7", "10", "'s", "'", "(", ".-", "}", "_", "中", "и", "\u0301", "😀", "\u200b")
-_QUESTION = {"role": "user", "content": "x"}  # templates refuse conversations without a user
+QUESTION = {"role": "user", "content": "x"}  # templates refuse conversations without a user
 IGNORED = -100  # label of a token without loss, as torch's cross entropy and TRL know it
 
 
@@ -171,7 +171,7 @@ class Chat:
         """Tokens of a record, and those of them that are supervised, each target rendered alone: `encode` is slower."""
         learned = 0
         for message in filter(is_target, record["messages"]):
-            text, spans = self.spans({**record, "messages": [_QUESTION, message], "tools": []})
+            text, spans = self.spans({**record, "messages": [QUESTION, message], "tools": []})
             learned += sum(self._count(text[start:end]) for start, end in spans)
         return self.count(record["messages"], record["tools"]), learned
 

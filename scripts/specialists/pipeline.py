@@ -37,9 +37,8 @@ def settings(folder: Path) -> dict[str, Any]:
     Every step is a process of its own, so `-n` needs no more than threads; doit's worker processes are left waiting
     for ever where a signal comes while the first of them are started.
     """
-    state = state_file(folder / ".doit.sqlite")
     how = {"continue": True, "verbosity": 2, "reporter": Reporter, "par_type": "thread"}
-    return {"backend": "sqlite3", "dep_file": state, **how}
+    return {"backend": "sqlite3", "dep_file": state_file(folder / ".doit.sqlite"), **how}
 
 
 def state_file(path: Path) -> str:

@@ -64,8 +64,8 @@ def trains_with_kernels(config: Config) -> bool:
 
 def installed(library: str) -> str | None:
     """Its version without the build's local part; None when it is not here."""
-    texts = (found.read_text("METADATA") or "" for found in metadata.distributions(name=library))
-    # its `version` parses all of it, which is a fifth of an idle `doit`
+    here = metadata.distributions(name=library)  # whose `version` parses all of a text: a fifth of an idle `doit`
+    texts = (found.read_text("METADATA") or found.read_text("PKG-INFO") or "" for found in here)
     return next((found[1] for text in texts if (found := re.search(r"(?m)^Version: *([^\s+]+)", text))), None)
 
 

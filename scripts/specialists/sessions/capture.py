@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -92,17 +93,18 @@ def run_opencode(program: str, home: Path, project: Path, model_url: str, *promp
     Raises Problem when it is not there, fails, or takes longer than SECONDS. No process of it is left behind.
     """
     options = {"cwd": project, "env": {**prepare(home, model_url), "PWD": str(project)}}
+    until = time.monotonic() + SECONDS
     # 2.x would wait for the owner's background service where one runs
-    alone = ["--standalone"] * ("--standalone" in _run([program, "run", "--help"], home, options)[1])
-    code, output = _run([program, "run", *alone, *prompt], home, options)
+    alone = ["--standalone"] * ("--standalone" in _run([program, "run", "--help"], home, until, options)[1])
+    code, output = _run([program, "run", *alone, *prompt], home, until, options)
     if code:
         raise Problem(f"{program} run: exit code {code}: {output.strip()[-500:]}")
     folder = home / "data" / "opencode"
     return max(folder.glob("opencode*.db"), key=lambda path: path.stat().st_mtime, default=folder / "opencode.db")
 
 
-def _run(command: list[str], home: Path, options: dict[str, Any]) -> tuple[int, str]:
-    """A command's exit code and what it printed. Raises Problem when it cannot start, or takes longer than SECONDS."""
+def _run(command: list[str], home: Path, until: float, options: dict[str, Any]) -> tuple[int, str]:
+    """A command's exit code and what it printed. Raises Problem when it cannot start, or has not ended by `until`."""
     with tempfile.TemporaryFile() as output:  # no pipe, which a process that is left could hold open
         options |= {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output, "start_new_session": True}
         try:
@@ -110,7 +112,7 @@ def _run(command: list[str], home: Path, options: dict[str, Any]) -> tuple[int, 
         except OSError as error:
             raise Problem(f"{command[0]}: {error.strerror}; install opencode, or name it with --program") from None
         try:
-            code = process.wait(SECONDS)
+            code = process.wait(max(0.0, until - time.monotonic()))
         except subprocess.TimeoutExpired:
             raise Problem(f"{command[0]} run: no end within {SECONDS} s") from None
         finally:

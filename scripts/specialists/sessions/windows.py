@@ -16,7 +16,7 @@ from itertools import dropwhile, groupby, pairwise
 from typing import Any, NamedTuple
 
 from specialists.agent import CLEARED, without_line_numbers
-from specialists.chat import Chat, Estimate
+from specialists.chat import QUESTION, Chat, Estimate
 from specialists.config import Problem
 from specialists.records import tool_call
 from specialists.seen import names, rests_on, shown
@@ -32,7 +32,6 @@ AROUND = 12  # lines before and after what an edit replaces that stay of an outp
 _CHARACTERS_PER_TOKEN = 3
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.S)
 _NONE: frozenset[str] = frozenset()
-_PROBE = {"role": "user", "content": "x"}  # templates refuse conversations without a user
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ class Packer:
 
     def __init__(self, counter: Chat | Estimate):
         self.counter = counter
-        self._probe = counter.count([_PROBE], None)
+        self._probe = counter.count([QUESTION], None)
 
     def counted(self, units: list[Unit], limit: int) -> list[Unit]:
         """The units with what they rest on and what they cost in tokens, each counted on its own.
@@ -156,7 +155,7 @@ class Packer:
 
     def _cost(self, message: dict[str, Any]) -> int:
         try:
-            return self.counter.count([_PROBE, *numbered([message])], None) - self._probe
+            return self.counter.count([QUESTION, *numbered([message])], None) - self._probe
         except Problem:  # a template may refuse the piece, and still take the whole
             return len(str(message)) // _CHARACTERS_PER_TOKEN + 8
 
