@@ -8,8 +8,9 @@ their code shuffled between the requests ("form-only": no skill in it, so it mus
 adapter are measured on the same held-out commits, and so is the adapter of the repositories before ("another's"), which
 must not be better. `--arm` asks for others: "given" (the code stands in the request: a skill for certain),
 "all-learned" (reads and closings too), "chance" (as many commits, not the best ones), and with another learning rate or
-another seed, of the training and of the shuffle: `--arm real,lr=1e-3 --arm form-only,seed=2`. What is done is not done
-again: kill it and start it anew.
+another seed, of the training and of the shuffle: `--arm real,lr=1e-3 --arm form-only,seed=2`. `--arm real,heads=0.25`
+puts what opencode sends before a request into that share of the training rows and into all held-out ones, as the
+product does (some four times as long). What is done is not done again: kill it and start it anew.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ model = "{base}"
 dtype = "float32"
 [assembly]
 heldout_clusters = {heldout}
+whole_heads = {heads}
 [training]
 quantization = "none"
 optimizer = "adamw_torch"
@@ -62,7 +64,7 @@ r = 16
 alpha = 32
 epochs = {epochs}
 gradient_accumulation = 2
-gradient_checkpointing = false
+gradient_checkpointing = {checkpointing}
 [evaluation]
 generate = 0
 [languages.{language}]
@@ -92,7 +94,7 @@ def run(script: str, config: Path, language: str, *options: str, seed: str = "1"
     """One of the product's scripts, as doit runs it; with a seed other than 1, a training with that seed."""
     seeded = SEEDED.format(scripts=str(ROOT / "scripts"), seed=int(seed))
     command = [sys.executable, *(["-c", seeded] if seed != "1" else []), str(ROOT / "scripts" / script)]
-    command += ["--config", str(config), "--language", language]
+    command += ["--config", str(config), *(["--language", language] if language else [])]
     environment = {"OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1", **os.environ}
     if subprocess.run([*command, *options], env=environment, check=False).returncode:
         sys.exit(f"{script} failed: {config}")
@@ -120,14 +122,18 @@ def arm(out: Path, name: str, repositories: list[Path], language: str, other: Pa
     """Train and evaluate one adapter, or take that of `other`, a folder like `out`; returns its evaluation."""
     kind, _, settings = name.partition(",")
     sizes |= {"lr": "5e-4", "seed": "1", **dict(pair.split("=") for pair in settings.split(",") if pair)}
+    served = kind == REAL and "heads" in sizes
+    sizes |= {"heads": sizes.get("heads", "0.25"), "checkpointing": str(served).lower()}
     if kind == CHANCE:
         sizes["rows"] = 9999
     elif kind != REAL:  # with another one's code a row may be longer
         sizes["tokens"] *= 2
     config, data = configure(out / name, repositories, language, base=out.parent / "base", **sizes), out / name / "data"
     parts = {part: data / part / f"{language}.jsonl" for part in ("train", "heldout")}
-    if name == REAL:
+    if name == REAL or served:
         if not parts["heldout"].is_file():
+            if served:
+                run("capture-tools.py", config, "", "--program", sizes["program"])
             run("mine-repos.py", config, language)
             write_records(data / "sessions" / f"{language}.jsonl", [])
             run("assemble.py", config, language)
@@ -184,6 +190,7 @@ def _interval(found: dict[str, Any], what: str, model: str) -> str:
 @click.option("--heldout", default=14, show_default=True, help="Commits held out.")
 @click.option("--tokens", default=1200, show_default=True, help="Longest example.")
 @click.option("--epochs", default=1.0, show_default=True)
+@click.option("--program", default="opencode", show_default=True, help="The opencode of the arms with heads.")
 @click.option("--arm", "wanted", multiple=True, default=(REAL, FORM, OTHER), show_default=True)
 def main(given: tuple[str, ...], out: Path, wanted: tuple[str, ...], **sizes: Any) -> None:
     """Every repository's adapters one after the other; then one table."""

@@ -114,7 +114,7 @@ class Chat:
             text, spans = self.render(messages, tools), {}
             for index in wanted:
                 before = self.render(messages[:index], tools, generation_prompt=True)
-                until = self.render(messages[: index + 1], tools)
+                until = self.render(messages[: index + 1], tools) if messages[index + 1 :] else text
                 end = until.rfind(stop)
                 if before.rstrip().endswith("<think>"):
                     raise Problem("the chat template always asks for thoughts, and rows hold none: use another base")

@@ -55,14 +55,14 @@ _LINE_START = re.compile(r"(?:^|\n|\\n)(?:\d+: |[ \t+>#-]|export |set |ENV |ARG 
 
 def _assigned(text: str, folded: Spots) -> Iterator[Find]:
     """Values in code, configuration, headers, flags and prose; of names within one value only the first few."""
-    end = names = 0
+    end = names = name_end = 0
     for at in sorted({at for anchor in _NAME_ANCHORS for at in folded.get(anchor, ())}):
         if at >= end:
             names = 0
-        elif names >= _MOST_NAMES:
+        elif names >= _MOST_NAMES or at < name_end:
             continue
         if match := _ASSIGNMENT.match(text, at):
-            end, names = max(end, match.end()), names + 1
+            end, names, name_end = max(end, match.end()), names + 1, match.end("rest")
             start = at - next(_BEFORE.finditer(text[max(0, at - 50) : at][::-1])).end()
             group = "quoted" if match["quoted"] else "bare"
             if (kind := name_kind(text[start : match.end("rest")])) and match["end"] is not None:
