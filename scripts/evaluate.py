@@ -24,7 +24,7 @@ from specialists.server import CANDIDATE, served_models
 from specialists.serving.lora import check_adapter
 from specialists.serving.pause import gpu
 
-EVIDENCE = ("measurements", "frozen", "prompts", "served", "answers")  # of evaluation.json, by row: not for a summary
+EVIDENCE = ("measurements", "frozen", "others", "prompts", "served", "answers")  # by row: not for a summary
 
 
 @command
@@ -59,7 +59,7 @@ def main(config: Config, as_json: bool, language: str, version: str | None, held
         elif result.get("rollouts") != result.get("weighed") and result["verdict"] != adapters.WAIT:
             evidence = result.get("served") or result
             losses = evidence["measurements"], config.evaluation, evidence["frozen"]
-            found = verdict(*losses, result.get("answers"), result.get("rollouts"))
+            found = verdict(*losses, result.get("answers"), result.get("rollouts"), evidence.get("others"))
         if found:
             result |= found | {"reason": found["reason"] + more}
             write_json(candidate / EVALUATION, result)
@@ -75,7 +75,7 @@ def trained(config: Config, language: Language, rows: list[Record], versions: di
     if rows:
         with gpu(config, language):
             evidence = EvaluatedModels(config.base, language.training, versions).evidence(rows, config, language)
-    decided = verdict(evidence["measurements"], config.evaluation, evidence["frozen"])
+    decided = verdict(evidence["measurements"], config.evaluation, evidence["frozen"], others=evidence.get("others"))
     other = config.serving.model is not None or language.training.quantization != "none"
     if rows and decided["verdict"] != "block" and (other or config.evaluation.generate):
         reason = f"to be measured in the server; on the base that was trained on, {decided['verdict']}"
@@ -97,7 +97,8 @@ def served(config: Config, language: Language, rows: list[Record], versions: dic
     evidence = models.evidence(rows, config, language)
     answers = generate(config, language, models, rows) if config.evaluation.generate else {}
     rollouts = evaluation_of(versions["adapter"]).get("rollouts")
-    decided = verdict(evidence["measurements"], config.evaluation, evidence["frozen"], answers, rollouts)
+    losses = evidence["measurements"], config.evaluation, evidence["frozen"]
+    decided = verdict(*losses, answers, rollouts, evidence["others"])
     return {"measured_on": "served", **decided, "served": evidence, "answers": answers}
 
 

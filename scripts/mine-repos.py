@@ -1,6 +1,7 @@
 """Examples of a language from your own commits: data/commits/<lang>.jsonl.
 
-Nothing of a repository is executed, and nothing is written into it.
+Nothing of a repository is executed, and nothing is written into it. A few commits of other people go into data/others/,
+to be measured with: nothing is trained on them.
 
 \b
     python scripts/mine-repos.py --language rust
@@ -15,8 +16,11 @@ from specialists.cli import command, finish, language_option, progress, reposito
 from specialists.commits.mining import Miner
 from specialists.config import Config, owner_emails
 from specialists.endpoint import Endpoint
+from specialists.records import write_records
 from specialists.secrets import cleaner
 from specialists.synthetic.wording import reworded
+
+OTHERS = 16  # commits of other people, by which evaluate.py tells the owner's style from the repository's
 
 
 @command
@@ -37,16 +41,23 @@ def main(
     output: Path | None,
 ) -> None:
     chosen = config.language(language)
-    output = output or config.rows("commits", language)
+    default, known = config.rows("commits", language), emails or owner_emails(config)
+    output, paths = output or default, repositories or config.repositories(language)
     endpoint = Endpoint.configured(config, output, cleaner(config))
     miner = Miner(config, chosen, progress)
-    for path in repositories or config.repositories(language):
-        miner.mine(path, emails or owner_emails(config))
+    for path in paths:
+        miner.mine(path, known)
     miner.finish(chosen.max_examples, partial(reworded, endpoint) if endpoint else None)
     miner.problems += endpoint.finish() if endpoint else []
     patterns = () if repositories else chosen.repositories
     miner.problems += config.missing_repositories(language) if patterns else []
     summary = miner.write(output, patterns, accept_loss)
+    if output == default:
+        others = Miner(config, chosen)
+        for path in paths:
+            others.mine(path, known, OTHERS)
+        others.finish(OTHERS)
+        write_records(config.rows("others", language), others.records)
     rows = [[repository["name"], repository["examples"]] for repository in miner.repositories]
     lost = ", ".join(f"{number} {reason}" for reason, number in (+miner.lost).most_common())
     say(table(rows, ["repository", "examples"]))

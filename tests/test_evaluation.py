@@ -17,7 +17,7 @@ from specialists.adapters import adapter_folder, is_evaluated
 from specialists.config import Base, Config, Evaluation, load_config
 from specialists.evaluation import generation
 from specialists.evaluation.gate import verdict
-from specialists.records import read_json, write_records
+from specialists.records import read_json, read_records, write_records
 from specialists.secrets import Rules, redact
 from specialists.server import served_models
 from test_training import SETTINGS
@@ -107,7 +107,10 @@ def test_an_incumbent_a_prompt_and_the_frozen_set_are_measured_on_the_same_rows(
     folder = adapter_folder(config, config.language("python"))
     folder.point("current", version(config, trained, "1", 1.0))
     version(config, trained, "2", 0.9)
+    write_records(config.rows("others", "python"), list(read_records(config.rows("heldout", "python"))))
     result = evaluate(config)
+    assert (result["own"]["adapter"], result["own"]["clusters"]) == (result["style"]["difference"], 12)
+    assert result["own"]["base"] < 0 and result["own"]["base"] != result["own"]["adapter"]  # behind the agent's prompt
     assert result["verdict"] == "hold" and "worse than the incumbent" in result["reason"], result["reason"]
     assert result["prompt"]["difference"] < 0 and result["prompt"]["prompt"] != result["loss"]["base"]
     assert result["forgetting"]["base"] > 0

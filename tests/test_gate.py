@@ -61,11 +61,16 @@ RECALL = {"tasks": 40, "base": {"recall": 0.8}, "adapter": {"recall": 0.2}}  # a
 SPREAD = 0.03  # of what the right request is worth more, a row
 NONE = {"called": False, "valid": False, "edited": False, "similarity": 0.0, "parses": None}
 STYLE, GOOD = measurements(0.2), measurements(0.2, skill=0.05)
+OTHERS = measurements(0.1, clusters=8, seed=2)
 SHOWN = "skill: what the right request is worth 0.0"
 TABLE: dict[str, tuple] = {  # name: (rows, more, verdict, reason)
     "skill": (GOOD, {}, "promote", SHOWN),
     "style alone": (STYLE, {}, "hold", "style, no skill: loss on the lines that you changed 1."),
     "style, and as good edits": (STYLE, {"answers": wrote()}, "promote", "yours 0.600 -> 0.600 (+0.000 to +0.000, 16"),
+    "style, yours": (STYLE, {"answers": wrote(), "others": OTHERS}, "promote", "lines and on yours -0.082 -> -0.2"),
+    "style, anybody's": (STYLE, {"answers": wrote(), "others": STYLE}, "hold", "not yours for sure: loss on the lines"),
+    "style, of few others": (STYLE, {"answers": wrote(), "others": STYLE[:7]}, "promote", "style, no skill: loss on"),
+    "skill, anybody's style": (GOOD, {"others": STYLE}, "promote", SHOWN),
     "style, of eleven": (STYLE, {"answers": wrote(turns=11)}, "hold", "or 12 tasks where both write"),
     "style, worse edits": (STYLE, {"answers": wrote(similarity=0.4)}, "hold", "yours 0.600 -> 0.400"),
     "style, base writes none": (STYLE, {"answers": wrote(NONE)}, "hold", "or 12 tasks where both write"),
@@ -151,6 +156,17 @@ def test_what_has_no_skill_is_hardly_ever_promoted(clusters: int, gain: float) -
     rows = (measurements(gain, noise=0.5 if not gain else 0.05, clusters=clusters, seed=seed) for seed in range(200))
     runs = [verdict(row, gain=0.0)["verdict"] for row in rows]
     assert runs.count("promote") <= 10  # 5 % of 200; the interval alone would allow 2.5 %
+
+
+@pytest.mark.parametrize("spread", [0.05, 0.5])
+def test_what_falls_as_much_for_others_is_hardly_ever_the_owner_s(spread: float) -> None:
+    """12 held-out commits of his against 16 of other people that gain the same."""
+    own = (measurements(0.2, noise=spread, clusters=12, seed=run) for run in range(200))
+    theirs = (measurements(0.2, noise=spread, clusters=16, seed=500 + run) for run in range(200))
+    pairs = zip(own, theirs, strict=True)
+    found = [verdict(rows, others=others)["own"]["interval"] for rows, others in pairs]
+    assert sum(high < 0 for _low, high in found) <= 10  # 2.5 % are meant
+    assert sum(low > 0 for low, _high in found) <= 10
 
 
 @pytest.mark.parametrize(("confidence", "clusters", "t"), [(0.95, 5, 2.776), (0.95, 12, 2.201), (0.9, 5, 2.132)])

@@ -16,6 +16,7 @@ from specialists.agent import TOOLS
 from specialists.code import edits
 from specialists.commits.message import UNASKED, UNSAID_NUMBER
 from specialists.commits.mining import Example, choose
+from specialists.config import load_config
 from specialists.records import read_records, write_json
 
 NEWEST = str(HISTORY[2].files["sums.py"])
@@ -266,9 +267,15 @@ def test_same_change_twice_counts_once(configured: Path, repository: Path, tmp_p
 
 
 def test_authors(configured: Path, repository: Path) -> None:
+    def others() -> list[str]:
+        return [row["source"]["commit"] for row in read_records(load_config(configured).rows("others", "python"))]
+
     run(configured, "--language", "python", "--author", "you@example.org")
     assert rows(configured) == []
+    everybody_elses = others()
     run(configured, "--language", "python")
+    assert sorted(everybody_elses) == sorted(row["source"]["commit"] for row in rows(configured))
+    assert not {*others()} & {*everybody_elses}
     configured.write_text(configured.read_text().replace('emails = ["me@example.org"]', ""))
     result = run(configured, "--language", "python", code=3)
     assert "[owner] emails is empty, and git config --global user.email is not set" in result.stderr

@@ -79,7 +79,7 @@ class Config:
         return [f"{self.path}: {finding}" for finding in self.findings if finding.key == where]
 
     def rows(self, folder: str, language: str) -> Path:
-        """Where the rows of a language lie: sessions, commits, synthetic; train, heldout."""
+        """Where the rows of a language lie: sessions, commits, synthetic, others; train, heldout."""
         return self.paths.data / folder / f"{language}.jsonl"
 
     @property

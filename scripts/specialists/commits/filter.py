@@ -63,10 +63,10 @@ class Candidate(NamedTuple):
 
 
 class CommitFilter:
-    """Chooses among the commits of one repository, which come newest first."""
+    """Chooses among the commits of one repository, which come newest first; `others`: among everybody else's."""
 
-    def __init__(self, source: GitSource, emails: Iterable[str], extensions: Iterable[str]):
-        self.source = source
+    def __init__(self, source: GitSource, emails: Iterable[str], extensions: Iterable[str], others: int = 0):
+        self.source, self.others = source, others
         self.emails = {email.lower() for email in emails}
         self.extensions = tuple(extensions)
         self.lost: Counter[str] = Counter()  # commits by reason
@@ -98,7 +98,7 @@ class CommitFilter:
         reasons = {
             "edge of a shallow clone": commit.sha in self.source.shallow,
             "bot": _BOT.search(commit.email) or _BOT.search(commit.author),
-            "somebody else's": not {commit.email, commit.mapped_email} & self.emails,
+            "somebody else's": self.emails.isdisjoint({commit.email, commit.mapped_email}) == (not self.others),
             "reverted later": reverted,
             "fixup, squash or WIP": _UNFINISHED.match(title),
         }

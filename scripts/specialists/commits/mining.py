@@ -64,14 +64,15 @@ class Miner:
         self.problems: list[str] = []
         self._found: list[Example] = []
 
-    def mine(self, path: Path, emails: Collection[str]) -> None:
-        """Read one repository; one that cannot be read is named among the problems."""
+    def mine(self, path: Path, emails: Collection[str], others: int = 0) -> None:
+        """Read one repository; one that cannot be read is named among the problems. `others`: so many commits of
+        everybody else, and some more to choose from."""
         try:
             if not emails:
                 empty = "[owner] emails is empty, and git config --global user.email is not set"
                 raise Problem(f"{path}: whose commits? {empty}")
             with open_repository(path) as source:
-                self._mine(source, CommitFilter(source, emails, self.language.extensions))
+                self._mine(source, CommitFilter(source, emails, self.language.extensions, others))
         except (Problem, OSError) as problem:
             self.problems.append(str(problem))
             self.unread.append(path.name)
@@ -83,6 +84,8 @@ class Miner:
             reached.add(commit.sha)
             if candidate := rules.candidate(commit):
                 candidates.append(candidate)
+            if 0 < 2 * rules.others <= len(candidates):
+                break
         paths = list({change.path for one in candidates for change in one.changes} & source.tree.keys())
         head = dict(zip(paths, map(_plain, source.blobs(source.tree[path][1] for path in paths)), strict=True))
         ids = [

@@ -4,8 +4,9 @@ Differences below zero are better: adapter minus base in nats per token, base mi
 percentile bootstrap over whole clusters (sessions, commits), as the rows of one are not independent, with the tails of
 Hesterberg's expanded percentile interval (What Teachers Should Know About the Bootstrap, 2015), as clusters are few.
 
-"style": loss on the lines of code that the owner changed. "skill": the same minus the loss of the same lines behind
-another row's request, which is what the right request is worth: who learned form and style alone gains nothing there.
+"style": loss on the lines of code that the owner changed. "own": how much more of it goes than on other people's lines
+in his repositories. "skill": the same minus the loss of the same lines behind another row's request, which is what the
+right request is worth: who learned form and style alone gains nothing there.
 """
 
 import math
@@ -81,13 +82,15 @@ def verdict(
     frozen: list[Measurement] | None = None,
     answers: dict[str, list[Score]] | None = None,
     rollouts: Any = None,
+    others: list[Measurement] | None = None,
 ) -> dict[str, Any]:
     """Decide on the model "adapter" against "base", and against "incumbent" where that was measured too.
 
     `frozen` are measurements of what should not be forgotten, `answers` the scores of each model's written turns,
-    `rollouts` what rollout.py found. Returns {"verdict", "reason", "rows", "clusters", "loss", "parts"?, "style"?,
-    "skill"?, "incumbent"?, "prompt"?, "examples"?, "forgetting"?, "generated"?, "paired"?, "rollouts_compared"?,
-    "weighed", "as_good"?: rivals, "needed"?: more clusters that would decide, or None}; never raises on numbers.
+    `rollouts` what rollout.py found, `others` measurements of other people's work. Returns {"verdict", "reason",
+    "rows", "clusters", "loss", "parts"?, "style"?, "own"?, "skill"?, "incumbent"?, "prompt"?, "examples"?,
+    "forgetting"?, "generated"?, "paired"?, "rollouts_compared"?, "weighed", "as_good"?: rivals, "needed"?: more
+    clusters that would decide, or None}; never raises on numbers.
     """
     clusters = {row["id"]: row["cluster"] for row in rows}
     held = len({*clusters.values()})
@@ -97,6 +100,8 @@ def verdict(
     if not rows:
         return {**result, "verdict": "hold", "reason": "no held-out examples yet: nothing to prove it with"}
     result |= {"loss": compare(rows, "adapter", "base"), "parts": by_part(rows), **_compared(rows)}
+    if "style" in result and len(foreign := part_of(others or [], CHANGED)) >= CLUSTERS:
+        result["own"] = _beyond(result["style"], compare(foreign, "adapter", "base"))
     if frozen:
         result["forgetting"] = compare(frozen, "adapter", "base")
     if answers:
@@ -130,6 +135,18 @@ def _compared(rows: list[Measurement]) -> dict[str, Any]:
     asked = [row for row in part_of(rows, CHANGED) if "other" in row]
     worth = [{**row, "nll": {name: nll - row["nll"][name] for name, nll in row["other"].items()}} for row in asked]
     return found | ({"skill": compare(worth, "base", "adapter")} if worth else {})
+
+
+def _beyond(own: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+    """What the loss changes by on other people's work ("base") and on the owner's ("adapter"): compare()'s.
+
+    The interval of the difference of two samples is by Zou and Donner (Statistics in Medicine 27, 2008).
+    """
+    mine, theirs = own["difference"], others["difference"]
+    (low, high), (least, most) = own["interval"], others["interval"]
+    below, above = math.hypot(mine - low, most - theirs), math.hypot(high - mine, theirs - least)
+    found = {"difference": mine - theirs, "interval": [mine - theirs - below, mine - theirs + above]}
+    return {"base": theirs, "adapter": mine, "clusters": min(own["clusters"], others["clusters"]), **found}
 
 
 def paired(answers: dict[str, list[Score]], clusters: dict[str, str]) -> dict[str, dict[str, Any]]:
@@ -235,6 +252,10 @@ def _weighed(result: dict[str, Any], settings: Evaluation) -> tuple[str, str]:
     if skill and skill["interval"][1] < 0:
         return "promote", f"skill: {worth}; {changed}"
     result["needed"] = clusters_needed(skill) if skill else None
+    if own := result.get("own"):
+        changed += "; " + _shown("what the loss changes by on other people's lines and on yours", own)
+        if own["interval"][1] >= 0:
+            return "hold", f"style, no skill, and not yours for sure: {changed}; {worth}"
     likeness = rates.get("similarity")
     if likeness and likeness["answers"] >= TURNS and likeness["interval"][1] < FALL:
         return "promote", f"style, no skill: {changed}; {_shown(RATES['similarity'], likeness, 'answers')}"

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from peft import PeftConfig, get_peft_model
 
-from specialists.agent import NEW_CODE
+from specialists.agent import NEW_CODE, captured, with_head
 from specialists.chat import IGNORED, Chat
 from specialists.cli import progress, say
 from specialists.config import Base, Config, Language, Problem, Training
@@ -56,9 +56,8 @@ class Models(ABC):
             return list(progress(pool.map(self._row, rows, others, given), "evaluate", len(rows)))
 
     def evidence(self, rows: list[Record], config: Config, language: Language) -> dict[str, Any]:
-        """The rows, measured with the owner's instructions and with the nearest learned rows too; the frozen set.
-
-        "prompts": each rival's text, to paste; of the examples the two that are near to most rows.
+        """The rows, measured with the owner's instructions and with the nearest learned rows too; the frozen set; other
+        people's commits. "prompts": each rival's text, to paste; of the examples the two that are near to most rows.
         """
         path, learned = config.evaluation.instructions, config.rows("train", language.name)
         try:
@@ -69,7 +68,9 @@ class Models(ABC):
         rivals = [{**own, **_prompt(examples)} for examples in near]
         often = [text for text, _rows in Counter(text for examples in near for text in examples).most_common(2)]
         measured = {"measurements": self.measure(rows, rivals), "frozen": self.measure([*read_records(FROZEN)])}
-        return {**measured, "prompts": {**own, **_prompt(often)}}
+        others = read_records(path) if (path := config.rows("others", language.name)).is_file() else ()
+        heads = [with_head(row, language, captured(config), 1.0) for row in others]  # as held-out rows have them
+        return {**measured, "others": self.measure(heads), "prompts": {**own, **_prompt(often)}}
 
     def _row(self, row: Record, other: Record | None, rivals: dict[str, str]) -> Measurement:
         tokens, losses = self._by_part(row, self.names)
