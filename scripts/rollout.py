@@ -191,8 +191,7 @@ def _side_by_side(runs: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]
     """Tasks with what the first run of each model made of them: {"request", "runs": {model: scores and "diff"}}."""
     tasks: dict[tuple[str, str], dict[str, Any]] = {}
     for model, result in ((model, result) for model, some in runs.items() for result in some if result["run"] == 0):
-        known = {"request": result["request"], "runs": {}}
-        task = tasks.setdefault((result["repository"], result["commit"]), known)
+        task = tasks.setdefault((result["repository"], result["commit"]), {"request": result["request"], "runs": {}})
         diff = (result["folder"] / "changes.diff").read_text(encoding="utf-8")
         task["runs"][model] = {name: result[name] for name in ("ended", "passed", "recall", "steps")} | {"diff": diff}
     return [*tasks.values()]

@@ -65,8 +65,7 @@ class Config:
         if name in self.languages:
             return self.languages[name]
         broken = [f"{self.path}: {finding}" for finding in self.findings if finding.language == name and finding.fatal]
-        known = ", ".join(self.languages)
-        raise Problem("\n".join(broken) or f"{self.path}: no language {name!r}; there are {known}")
+        raise Problem("\n".join(broken) or f"{self.path}: no language {name!r}; there are {', '.join(self.languages)}")
 
     def repositories(self, name: str) -> list[Path]:
         """Existing repositories of a language, patterns expanded, each once, in the order of the configuration."""

@@ -62,8 +62,7 @@ def make_record(language: str, messages: list[dict], tools: list[dict], source: 
 
 def tool_call(number: int, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """One call in the OpenAI form; ids are numbered within the record, so that they carry nothing."""
-    function = {"name": name, "arguments": canonical(arguments)}
-    return {"id": f"call_{number}", "type": "function", "function": function}
+    return {"id": f"call_{number}", "type": "function", "function": {"name": name, "arguments": canonical(arguments)}}
 
 
 def is_target(message: dict[str, Any]) -> bool:
