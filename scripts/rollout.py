@@ -92,10 +92,8 @@ def round_of(config: Config, language: Language, program: str, heldout: bool) ->
 
 
 def _tasks(config: Config, language: Language, part: str) -> list[Task]:
-    """The commits that `mine` found a request for. Raises Problem before the first assembly.
-
-    Those that are too long for an example are not split: from the oldest held-out commit on they are held out.
-    """
+    """The commits that `mine` found a request for; those too long for an example are not split: from the oldest
+    held-out commit on they are held out. Raises Problem before the first assembly."""
     split = read_split(config.rows("heldout", language.name).with_suffix(".split.json"))
     if not split:
         raise Problem(f"{language.name}: nothing says yet which commits are held out; doit assemble:{language.name}")

@@ -33,9 +33,7 @@ _VERSION_LINE = re.compile(r"(?i)\W*(?:[\w.]+[ .])*_*version_*\b")  # of the pro
 
 def head_files(repository: Path, language: Language, lost: Counter[str]) -> Iterator[syntax.SourceFile]:
     """The files of a language at HEAD that a person wrote, tests aside; what is left out is counted by reason.
-
-    Raises Unreadable for a repository that cannot be read, at the end for one of which a part could.
-    """
+    Raises Unreadable for a repository that cannot be read, at the end for one of which a part could."""
     with open_repository(repository) as source:
         newest = next(source.commits(), None)
         rules = CommitFilter(source, (), language.extensions)

@@ -24,10 +24,8 @@ def server_state(config: Config) -> dict[str, Any]:
 
 
 def status(config: Config, server: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Every language's state as plain data; with `server`, of server_state, also what is served.
-
-    Returns {"base", "languages": {name: language_status()}, "server"?, "findings"}.
-    """
+    """Every language's state, and with `server`, of server_state, what is served, as plain data:
+    {"base", "languages": {name: language_status()}, "server"?, "findings"}."""
     languages = {name: language_status(config, language, server) for name, language in config.languages.items()}
     findings = [*map(str, config.findings), *adapters.not_served(config)]
     result = {"base": config.base.model, "languages": languages, "findings": findings}

@@ -256,9 +256,7 @@ def refuse_other_provider(config: Config, named: Path) -> None:
 
 def model_asked(config: Config, *arguments: str) -> str:
     """The model that answers `opencode run` with these arguments, by one real request. Raises Problem.
-
-    opencode names it in the line `> agent · model`. The session is not kept in the owner's history.
-    """
+    opencode names it in the line `> agent · model`. The session is not kept in the owner's history."""
     command = ["opencode", "run", *(["--standalone"] if major_version(config) > 1 else []), *arguments]
     with tempfile.TemporaryDirectory() as folder:
         own = {"XDG_DATA_HOME": folder, "XDG_STATE_HOME": folder, "PWD": folder, "OPENCODE_DISABLE_AUTOUPDATE": "1"}
