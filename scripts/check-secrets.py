@@ -32,8 +32,7 @@ def main(config: Config, as_json: bool, paths: tuple[Path, ...]) -> None:
     what = f"{len(secrets)} secrets, {personal} pieces of personal data, {len(unread)} files that cannot be read"
     say(f"{len(files)} files, {size / 1e6:,.1f} MB: {what}")
     shown = [{"file": str(path), "line": line, "kind": finding.kind} for path, line, finding in secrets]
-    counts = {"files": len(files), "bytes": size, "personal": personal}
-    finish({**counts, "secrets": shown, "unread": unread}, as_json)
+    finish({"files": len(files), "bytes": size, "personal": personal, "secrets": shown, "unread": unread}, as_json)
     sys.exit(bool(secrets or unread))
 
 

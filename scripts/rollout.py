@@ -92,10 +92,8 @@ def round_of(config: Config, language: Language, program: str, heldout: bool) ->
 
 
 def _tasks(config: Config, language: Language, part: str) -> list[Task]:
-    """The commits that `mine` found a request for. Raises Problem before the first assembly.
-
-    Those that are too long for an example are not split: from the oldest held-out commit on they are held out.
-    """
+    """The commits that `mine` found a request for; those too long for an example are not split: from the oldest
+    held-out commit on they are held out. Raises Problem before the first assembly."""
     split = read_split(config.rows("heldout", language.name).with_suffix(".split.json"))
     if not split:
         raise Problem(f"{language.name}: nothing says yet which commits are held out; doit assemble:{language.name}")
@@ -191,8 +189,7 @@ def _side_by_side(runs: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]
     """Tasks with what the first run of each model made of them: {"request", "runs": {model: scores and "diff"}}."""
     tasks: dict[tuple[str, str], dict[str, Any]] = {}
     for model, result in ((model, result) for model, some in runs.items() for result in some if result["run"] == 0):
-        known = {"request": result["request"], "runs": {}}
-        task = tasks.setdefault((result["repository"], result["commit"]), known)
+        task = tasks.setdefault((result["repository"], result["commit"]), {"request": result["request"], "runs": {}})
         diff = (result["folder"] / "changes.diff").read_text(encoding="utf-8")
         task["runs"][model] = {name: result[name] for name in ("ended", "passed", "recall", "steps")} | {"diff": diff}
     return [*tasks.values()]

@@ -137,8 +137,7 @@ def with_head(record: Record, language: Language, capture: dict[str, Any], share
 
 def sent_tokens(config: Config, language: Language) -> int:
     """Tokens that opencode sends the specialist of a language before the user's first word; few where none is known."""
-    chat = token_counter(config.base.model, config.base.revision)
-    return head_tokens(chat, *sent(language, captured(config)))
+    return head_tokens(token_counter(config.base.model, config.base.revision), *sent(language, captured(config)))
 
 
 def head_tokens(chat: Chat | Estimate, system: str, tools: list[dict[str, Any]]) -> int:

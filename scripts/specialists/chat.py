@@ -139,10 +139,8 @@ class Chat:
         return text, [*spans.values()]
 
     def parts(self, record: Record) -> list[Record]:
-        """Rows in which every target is supervised just as it is served: the record alone under most templates.
-
-        Qwen3 and Qwen3.5 take the empty block of thoughts out of turns before the last question: a row for each.
-        """
+        """Rows in which every target is supervised just as it is served: the record alone under most templates. Qwen3
+        and Qwen3.5 take the empty block of thoughts out of turns before the last question: a row for each."""
         try:
             _text, spans = self.targets(record)
         except Problem:

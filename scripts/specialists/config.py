@@ -65,8 +65,7 @@ class Config:
         if name in self.languages:
             return self.languages[name]
         broken = [f"{self.path}: {finding}" for finding in self.findings if finding.language == name and finding.fatal]
-        known = ", ".join(self.languages)
-        raise Problem("\n".join(broken) or f"{self.path}: no language {name!r}; there are {known}")
+        raise Problem("\n".join(broken) or f"{self.path}: no language {name!r}; there are {', '.join(self.languages)}")
 
     def repositories(self, name: str) -> list[Path]:
         """Existing repositories of a language, patterns expanded, each once, in the order of the configuration."""
@@ -116,10 +115,8 @@ def default_histories() -> list[Path]:
 
 
 def expand_repositories(pattern: str) -> list[Path]:
-    """The repositories that a path or shell pattern of the configuration means, sorted; found without running git.
-
-    A work tree, a worktree with a `.git` file, or a bare repository. What exists as it is written is no pattern.
-    """
+    """The repositories that a path or shell pattern of the configuration means, sorted; found without running git: a
+    work tree, a worktree with a `.git` file, a bare repository. What exists as it is written is no pattern."""
     named = Path(pattern).expanduser()
     paths = [named] if named.exists() else sorted(map(Path, glob.glob(str(named))))
     bare = {path for path in paths if (path / "HEAD").is_file() and (path / "objects").is_dir()}

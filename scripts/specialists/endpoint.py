@@ -34,8 +34,7 @@ class Endpoint:
     def configured(cls, config: Config, output: Path, clean: Callable[[str], str], **asked: str | None) -> Self | None:
         """That of the configuration, but for `endpoint` and `model` as asked, if any; answers lie beside `output`."""
         url, model = asked.get("endpoint") or config.endpoint.url, asked.get("model") or config.endpoint.model
-        cache = output.with_name(f".{output.stem}.requests.json")
-        return cls(url, model, cache, clean) if url or model else None
+        return cls(url, model, output.with_name(f".{output.stem}.requests.json"), clean) if url or model else None
 
     def ask(self, question: str) -> str | None:
         """The answer to a question, redacted; None when there is none. A model that fails once is asked no more."""

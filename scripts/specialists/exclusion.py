@@ -29,12 +29,13 @@ class Exclusion:
 
     def note(self) -> None:
         """Keep the names that were covered. Call it before the rows are written."""
-        if self.covered - (known := self._noted()):
+        if self.covered - (known := set(read_json(self._file) or ())):
             write_json(self._file, sorted(known | self.covered))
 
     def check(self) -> None:
         """Raises Problem naming each entry that means nothing that is known, or more than one thing."""
-        known = self._noted() | self.covered | self._elsewhere() if self.config.owner.exclude else set()
+        noted = read_json(self._file) or ()
+        known = self.covered.union(noted, self._elsewhere()) if self.config.owner.exclude else set()
         wrong: list[str] = []
         for entry in self.config.owner.exclude:
             means = sorted(name for name in known if named_by([entry], name))
@@ -53,6 +54,3 @@ class Exclusion:
         manifests = self.config.paths.adapters.glob(f"*/[!.]*/{MANIFEST}")
         clusters = {cluster for path in manifests for cluster in manifest_of(path.parent).get("clusters", ())}
         return found.union(*(names_of(source_of(cluster)) for cluster in clusters))
-
-    def _noted(self) -> set[str]:
-        return set(read_json(self._file) or ())

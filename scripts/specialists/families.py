@@ -80,9 +80,7 @@ class Sayable:
 
 def vllm_options(chat: Chat, parser: str | None) -> dict[str, str]:
     """What vLLM has to be told of calls and thoughts; a parser that the owner names goes before the table's.
-
-    Raises Problem where the template's form of calls is not in the table and no parser is named.
-    """
+    Raises Problem where the template's form of calls is not in the table and no parser is named."""
     known = family_of(chat)
     if not (name := parser or (known.parser if known else None)):
         raise Problem("the chat template's form of tool calls is unknown: name vLLM's in serving.tool_call_parser")

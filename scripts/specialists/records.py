@@ -62,8 +62,7 @@ def make_record(language: str, messages: list[dict], tools: list[dict], source: 
 
 def tool_call(number: int, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """One call in the OpenAI form; ids are numbered within the record, so that they carry nothing."""
-    function = {"name": name, "arguments": canonical(arguments)}
-    return {"id": f"call_{number}", "type": "function", "function": function}
+    return {"id": f"call_{number}", "type": "function", "function": {"name": name, "arguments": canonical(arguments)}}
 
 
 def is_target(message: dict[str, Any]) -> bool:
@@ -145,9 +144,7 @@ def write_if_changed(path: Path, text: str, mode: int = 0o600) -> bool:
 
 def replace_file(path: Path, write: Callable[[BinaryIO], Any], mode: int = 0o600) -> bool:
     """Put what `write` writes in a file's place if it differs: a temporary file beside it, flushed, renamed over it.
-
-    Returns whether it did. Raises Problem as `written` does; the old file is then still there.
-    """
+    Returns whether it did. Raises Problem as `written` does; the old file is then still there."""
     with written(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _remove_abandoned(path.parent, f".{escape(path.name)}.{_RANDOM}.tmp")  # not an editor's .NAME.swp

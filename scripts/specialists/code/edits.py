@@ -77,8 +77,7 @@ def conversation(system: str, request: str, changes: list[FileChange], tools: li
     for step in filter(None, steps):
         made = [call for one in step if (call := in_words_of(tools, Call(*one)))]
         calls = [tool_call(next(ids), call.name, call.arguments) for call in made]
-        weight = int(step is not reads)
-        messages.append({"role": "assistant", "content": "", "weight": weight, "tool_calls": calls})
+        messages.append({"role": "assistant", "content": "", "weight": int(step is not reads), "tool_calls": calls})
         for sent, result in zip(calls, made, strict=True):
             messages.append({"role": "tool", "tool_call_id": sent["id"], "content": result.output})
     messages.append({"role": "assistant", "content": "Done.", "weight": 0})

@@ -33,9 +33,7 @@ _VERSION_LINE = re.compile(r"(?i)\W*(?:[\w.]+[ .])*_*version_*\b")  # of the pro
 
 def head_files(repository: Path, language: Language, lost: Counter[str]) -> Iterator[syntax.SourceFile]:
     """The files of a language at HEAD that a person wrote, tests aside; what is left out is counted by reason.
-
-    Raises Unreadable for a repository that cannot be read, at the end for one of which a part could.
-    """
+    Raises Unreadable for a repository that cannot be read, at the end for one of which a part could."""
     with open_repository(repository) as source:
         newest = next(source.commits(), None)
         rules = CommitFilter(source, (), language.extensions)
@@ -95,8 +93,7 @@ def _check_asked(request: str, changes: list[FileChange]) -> None:
         added = {path: stems("\n".join((Path(path).name, *after))) for path, (_before, after) in lines.items()}
         new = {change.path: added[change.path] - stems(change.before or "") for change in changes}
         for path in filter(unnamed.get, code):
-            others = words.keys() - {path}
-            if not any(new[path] & added[other] or added[path] & new[other] for other in others):
+            if not any(new[path] & added[other] or added[path] & new[other] for other in words.keys() - {path}):
                 raise LeftOut(UNASKED)
     numbers = {number for change in changes if not is_test(change.path) for number in _new_numbers(change)}
     if any(".".join(number.split(".")[:2]) not in request for number in numbers):

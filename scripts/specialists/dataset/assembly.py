@@ -141,9 +141,7 @@ def score(source: dict[str, Any]) -> float:
 
 def survived(rows: list[Row], texts: Iterable[tuple[float, str]]) -> list[Row]:
     """Rows of sessions, scored by what a repository kept of their lines, at HEAD or for 30 days; where it knows.
-
-    `texts`: files as commits left them, each with the commit's time (s since 1970), HEAD's with infinity.
-    """
+    `texts`: files as commits left them, each with the commit's time (s since 1970), HEAD's with infinity."""
     times: dict[int, set[float]] = {line: set() for row in rows for line in row.added}
     last, found = 0.0, list[Row]()
     for time, text in texts:

@@ -166,9 +166,7 @@ def context(config: Config) -> Check:
     needs, start = config.serving.output_tokens + first, wiring.compaction_start(config)
     says = f"opencode's prompt and an answer take {needs:,} tokens of {served:,}; rows up to {longest:,}; "
     says += f"a session is compacted from {start:,} on"
-    if first >= start:
-        return fail(says, "raise serving.max_model_len, or lower serving.output_tokens")
-    return ok(says)
+    return fail(says, "raise serving.max_model_len, or lower serving.output_tokens") if first >= start else ok(says)
 
 
 def last_run(config: Config) -> Check:

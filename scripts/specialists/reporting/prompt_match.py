@@ -49,5 +49,4 @@ def prompt_match(config: Config, language: Language, head: dict[str, Any], chat:
 def _parameters(tools: list[dict[str, Any]]) -> dict[str, Any]:
     """By tool: its parameters and which of them are needed, without prose."""
     schemas = {tool["function"]["name"]: compact(tool)["function"]["parameters"] for tool in tools}
-    keys = ("properties", "required")
-    return {name: [set(schema.get(key, ())) for key in keys] for name, schema in schemas.items()}
+    return {name: [set(schema.get(key, ())) for key in ("properties", "required")] for name, schema in schemas.items()}

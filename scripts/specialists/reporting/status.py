@@ -24,10 +24,8 @@ def server_state(config: Config) -> dict[str, Any]:
 
 
 def status(config: Config, server: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Every language's state as plain data; with `server`, of server_state, also what is served.
-
-    Returns {"base", "languages": {name: language_status()}, "server"?, "findings"}.
-    """
+    """Every language's state, and with `server`, of server_state, what is served, as plain data:
+    {"base", "languages": {name: language_status()}, "server"?, "findings"}."""
     languages = {name: language_status(config, language, server) for name, language in config.languages.items()}
     findings = [*map(str, config.findings), *adapters.not_served(config)]
     result = {"base": config.base.model, "languages": languages, "findings": findings}
@@ -43,8 +41,7 @@ def language_status(config: Config, language: Language, server: dict[str, Any] |
     return {
         "language": language.name,
         **{name: getattr(language, name) for name in ("title", "adapter", "min_examples", "max_examples")},
-        "train": _by_source(summary.get("train")),
-        "heldout": _by_source(summary.get("heldout")),
+        **{part: {kind: (summary.get(part) or {}).get(kind, 0) for kind in SOURCES} for part in ("train", "heldout")},
         "next": next_step(config, language),
         "latest": folder.latest.name if folder.latest else None,
         "current": folder.current.name if folder.current else None,
@@ -69,9 +66,7 @@ def next_step(config: Config, language: Language) -> str | None:
         known = adapters.evaluation_of(folder.latest).get("inputs")
         changed = "held-out rows, incumbent, [evaluation] or serving.model changed"
         return f"evaluate: {changed if known else 'not evaluated yet'}"
-    if not adapters.is_decided(config, language):
-        return "promote: the verdict was not acted on yet"
-    return None
+    return None if adapters.is_decided(config, language) else "promote: the verdict was not acted on yet"
 
 
 def _training_change(config: Config, language: Language, manifest: dict[str, Any]) -> str:
@@ -136,7 +131,3 @@ def _row(state: dict[str, Any]) -> list[Any]:
         promoted or "-",
         {None: "no server", True: "adapter", False: "base"}[state["served"]],
     ]
-
-
-def _by_source(counts: dict[str, int] | None) -> dict[str, int]:
-    return {kind: (counts or {}).get(kind, 0) for kind in SOURCES}

@@ -56,9 +56,7 @@ def run(
     **environment: str,
 ) -> Ended:
     """Run a command inside, in `folder`, until it ends, breaks a limit, or `stop()` gives a reason; it never runs on.
-
-    `writable`, `read_only`: path inside -> path outside.
-    """
+    `writable`, `read_only`: path inside -> path outside."""
     mounts: list[tuple[str, ...]] = [("--ro-bind-try", path, path) for path in _SYSTEM]
     mounts += [("--bind", str(outside), inside) for inside, outside in writable.items()]
     mounts += [("--ro-bind", str(outside), inside) for inside, outside in read_only.items()]

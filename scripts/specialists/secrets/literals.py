@@ -15,9 +15,7 @@ Spots = dict[str, list[int]]
 
 class Rule(NamedTuple):
     """A regular expression tried where `anchor` stands, from `back` characters before it on.
-
-    The group `secret` is what is replaced (without it: the whole match); `prefix` stays.
-    """
+    The group `secret` is what is replaced (without it: the whole match); `prefix` stays."""
 
     kind: str
     anchor: str

@@ -123,8 +123,7 @@ def _find(text: str, rules: Rules) -> tuple[Find, ...]:
     for match in _own(rules.extra, text):
         start, end = match.span(1 if match.re.groups and match[1] is not None else 0)
         finds += [Find(start, end, "own pattern", ours=fakes.is_fake(text[start:end]))] if end > start else []
-    found = _joined(finds)
-    return tuple(item for item in found if item.ours or not _allowed(text[item.start : item.end], rules))
+    return tuple(item for item in _joined(finds) if item.ours or not _allowed(text[item.start : item.end], rules))
 
 
 def _own(patterns: Iterable[str], text: str) -> Iterator[Any]:

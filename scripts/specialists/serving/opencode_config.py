@@ -220,8 +220,7 @@ def _written_agent(folder: Path, path: Path) -> dict[str, Any]:
     head, body = found.groups() if (found := FRONT_MATTER.match(text)) else ("", text)
     # line by line, as opencode also reads what is no YAML as a whole (`description: a: b`)
     keys = {key: yaml.safe_load(value) for key, value in re.findall(r"^(model|mode|disabled?):(.*)$", head, re.M)}
-    name = path.relative_to(folder).with_suffix("").as_posix()
-    return {"agent": {name: {**keys, "prompt": body.strip()}}}
+    return {"agent": {path.relative_to(folder).with_suffix("").as_posix(): {**keys, "prompt": body.strip()}}}
 
 
 def not_used(config: Config, wanted: list[Setting], project: Path | None = None) -> list[str]:
@@ -257,9 +256,7 @@ def refuse_other_provider(config: Config, named: Path) -> None:
 
 def model_asked(config: Config, *arguments: str) -> str:
     """The model that answers `opencode run` with these arguments, by one real request. Raises Problem.
-
-    opencode names it in the line `> agent · model`. The session is not kept in the owner's history.
-    """
+    opencode names it in the line `> agent · model`. The session is not kept in the owner's history."""
     command = ["opencode", "run", *(["--standalone"] if major_version(config) > 1 else []), *arguments]
     with tempfile.TemporaryDirectory() as folder:
         own = {"XDG_DATA_HOME": folder, "XDG_STATE_HOME": folder, "PWD": folder, "OPENCODE_DISABLE_AUTOUPDATE": "1"}

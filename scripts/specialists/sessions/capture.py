@@ -89,9 +89,7 @@ def prepare(home: Path, model_url: str) -> dict[str, str]:
 
 def run_opencode(program: str, home: Path, project: Path, model_url: str, *prompt: str) -> Path:
     """`opencode run` in a project folder, with everything of its own under `home`; returns its database.
-
-    Raises Problem when it is not there, fails, or takes longer than SECONDS. No process of it is left behind.
-    """
+    Raises Problem when it is not there, fails, or takes longer than SECONDS. No process of it is left behind."""
     options = {"cwd": project, "env": {**prepare(home, model_url), "PWD": str(project)}}
     until = time.monotonic() + SECONDS
     # 2.x would wait for the owner's background service where one runs

@@ -59,8 +59,7 @@ def _file(file: dict[str, Any]) -> dict[str, Any]:
     if mime in _ATTACHED and "data" in file:
         content = base64.b64decode(file["data"] or "").decode("utf-8", "replace")
         name = file.get("name") or (file.get("source") or {}).get("uri") or "inline attachment"
-        text = f"\n\n{_ATTACHED[mime]}: {name}\n\n{content}"
-        return {"type": "text", "text": text, "synthetic": True}
+        return {"type": "text", "text": f"\n\n{_ATTACHED[mime]}: {name}\n\n{content}", "synthetic": True}
     return {"type": "file", "mime": mime, "filename": file.get("name"), "url": url}
 
 

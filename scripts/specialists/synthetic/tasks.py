@@ -111,8 +111,7 @@ class Augmenter:
         except edits.NotExact as reason:
             self.lost[str(reason)] += 1
             return None
-        record = make_record(self.language.name, messages, self.tools, about)
-        scrubbed, _findings = scrub(record, self.rules)
+        scrubbed, _findings = scrub(make_record(self.language.name, messages, self.tools, about), self.rules)
         if scrubbed is None or not self._fits(scrubbed):
             self.lost["too long" if scrubbed else "secret in target"] += 1
             return None

@@ -69,8 +69,7 @@ class Nf4Quantizer(Bnb4BitHfQuantizer):
 class _Quantize(Bnb4bitQuantize):
     def convert(self, input_dict: dict[str, Any], **options: Any) -> dict[str, Any]:
         experts = {name: value for name, value in input_dict.items() if name.endswith(_FUSED)}
-        others = {name: value for name, value in input_dict.items() if name not in experts}
-        result = super().convert(others, **options)
+        result = super().convert({name: value for name, value in input_dict.items() if name not in experts}, **options)
         for name, value in experts.items():
             value = value[0] if isinstance(value, list) else value
             result[name] = _packed(*functional.quantize_4bit(value, compress_statistics=True, quant_type="nf4"))
