@@ -1,6 +1,7 @@
 """mine-repos.py: from repositories to examples that replay."""
 
 import dataclasses
+import importlib
 import json
 import os
 import shutil
@@ -266,13 +267,17 @@ def test_same_change_twice_counts_once(configured: Path, repository: Path, tmp_p
     assert summary(configured)["funnel"] == {"commits": 9, **lost, "examples": 3}
 
 
-def test_authors(configured: Path, repository: Path) -> None:
+def test_authors(configured: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def others() -> list[str]:
         return [row["source"]["commit"] for row in read_records(load_config(configured).rows("others", "python"))]
 
     run(configured, "--language", "python", "--author", "you@example.org")
     assert rows(configured) == []
     everybody_elses = others()
+    monkeypatch.setattr(importlib.import_module("mine-repos"), "OTHERS", 1)
+    run(configured, "--language", "python", "--author", "you@example.org")
+    assert others() == everybody_elses[-1:], "the newest"
+    monkeypatch.setattr(importlib.import_module("mine-repos"), "OTHERS", 16)
     run(configured, "--language", "python")
     assert sorted(everybody_elses) == sorted(row["source"]["commit"] for row in rows(configured))
     assert not {*others()} & {*everybody_elses}

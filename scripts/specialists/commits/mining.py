@@ -26,6 +26,7 @@ from specialists.tools import known_tools
 
 SURE = 1 / 3  # of the limit, by an estimate of 3 bytes a token: no tokenizer makes more tokens than bytes
 NEVER = 1.75  # of the limit, by the same: fits under none that was seen (0.8 to 1.5 times what is estimated)
+MOST_LEFT_OUT = 16  # times as many of other people's commits as are wanted are looked at
 NEW_LINES = 20  # added lines for each word of the request at most; a shorter request leaves open what to write
 TOO_LONG = "too long"
 LEAST_LINE = 4  # letters and digits of a line that counts as surviving; shorter ones stand everywhere
@@ -65,8 +66,8 @@ class Miner:
         self._found: list[Example] = []
 
     def mine(self, path: Path, emails: Collection[str], others: int = 0) -> None:
-        """Read one repository; one that cannot be read is named among the problems. `others`: so many commits of
-        everybody else, and some more to choose from."""
+        """Read one repository; one that cannot be read is named among the problems. `others`: the newest of
+        everybody else, so many."""
         try:
             if not emails:
                 empty = "[owner] emails is empty, and git config --global user.email is not set"
@@ -84,7 +85,7 @@ class Miner:
             reached.add(commit.sha)
             if candidate := rules.candidate(commit):
                 candidates.append(candidate)
-            if 0 < 2 * rules.others <= len(candidates):
+            if 0 < MOST_LEFT_OUT * rules.others <= len(candidates):
                 break
         paths = list({change.path for one in candidates for change in one.changes} & source.tree.keys())
         head = dict(zip(paths, map(_plain, source.blobs(source.tree[path][1] for path in paths)), strict=True))
@@ -95,6 +96,8 @@ class Miner:
         blobs = source.blobs(sha for some in ids for sha in some)
         for candidate, some in zip(self.progress(candidates, source.path.name), ids, strict=True):
             contents = {sha: next(blobs) for sha in some}
+            if 0 < rules.others <= len(found):
+                break
             try:
                 if self.exclusion.covers({"commit": candidate.commit.sha}):
                     raise LeftOut("excluded by the owner")
