@@ -80,7 +80,7 @@ class Miner:
 
     def _mine(self, source: GitSource, rules: CommitFilter) -> None:
         repository = {"path": str(source.path), "name": source.path.name, "examples": 0}
-        reached, candidates, found = self.commits.setdefault(source.path.name, set()), [], []
+        reached, candidates, found = self.commits.setdefault(source.path.name, set()), [], list[Example]()
         for commit in source.commits():
             reached.add(commit.sha)
             if candidate := rules.candidate(commit):
