@@ -168,7 +168,7 @@ def rows_of(repository: str, name: str, found: dict[str, Any]) -> list[list[Any]
     for model in models:
         losses = [f"{parts[part][model]:.3f}" if model in parts.get(part, {}) else "-" for part in PARTS]
         shown.append(
-            [repository, name, model, *losses, *(_interval(found, what, model) for what in ("style", "skill"))]
+            [repository, name, model, *losses, *(_interval(found, what, model) for what in ("style", "own", "skill"))]
         )
     return shown
 
@@ -209,7 +209,7 @@ def main(given: tuple[str, ...], out: Path, wanted: tuple[str, ...], **sizes: An
         verdicts.append(f"{title}, {name}: {found['verdict']}: {found['reason']}")
         left = (time.monotonic() - started) / done * (len(arms) - done)
         print(f"{done} of {len(arms)}, about {duration(left)} left", file=sys.stderr)
-    print(table(shown, ["repository", "rows", "model", *PARTS, "style", "skill"]))
+    print(table(shown, ["repository", "rows", "model", *PARTS, "style", "own", "skill"]))
     print("\n".join(verdicts))
 
 
