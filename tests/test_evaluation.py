@@ -102,13 +102,17 @@ def test_what_an_adapter_does_decides(config, trained, factor, verdict, reason) 
 
 def test_an_incumbent_a_prompt_and_the_frozen_set_are_measured_on_the_same_rows(config, trained, tmp_path) -> None:
     (tmp_path / "AGENTS.md").write_text("Use tabs.")
-    config.path.write_text(config.path.read_text() + 'instructions = "./AGENTS.md"\n')
+    text = config.path.read_text().replace("[owner]", '[owner]\nexclude = ["repository gone"]')
+    config.path.write_text(text + 'instructions = "./AGENTS.md"\n')
     config = load_config(config.path)
     folder = adapter_folder(config, config.language("python"))
     folder.point("current", version(config, trained, "1", 1.0))
     version(config, trained, "2", 0.9)
-    write_records(config.rows("others", "python"), list(read_records(config.rows("heldout", "python"))))
+    others = list(read_records(config.rows("heldout", "python")))
+    excluded = {**others[0], "id": "f" * 16, "source": {**others[0]["source"], "repository": "gone", "session": "x"}}
+    write_records(config.rows("others", "python"), [*others, excluded])
     result = evaluate(config)
+    assert len(read_json(folder.latest / "evaluation.json")["others"]) == 12, "not what the owner excludes"
     assert (result["own"]["adapter"], result["own"]["clusters"]) == (result["style"]["difference"], 12)
     assert result["own"]["base"] < 0 and result["own"]["base"] != result["own"]["adapter"]  # behind the agent's prompt
     assert result["verdict"] == "hold" and "worse than the incumbent" in result["reason"], result["reason"]

@@ -18,7 +18,7 @@ from specialists.code import edits
 from specialists.commits.message import UNASKED, UNSAID_NUMBER
 from specialists.commits.mining import Example, choose
 from specialists.config import load_config
-from specialists.records import read_records, write_json
+from specialists.records import read_records, write_json, write_records
 
 NEWEST = str(HISTORY[2].files["sums.py"])
 INDENTED = "def f(x):\n    if x:\n        x = 2\n        x += 1\n"
@@ -154,9 +154,12 @@ def test_what_cannot_be_read_keeps_its_rows(configured: Path, repository: Path, 
     first.rename(tmp_path / "first")
     assert "history cannot be read to its end" in run(configured, "--language", "python", code=3).stderr
     assert len(rows(configured)) == 4
+    theirs = load_config(configured).rows("others", "python")
+    write_records(theirs, rows(configured))
     (repository / ".git" / "HEAD").write_text("nonsense")
     assert f"{repository}: fatal: not a git" in run(configured, "--language", "python", code=3).stderr
     assert (len(rows(configured)), summary(configured)["kept"]) == (4, 3)
+    assert len([*read_records(theirs)]) == 4, "nor do other people's go"
     repository.rename(repository.parent / "away")
     result = run(configured, "--language", "python", "--json", code=3)
     assert "languages.python.repositories" in json.loads(result.stdout)["problems"][0]

@@ -63,7 +63,7 @@ class Candidate(NamedTuple):
 
 
 class CommitFilter:
-    """Chooses among the commits of one repository, which come newest first; `others`: among everybody else's."""
+    """Chooses among the commits of one repository, which come newest first; `others`: so many of everybody else's."""
 
     def __init__(self, source: GitSource, emails: Iterable[str], extensions: Iterable[str], others: int = 0):
         self.source, self.others = source, others

@@ -21,6 +21,7 @@ from specialists.cli import progress, say
 from specialists.config import Base, Config, Language, Problem, Training
 from specialists.dataset import FROZEN
 from specialists.evaluation.gate import CHANGED, Measurement
+from specialists.exclusion import Exclusion
 from specialists.records import Record, cluster_of, is_target, read_records
 from specialists.server import CANDIDATE, load_adapter, served_models, supervised_losses
 from specialists.tables import SERVED_BASE
@@ -68,9 +69,10 @@ class Models(ABC):
         rivals = [{**own, **_prompt(examples)} for examples in near]
         often = [text for text, _rows in Counter(text for examples in near for text in examples).most_common(2)]
         measured = {"measurements": self.measure(rows, rivals), "frozen": self.measure([*read_records(FROZEN)])}
-        others = read_records(path) if (path := config.rows("others", language.name)).is_file() else ()
-        heads = [with_head(row, language, captured(config), 1.0) for row in others]  # as held-out rows have them
-        return {**measured, "others": self.measure(heads), "prompts": {**own, **_prompt(often)}}
+        found = read_records(path) if (path := config.rows("others", language.name)).is_file() else ()
+        kept = (row for row in found if not Exclusion(config).covers(row["source"]))
+        others = self.measure([with_head(row, language, captured(config), 1.0) for row in kept])  # as held-out rows are
+        return {**measured, "others": others, "prompts": {**own, **_prompt(often)}}
 
     def _row(self, row: Record, other: Record | None, rivals: dict[str, str]) -> Measurement:
         tokens, losses = self._by_part(row, self.names)
