@@ -8,9 +8,11 @@ their code shuffled between the requests ("form-only": no skill in it, so it mus
 adapter are measured on the same held-out commits, and so is the adapter of the repositories before ("another's"), which
 must not be better. `--arm` asks for others: "given" (the code stands in the request: a skill for certain),
 "all-learned" (reads and closings too), "chance" (as many commits, not the best ones), and with another learning rate or
-another seed, of the training and of the shuffle: `--arm real,lr=1e-3 --arm form-only,seed=2`. `--arm real,heads=0.25`
-puts what opencode sends before a request into that share of the training rows and into all held-out ones, as the
-product does (some four times as long). What is done is not done again: kill it and start it anew.
+another seed, of the training and of the shuffle: `--arm real,lr=1e-3 --arm form-only,seed=2`. `--arm another's,seed=2`
+takes that adapter, and `--arm instructions` measures "real" once more, beside the base with the repository's own
+instructions for agents or contributors in its prompt. `--arm
+real,heads=0.25` puts what opencode sends before a request into that share of the training rows and into all held-out
+ones, as the product does (some four times as long). What is done is not done again: kill it and start it anew.
 """
 
 from __future__ import annotations
@@ -37,13 +39,14 @@ from specialists.adapters import AdapterFolder, evaluation_of
 from specialists.cli import duration, table
 from specialists.records import read_records, write_records
 
-REAL, FORM, OTHER, GIVEN, CHANCE = "real", "form-only", "another's", "given", "chance"
+REAL, FORM, OTHER, GIVEN, CHANCE, INSTRUCTIONS = "real", "form-only", "another's", "given", "chance", "instructions"
 ROWS = {
     REAL: lambda rows: rows,
     FORM: form_only,
     OTHER: lambda rows: rows,
     GIVEN: answer_given,
     CHANCE: lambda rows: rows,
+    INSTRUCTIONS: lambda rows: rows,
     "all-learned": all_learned,
 }
 CONFIG = """
@@ -67,6 +70,7 @@ gradient_accumulation = 2
 gradient_checkpointing = {checkpointing}
 [evaluation]
 generate = 0
+{instructions}
 [languages.{language}]
 repositories = {repositories}
 min_examples = 1
@@ -79,6 +83,16 @@ def busiest_authors(repository: Path, number: int = 8) -> list[str]:
     command = ["git", "-C", str(repository), "shortlog", "-sne", "HEAD"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return [line.rpartition("<")[2].rstrip(">") for line in done.stdout.splitlines()[:number]]
+
+
+def instructions(repository: Path) -> str:
+    """What a repository tells who works on it: its AGENTS.md, CLAUDE.md or guide for contributors."""
+    names = ["AGENTS.md", "CLAUDE.md", *(f"{folder}CONTRIBUTING.md" for folder in ("", "docs/", ".github/"))]
+    for name in [*names, ".github/CONTRIBUTING.markdown", "docs/contributing.md"]:
+        command = ["git", "-C", str(repository), "show", f"HEAD:{name}"]
+        if (done := subprocess.run(command, capture_output=True, text=True, check=False)).returncode == 0:
+            return done.stdout
+    sys.exit(f"{repository}: no instructions for agents or contributors")
 
 
 SEEDED = """
@@ -123,7 +137,11 @@ def arm(out: Path, name: str, repositories: list[Path], language: str, other: Pa
     kind, _, settings = name.partition(",")
     sizes |= {"lr": "5e-4", "seed": "1", **dict(pair.split("=") for pair in settings.split(",") if pair)}
     served = kind == REAL and "heads" in sizes
-    sizes |= {"heads": sizes.get("heads", "0.25"), "checkpointing": str(served).lower()}
+    sizes |= {"heads": sizes.get("heads", "0.25"), "checkpointing": str(served).lower(), "instructions": ""}
+    if kind == INSTRUCTIONS:
+        (out / name).mkdir(parents=True, exist_ok=True)
+        (out / name / "AGENTS.md").write_text(instructions(repositories[0]))
+        sizes["instructions"] = f'instructions = "{out / name / "AGENTS.md"}"'
     if kind == CHANCE:
         sizes["rows"] = 9999
     elif kind != REAL:  # with another one's code a row may be longer
@@ -150,10 +168,11 @@ def arm(out: Path, name: str, repositories: list[Path], language: str, other: Pa
                 random.Random(sizes["seed"]).shuffle(rows)
             write_records(path, ROWS[kind](rows) if part == "train" or kind == GIVEN else rows)
     folder = AdapterFolder(out / name / "adapters" / f"build-{language}")
-    if name != OTHER:
+    if kind not in (OTHER, INSTRUCTIONS):
         run("train.py", config, language, "--train", str(parts["train"]), seed=sizes["seed"])
     elif folder.latest is None:
-        (trained,) = other.glob(f"{REAL}/adapters/*/latest")
+        same = ",".join([REAL, *([settings] if settings else [])])
+        (trained,) = (other if kind == OTHER else out).glob(f"{same}/adapters/*/latest")
         shutil.copytree(trained, folder.path / trained.resolve().name, ignore=shutil.ignore_patterns("evaluation.json"))
         folder.point("latest", folder.path / trained.resolve().name)
     run("evaluate.py", config, language)
@@ -200,7 +219,12 @@ def main(given: tuple[str, ...], out: Path, wanted: tuple[str, ...], **sizes: An
         make_base(out / "base", TEMPLATE.read_text(encoding="utf-8"))
     owners = [(paths.split(","), language) for paths, _, language in (owner.rpartition("=") for owner in given)]
     titles = ["+".join(Path(path).name for path in paths) for paths, _language in owners]
-    arms = [(number, name) for name in wanted if name != OTHER or len(given) > 1 for number in range(len(given))]
+    arms = [
+        (number, name)
+        for name in wanted
+        if not name.startswith(OTHER) or len(given) > 1
+        for number in range(len(given))
+    ]
     for done, (number, name) in enumerate(arms, 1):
         (paths, language), title = owners[number], titles[number]
         repositories = [Path(path).expanduser().absolute() for path in paths]
