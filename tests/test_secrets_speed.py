@@ -47,3 +47,10 @@ def test_a_chat_of_many_secrets_takes_no_longer_for_each() -> None:
         return time.process_time() - started
 
     assert seconds(1_600) < 9 * seconds(400)
+
+
+def test_what_follows_two_thousand_secrets_of_one_text_goes() -> None:
+    lines = [f"password=Kq{number}x9{number}Z\n" for number in range(3_000)]
+    once, findings = redact("".join(lines) + "and so on")
+    assert redact(once) == (once, []) and not any(line.strip() in once for line in lines)
+    assert once.count("password=") == len(findings) - 1 == 2_000 and findings[-1].kind == "list of secrets"

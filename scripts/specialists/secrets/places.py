@@ -3,32 +3,38 @@
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from specialists.secrets.fakes import LEAST, Find, is_fake, slots
 from specialists.secrets.literals import Rule, Spots, matches, rows
 from specialists.secrets.values import is_literal, is_password, is_secret_value, is_token, login_password, name_kind
 
+LIST, _MOST = "list of secrets", 2_000  # in one text; so many teach nothing, and what follows goes, for time
+# matches, their group with a value, its kind, and what tells whether it is a secret
+Candidates = Iterator[tuple[re.Match[str], str | int, str, Callable[[str], object]]]
+
 
 def placed(text: str, exact: Spots, folded: Spots) -> Iterator[Find]:
     """Every secret that its place gives away. `exact`: where ANCHORS stand; `folded`: FOLDED_ANCHORS, in any case."""
-    yield from (*_assigned(text, folded), *_private_keys(text, exact), *_kubernetes(text, exact))
-    for counts, places in _PLACES.items():
-        for place, match in matches(places, folded, text):
-            yield from _found(match, "secret", place.kind, counts)
-
-
-def _found(match: re.Match[str], group: str | int, kind: str, is_secret: Callable[[str], object]) -> Iterator[Find]:
-    """A group of a match, if it is a fake already, or a secret long enough for one."""
-    ours = is_fake(match[group])
-    if ours or (is_secret(match[group]) and len(slots(match[group])) >= LEAST):
-        yield Find(*match.span(group), kind, ours=ours)
+    yield from _private_keys(text, exact)
+    tables = ((counts, matches(places, folded, text)) for counts, places in _PLACES.items())
+    at_places = ((match, "secret", place.kind, counts) for counts, found in tables for place, match in found)
+    number, rest = 0, len(text)
+    for match, group, kind, is_secret in chain(_assigned(text, folded), _kubernetes(text, exact), at_places):
+        start, end = match.span(group)
+        ours = start < rest and is_fake(text[start:end])
+        if ours or (start < rest and is_secret(text[start:end]) and len(slots(text[start:end])) >= LEAST):
+            yield Find(start, end, kind, ours=ours)
+            number += 1
+            if number == _MOST and len(slots(text[end:])) >= LEAST:
+                rest = end
+                yield Find(end, len(text), LIST, ours=is_fake(text[end:]))
 
 
 _NAME_ANCHORS = "pass pwd pw psk secret token key cred auth bearer jwt pat mnemonic".split()
 _ASSIGNMENT = re.compile(
     r"""(?x)
-    (?P<rest>[A-Za-z0-9_-]{0,30})(?:(?:\.|::)(?:new|from|init))?
+    (?P<rest>[A-Za-z0-9_-]{0,30}+)(?:(?:\.|::)(?:new|from|init))?
     (?P<close>\\{0,3}["'`]?\]?)
     (?P<operator>
         [ \t]{0,20}:[ ]?[A-Za-z&][\w<>\[\], |&.'?]{0,40}?[ ]?=(?!=)[ \t]{0,4}           # password: String =
@@ -53,7 +59,7 @@ _BEFORE = re.compile(r"[A-Za-z0-9_.$-]*+(?: (?:ipa|ssecca|terces|etavirp|htua))?
 _LINE_START = re.compile(r"(?:^|\n|\\n)(?:\d+: |[ \t+>#-]|export |set |ENV |ARG |setenv |\$env:|env\.)*[\"']?\Z")
 
 
-def _assigned(text: str, folded: Spots) -> Iterator[Find]:
+def _assigned(text: str, folded: Spots) -> Candidates:
     """Values in code, configuration, headers, flags and prose; of names within one value only the first few."""
     end = names = name_end = 0
     for at in sorted({at for anchor in _NAME_ANCHORS for at in folded.get(anchor, ())}):
@@ -66,7 +72,7 @@ def _assigned(text: str, folded: Spots) -> Iterator[Find]:
             start = at - next(_BEFORE.finditer(text[max(0, at - 50) : at][::-1])).end()
             group = "quoted" if match["quoted"] else "bare"
             if (kind := name_kind(text[start : match.end("rest")])) and match["end"] is not None:
-                yield from _found(match, group, kind, partial(_is_assigned, text, start, match))
+                yield match, group, kind, partial(_is_assigned, text, start, match)
 
 
 def _is_assigned(text: str, start: int, match: re.Match[str], value: str) -> bool:
@@ -146,7 +152,7 @@ def _private_keys(text: str, exact: Spots) -> Iterator[Find]:
             yield from (Find(start, end, "private key", ours=ours) for start, end in known)
 
 
-def _kubernetes(text: str, exact: Spots) -> Iterator[Find]:
+def _kubernetes(text: str, exact: Spots) -> Candidates:
     """Values of a manifest of kind Secret, before and after that line (kubectl sorts keys)."""
     last = 0
     for at in exact.get(_MANIFEST, ()):
@@ -155,7 +161,7 @@ def _kubernetes(text: str, exact: Spots) -> Iterator[Find]:
         last = min([end for end in ends if end >= 0], default=min(len(text), at + _LONGEST))
         for block in _MANIFEST_DATA.finditer(text, start, last):
             for match in _MANIFEST_VALUE.finditer(text, *block.span(1)):
-                yield from _found(match, 1, "kubernetes secret", lambda one: _BASE64.fullmatch(one) or is_password(one))
+                yield match, 1, "kubernetes secret", lambda one: _BASE64.fullmatch(one) or is_password(one)
 
 
 # whether the value there is a secret (no test's mnemonic, of few words); kind, anchor (lower case, found in any), regex
@@ -197,7 +203,7 @@ redis password  redis-cli  (?<![\w-])redis-cli\b<options>(?:-a|--pass)\s+<value>
 redis password  requirepass  (?<![\w-])requirepass\s+<value>
 login password  login  (?<![\w-])login\b<options>(?:-p|--password)[ =]<value>
 netrc password  login  login\s+\S{1,100}\s+password\s+<value>
-htpasswd password  htpasswd  (?<![\w-])htpasswd\s[^\n|;&]{0,200}-\w*b<options><value>(?=\s*(?:[\n|;&>]|\Z))
+htpasswd password  htpasswd  (?<![\w-])htpasswd(?:\s+-?\w+){0,6}?\s+-\w*b<options><value>(?=\s*(?:[\n|;&>]|\Z))
 pgpass password  :5432:  :5432:[\w*-]+:[\w.-]+:(?P<secret>[^\s:]{6,200})
 keychain password  -keychain  -keychain<options>-p\s+<value>
 login for gems  bundle_  bundle_\w{1,60}?__\w{1,60}+["']?\s?[:=]\s?["']?[^\s:"'$]{1,64}:(?P<secret>[^\s"']{6,200})

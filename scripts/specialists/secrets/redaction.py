@@ -22,7 +22,7 @@ from specialists.secrets.literals import Literals
 from specialists.secrets.values import case_changes, copies, is_secret_value, name_kind
 from specialists.tables import Secrets as Rules
 
-_ROUNDS = 5
+_ROUNDS, _OF_LIST = 5, 80  # of replacing; characters that stay, as fakes, of what follows many secrets
 _LEAST_OF_KEY = 16  # characters from which on a line of a private key is known again elsewhere
 # Characters without a width, and a line end behind a backslash within a word.
 _HIDING = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]|\\\\(?<=[^\\s\\\\]\\\\)\r?\n(?=\\S)")
@@ -188,7 +188,7 @@ def _joined(finds: Iterable[Find]) -> list[Find]:
 
 
 def _fake(text: str, item: Find) -> str:
-    value = text[item.start : item.end]
+    value = text[item.start : item.end][: _OF_LIST if item.kind == places.LIST else None]
     if item.category == PERSONAL:
         return personal.fake(item.kind, value)
     return fakes.fake(value, [(start - item.start, end - item.start) for start, end in item.keep])
