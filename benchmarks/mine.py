@@ -118,7 +118,7 @@ JOBS = {
 }
 
 
-QUICK = ("log -p", "everything", "one language")
+QUICK = ("log -p", "everything", "one language", "examples")
 ROUNDS = 5
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import git_repositories as repositories
 import pytest
 from git_repositories import ME, Made, git, module
-from specialists.commits.filter import CommitFilter, is_docs, is_test
+from specialists.commits.filter import DOCS, CommitFilter, is_test
 from specialists.commits.git import open_repository
 
 BASE = Made("Add the modules of it", {"sums.py": module("Sums"), "other.py": module("Other"), "README.md": "#\n"})
@@ -112,4 +112,4 @@ def test_kinds_of_files() -> None:
     tests = "tests/a.rs a/parser_test.go test_a.py spec/a_spec.rb packages/__tests__/b.spec.ts Tests/A/B.swift".split()
     code, docs = ["src/testing.rs", "src/contest.py"], ["docs/guide.md", "README.rst"]
     assert [path for path in tests + code + docs if is_test(path)] == tests
-    assert [path for path in tests + code + docs if is_docs(path)] == docs
+    assert [path for path in tests + code + docs if DOCS.search(path)] == docs

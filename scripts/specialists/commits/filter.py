@@ -38,7 +38,7 @@ _TEST = re.compile(
     r"(?:^|/)(?:[Tt]ests?|[Ss]pecs?|__tests__|e2e|testing|testdata|fixtures|benches)/"
     r"|(?:^|/)(?:test_[^/]*|conftest|[^/]*_test|[^/]*_spec|[^/]*[._-](?:test|spec)|[^/]*Tests?)\.\w+$"
 )
-_DOCS = re.compile(r"(?i)\.(?:md|mdx|rst|txt|adoc|markdown|html?)$|(?:^|/)docs?/")
+DOCS = re.compile(r"(?i)\.(?:md|mdx|rst|txt|adoc|markdown|html?)$|(?:^|/)docs?/")
 
 ENCODING, DELETES, CONFLICT = "bad encoding", "deletes or moves files", "conflict markers"
 ASIDE = ("lock file", "build output", "changelog", "mode only")
@@ -47,10 +47,6 @@ ASIDE = ("lock file", "build output", "changelog", "mode only")
 
 def is_test(path: str) -> bool:
     return _TEST.search(path) is not None
-
-
-def is_docs(path: str) -> bool:
-    return _DOCS.search(path) is not None
 
 
 class Candidate(NamedTuple):
@@ -126,7 +122,7 @@ class CommitFilter:
         if len(kept) > MAX_FILES:
             raise LeftOut("too many files")
         self.files.update(lost)
-        return sorted(kept, key=lambda c: (is_docs(c.path), is_test(c.path), c not in own, c.path))
+        return sorted(kept, key=lambda c: (bool(DOCS.search(c.path)), is_test(c.path), c not in own, c.path))
 
     def file_reason(self, change: Change) -> str | None:
         """Why a file cannot be part of an example, as far as its metadata tells."""
