@@ -12,7 +12,9 @@ another seed, of the training and of the shuffle: `--arm real,lr=1e-3 --arm form
 takes that adapter, and `--arm instructions` measures "real" once more, beside the base with the repository's own
 instructions for agents or contributors in its prompt. `--arm
 real,heads=0.25` puts what opencode sends before a request into that share of the training rows and into all held-out
-ones, as the product does (some four times as long). What is done is not done again: kill it and start it anew.
+ones, as the product does (some four times as long). With `--history
+opencode.db`, of sessions in the same repositories, `--arm sessions --arm commits --arm both` train on as many rows of
+either kind, or half of each, and are measured on both. What is done is not done again: kill it and start it anew.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +40,7 @@ from controls import all_learned, answer_given, form_only
 from smollm2 import TEMPLATE, make_base
 from specialists.adapters import AdapterFolder, evaluation_of
 from specialists.cli import duration, table
-from specialists.records import read_records, write_records
+from specialists.records import cluster_of, read_records, write_records
 
 REAL, FORM, OTHER, GIVEN, CHANCE, INSTRUCTIONS = "real", "form-only", "another's", "given", "chance", "instructions"
 ROWS = {
@@ -49,9 +52,12 @@ ROWS = {
     INSTRUCTIONS: lambda rows: rows,
     "all-learned": all_learned,
 }
+KINDS = {"sessions": ["session"], "commits": ["commit"], "both": ["session", "commit"]}
 CONFIG = """
 [owner]
 emails = {emails}
+[opencode]
+databases = {databases}
 [base]
 model = "{base}"
 dtype = "float32"
@@ -118,6 +124,7 @@ def configure(folder: Path, repositories: list[Path], language: str, **sizes: An
     """specialists.toml of one arm: the owner's table of that language, small sizes."""
     known = tomllib.loads((ROOT / "specialists.toml").read_text())["languages"][language]
     text = CONFIG.format(
+        base=folder.parents[1] / "base",
         repositories=json.dumps(list(map(str, repositories))),
         language=language,
         emails=json.dumps(sorted({email for repository in repositories for email in busiest_authors(repository)})),
@@ -137,7 +144,12 @@ def arm(out: Path, name: str, repositories: list[Path], language: str, other: Pa
     kind, _, settings = name.partition(",")
     sizes |= {"lr": "5e-4", "seed": "1", **dict(pair.split("=") for pair in settings.split(",") if pair)}
     served = kind == REAL and "heads" in sizes
-    sizes |= {"heads": sizes.get("heads", "0.25"), "checkpointing": str(served).lower(), "instructions": ""}
+    sizes |= {
+        "heads": sizes.get("heads", "0.25"),
+        "checkpointing": str(served).lower(),
+        "instructions": "",
+        "databases": "[]",
+    }
     if kind == INSTRUCTIONS:
         (out / name).mkdir(parents=True, exist_ok=True)
         (out / name / "AGENTS.md").write_text(instructions(repositories[0]))
@@ -146,7 +158,7 @@ def arm(out: Path, name: str, repositories: list[Path], language: str, other: Pa
         sizes["rows"] = 9999
     elif kind != REAL:  # with another one's code a row may be longer
         sizes["tokens"] *= 2
-    config, data = configure(out / name, repositories, language, base=out.parent / "base", **sizes), out / name / "data"
+    config, data = configure(out / name, repositories, language, **sizes), out / name / "data"
     parts = {part: data / part / f"{language}.jsonl" for part in ("train", "heldout")}
     if name == REAL or served:
         if not parts["heldout"].is_file():
@@ -177,6 +189,38 @@ def arm(out: Path, name: str, repositories: list[Path], language: str, other: Pa
         folder.point("latest", folder.path / trained.resolve().name)
     run("evaluate.py", config, language)
     return evaluation_of(folder.latest)
+
+
+def one_kind(out: Path, name: str, repositories: list[Path], language: str, **sizes: Any) -> dict[str, Any]:
+    """Train on sessions, commits or both, as many rows; measured on two windows at most of each held-out session, and
+    as many commits; returns the evaluation."""
+    sizes |= {"lr": "5e-4", "heads": "0", "checkpointing": "false", "instructions": ""}
+    sizes["databases"] = json.dumps([str(sizes["history"].expanduser().absolute())])
+    everything = configure(out / "rows", repositories, language, **{**sizes, "rows": 9999})
+    config, data = configure(out / name, repositories, language, **sizes), out / "rows" / "data"
+    if not (data / "train" / f"{language}.jsonl").is_file():
+        run("extract-training-data.py", everything, "")
+        run("mine-repos.py", everything, language)
+        run("assemble.py", everything, language)
+    rows = {part: list(read_records(data / part / f"{language}.jsonl")) for part in ("train", "heldout")}
+    held, seen = {"session": list[Any](), "commit": list[Any]()}, Counter[str]()
+    for row in rows["heldout"]:
+        seen[cluster_of(row)] += 1
+        if seen[cluster_of(row)] <= 2:
+            held[row["source"]["kind"]].append(row)
+    number = min(sizes["heldout"] // 2, *map(len, held.values()))
+    chance, chosen = random.Random(1), list[Any]()
+    for kind in KINDS[name]:
+        pool = [row for row in rows["train"] if row["source"]["kind"] == kind]
+        chosen += chance.sample(pool, sizes["rows"] // len(KINDS[name]))
+    train = out / name / "data" / "train" / f"{language}.jsonl"
+    write_records(train, chosen)
+    write_records(
+        out / name / "data" / "heldout" / f"{language}.jsonl", held["session"][:number] + held["commit"][:number]
+    )
+    run("train.py", config, language, "--train", str(train))
+    run("evaluate.py", config, language)
+    return evaluation_of(AdapterFolder(out / name / "adapters" / f"build-{language}").latest)
 
 
 def rows_of(repository: str, name: str, found: dict[str, Any]) -> list[list[Any]]:
@@ -210,6 +254,7 @@ def _interval(found: dict[str, Any], what: str, model: str) -> str:
 @click.option("--tokens", default=1200, show_default=True, help="Longest example.")
 @click.option("--epochs", default=1.0, show_default=True)
 @click.option("--program", default="opencode", show_default=True, help="The opencode of the arms with heads.")
+@click.option("--history", type=click.Path(path_type=Path), help="The opencode.db of the arms of either kind.")
 @click.option("--arm", "wanted", multiple=True, default=(REAL, FORM, OTHER), show_default=True)
 def main(given: tuple[str, ...], out: Path, wanted: tuple[str, ...], **sizes: Any) -> None:
     """Every repository's adapters one after the other; then one table."""
@@ -228,7 +273,10 @@ def main(given: tuple[str, ...], out: Path, wanted: tuple[str, ...], **sizes: An
     for done, (number, name) in enumerate(arms, 1):
         (paths, language), title = owners[number], titles[number]
         repositories = [Path(path).expanduser().absolute() for path in paths]
-        found = arm(out / title, name, repositories, language, out / titles[number - 1], **sizes)
+        if name in KINDS:
+            found = one_kind(out / title, name, repositories, language, **sizes)
+        else:
+            found = arm(out / title, name, repositories, language, out / titles[number - 1], **sizes)
         shown += rows_of(title, name, found)
         verdicts.append(f"{title}, {name}: {found['verdict']}: {found['reason']}")
         left = (time.monotonic() - started) / done * (len(arms) - done)
