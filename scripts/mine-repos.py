@@ -57,7 +57,7 @@ def main(
         for path in paths:
             others.mine(path, known, OTHERS)
         others.finish(OTHERS)
-        if not others.problems:
+        if not others.problems + miner.problems:
             write_records(config.rows("others", language), others.records)
     rows = [[repository["name"], repository["examples"]] for repository in miner.repositories]
     lost = ", ".join(f"{number} {reason}" for reason, number in (+miner.lost).most_common())

@@ -87,8 +87,7 @@ def train(config: Config, language: Language, rows_file: Path, folder: AdapterFo
     losses = [loss for _step, loss in manifest["losses"]]
     first, last = fmean(losses[:3]), fmean(losses[-3:])  # one step alone says more about its rows than about training
     what = f"{manifest['rows']} rows, {manifest['parameters']:,} parameters in {len(manifest['modules'])} modules"
-    took = f"loss {first:.3f} -> {last:.3f}, {manifest['seconds']:.0f} s"
-    say(f"{language.adapter}: {version.name}: {what}, {took}")
+    say(f"{language.adapter}: {version.name}: {what}, loss {first:.3f} -> {last:.3f}, {manifest['seconds']:.0f} s")
     return version, True
 
 

@@ -133,8 +133,8 @@ def test_where_opencode_keeps_its_history(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert default_histories() == [tmp_path / "opencode/opencode.db"]
     (tmp_path / "opencode/storage/session").mkdir(parents=True)
-    for name in ("opencode-beta.db", "other.db"):
-        (tmp_path / "opencode" / name).touch()
+    for name, content in (("opencode-beta.db", "SQLite"), ("opencode-unused.db", ""), ("other.db", "SQLite")):
+        (tmp_path / "opencode" / name).write_text(content)
     assert [path.name for path in default_histories()] == ["opencode-beta.db", "storage"]
     monkeypatch.setenv("OPENCODE_DB", "/x/y.db")
     assert default_histories() == [Path("/x/y.db")]

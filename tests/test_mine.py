@@ -242,23 +242,28 @@ def test_personal_data_that_a_commit_only_keeps_is_replaced(configured: Path, tm
     assert len(rows(configured)) == 1 and "private-place" not in text and "WRITTEN_3" in text
 
 
-@pytest.mark.parametrize("lost", ["rewritten", "emptied", "gone"])
+@pytest.mark.parametrize("lost", ["rewritten", "emptied", "gone", "nobody's", "mistyped"])
 def test_a_repository_that_collapses_keeps_its_rows_until_the_owner_accepts_it(
     configured: Path, repository: Path, tmp_path: Path, lost: str
 ) -> None:
     repositories.make(tmp_path / "src" / "other", OTHER)
     run(configured, "--language", "python")
-    shutil.rmtree(repository)
-    if lost != "gone":
+    who = ("--author", "nobody@example.org") if lost == "nobody's" else ()
+    if lost == "mistyped":
+        named = json.dumps([str(tmp_path / "src" / name) for name in ("other", "sumz")])
+        configured.write_text(configured.read_text().replace(f'["{tmp_path}/src/*"]', named))
+    elif not who:
+        shutil.rmtree(repository)
+    if lost in ("rewritten", "emptied"):
         made = [Made("Add something else instead", {"values.py": module("Else")})]
         repositories.make(repository, made if lost == "rewritten" else [])
     new = lost == "rewritten"
     for _again in range(2):
-        result = run(configured, "--language", "python", code=3)
-        assert "repository sums: 3 of 3 commits that gave examples are gone" in result.stderr or new
+        result = run(configured, "--language", "python", *who, code=3)
+        assert "repository sums: 3 of 3 commits that gave examples give none now" in result.stderr or new
         assert "doit mine:python --accept-loss" in result.stderr and len(rows(configured)) == 4 + new
-    run(configured, "--language", "python", "--accept-loss")
-    assert len(rows(configured)) == 1 + new
+    run(configured, "--language", "python", *who, "--accept-loss", code=3 * (lost == "mistyped"))
+    assert len(rows(configured)) == 1 + new - bool(who)
 
 
 def test_same_change_twice_counts_once(configured: Path, repository: Path, tmp_path: Path) -> None:

@@ -152,6 +152,8 @@ def test_a_step_that_failed_is_named_until_it_succeeds(config_file) -> None:
         assert (pipeline.run(arguments, failure) is True) != named
         problems = skipped(config)
         assert len(problems) == named and all("--language rust: ended with exit code 4" in says for says in problems)
+    pipeline.run([sys.executable, "-c", "raise SystemExit(1)", "FILE"], failure, force="no version of mine")
+    assert not failure.exists()  # the owner saw the message, and no later run would take it back
 
 
 def test_the_state_of_a_database_has_its_log(tmp_path) -> None:

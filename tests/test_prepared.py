@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import tiny_models
-from specialists.config import Base
+from specialists.config import Base, Problem
 from test_nf4 import NF4, loss
 
 
@@ -95,6 +95,12 @@ def test_one_that_cannot_be_read_is_made_anew(base, capsys) -> None:
     assert loss(load(base)) == loss(fresh)
     assert "cannot be read" in capsys.readouterr().err
     assert (folder / "model.safetensors").stat().st_size > 5000
+
+
+def test_a_base_that_was_not_fetched_whole_is_named(base) -> None:
+    os.truncate(Path(base.model) / "model.safetensors", 5000)
+    with pytest.raises(Problem, match=f"base.model {base.model}: cannot be read .*hf download"):
+        load(base)
 
 
 def test_no_room_for_it(base, monkeypatch, capsys) -> None:

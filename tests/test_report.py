@@ -123,6 +123,12 @@ def test_what_else_was_measured_stands_beside_the_loss(config_file: Path) -> Non
     assert "In the server: the server answers as the base does." in page_of(config_file)[1].words
 
 
+def test_a_folder_that_cannot_be_written_is_named(config_file: Path) -> None:
+    (config_file.parent / "reports").write_text("a file")
+    result = invoke("report", config_file)
+    assert result.exit_code == 1 and "Error: " in result.stderr and str(config_file.parent / "reports") in result.stderr
+
+
 def test_nothing_there_is_no_failure(config_file: Path) -> None:
     _html, page = page_of(config_file)
     assert "Nothing evaluated yet." in page.words and "as of" not in page.words

@@ -19,7 +19,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u20
 
 
 class Command(click.Command):
-    """A click command whose expected failures (Problem) end in one message and exit code 1, not in a traceback."""
+    """A click command whose expected failures (Problem, OSError) end in a message and exit code 1, in no traceback."""
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         # on a CPU it warns, once per process, of a kernel that nothing here needs
@@ -28,7 +28,7 @@ class Command(click.Command):
         try:
             with handled():
                 return super().main(*arguments, **options)
-        except Problem as problem:
+        except (Problem, OSError) as problem:  # a disk that is full or read-only: the error names the file
             say(f"Error: {problem}")
             sys.exit(1)
         finally:
@@ -41,8 +41,7 @@ def command(function: Callable) -> click.Command:
     config = click.option("--config", callback=lambda _c, _p, value: load_config(value), metavar="FILE", help=text)
     json_ = click.option("--json", "as_json", is_flag=True, help="Print a machine-readable summary to stdout.")
     opening, names = sys.modules[function.__module__].__doc__, {"help_option_names": ["-h", "--help"]}
-    made = click.command(cls=Command, help=function.__doc__ or opening, context_settings=names)
-    return made(config(json_(function)))
+    return click.command(cls=Command, help=function.__doc__ or opening, context_settings=names)(config(json_(function)))
 
 
 def language_option(function: Callable) -> Callable:

@@ -110,7 +110,8 @@ def default_histories() -> list[Path]:
     if named := os.environ.get("OPENCODE_DB"):
         return [Path(named).expanduser()]
     folder = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "opencode"
-    found = [*sorted(folder.glob("opencode*.db")), *(path.parent for path in folder.glob("storage/session"))]
+    databases = (path for path in sorted(folder.glob("opencode*.db")) if path.stat().st_size)  # some are never used
+    found = [*databases, *(path.parent for path in folder.glob("storage/session"))]
     return found or [folder / "opencode.db"]
 
 

@@ -88,7 +88,7 @@ def run(arguments: list[str], failure: Path | None = None, **options: str | bool
             failure.unlink(missing_ok=True)
         return True
     says = f"ended with exit code {code}"
-    if failure:
+    if failure and not given:  # who gives options reads the message, and this step may be up to date without them
         step = " ".join([Path(arguments[1]).name, *arguments[4:]])
         problem = f"{step}: {says} at {iso(time.time())}; the log of that run has its message"
         with suppress(Problem):  # the disk is full, and whatever comes next says so

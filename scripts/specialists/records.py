@@ -100,12 +100,13 @@ def located_records(path: Path) -> Iterator[tuple[int, Record]]:
                 offset = file.tell()
                 try:
                     record = cast(Record, reader.read(type=dict))
-                    record["id"], record["language"], record["messages"], record["source"]["kind"]
+                    record["id"], record["language"], record["messages"] + [], record["source"]["kind"]
                     record["source"]["time"]
                 except EOFError:
                     return
                 except (jsonlines.InvalidLineError, KeyError, TypeError) as error:
-                    raise Problem(f"{path}:{number}: not a record: {type(error).__name__}: {error}") from None
+                    do = "if a step made this file, delete it, and the next doit makes it anew"
+                    raise Problem(f"{path}:{number}: not a record: {type(error).__name__}: {error}; {do}") from None
                 yield offset, record
     except OSError as error:
         raise Problem(f"{path}: {error.strerror or error}; the step before makes it") from None

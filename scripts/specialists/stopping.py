@@ -15,7 +15,7 @@ def leave(number: int, _frame: Any) -> None:
     More signals change nothing: a service manager, doit and a terminal may each send one, and what is saved is whole.
     """
     for each in SIGNALS:
-        signal.signal(each, signal.SIG_IGN)
+        signal.signal(each, lambda *_: None)  # one that comes now is no "Signal 15 ignored due to race condition"
     sys.exit(128 + number)
 
 

@@ -59,7 +59,7 @@ class Miner:
         self.lost: Counter[str] = Counter()  # commits by reason
         self.files: Counter[str] = Counter()  # files left out of candidates by reason
         self.repositories: list[dict[str, Any]] = []
-        self.unread: list[str] = []  # names of repositories that could not be read
+        self.unread, self.own = list[str](), set[str]()  # names of repositories: unreadable, with the owner's commits
         self.commits: dict[str, set[str]] = {}  # ids of what HEAD reaches, by name of the repository
         self.rollouts, self.tasks = config.rollouts.enabled, list[dict[str, str]]()  # commits that are too long
         self.problems: list[str] = []
@@ -87,6 +87,7 @@ class Miner:
                 candidates.append(candidate)
             if 0 < MOST_LEFT_OUT * rules.others <= len(candidates):
                 break
+        self.own |= {source.path.name} if candidates else set()
         paths = list({change.path for one in candidates for change in one.changes} & source.tree.keys())
         head = dict(zip(paths, map(_plain, source.blobs(source.tree[path][1] for path in paths)), strict=True))
         ids = [
@@ -167,8 +168,10 @@ class Miner:
     def write(self, output: Path, patterns: Iterable[str], accept_loss: bool) -> dict[str, Any]:
         """Write the examples and the summary beside them, which is returned. What could not be read today keeps the
         rows that it gave before; so does a repository that is gone, emptied or rewritten, unless the owner accepts
-        that. `patterns`: of the repositories that the configuration names."""
+        that; and one without a commit of the owner's, or that is named no more while another is not found (a typo).
+        `patterns`: of the repositories that the configuration names."""
         rows = {record["source"]["commit"]: record for record in self.records}
+        complete = all(map(expand_repositories, patterns))
         before: dict[str, list[Record]] = defaultdict(list)
         for record in records.read_records(output) if output.exists() else ():
             if not self.exclusion.covers(record["source"]):
@@ -177,12 +180,12 @@ class Miner:
             named = [pattern for pattern in patterns if fnmatchcase(name, Path(pattern).name)]
             reached = self.commits.get(name)
             gone = [record for record in known if record["source"]["commit"] not in (reached or ())]
-            lost = bool(named) if reached is None else 2 * len(gone) > len(known)
+            lost = named or not complete if reached is None else 2 * len(gone) > len(known) or name not in self.own
             if name in self.unread or (lost and not accept_loss):
-                kept = known if name in self.unread else gone
+                kept = gone if name in self.own - {*self.unread} else known
                 rows = {record["source"]["commit"]: record for record in kept} | rows
                 if name not in self.unread and all(map(expand_repositories, named)):  # else it is said already
-                    what = f"repository {name}: {len(gone)} of {len(known)} commits that gave examples are gone"
+                    what = f"repository {name}: {len(kept)} of {len(known)} commits that gave examples give none now"
                     self.problems.append(f"{what}; they are kept until: doit mine:{self.language.name} --accept-loss")
         summaries = output.with_suffix(".summary.json")
         tasks = (records.read_json(summaries) or {}).get("tasks", [])

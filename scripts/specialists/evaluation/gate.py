@@ -270,8 +270,7 @@ def _more(needed: int | None) -> str:
 def _as_good(rows: list[Measurement], result: dict[str, Any], rival: str, settings: Evaluation) -> bool:
     """Whether a rival gains as much as is asked of an adapter, and the adapter is not better than it for sure."""
     found = compare(part_of(rows, CHANGED, rival), rival, "base")
-    gains = found["interval"][1] < 0 and -found["relative"] >= settings.gain
-    return gains and result[rival]["interval"][1] >= 0
+    return found["interval"][1] < 0 <= result[rival]["interval"][1] and -found["relative"] >= settings.gain
 
 
 def _as_well(result: dict[str, Any]) -> str:

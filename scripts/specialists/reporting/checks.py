@@ -95,10 +95,11 @@ def disk(config: Config) -> list[Check]:
     for path, what, count in wanted:
         place = next(each for each in (path, *path.parents) if each.exists())
         places.setdefault(place.stat().st_dev, (place, {}))[1][what] = count
+    unknown = "".join(f", and {one} of unknown size" for one, at in models(config) if not model_folder(one, at))
     found = []
     for place, needs in places.values():
         free, terms = shutil.disk_usage(place).free, ", ".join(f"{what} {size(needs[what])}" for what in needs)
-        says = f"{place}: {size(free)} free, still to be written: {terms}"
+        says = f"{place}: {size(free)} free, still to be written: {terms}{unknown}"
         room = free >= sum(needs.values())
         found.append(ok(says) if room else fail(says, "make room; old versions go with `doit prune`"))
     return found

@@ -86,11 +86,11 @@ def opencode(config: Config) -> Check:
         return note(f"{file.path}: no such file", "doit opencode")
     wiring.refuse_other_provider(config, named)
     wanted = wiring.settings(config)
-    wrong = wiring.not_used(config, wanted)
-    if file.merged(wanted) != file.read():
-        wrong.append(f"{file.path}: provider, models or agents are not up to date")
-    if wrong:
-        return fail("\n".join(wrong), "take the keys named out of those files; then doit opencode")
+    refused, what = wiring.not_used(config, wanted), "provider, models or agents are not up to date"
+    stale = [f"{file.path}: {what}"] if file.merged(wanted) != file.read() else []
+    if refused or stale:
+        take = "take the keys named out of those files; then " if refused else ""
+        return fail("\n".join([*refused, *stale]), f"{take}doit opencode")
     projects = {path for name in config.languages for path in config.repositories(name)}
     wrong = [line for path in sorted(projects) for line in wiring.not_used(config, wanted, path)]
     if not wiring.is_ours(config, file):

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from specialists import adapters
@@ -154,16 +155,17 @@ def loss_curve(losses: Sequence[Sequence[float]]) -> dict[str, Any] | None:
     if not points:
         return None
     left, right, top, bottom = 34, WIDTH - 8, 10, 130
-    first, last = points[0][0], points[-1][0]
+    first, last, few = points[0][0], points[-1][0], min(3, (len(points) + 1) // 2)
     points = points[:: -math.ceil(len(points) / _POINTS)][::-1]  # the last one stays
     levels = ticks(min(loss for _step, loss in points), max(loss for _step, loss in points))
     across = scale(first, max(last, first + 1), left, right)
+    ends = " to ".join(f"{fmean(loss for _step, loss in part):.3f}" for part in (points[:few], points[-few:]))
     down = scale(levels[0], levels[-1], bottom, top)
     return {
         "points": [(across(step), down(loss)) for step, loss in points],
         "levels": [(down(level), level) for level in levels],
         "steps": (first, last),
-        "title": f"Training loss from {points[0][1]:.3f} to {points[-1][1]:.3f} over {last:g} steps",
+        "title": f"Training loss from {ends} over {last:g} steps",
     }
 
 

@@ -90,8 +90,7 @@ def _training_change(config: Config, language: Language, manifest: dict[str, Any
 def cost(manifest: dict[str, Any]) -> str | None:
     """Time and memory of a version's training, in words; None when the manifest does not say."""
     seconds, memory = manifest.get("seconds"), manifest.get("peak_memory_bytes")
-    parts = [duration(seconds)] if seconds is not None else []
-    parts += [size(memory)] if memory else []
+    parts = ([duration(seconds)] if seconds is not None else []) + ([size(memory)] if memory else [])
     return ", ".join(parts) or None
 
 

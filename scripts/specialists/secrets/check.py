@@ -20,8 +20,7 @@ def findings(path: Path, rules: Rules) -> Iterator[tuple[int, SecretFinding]]:
         with path.open("rb") as file:
             chunks = file if path.suffix == ".jsonl" else [file.read()]  # rows may be larger than memory
             for before, chunk in enumerate(chunks):
-                encoding = "utf-16" if chunk[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
-                value = chunk.decode(encoding, errors="replace")
+                value = chunk.decode("utf-16" if chunk[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8", errors="replace")
                 for key, text in leaves(value, everywhere=True):
                     for item in find(text, rules, key):
                         yield before + _line(value, text, item.start), item.finding(text)

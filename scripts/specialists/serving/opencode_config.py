@@ -272,10 +272,9 @@ def model_asked(config: Config, *arguments: str) -> str:
     return asked[1]
 
 
-def is_ours(config: Config, file: ConfigFile) -> bool:
+def is_ours(config: Config, one: ConfigFile) -> bool:
     """Whether `doit opencode` put us into this file with this very specialists.toml; a copy of it did not."""
-    written = read_json(config.paths.data / RECORD) or {}
-    return file.backup.exists() and written.get(str(file.path)) == str(config.path)
+    return one.backup.exists() and (read_json(config.paths.data / RECORD) or {}).get(str(one.path)) == str(config.path)
 
 
 def merge(text: str, wanted: list[Setting]) -> str:

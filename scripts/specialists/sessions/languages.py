@@ -60,8 +60,7 @@ class Evidence(NamedTuple):
 
     @property
     def worked_on(self) -> bool:
-        kinds = ("edit",) if self.language == OTHER else ("edit", "read")
-        return self.kind in kinds and not self.manifest
+        return not self.manifest and self.kind in (("edit",) if self.language == OTHER else ("edit", "read"))
 
 
 class TurnLanguages(NamedTuple):

@@ -97,7 +97,6 @@ def _replaced(text: str, pattern: re.Pattern[str], shown: str) -> str:
             if not (under := _UNDER.search(text[max(start - _UNDER_CHARACTERS, end) : start])):
                 continue
             start -= len(under[0])
-        inside = "/" if match["inside"] and shown.startswith("/") else match["inside"] or ""
-        pieces += [text[end:start], shown, inside]
+        pieces += [text[end:start], shown, "/" if match["inside"] and shown.startswith("/") else match["inside"] or ""]
         end = match.end()
     return "".join([*pieces, text[end:]])

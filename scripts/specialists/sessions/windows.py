@@ -87,8 +87,7 @@ def clipped(text: str, characters: int) -> str:
         head, tail = head[: head.rindex("\n")], tail[tail.index("\n") + 1 :]
     missing = text[len(head) : len(text) - len(tail)]
     lines = missing.strip("\n").count("\n") + 1
-    amount = f"{lines} lines" if lines > 1 else f"{len(missing)} bytes"
-    return f"{head}\n\n...{amount} truncated...\n\n{tail}"
+    return f"{head}\n\n...{f'{lines} lines' if lines > 1 else f'{len(missing)} bytes'} truncated...\n\n{tail}"
 
 
 def around(text: str, wanted: Collection[str]) -> str:
@@ -251,8 +250,7 @@ class _Segment:
         targets = self.targets[position:]
         for count, target in enumerate(targets):
             if self._cost(self._chosen(whole, targets[: count + 1]), target) > budget:
-                whole_turns = sum(self.units[earlier].turn != self.units[target].turn for earlier in targets[:count])
-                return whole_turns or count
+                return sum(self.units[earlier].turn != self.units[target].turn for earlier in targets[:count]) or count
         return len(targets)
 
     def _that_fit(self, latest_first: Iterable[int], budget: float, texts: frozenset[str] | None) -> list[int]:

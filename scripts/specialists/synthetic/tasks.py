@@ -68,8 +68,7 @@ class Augmenter:
 
     def rows(self, files: Iterable[syntax.SourceFile], most: int) -> list[Record]:
         """Up to `most` rows of some files."""
-        made = map(self._record, _in_turn(self._tasks(files)))
-        return list(islice(filter(None, made), most))
+        return list(islice(filter(None, map(self._record, _in_turn(self._tasks(files)))), most))
 
     def _tasks(self, files: Iterable[syntax.SourceFile]) -> list[Task]:
         """All that could be made. A function needs its name for itself in its file, so that a request can name it."""

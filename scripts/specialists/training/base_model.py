@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, FineGrainedFP8Config
 from transformers.utils import logging
 
@@ -38,7 +39,10 @@ def load_base(base: Base, quantization: str) -> Any:
             options["quantization_config"] = Nf4Config(options["dtype"])
         elif stored == "fp8":
             options["quantization_config"] = FineGrainedFP8Config(dequantize=True)
-        model = AutoModelForCausalLM.from_pretrained(base.model, **options)
+        try:
+            model = AutoModelForCausalLM.from_pretrained(base.model, **options)
+        except SafetensorError as error:  # a download that was not finished
+            raise Problem(f"base.model {base.model}: cannot be read ({error}); fetch it with `hf download`") from None
     if quantization == "nf4":
         prepared.keep(model, base)
         for parameter in model.parameters():

@@ -97,8 +97,7 @@ def encode_rows(rows: list[Record], chat: Chat, max_length: int) -> list[dict[st
         if len(tokens.input_ids) > max_length and (length := chat.count(said)) > max_length:
             faults.append(f"row {row['id']}: {length} tokens after its head, over training.max_length {max_length}")
     if faults:
-        more = f"\n… and {len(faults) - 10} more" if len(faults) > 10 else ""
-        raise Problem("\n".join(faults[:10]) + more)
+        raise Problem("\n".join(faults[:10] + [f"… and {len(faults) - 10} more"] * (len(faults) > 10)))
     return encoded
 
 
