@@ -105,8 +105,8 @@ def swaps(config: Config, folder: AdapterFolder, load: Load, count: int) -> dict
             broken = make(config, folder, f"broken-{number}", seed=number)
             weights = broken / "adapter_model.safetensors"
             weights.write_bytes(weights.read_bytes()[:-100])
-            if promotion.decide(config, language)["verdict"] != "block":
-                raise SystemExit("a broken version was not blocked")
+            if promotion.decide(config, language)["current"] == broken.name:
+                raise SystemExit("a broken version was promoted")
         make(config, folder, f"v{number}", seed=number)
         begun = time.monotonic()
         decision = promotion.decide(config, language)
