@@ -16,6 +16,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -48,9 +49,10 @@ def configure(folder: Path, repositories: dict[str, list[Path]], base: str) -> P
 @click.command()
 @click.argument("given", nargs=-1, required=True, metavar="REPOSITORY=LANGUAGE...")
 @click.option("--base", required=True, help="Whose tokens are counted: a model with a chat template that fits.")
-@click.option("--folder", type=click.Path(path_type=Path), default=Path("/tmp/benchmark-first-run"), show_default=True)
-def main(given: tuple[str, ...], base: str, folder: Path) -> None:
+@click.option("--folder", type=click.Path(path_type=Path), help="Default: in the temporary folder.")
+def main(given: tuple[str, ...], base: str, folder: Path | None) -> None:
     """Seconds on the clock, and the memory of the largest process."""
+    folder = folder or Path(tempfile.gettempdir()) / "benchmark-first-run"
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "opencode.db").is_file():
         Maker(folder / "opencode.db", seed=1).fill(1, 0)

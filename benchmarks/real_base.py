@@ -10,11 +10,10 @@ must not be better. `--arm` asks for others: "given" (the code stands in the req
 "all-learned" (reads and closings too), "chance" (as many commits, not the best ones), and with another learning rate or
 another seed, of the training and of the shuffle: `--arm real,lr=1e-3 --arm form-only,seed=2`. `--arm another's,seed=2`
 takes that adapter, and `--arm instructions` measures "real" once more, beside the base with the repository's own
-instructions for agents or contributors in its prompt. `--arm
-real,heads=0.25` puts what opencode sends before a request into that share of the training rows and into all held-out
-ones, as the product does (some four times as long). With `--history
-opencode.db`, of sessions in the same repositories, `--arm sessions --arm commits --arm both` train on as many rows of
-either kind, or half of each, and are measured on both. What is done is not done again: kill it and start it anew.
+instructions for agents or contributors in its prompt. `--arm real,heads=0.25` puts what opencode sends before a request
+into that share of the training rows and into all held-out ones, as the product does (some four times as long). With
+`--history opencode.db`, of sessions in these repositories, `--arm sessions --arm commits --arm both` train on as many
+rows of either kind, or half of each, and are measured on both. What is done is not done again: kill it and start anew.
 """
 
 from __future__ import annotations

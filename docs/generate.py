@@ -65,7 +65,7 @@ def _type(kind: Any, metadata: Any) -> str:
     if metadata.get("choices"):
         return _choices(metadata)
     plain = config._NAMES[args[0] if args else kind]
-    return plain + (f", at least {metadata['least']:g}" if metadata.get("least") is not None else "")
+    return plain + "".join(f", at {name} {metadata[name]:g}" for name in ("least", "most") if name in metadata)
 
 
 def _choices(metadata: Any) -> str:

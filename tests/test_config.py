@@ -10,7 +10,9 @@ GLOBAL_MISTAKES = [
     ("[servin]\nport = 1", "servin: unknown table; did you mean 'serving'?"),
     ("[serving]\nport = '1'", "serving.port: expected a whole number, got '1'"),
     ("[serving]\nport = true", "serving.port: expected a whole number, got True"),
-    ("[serving]\nport = 0", "serving.port: expected at least 1, got 0"),
+    ("[serving]\nport = 99999", "serving.port: expected at least 1 and at most 65535, got 99999"),
+    ("[training]\nepochs = nan", "training.epochs: expected at least 0.01, got nan"),
+    ("[training]\nlearning_rate = inf", "training.learning_rate: expected at least 0, got inf"),
     ("[serving]\nextra = 'x'", "serving.extra: expected a list, got 'x'"),
     ("[serving]\nenv = {A = 1}", "serving.env: expected a table of strings, got {'A': 1}"),
     ("[training]\nr = 17", "training.r: expected one of 1, 8, 16"),
@@ -39,6 +41,7 @@ LANGUAGE_MISTAKES = [
     ("[languages.go]\nadapter = 'base'\nextensions = ['.go']", "languages.go.adapter: 'base' is the base model's name"),
     (f"{GO}min_examples = 9\nmax_examples = 3", "languages.go.min_examples: 9 is above max_examples, 3"),
     (f"{GO}wanted = [9, 30]", "languages.go.wanted: unknown key; use min_examples and max_examples instead"),
+    ("[languages.go]\nadapter = 'go'\nextensions = ['go']", "languages.go.extensions: expected a dot first, got 'go'"),
     (f"{GO}output = ['(']", "languages.go.output: '(' is no regular"),
 ]
 
@@ -60,8 +63,8 @@ def test_a_mistake_that_touches_everything_stops_everything(config_file: Path, t
 @pytest.mark.parametrize(("text", "message"), LANGUAGE_MISTAKES)
 def test_a_mistake_in_one_language_leaves_the_others(config_file: Path, text: str, message: str) -> None:
     config = load_config(append(config_file, text))
-    (finding,) = [finding for finding in config.findings if finding.fatal]
-    assert message in str(finding)
+    *other, finding = [finding for finding in config.findings if finding.fatal]
+    assert message in str(finding) and [each.language for each in other] == ["rust"] * ("of rust too" in message)
     assert finding.language not in config.languages
     assert {"ts", "python", "ruby", "swift"} <= config.languages.keys()
     with pytest.raises(Problem, match=r"specialists\.toml"):

@@ -100,7 +100,7 @@ def test_the_reference_is_up_to_date_and_has_every_key_with_its_default() -> Non
     generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
     text = generate["reference"]()
     assert generate["TARGET"].read_text(encoding="utf-8") == text, "run `python docs/generate.py`"
-    assert "| `port` | a whole number, at least 1 | `8000` | Port. |" in text
+    assert "| `port` | a whole number, at least 1, at most 65535 | `8000` | Port. |" in text
     assert '| `quantization` | `nf4` `none` | `"nf4"` | How the frozen base is held. |' in text
 
 

@@ -150,6 +150,7 @@ def test_two_processes_of_a_launcher_give_a_working_adapter(project: Path) -> No
 FAILURES = {  # keys of [training], lines added to the rows, message
     "no such launcher": ('launcher = ["no-such-launcher"]', "", "no-such-launcher: no such program"),
     "a launcher that fails": ('launcher = ["false"]', "", "false ended with exit code 1"),
+    "no such optimizer": ("[training.rust]\noptimizer = 'adamx'", "", "optimizer 'adamx': known are adamw_torch"),
     "a row that is no record": ("", "{half\n", "rust.jsonl:9: not a record"),
 }
 

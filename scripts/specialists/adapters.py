@@ -292,8 +292,7 @@ def is_decided(config: Config, language: Language) -> bool:
 
 def evaluation_hash(version: Path) -> str | None:
     """A hash of a version's evaluation.json; None when it was not evaluated."""
-    path = version / EVALUATION
-    return sha256_file(path)[:16] if path.is_file() else None
+    return sha256_file(version / EVALUATION)[:16] if (version / EVALUATION).is_file() else None
 
 
 def decisions(folder: AdapterFolder) -> list[dict[str, Any]]:
@@ -325,8 +324,7 @@ def withdrawn(folder: AdapterFolder) -> dict[str, str]:
 
 def record_decision(folder: AdapterFolder, decision: dict[str, Any]) -> None:
     """Add a line to the adapter's promotions.jsonl: what was decided about which version, and why."""
-    line = {"time": iso(time.time()), **decision}
-    path = folder.path / DECISIONS
+    path, line = folder.path / DECISIONS, {"time": iso(time.time()), **decision}
     torn = path.is_file() and not path.read_bytes().endswith(b"\n")  # a machine that died in the middle of a line
     with written(path), path.open("a", encoding="utf-8") as file:
         file.write("\n" * torn + json.dumps(line) + "\n")

@@ -235,8 +235,9 @@ class _Reader:
                 self._complain(key, f"{adapter!r}: letters, digits, - _ . only, and neither - nor . first", name)
             if adapter == SERVED_BASE:
                 self._complain(key, f"{adapter!r} is the base model's name in requests", name)
-            if first.setdefault(adapter, name) != name:
-                self._complain(key, f"{adapter!r} is the adapter of {first[adapter]} too", name)
+            if (other := first.setdefault(adapter, name)) != name:  # neither goes on with the other one's versions
+                self._complain(f"languages.{other}.adapter", f"{adapter!r} is the adapter of {name} too", other)
+                self._complain(key, f"{adapter!r} is the adapter of {other} too", name)
 
     def _complain(self, where: str, message: str, language: str | None = None) -> None:
         self.findings.append(Finding(where, message, language))
@@ -295,8 +296,9 @@ def _convert(value: Any, kind: Any, metadata: Any, folder: Path) -> Any:
         raise ValueError(f"expected {_NAMES[kind]}, got {value!r}")
     if value not in metadata.get("choices", [value]):
         raise ValueError(f"expected one of {', '.join(map(str, metadata['choices']))}, got {value!r}")
-    if "least" in metadata and value < metadata["least"]:
-        raise ValueError(f"expected at least {metadata['least']}, got {value!r}")
+    if "least" in metadata and not metadata["least"] <= value <= metadata.get("most", 1e15):  # nor nan, nor inf
+        most = f" and at most {metadata['most']}" if "most" in metadata else ""
+        raise ValueError(f"expected at least {metadata['least']}{most}, got {value!r}")
     return value
 
 

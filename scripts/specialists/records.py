@@ -100,8 +100,9 @@ def located_records(path: Path) -> Iterator[tuple[int, Record]]:
                 offset = file.tell()
                 try:
                     record = cast(Record, reader.read(type=dict))
-                    record["id"], record["language"], record["messages"] + [], record["source"]["kind"]
-                    record["source"]["time"]
+                    record["id"], record["language"], record["source"]["kind"], record["source"]["time"]
+                    if not isinstance(record["messages"], list):
+                        raise TypeError("messages is no list")
                 except EOFError:
                     return
                 except (jsonlines.InvalidLineError, KeyError, TypeError) as error:

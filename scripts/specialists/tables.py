@@ -15,7 +15,7 @@ LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's --max-lora-ra
 def key(default: Any, help: str, **limits: Any) -> Any:
     """A configuration key: its default, one sentence for the reference, and the values it may take.
 
-    Limits: `choices`, `least`, `regex` (items are regular expressions), `form` (one that items match, and in words).
+    Limits: `choices`, `least`, `most`, `regex` (items are regular expressions), `form` (of items: one, and in words).
     """
     return field(default=default, metadata={"help": help, **limits})
 
@@ -66,7 +66,7 @@ class Secrets:
 @dataclass(frozen=True)
 class Assembly:
     heldout_clusters: int = key(5, "Of sessions and of commits held out at least, up to half; else an eighth.", least=0)
-    whole_heads: float = key(0.25, "Share of training rows with all that opencode sends before the request.", least=0)
+    whole_heads: float = key(0.25, "Share of training rows behind all that opencode sends first.", least=0, most=1)
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,14 @@ class Rollouts:
     read_only: tuple[str, ...] = key((), 'What the sandbox shows too ("~/.cargo"); relative: of each repository.')
     minutes: int = key(120, "Time for one round; none begins after it.", least=1)
     runs: int = key(2, "Runs of each task.", least=1)
-    recall: float = key(0.5, "Share of your changed lines that a run without tests has to make to be kept.", least=0)
+    recall: float = key(0.5, "Share of your changed lines that a run without tests has to make.", least=0, most=1)
 
 
 @dataclass(frozen=True)
 class Training:
     r: int = key(16, "LoRA rank; one that vLLM serves.", choices=LORA_RANKS)
     alpha: int = key(16, "LoRA alpha.", least=1)
-    dropout: float = key(0.0, "LoRA dropout.", least=0)
+    dropout: float = key(0.0, "LoRA dropout.", least=0, most=1)
     targets: tuple[str, ...] = key(PARTS, "What gets an adapter: q/k/v/o, DeltaNet, gate/up/down.", choices=PARTS)
     max_length: int = key(8192, "Tokens per example after its head; a longer row is an error, never cut.", least=64)
     learning_rate: float = key(1e-4, "Peak learning rate.", least=0)
@@ -114,7 +114,7 @@ class Evaluation:
 @dataclass(frozen=True)
 class Serving:
     host: str = key("127.0.0.1", "Address to listen on; anything wider is reachable by others.")
-    port: int = key(8000, "Port.", least=1)
+    port: int = key(8000, "Port.", least=1, most=65535)
     model: str | None = key(None, "The base as served, where it is another (quantised) copy than the one trained on.")
     max_model_len: int = key(131072, "Context served, in tokens.", least=256)
     max_lora_rank: int = key(16, "Largest rank served.", choices=LORA_RANKS)
@@ -133,7 +133,7 @@ class Serving:
 @dataclass(frozen=True)
 class Language:
     adapter: str = key(REQUIRED, "Name of the adapter and of the opencode agent.")
-    extensions: tuple[str, ...] = key(REQUIRED, "File extensions, with the dot.")
+    extensions: tuple[str, ...] = key(REQUIRED, "File extensions, with the dot.", form=(r"\.\S+", "a dot first"))
     title: str = key("", "The language's name in prose; empty: the table's name.")
     files: tuple[str, ...] = key((), "File names that belong to the language.")
     commands: tuple[str, ...] = key((), "Commands that show work in the language.")

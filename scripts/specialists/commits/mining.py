@@ -66,8 +66,7 @@ class Miner:
         self._found: list[Example] = []
 
     def mine(self, path: Path, emails: Collection[str], others: int = 0) -> None:
-        """Read one repository; one that cannot be read is named among the problems. `others`: the newest of
-        everybody else, so many."""
+        """Read one repository; one that cannot be read is among the problems. `others`: so many of everybody else."""
         try:
             if not emails:
                 empty = "[owner] emails is empty, and git config --global user.email is not set"
@@ -166,10 +165,9 @@ class Miner:
             self.records.append(self.sayable(better if better and self._fits(better["messages"]) else record))
 
     def write(self, output: Path, patterns: Iterable[str], accept_loss: bool) -> dict[str, Any]:
-        """Write the examples and the summary beside them, which is returned. What could not be read today keeps the
-        rows that it gave before; so does a repository that is gone, emptied or rewritten, unless the owner accepts
-        that; and one without a commit of the owner's, or that is named no more while another is not found (a typo).
-        `patterns`: of the repositories that the configuration names."""
+        """Write the examples and the summary, which is returned. What could not be read today keeps its rows; so does,
+        unless the owner accepts the loss, a repository that is gone, emptied or rewritten, has no commit of his, or
+        that none of `patterns` (the configuration's) names any more while another finds nothing: a typo."""
         rows = {record["source"]["commit"]: record for record in self.records}
         complete = all(map(expand_repositories, patterns))
         before: dict[str, list[Record]] = defaultdict(list)

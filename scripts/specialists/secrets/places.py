@@ -10,7 +10,6 @@ from specialists.secrets.literals import Rule, Spots, matches, rows
 from specialists.secrets.values import is_literal, is_password, is_secret_value, is_token, login_password, name_kind
 
 LIST, _MOST = "list of secrets", 2_000  # in one text; so many teach nothing, and what follows goes, for time
-# matches, their group with a value, its kind, and what tells whether it is a secret
 Candidates = Iterator[tuple[re.Match[str], str | int, str, Callable[[str], object]]]
 
 
@@ -25,10 +24,10 @@ def placed(text: str, exact: Spots, folded: Spots) -> Iterator[Find]:
         ours = start < rest and is_fake(text[start:end])
         if ours or (start < rest and is_secret(text[start:end]) and len(slots(text[start:end])) >= LEAST):
             yield Find(start, end, kind, ours=ours)
-            number += 1
-            if number == _MOST and len(slots(text[end:])) >= LEAST:
+            number += not ours
+            if number == _MOST and not ours and end < len(text):
                 rest = end
-                yield Find(end, len(text), LIST, ours=is_fake(text[end:]))
+                yield Find(end, len(text), LIST)
 
 
 _NAME_ANCHORS = "pass pwd pw psk secret token key cred auth bearer jwt pat mnemonic".split()

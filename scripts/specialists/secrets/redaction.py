@@ -78,8 +78,8 @@ def clean(messages: list[dict[str, Any]], source: dict[str, Any], rules: Rules) 
             findings.setdefault(item.finding(text))
             if item.category == SECRET:
                 spoiled.add(index)
-                if item.end - item.start >= (_LEAST_OF_KEY if item.kind == "private key" else LEAST):
-                    secret = text[item.start : item.end]
+                secret, least = text[item.start : item.end], _LEAST_OF_KEY if item.kind == "private key" else LEAST
+                if len(secret) >= least and item.kind != places.LIST:
                     secrets[secret] = _fake(text, item)
                     secrets.update((copy, fakes.fake(copy)) for copy in copies(secret))
     elsewhere = _elsewhere(secrets)
@@ -179,7 +179,7 @@ def _joined(finds: Iterable[Find]) -> list[Find]:
     joined: list[Find] = []
     for item in sorted(finds, key=lambda item: (item.start, -item.end, not item.keep)):
         if joined and item.start < (last := joined[-1]).end:
-            named = min(last, item, key=lambda one: (one.category != SECRET, not one.keep))
+            named = min(last, item, key=lambda one: (one.kind != places.LIST, one.category != SECRET, not one.keep))
             end, ours = max(last.end, item.end), last.ours or item.ours
             joined[-1] = named._replace(start=last.start, end=end, keep=last.keep + item.keep, ours=ours)
         else:

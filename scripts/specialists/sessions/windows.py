@@ -235,8 +235,7 @@ class _Segment:
         return [*self._asked(self._start_of_turn(turn - 1)), turn - 1, turn] if replies else [turn]
 
     def _chosen(self, whole: list[int], targets: list[int]) -> Chosen:
-        """The units that a window of these targets has to hold, with the requests of what they rest on; what each
-        later one answers is whole."""
+        """The units that a window of these targets has to hold, requests too; what each later one answers is whole."""
         chosen: Chosen = dict.fromkeys(range(targets[0], targets[-1]), _NONE)
         for target in targets:
             for index, texts in self.units[target].rests_on.items():

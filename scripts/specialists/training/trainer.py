@@ -17,6 +17,7 @@ import torch
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, PrinterCallback, set_seed
+from transformers.training_args import OptimizerNames
 from trl import SFTConfig, SFTTrainer
 
 from specialists.chat import IGNORED, Chat
@@ -102,7 +103,9 @@ def encode_rows(rows: list[Record], chat: Chat, max_length: int) -> list[dict[st
 
 
 def training_arguments(model: Any, settings: Training, folder: Path, checkpoint_steps: int) -> Any:
-    """TRL's arguments for these settings."""
+    """TRL's arguments for these settings. Raises Problem for an optimizer that transformers does not know."""
+    if settings.optimizer not in {*OptimizerNames}:
+        raise Problem(f"training.optimizer {settings.optimizer!r}: known are {', '.join(OptimizerNames)}")
     gpu = torch.cuda.is_available()
     return SFTConfig(
         output_dir=str(folder),
