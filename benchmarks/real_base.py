@@ -208,10 +208,13 @@ def one_kind(out: Path, name: str, repositories: list[Path], language: str, **si
         if seen[cluster_of(row)] <= 2:
             held[row["source"]["kind"]].append(row)
     number = min(sizes["heldout"] // 2, *map(len, held.values()))
-    chance, chosen = random.Random(1), list[Any]()
-    for kind in KINDS[name]:
-        pool = [row for row in rows["train"] if row["source"]["kind"] == kind]
-        chosen += chance.sample(pool, sizes["rows"] // len(KINDS[name]))
+    out_of = {cluster_of(row) for row in rows["heldout"]}  # commits also beyond the share that training gives them
+    commits = [row for row in read_records(data / "commits" / f"{language}.jsonl") if cluster_of(row) not in out_of]
+    pools = {"session": [row for row in rows["train"] if row["source"]["kind"] == "session"], "commit": commits}
+    most = min(sizes["rows"], *map(len, pools.values())) // len(KINDS[name])
+    if not most or not number:
+        sys.exit(f"{out}: sessions and commits of {sizes['tokens']} tokens at most are too few to compare")
+    chosen = [row for kind in KINDS[name] for row in random.Random(1).sample(pools[kind], most)]
     train = out / name / "data" / "train" / f"{language}.jsonl"
     write_records(train, chosen)
     write_records(
