@@ -186,6 +186,8 @@ def arm(out: Path, name: str, repositories: list[Path], language: str, other: Pa
         (trained,) = (other if kind == OTHER else out).glob(f"{same}/adapters/*/latest")
         shutil.copytree(trained, folder.path / trained.resolve().name, ignore=shutil.ignore_patterns("evaluation.json"))
         folder.point("latest", folder.path / trained.resolve().name)
+    if sizes["train_only"]:
+        return {}
     run("evaluate.py", config, language)
     return evaluation_of(folder.latest)
 
@@ -221,6 +223,8 @@ def one_kind(out: Path, name: str, repositories: list[Path], language: str, **si
         out / name / "data" / "heldout" / f"{language}.jsonl", held["session"][:number] + held["commit"][:number]
     )
     run("train.py", config, language, "--train", str(train))
+    if sizes["train_only"]:
+        return {}
     run("evaluate.py", config, language)
     return evaluation_of(AdapterFolder(out / name / "adapters" / f"build-{language}").latest)
 
@@ -257,6 +261,7 @@ def _interval(found: dict[str, Any], what: str, model: str) -> str:
 @click.option("--epochs", default=1.0, show_default=True)
 @click.option("--program", default="opencode", show_default=True, help="The opencode of the arms with heads.")
 @click.option("--history", type=click.Path(path_type=Path), help="The opencode.db of the arms of either kind.")
+@click.option("--train-only", is_flag=True, help="Leave the measuring to arms.py.")
 @click.option("--arm", "wanted", multiple=True, default=(REAL, FORM, OTHER), show_default=True)
 def main(given: tuple[str, ...], out: Path, wanted: tuple[str, ...], **sizes: Any) -> None:
     """Every repository's adapters one after the other; then one table."""
@@ -279,8 +284,9 @@ def main(given: tuple[str, ...], out: Path, wanted: tuple[str, ...], **sizes: An
             found = one_kind(out / title, name, repositories, language, **sizes)
         else:
             found = arm(out / title, name, repositories, language, out / titles[number - 1], **sizes)
-        shown += rows_of(title, name, found)
-        verdicts.append(f"{title}, {name}: {found['verdict']}: {found['reason']}")
+        if found:
+            shown += rows_of(title, name, found)
+            verdicts.append(f"{title}, {name}: {found['verdict']}: {found['reason']}")
         left = (time.monotonic() - started) / done * (len(arms) - done)
         print(f"{done} of {len(arms)}, about {duration(left)} left", file=sys.stderr)
     print(table(shown, ["repository", "rows", "model", *PARTS, "style", "own", "skill"]))
