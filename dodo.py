@@ -142,7 +142,7 @@ def task_rollback():
     ask = TaskFailed(f"needs a language: {', '.join(f'doit rollback:{name}' for name in LANGUAGES)}")
     yield Task("rollback", [lambda: ask], doc=task_rollback.__doc__)  # no group, which would roll back all of them
     for name in LANGUAGES:
-        actions = script("rollback", "--language", name)
+        actions = script("promote", "--language", name, "--back")
         yield Task(f"rollback:{name}", actions, subtask_of="rollback", params=[option("reason")], uptodate=[False])
 
 

@@ -1,10 +1,7 @@
-"""Ask every promoted adapter one question and show who answered.
+"""Ask every promoted adapter one question and show who answered: `python scripts/ask.py`.
 
 Uses the server that runs; when none does, starts one for the time of the questions. The answers are kept in
 reports/answers.json, for the report.
-
-\b
-    python scripts/ask.py
 """
 
 import contextlib
@@ -38,7 +35,7 @@ def main(config: Config, as_json: bool) -> None:
             answers = [ask(config, config.languages[name]) for name in progress(promoted_versions(config), "ask")]
         say(table([[*answer.values()] for answer in answers], ["answered by", "with", "first words"]))
     else:
-        say("no adapter is promoted; the base answers alone")
+        say("nothing to ask: no adapter is promoted; `doit status` says why")
     summary = {"promoted": promoted_versions(config), "answers": answers}
     write_json(config.paths.reports / "answers.json", summary)
     finish(summary, as_json, problems)

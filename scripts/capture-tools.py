@@ -5,7 +5,6 @@ have it as their head, held-out rows all of it, of the others the share [assembl
 compares. Folder, date and platform are the same in all rows.
 
 \b
-    python scripts/capture-tools.py
     python scripts/capture-tools.py --program ~/.opencode/bin/opencode
 """
 
@@ -14,10 +13,9 @@ import re
 import subprocess
 import tempfile
 from pathlib import Path
-from posixpath import dirname
 
 import click
-from specialists.agent import ROOT, compact
+from specialists.agent import HOME, ROOT, compact
 from specialists.cli import command, finish, say
 from specialists.config import Config, Problem
 from specialists.records import write_json
@@ -44,7 +42,7 @@ def main(config: Config, as_json: bool, program: str) -> None:
         version = next((session.version for session in read_sessions(database, [])), "")
     if not model.requests:
         raise Problem(f"{program}: asked its model nothing")
-    request = json.loads(json.dumps(model.requests[0]).replace(str(project), ROOT).replace(folder, dirname(ROOT)))
+    request = json.loads(json.dumps(model.requests[0]).replace(str(project), ROOT).replace(folder, HOME))
     system = "\n".join(str(message["content"]) for message in request["messages"] if message["role"] == "system")
     rest = system.removeprefix(PROMPT).replace(f"local/{MODEL}", f"{PROVIDER}/{{adapter}}").replace(MODEL, "{adapter}")
     for pattern, stand_in in STAND_INS.items():

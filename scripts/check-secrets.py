@@ -5,6 +5,7 @@ replaces secrets before it writes a row; this looks whether that held.
 """
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -26,13 +27,18 @@ def main(config: Config, as_json: bool, paths: tuple[Path, ...]) -> None:
             unread.append(str(problem))
     size = sum(path.stat().st_size for path in files if path.exists())
     secrets = [each for each in found if each[2].category == SECRET]
-    personal = len(found) - len(secrets)
-    for line in [*(f"{path}:{line}: {one.kind} {one.masked}" for path, line, one in secrets), *unread]:
+    personal = Counter(path for path, _line, one in found if one.category != SECRET)
+    lines = [f"{path}: {number} pieces of personal data" for path, number in personal.items()]
+    for line in [*lines, *(f"{path}:{line}: {one.kind} {one.masked}" for path, line, one in secrets), *unread]:
         say(line)
-    what = f"{len(secrets)} secrets, {personal} pieces of personal data, {len(unread)} files that cannot be read"
+    what = (
+        f"{len(secrets)} secrets, {personal.total()} pieces of personal data, {len(unread)} files that cannot be read"
+    )
     say(f"{len(files)} files, {size / 1e6:,.1f} MB: {what}")
     shown = [{"file": str(path), "line": line, "kind": finding.kind} for path, line, finding in secrets]
-    finish({"files": len(files), "bytes": size, "personal": personal, "secrets": shown, "unread": unread}, as_json)
+    finish(
+        {"files": len(files), "bytes": size, "personal": personal.total(), "secrets": shown, "unread": unread}, as_json
+    )
     sys.exit(bool(secrets or unread))
 
 

@@ -3,7 +3,6 @@
 Each failure and each note comes with what to do. Looks only; exit code 1 when a check fails, notes do not count.
 
 \b
-    python scripts/doctor.py
     python scripts/doctor.py --ask
 """
 

@@ -63,7 +63,7 @@ def main(
     lost = ", ".join(f"{number} {reason}" for reason, number in (+miner.lost).most_common())
     say(table(rows, ["repository", "examples"]))
     say(f"{summary['funnel']['commits']} commits: {len(miner.records)} examples; left out: {lost or 'none'}")
-    finish(summary, as_json, miner.problems)
+    finish(summary, as_json, miner.problems + miner.nobodys)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
-"""Remove all but the newest versions of every adapter, and never the one that is promoted or was before it.
-
-\b
-    python scripts/prune.py --keep 2
+"""Remove all but the newest versions of every adapter, and never the one that is promoted or was before it:
+`python scripts/prune.py --keep 2`.
 
 Versions that are not served any more because `[owner] exclude` names their work are removed too.
 """
@@ -19,8 +17,8 @@ def main(config: Config, as_json: bool, keep: int) -> None:
     for language in config.languages.values():
         folder = adapter_folder(config, language)
         with folder.lock():
-            removed[language.adapter] = prune(folder, keep)
-        say(f"{language.adapter}: {len(removed[language.adapter])} removed, {len(folder.versions())} kept")
+            removed[language.adapter] = gone = prune(folder, keep)
+        say(f"{language.adapter}: removed {', '.join(gone) or 'none'}; {len(folder.versions())} kept")
     finish({"removed": removed}, as_json)
 
 

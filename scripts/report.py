@@ -1,9 +1,7 @@
 """Write reports/index.html, the page that shows where every language stands, and status.json beside it.
 
-Static pages, examples-LANGUAGE.html among them: no server, no network, readable on a phone, light and dark.
-
-\b
-    python scripts/report.py
+Static pages, examples-LANGUAGE.html among them: no server, no network, readable on a phone, light and dark. To look at
+it: `python scripts/report.py && xdg-open reports/index.html`.
 """
 
 from specialists.cli import command, finish, say

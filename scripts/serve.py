@@ -5,7 +5,6 @@ An adapter that vLLM could not load is left out with a warning; the others are s
 $VLLM_API_KEY, or from the file that `serving.api_key_file` names.
 
 \b
-    python scripts/serve.py
     python scripts/serve.py --dry-run
 """
 

@@ -1,9 +1,7 @@
 """Show a row as the model is trained on it, supervised text coloured; the report shows examples too.
 
-The beginning of an id is enough. Rendered with the base model's own chat template, which has to be on this machine.
-
-\b
-    python scripts/show-mask.py 1a2b3c4d
+The beginning of an id is enough: `python scripts/show-mask.py 1a2b3c4d`. Rendered with the base model's own chat
+template, which has to be on this machine.
 """
 
 import sys

@@ -1,10 +1,6 @@
 """Show examples against wanted, what the next doit does and why, what is promoted and served.
 
-Reads what the steps left behind and asks the server, where one runs, for half a second. Changes nothing.
-
-\b
-    python scripts/status.py
-    python scripts/status.py --json
+Reads what the steps left behind, and asks a running server for half a second. For programs: `status.py --json`.
 """
 
 from specialists.cli import command, finish, say

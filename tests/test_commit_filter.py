@@ -46,6 +46,8 @@ def filtered(folder: Path) -> tuple[list, dict[str, int], dict[str, int]]:
         (Made(WORDS, {"sub.py": "1" * 40}, mode="160000"), "submodule or symbolic link"),
         (Made(WORDS, {"vendor/lib.py": "x = 1\n"}), "vendored"),
         (Made(WORDS, {"api_pb2.py": "x = 1\n"}), "generated"),
+        (Made("Fix the sum and say so in the changelog", {**CODE, "CHANGES.md": "x"}), "asks for what is passed over"),
+        (Made("Say how a changelog is made", {**CODE, "changelog/a.py": "x = 1\n"}), None),
         (Made(WORDS, {**CODE, "App.xcodeproj/project.pbxproj": "x"}), "generated"),
         (Made(WORDS, {**CODE, ".jjconflict-base-0/sums.py": "x = 1\n"}), "conflict markers"),
         (Made(WORDS, {**CODE, **{f"docs/{name}.md": "x\n" for name in "abcde"}}), "too many files"),

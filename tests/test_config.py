@@ -21,6 +21,7 @@ GLOBAL_MISTAKES = [
     ("[training.go]\nr = 8", "training.go: no such language"),
     ("[secrets]\nextra = ['(']", "secrets.extra: '(' is no regular expression"),
     ("[secrets]\nhost = ['x']", "secrets.host: unknown key; did you mean 'hosts'?"),
+    ("[secrets]\nhosts = ['']", "secrets.hosts: an entry is empty"),
     ("[paths]\ndata = 3", "paths.data: expected a path, got 3"),
     ("[mining]\nformat = 'diff'", "mining: unknown table"),
     ("training = 3", "training: expected a table, got 3"),
@@ -43,6 +44,7 @@ LANGUAGE_MISTAKES = [
     (f"{GO}wanted = [9, 30]", "languages.go.wanted: unknown key; use min_examples and max_examples instead"),
     ("[languages.go]\nadapter = 'go'\nextensions = ['go']", "languages.go.extensions: expected a dot first, got 'go'"),
     (f"{GO}output = ['(']", "languages.go.output: '(' is no regular"),
+    (f"{GO}output = ['(?i)a']", "languages.go.output: '(?i)a' is no regular"),
 ]
 
 
@@ -92,13 +94,13 @@ def test_all_mistakes_are_reported_at_once(config_file: Path) -> None:
 
 
 def test_what_is_missing_on_the_machine_is_reported_and_stops_nothing(config_file: Path, tmp_path: Path) -> None:
-    repositories = 'title = "Rust"\nrepositories = ["~/gone", "~/x*"]'
+    repositories = 'title = "Rust"\nrepositories = ["~/gone", "~nobody-here/x*"]'
     config_file.write_text(config_file.read_text().replace('title = "Rust"', repositories))
     config = load_config(config_file)
     assert [str(finding) for finding in config.findings] == [
         f"opencode.databases: {tmp_path}/opencode.db: no opencode history there",
         "languages.rust.repositories: ~/gone: not there",
-        "languages.rust.repositories: ~/x*: not there",
+        "languages.rust.repositories: ~nobody-here/x*: not there",
     ]
     assert "rust" in config.languages
 
@@ -138,6 +140,7 @@ def test_where_opencode_keeps_its_history(monkeypatch: pytest.MonkeyPatch, tmp_p
     (tmp_path / "opencode/storage/session").mkdir(parents=True)
     for name, content in (("opencode-beta.db", "SQLite"), ("opencode-unused.db", ""), ("other.db", "SQLite")):
         (tmp_path / "opencode" / name).write_text(content)
+    (tmp_path / "opencode" / "opencode-gone.db").symlink_to("gone")
     assert [path.name for path in default_histories()] == ["opencode-beta.db", "storage"]
     monkeypatch.setenv("OPENCODE_DB", "/x/y.db")
     assert default_histories() == [Path("/x/y.db")]

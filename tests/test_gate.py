@@ -84,6 +84,12 @@ TABLE: dict[str, tuple] = {  # name: (rows, more, verdict, reason)
     "few clusters": (measurements(0.2, clusters=3), {}, "hold", "3 sessions and commits); 8 are"),
     "worse than the incumbent": (measurements(0.2, skill=0.05, incumbent=0.4), {}, "hold", "worse than the incumbent"),
     "infinite": (measurements(float("inf")), {}, "block", "not finite"),
+    "no number behind another request": (
+        [{**row, "other": {"base": float("nan")}} for row in GOOD],
+        {},
+        "block",
+        "not finite",
+    ),
     "no number on the frozen set": (GOOD, {"frozen": measurements(float("nan"))}, "block", "not finite"),
     "no effect": (measurements(0.0, noise=0.0), {}, "block", "has no effect"),
     "nothing held out": ([], {}, "hold", "no held-out examples"),

@@ -83,6 +83,7 @@ def test_asks_for_nothing(reason: str) -> None:
 
 
 LOST = "It lost the last line of a file."
+CODE = "```\n# a\n\nout\n```"
 CLAUDE = "🤖 Generated with [Claude Code](https://claude.com/claude-code)"
 BODIES = [
     ("It lost the last\nline of a file.", LOST),
@@ -102,7 +103,7 @@ BODIES = [
     ("It lost the last line of a file (fixes #12).", LOST),
     (f"{LOST} It did so since 4b108df3ab99. Also shipping as 0.5", LOST),
     (f"{LOST} Like this:\n\n    $ tool\n    nothing", LOST),
-    (f"{LOST}\n\n```\nout\n```", LOST),
+    (f"{LOST} Like this:\n\n{CODE}\n\nSee #12.\n\n## Test\nx", f"{LOST} Like this:\n\n{CODE}"),
     ("- one more line is read\n- and kept as it is", "- one more line is read\n- and kept as it is"),
     ("Closes #1, closes #2", ""),
     ("Too short.", ""),
@@ -133,7 +134,9 @@ def test_a_request_asks_for_itself(subject: str) -> None:
     assert understand(request).request == request
 
 
-@pytest.mark.parametrize("part", ["to ", "a/", "(", "#1, ", "fix: ", "\n", "- ", "https://", "`", "x: y\n", "** "])
+@pytest.mark.parametrize(
+    "part", ["to ", "a/", "(", "#1, ", "fix: ", "\n", "- ", "https://", "`", "x: y\n", "** ", "```\n"]
+)
 def test_long_messages_take_no_time(part: str) -> None:
     with contextlib.suppress(LeftOut):
         understand(part * 20_000)

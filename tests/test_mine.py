@@ -15,7 +15,7 @@ from conftest import ROOT, invoke
 from git_repositories import HISTORY, ME, Made, git, loose, module
 from specialists.agent import TOOLS
 from specialists.code import edits
-from specialists.commits.message import UNASKED, UNSAID_NUMBER
+from specialists.commits.message import UNASKED, UNFINISHED, UNSAID_LINK, UNSAID_NUMBER
 from specialists.commits.mining import Example, choose
 from specialists.config import load_config
 from specialists.records import read_records, write_json, write_records
@@ -217,6 +217,9 @@ def test_an_excluded_commit_stays_away(configured: Path, repository: Path) -> No
         ),
         (Made("Pin what it is built with", {"v.py": BUILT.replace(">=0.9", ">=0.9,<0.99")}), UNSAID_NUMBER),
         (Made("Allow version 2.7 for builds", {"v.py": BUILT.replace(">=0.9", ">=2.7.0")}), None),
+        (Made("Use another separator there", {"s.py": f"{OTHER_SEPARATOR}# https://a.example/1\n"}), UNSAID_LINK),
+        (Made("Use another separator there", {"s.py": f"{OTHER_SEPARATOR}# TODO: all\n"}), UNFINISHED),
+        (Made("Use a separator, TODO the rest", {"s.py": f"{OTHER_SEPARATOR}# TODO: all\n"}), None),
         (Made("Test it on other builds", {"tests/a.py": "x = 1\n", "a.toml": "x = 1\n"}), TESTS_ALONE),
         (Made("Increment it in any case", {"increment.py": "def f(x):\n    if x:\n        x = 2\n    x += 1\n"}), None),
     ],
@@ -262,7 +265,7 @@ def test_a_repository_that_collapses_keeps_its_rows_until_the_owner_accepts_it(
         result = run(configured, "--language", "python", *who, code=3)
         assert "repository sums: 3 of 3 commits that gave examples give none now" in result.stderr or new
         assert "doit mine:python --accept-loss" in result.stderr and len(rows(configured)) == 4 + new
-    run(configured, "--language", "python", *who, "--accept-loss", code=3 * (lost == "mistyped"))
+    run(configured, "--language", "python", *who, "--accept-loss", code=0 if lost in ("rewritten", "gone") else 3)
     assert len(rows(configured)) == 1 + new - bool(who)
 
 
@@ -279,11 +282,12 @@ def test_authors(configured: Path, repository: Path, monkeypatch: pytest.MonkeyP
     def others() -> list[str]:
         return [row["source"]["commit"] for row in read_records(load_config(configured).rows("others", "python"))]
 
-    run(configured, "--language", "python", "--author", "you@example.org")
+    result = run(configured, "--language", "python", "--author", "you@example.org", code=3)
+    assert "src/sums: none of its 3 commits is by you@example.org: is [owner] emails right?" in result.stderr
     assert rows(configured) == []
     everybody_elses = others()
     monkeypatch.setattr(importlib.import_module("mine-repos"), "OTHERS", 1)
-    run(configured, "--language", "python", "--author", "you@example.org")
+    run(configured, "--language", "python", "--author", "you@example.org", code=3)
     assert others() == everybody_elses[-1:], "the newest"
     monkeypatch.setattr(importlib.import_module("mine-repos"), "OTHERS", 16)
     run(configured, "--language", "python")

@@ -328,7 +328,7 @@ def test_agents_follow_a_rollback_where_they_are_wired(config_file, before, code
         assert jsonc.loads(file.read_text())["agent"]["build-rust"]["model"] == "vllm/build-rust"
     if before not in (None, "wired"):
         file.write_text(before)
-    done = invoke("rollback", config_file, "--language", "rust")
+    done = invoke("promote", config_file, "--language", "rust", "--back")
     assert done.exit_code == code and reported in done.stderr and (reported or "follow" not in done.stderr)
     if model:
         document = jsonc.loads(file.read_text())

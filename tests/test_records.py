@@ -5,6 +5,7 @@ import json
 import os
 import sqlite3
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
@@ -46,6 +47,11 @@ def test_a_file_is_touched_only_when_its_content_changes(tmp_path: Path) -> None
     assert path.stat().st_mtime_ns == before
     assert write_records(path, [record("b")])
     assert not list(path.parent.glob(".*")), "no temporary file stays behind"
+
+
+def test_many_that_write_a_file_do_not_disturb_one_another(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: write_if_changed(tmp_path / "a.json", str(number)), range(400)))
 
 
 def test_what_a_step_writes_is_the_owners_alone(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_a_new_version_is_swapped_in_while_requests_are_in_flight(served: Served
     after = served.losses("build-rust")
     assert differ(after, before) > 0.03 < differ(before, served.losses("build-ts"))
     assert [*served_models(served.config)] == ["base", "build-rust", "build-ts"], "the candidate's name is nobody's"
-    assert invoke("rollback", served.config.path, "--language", "rust").exit_code == 0
+    assert invoke("promote", served.config.path, "--language", "rust", "--back").exit_code == 0
     assert served.losses("build-rust") == pytest.approx(before, abs=1e-4)
     assert folder.current == first
 

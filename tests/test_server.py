@@ -13,6 +13,7 @@ import pytest
 from built_pipeline import files
 from conftest import invoke
 from servers import answering, models_answer
+from specialists.client import request_json
 from specialists.config import Problem, load_config
 from specialists.server import api_key, load_adapter, served_models
 from specialists.serving.command import exposure, vllm_command
@@ -90,6 +91,11 @@ def test_who_answers_on_the_port(config_file, status, models, expected) -> None:
         else:
             assert [*served_models(config)] == expected
     assert served_models(config) is None, "no server is no error"
+
+
+def test_a_key_that_no_header_can_hold_is_said_and_not_shown() -> None:
+    with pytest.raises(Problem, match=r"^http://127.0.0.1:9/: no request can be made of this URL and key: [ \w]+\?$"):
+        request_json("http://127.0.0.1:9/", key="sk-1\n2")
 
 
 def test_nothing_is_tried_in_a_server_of_another_base(config_file) -> None:

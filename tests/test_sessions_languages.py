@@ -66,6 +66,7 @@ READ_AND_EDIT = [read("src/lib.rs"), edit("src/lib.rs")]
         ),
         (turn("package.json", read("package.json"), edit("package.json")), [(2, "ts", "edit")]),  # a manifest: once
         (turn("", bash("npm ci; npm test")), [(4, "ts", "command")] * 2),
+        (turn("x" * 20_000), []),
         (turn("", bash("make", "x" * 5_000_000)), []),  # a pattern such as \S+\.rb would try every start in it
     ],
 )

@@ -98,7 +98,7 @@ def test_the_table_and_the_data(config_file: Path) -> None:
     text = as_text(state)
     assert "Ruby: train: never trained" in text and "base, build-rust" in text
     row = next(line for line in text.splitlines() if line.startswith("Rust"))
-    assert " ".join(row.split()) == "Rust 24 12 0 0 36 of 3-50 9 2026-11-23 09:15 promote newest adapter"
+    assert " ".join(row.split()) == "Rust 24 12 0 0 45 of 3-50 9 2026-11-23 09:15 promote newest adapter"
     assert "swift" not in state["languages"] and "Wrong or missing: training.swift.r" in text
     assert "server" not in status(config), "nobody asked"
 

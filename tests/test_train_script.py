@@ -114,10 +114,10 @@ def test_a_signal_writes_a_checkpoint_from_which_the_run_ends_with_the_same_byte
     with monkeypatch.context() as patch:
         patch.setattr(Monitor, "on_step_begin", terminate)
         done = run(project)
-    assert done.exit_code == 1 and "stopped at step 3; the next run goes on" in done.stderr
+    assert done.exit_code == 1 and "stopped at step 2; the next run goes on" in done.stderr
     assert signal.getsignal(number) == before
     (building,) = (project.parent / "adapters" / "build-rust").glob(".building-*")
-    assert (building / "checkpoint-3" / "complete").exists()
+    assert (building / "checkpoint-2" / "complete").exists()
     train(project)
     assert weights(latest(project)) == weights(latest(project, "undisturbed"))
 

@@ -62,7 +62,8 @@ TOOLS_2: list[dict[str, Any]] = [
 ]
 """opencode 2's."""
 
-ROOT = "/home/user/project"  # where every project lies in rows, and the folder that their heads name
+HOME = "/home/user"  # the home folder in rows and in the sandbox: `~` is none to tools, nor within quotes
+ROOT = f"{HOME}/project"  # where every project lies in rows, and the folder that their heads name
 NEW_CODE = {"edit": "newString", "write": "content"}  # the argument of a tool that holds the code it writes
 
 EDIT_DONE = "Edit applied successfully."

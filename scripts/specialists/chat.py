@@ -277,5 +277,6 @@ def _model_file(model: str, name: str, revision: str | None, required: bool = Fa
     if folder and (folder / name).is_file():
         return (folder / name).read_text(encoding="utf-8")
     if required:
-        raise Problem(f"{model}: no {name}; download it first (hf download {model}), or name a folder in [base] model")
+        here = f"download it first (hf download {model}), or name its folder in specialists.toml"
+        raise Problem(f"{model}: no {name}; {'is the path right?' if model.startswith('/') else here}")
     return ""

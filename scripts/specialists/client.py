@@ -12,7 +12,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from specialists.config import Problem
@@ -55,11 +55,12 @@ def request_json(url: str, body: Any = None, *, key: str | None = None, timeout:
 
     threading.Thread(target=ask, daemon=True).start()  # a socket's own timeout begins anew with each byte
     try:
-        return json.loads(content.result(timeout))
+        answer = content.result(timeout)
     except TimeoutError:
         raise Problem(f"{url}: no whole answer in {timeout:g} s") from None
-    except (ValueError, RecursionError):
-        return None
+    with suppress(ValueError, RecursionError):
+        return json.loads(answer)
+    return None
 
 
 @contextmanager
@@ -67,14 +68,16 @@ def open_json(url: str, body: Any, key: str | None, timeout: float) -> Iterator[
     """The answer of request_json, to be read piece by piece; raises what that raises, also while it is read."""
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
     data = None if body is None else json.dumps(body).encode()
-    local = urllib.parse.urlsplit(url).hostname in LOOPBACK
-    opener = urllib.request.build_opener(_NoRedirect, *([urllib.request.ProxyHandler({})] if local else []))
     try:
+        local = urllib.parse.urlsplit(url).hostname in LOOPBACK
+        opener = urllib.request.build_opener(_NoRedirect, *([urllib.request.ProxyHandler({})] if local else []))
         with opener.open(urllib.request.Request(url, data, headers), timeout=timeout) as response:
             yield response
     except urllib.error.HTTPError as error:
         reason = " ".join(error.read(300).decode(errors="replace").split())
         raise Refused(f"{url}: {error.code} {reason}".rstrip(), error.code) from None
+    except ValueError:  # its text may hold the key
+        raise Problem(f"{url}: no request can be made of this URL and key: is a character wrong?") from None
     except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
         cause = getattr(error, "reason", None) or error
         no_http = isinstance(cause, http.client.HTTPException) and not isinstance(cause, ConnectionError)

@@ -110,18 +110,17 @@ def default_histories() -> list[Path]:
     if named := os.environ.get("OPENCODE_DB"):
         return [Path(named).expanduser()]
     folder = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "opencode"
-    databases = (path for path in sorted(folder.glob("opencode*.db")) if path.stat().st_size)  # some are never used
-    found = [*databases, *(path.parent for path in folder.glob("storage/session"))]
-    return found or [folder / "opencode.db"]
+    databases = (path for path in sorted(folder.glob("opencode*.db")) if path.is_file() and path.stat().st_size)
+    return [*databases, *(path.parent for path in folder.glob("storage/session"))] or [folder / "opencode.db"]
 
 
 def expand_repositories(pattern: str) -> list[Path]:
     """The repositories that a path or shell pattern of the configuration means, sorted; found without running git: a
     work tree, a worktree with a `.git` file, a bare repository. What exists as it is written is no pattern."""
-    named = Path(pattern).expanduser()
-    paths = [named] if named.exists() else sorted(map(Path, glob.glob(str(named))))
-    bare = {path for path in paths if (path / "HEAD").is_file() and (path / "objects").is_dir()}
-    return [path.absolute() for path in paths if path in bare or (path / ".git").exists()]
+    named = os.path.expanduser(pattern)
+    there, paths = os.path.exists, [named] if os.path.exists(named) else sorted(glob.glob(named))  # none raises
+    bare = {path for path in paths if os.path.isfile(f"{path}/HEAD") and os.path.isdir(f"{path}/objects")}
+    return [Path(path).absolute() for path in paths if path in bare or there(f"{path}/.git")]
 
 
 def fingerprint(*parts: Any) -> str:
@@ -250,7 +249,7 @@ def _missing(config: Config) -> list[Finding]:
     for name, language in config.languages.items():
         for pattern in language.repositories:
             if not expand_repositories(pattern):
-                what = "no git repository there" if Path(pattern).expanduser().exists() else "not there"
+                what = "no git repository there" if os.path.exists(os.path.expanduser(pattern)) else "not there"
                 findings.append(Finding(f"languages.{name}.repositories", f"{pattern}: {what}", name, fatal=False))
     return findings
 
@@ -263,7 +262,7 @@ def _suggest(name: str, known: list[str]) -> str:
 
 
 def _resolve(path: Path, folder: Path) -> Path:
-    return Path(os.path.normpath(folder / path.expanduser()))
+    return Path(os.path.normpath(folder / os.path.expanduser(path)))
 
 
 def _convert(value: Any, kind: Any, metadata: Any, folder: Path) -> Any:
@@ -278,9 +277,11 @@ def _convert(value: Any, kind: Any, metadata: Any, folder: Path) -> Any:
         form, shown = metadata.get("form", (None, ""))
         if wrong := [repr(item) for item in items if form and not re.fullmatch(form, item)]:
             raise ValueError(f"expected {shown}, got {', '.join(wrong)}")
+        if "" in items:
+            raise ValueError("an entry is empty")
         for pattern in items if metadata.get("regex") else ():
             try:
-                re.compile(pattern)
+                re.compile(f"(?:{pattern})")  # as one of several
             except re.error as error:
                 raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
         return items

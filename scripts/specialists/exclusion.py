@@ -8,7 +8,7 @@ from typing import Any
 
 from specialists.adapters import MANIFEST, manifest_of
 from specialists.config import Config, Problem, expand_repositories, named_by
-from specialists.records import names_of, read_json, source_of, write_json
+from specialists.records import locked, names_of, read_json, source_of, write_json
 
 NOTHING = "nothing of that name in histories, repositories and versions"
 
@@ -29,8 +29,9 @@ class Exclusion:
 
     def note(self) -> None:
         """Keep the names that were covered. Call it before the rows are written."""
-        if self.covered - (known := set(read_json(self._file) or ())):
-            write_json(self._file, sorted(known | self.covered))
+        if self.covered:
+            with locked(self.config.path):  # other steps note theirs
+                write_json(self._file, sorted({*(read_json(self._file) or ()), *self.covered}))
 
     def check(self) -> None:
         """Raises Problem naming each entry that means nothing that is known, or more than one thing."""

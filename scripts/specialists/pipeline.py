@@ -132,6 +132,7 @@ class Reporter(ExecutedOnlyReporter):
 
     def initialize(self, tasks: dict[str, Any], selected_tasks: list[str]) -> None:
         """When doit is to end, it ends the steps under way and saves the state of what it finished."""
+        self.named = [name for name in selected_tasks if ":" in name]
         self.handling = handled()
         self.handling.__enter__()  # until the process ends
         save = SqliteDB.dump
@@ -143,6 +144,11 @@ class Reporter(ExecutedOnlyReporter):
                 sys.stderr.write(f"{state.name}: not saved: {error}; the next run looks at each step again\n")
 
         SqliteDB.dump = dump
+
+    def skip_uptodate(self, task: Any) -> None:
+        """Silent, as for cron, but of what was asked for by name."""
+        if task.name in self.named:
+            self.write(f"{task.name}: nothing to do; `doit status` says why\n")
 
     def add_failure(self, task: Any, fail: BaseFail) -> None:
         """What could not run because of another failure is not reported."""

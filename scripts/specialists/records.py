@@ -70,6 +70,12 @@ def is_target(message: dict[str, Any]) -> bool:
     return message["role"] == "assistant" and message.get("weight", 1) == 1
 
 
+def calls_of(message: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Names and decoded arguments of the calls in a message."""
+    functions = (call["function"] for call in message.get("tool_calls") or ())
+    return [(function["name"], json.loads(function["arguments"])) for function in functions]
+
+
 def cluster_of(record: Record) -> str:
     """What a row must not be separated from: its session, or its commit."""
     source = record["source"]
@@ -149,10 +155,12 @@ def replace_file(path: Path, write: Callable[[BinaryIO], Any], mode: int = 0o600
     Returns whether it did. Raises Problem as `written` does; the old file is then still there."""
     with written(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _remove_abandoned(path.parent, f".{escape(path.name)}.{_RANDOM}.tmp")  # not an editor's .NAME.swp
         before = f".{path.name}."
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=before, suffix=".tmp", delete=False) as file:
+        with locked(path.parent):  # nobody else removes it before it is locked
+            _remove_abandoned(path.parent, f".{escape(path.name)}.{_RANDOM}.tmp")  # not an editor's .NAME.swp
+            file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=before, suffix=".tmp", delete=False)  # noqa: SIM115
             fcntl.flock(file, fcntl.LOCK_EX)
+        with file:
             try:
                 write(cast(BinaryIO, file))
                 file.flush()
@@ -172,22 +180,23 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
     """A folder among the system's temporary ones while the body runs; those that killed runs left are removed."""
     prefix, around = f"coding-specialists-{prefix}", Path(tempfile.gettempdir())
     with ExitStack() as stack:
-        with _locked(around, 0):  # nobody else removes it before it is locked
+        with locked(around):  # nobody else removes it before it is locked
             _remove_abandoned(around, f"{prefix}{_RANDOM}")
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix)))
-            stack.enter_context(_locked(folder, 0))
+            stack.enter_context(locked(folder))
         yield folder
 
 
 def _remove_abandoned(folder: Path, pattern: str) -> None:
     """Remove the temporary files and folders of killed runs: nobody holds their lock any more."""
     for abandoned in folder.glob(pattern):
-        with suppress(OSError), _locked(abandoned, fcntl.LOCK_NB):
+        with suppress(OSError), locked(abandoned, fcntl.LOCK_NB):
             shutil.rmtree(abandoned) if abandoned.is_dir() else abandoned.unlink()
 
 
 @contextmanager
-def _locked(path: Path, wait: int) -> Iterator[None]:
+def locked(path: Path, wait: int = 0) -> Iterator[None]:
+    """Hold a file or folder while the body runs; `wait`: fcntl.LOCK_NB for a BlockingIOError where it is held."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | wait)

@@ -1,6 +1,5 @@
 """Seen before it is said: an edit replaces text that its row shows before it, or a model would learn to invent it."""
 
-import json
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -8,15 +7,14 @@ from itertools import takewhile
 from typing import Any
 
 from specialists.agent import NEW_CODE, path_of, without_line_numbers
-from specialists.records import Record, is_target
+from specialists.records import Record, calls_of, is_target
 
 _WORD = re.compile(r"\w+(?:\.[a-z]{1,5}\b)?")
 
 
 def names(message: dict[str, Any]) -> set[str]:
     """What a message says that nobody guesses: numbers, names of files, identifiers of more than one word."""
-    calls = (json.loads(call["function"]["arguments"]) for call in message.get("tool_calls") or ())
-    texts = [message.get("content") or "", *(str(value) for call in calls for value in call.values())]
+    texts = [message.get("content") or "", *(str(value) for _name, one in calls_of(message) for value in one.values())]
     return set().union(*map(_names, texts))
 
 
@@ -28,8 +26,7 @@ def _names(text: str) -> frozenset[str]:
 
 def _edits(message: dict[str, Any]) -> list[dict[str, Any]]:
     """The arguments of each call that edits or writes a file."""
-    functions = (call["function"] for call in message.get("tool_calls") or ())
-    return [json.loads(one["arguments"]) for one in functions if one["name"] in NEW_CODE]
+    return [arguments for name, arguments in calls_of(message) if name in NEW_CODE]
 
 
 def shown(message: dict[str, Any]) -> str:
@@ -42,8 +39,7 @@ def rests_on(message: dict[str, Any], before: Sequence[str]) -> dict[int, set[st
     """Which of the texts `before` a message the edits in it rest on: index -> what has to stand there.
 
     None when an edit replaces what stands nowhere. It may stand there whole, or line by line where edits came between.
-    A file that is written rests on the text that most of its lines stand in, if there is one: it is copied from it; and
-    where it was read, on that.
+    A file that is written rests on the text that has most of its lines, if there is one; where it was read, on that.
     """
     found: dict[int, set[str]] = {}
     for arguments in _edits(message):

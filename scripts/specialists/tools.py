@@ -15,9 +15,9 @@ from pathlib import Path
 from posixpath import join
 from typing import Any
 
-from specialists.agent import CLEARED, EDIT_DONE, ROOT, TOOLS, TOOLS_2, WRITE_DONE, in_project, read_result
+from specialists.agent import CLEARED, EDIT_DONE, ROOT, TOOLS, TOOLS_2, WRITE_DONE, captured, in_project, read_result
 from specialists.config import Config
-from specialists.records import canonical, read_json
+from specialists.records import canonical
 
 PRESENT = {tool["function"]["name"]: tool["function"]["parameters"] for tool in TOOLS}
 NAMES_2 = {"bash": "shell", "task": "subagent", "apply_patch": "patch"}  # of opencode 2
@@ -265,11 +265,11 @@ def known_tools(config: Config, histories: Iterable[Path] = ()) -> list[dict[str
 
     A tool whose arguments are named otherwise than in the calls that come out of here keeps its schema of then.
     """
-    captured = (read_json(config.tools_file) or {}).get("tools")
-    of_2 = is_2(captured) if captured else any(map(_holds_opencode_2, histories or config.databases()))
+    asked = captured(config).get("tools")
+    of_2 = is_2(asked) if asked else any(map(_holds_opencode_2, histories or config.databases()))
     ours = {tool["function"]["name"]: tool for tool in (TOOLS_2 if of_2 else TOOLS)}
     chosen = []
-    for tool in captured or ours.values():
+    for tool in asked or ours.values():
         name, known = tool["function"]["name"], tool["function"]["parameters"].get("properties", {})
         required = ours[name]["function"]["parameters"]["required"] if name in ours else ()
         chosen.append(tool if set(required) <= set(known) else ours[name])

@@ -1,7 +1,6 @@
 """A change of files as the calls of an agent that makes it (reads, edits, writes), and the proof that they make it."""
 
 import io
-import json
 from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher
 from itertools import count
@@ -9,7 +8,7 @@ from posixpath import commonprefix, join
 from typing import Any, NamedTuple
 
 from specialists.agent import EDIT_DONE, ROOT, TOOLS, WRITE_DONE, in_project, path_of, read_result
-from specialists.records import tool_call
+from specialists.records import calls_of, tool_call
 from specialists.tools import Call, in_words_of
 
 NEAR = 3  # unchanged lines between two hunks that still become one edit
@@ -91,8 +90,7 @@ def replay(messages: Iterable[dict[str, Any]], files: dict[str, str]) -> dict[st
     """The files after some messages' `edit` and `write` calls. Raises NotExact where opencode would refuse one."""
     files = dict(files)
     for message in messages:
-        for call in message.get("tool_calls") or ():
-            name, arguments = call["function"]["name"], json.loads(call["function"]["arguments"])
+        for name, arguments in calls_of(message):
             path = in_project(path_of(arguments))
             if name == "write":
                 files[path] = arguments["content"]

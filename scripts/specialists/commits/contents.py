@@ -10,7 +10,7 @@ from specialists.code import grammars, syntax
 from specialists.code.edits import FileChange, Hunk, line_hunks, lines_of
 from specialists.commits.filter import CONFLICT, DELETES, ENCODING, Candidate, CommitFilter, is_test
 from specialists.commits.git import REGULAR, Change, Unreadable, open_repository
-from specialists.commits.message import UNASKED, UNNAMED, UNSAID_NUMBER, LeftOut, stems
+from specialists.commits.message import UNASKED, UNFINISHED, UNNAMED, UNSAID_LINK, UNSAID_NUMBER, LeftOut, stems
 from specialists.config import Language
 from specialists.records import iso
 
@@ -28,6 +28,7 @@ _DO_NOT_EDIT = re.compile(  # of the file itself: Sphinx's conf.py speaks of ano
 _LFS_POINTER = "version https://git-lfs.github.com/spec/"
 _CONFLICT = re.compile(r"^(?:<{7}|>{7}|\|{7})(?: |$)", re.M)
 _NUMBER, _LETTERS = re.compile(r"\d+(?:\.\d+)+[\w.+-]*"), re.compile(r"[^\W\d]+")
+_LINK, _OPEN = re.compile(r"https?://[^\s\"'`<>()\[\]]+"), re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b")
 _VERSION_LINE = re.compile(r"(?i)\W*(?:[\w.]+[ .])*_*version_*\b")  # of the project; `serde = { version = …` is not
 
 
@@ -49,7 +50,7 @@ def head_files(repository: Path, language: Language, lost: Counter[str]) -> Iter
                 lost[str(reason)] += 1
             else:
                 assert newest  # there is a tree
-                yield syntax.SourceFile(source.path.name, newest.sha, iso(newest.commit_time), path, text)
+                yield syntax.SourceFile(source.path.name, newest.sha, iso(newest.commit_time % (1 << 36)), path, text)
         if source.problems:
             raise Unreadable("\n".join(source.problems))
 
@@ -82,7 +83,8 @@ def file_changes(candidate: Candidate, blobs: dict[str, bytes | None], language:
 
 def _check_asked(request: str, changes: list[FileChange]) -> None:
     """Raises LeftOut where a request names nothing of a change; or, where it names one file (tests aside), nothing of
-    another that has no new word in common with any; or where version numbers change to some that it does not say."""
+    another that has no new word in common with any; or where version numbers change to some that it does not say, links
+    come in that nothing shows, or what is still to do (tests aside)."""
     asked, lines = stems(request), {change.path: changed_lines(change) for change in changes}
     words = {path: stems("\n".join((*removed, *added))) for path, (removed, added) in lines.items()}
     unnamed = {path: words[path] for path in words if asked.isdisjoint(words[path] | stems(path)) and asked}
@@ -95,6 +97,12 @@ def _check_asked(request: str, changes: list[FileChange]) -> None:
         for path in filter(unnamed.get, code):
             if not any(new[path] & added[other] or added[path] & new[other] for other in words.keys() - {path}):
                 raise LeftOut(UNASKED)
+    shown = "\n".join([request, *(change.before or "" for change in changes)])
+    for old, new_text in (map("\n".join, lines[path]) for path in code):
+        if any(link.rstrip(".,;:") not in shown for link in _LINK.findall(new_text)):
+            raise LeftOut(UNSAID_LINK)
+        if Counter(_OPEN.findall(new_text)) - Counter(_OPEN.findall(old + request)):
+            raise LeftOut(UNFINISHED)
     numbers = {number for change in changes if not is_test(change.path) for number in _new_numbers(change)}
     if any(".".join(number.split(".")[:2]) not in request for number in numbers):
         raise LeftOut(UNSAID_NUMBER)

@@ -32,7 +32,7 @@ _LEFT_OUT = {
     r"|\.generated\.\w+|\.g\.dart|\.snap|\.pbxproj|\.xcscheme|\.ipynb|\.svg|\.po|\.pot|\.csv|\.tsv)$"
     r"|(?:^|/)__snapshots__/|(?:^|/)db/schema\.rb$",
     "changelog": r"(?i)(?:^|/)(?:change-?log|changes|history|news|releases?|release[_-]?notes)(?:\.\w+)?$"
-    r"|(?:^|/)(?:newsfragments|\.changeset|changelog\.d)/",
+    r"|(?:^|/)(?:newsfragments|\.changeset|changelogs?(?:\.d)?)/",
 }
 _TEST = re.compile(
     r"(?:^|/)(?:[Tt]ests?|[Ss]pecs?|__tests__|e2e|testing|testdata|fixtures|benches)/"
@@ -103,8 +103,11 @@ class CommitFilter:
         changes = self._changes(commit.changes)
         if "\ufffd" in message:
             raise LeftOut(ENCODING)
+        intent, aside = understand(message), {self.file_reason(change) for change in commit.changes}
+        if any(re.search(each.replace(" ", "[ -]?"), intent.request, re.I) for each in ASIDE if each in aside):
+            raise LeftOut("asks for what is passed over")
         later = {change.path: self._versions[change.path][0][1] for change in changes}
-        return Candidate(commit, changes, understand(message), later)
+        return Candidate(commit, changes, intent, later)
 
     def _changes(self, changes: list[Change]) -> list[Change]:
         """The changes to show, own language first, tests and texts last."""

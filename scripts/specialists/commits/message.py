@@ -16,6 +16,8 @@ TERSE = "message too short for its change"
 UNNAMED = "message names nothing of its change"
 UNASKED = "message names nothing of a changed file"
 UNSAID_NUMBER = "version number that the message does not say"
+UNSAID_LINK = "link that nothing shows"
+UNFINISHED = "new TODO or FIXME"
 
 _CONVENTIONAL = re.compile(  # `fix(parser)!: …`
     r"(?i)(feat(?:ure)?|(?:bug|hot)?fix|docs?|style|refactor|perf|tests?|build|ci|chore|deps|revert|release|\w+(?=[(!]))"
@@ -50,6 +52,7 @@ _MARKS = re.compile(  # keys of trackers, what stands there for machines, pictur
     r"|:[a-z_]+:(?!\S)| ?/?\b(?:cc|props|thanks|h/t)\b:?(?: to)?(?: ?@[\w-]+,?)+"
     r"|[\u2190-\u2bff\ufe0f\u200d\U0001f000-\U0001faff]+"
 )
+_BLOCK = re.compile(r"(?m)(?<!\n)\n*^```(?:(?!^```)[\s\S]){0,1000}^```[ \t]*$\n*")
 _LABEL = re.compile(  # where a section begins: a heading, `Test plan: …`, a trailer, `BUG=…`, a rule
     r"(?m)^(?:#+ .*|#\t.*|\*\*[^*\n]+\*\*:?|\(?[A-Z][\w-]*(?: [\w-]+){0,3} ?[:=](?!:).*|\[\w+: .*\]"
     r"|\(cherry picked from .*|-{3,}.*)$"
@@ -84,7 +87,7 @@ _UNSAID = re.compile(  # names a thing, but nothing that it should become; a bod
 _VERSION = r"v?\d+(?:\.\d+)+\S*"
 _UPDATE = r"(?:bump|upgrade|update|pin|set|change|increment|increase|bring in)\w*"
 _RELEASES = re.compile(
-    rf"(?i)(?:[\w@/-]+[-@ ])?{_VERSION}(?:\W+(?-i:[A-Z])[\w']*)*"
+    rf"(?i)(?:[\w@/-]+[-@ ])?{_VERSION}(?:\W+(?-i:[A-Z])[\w']*+)*"
     r"|release: .*"
     rf"|(?:prepare|prep|cut|tag|publish|start|begin|release)\w*(?: \S+){{0,2}} (?:release|version|{_VERSION})\b.*"
     rf"|(?:bump|upgrade|pin)\w* .*\b(?:to {_VERSION}|from \S*\d\S* to \S*\d\S*)|deps(?:-dev)?: {_UPDATE} .*"
@@ -106,7 +109,7 @@ class LeftOut(Exception):
 
 def understand(message: str) -> Intent:
     """The intent of a commit message. Raises LeftOut with the reason it is counted under."""
-    title, rest = _title(_ASIDE.sub("", message.replace("\r", "")).strip())
+    title, rest = _title(_ASIDE.sub("", re.sub("[\r\0]", "", message)).strip())
     subject, kind, place = _tidy(title), "", ""
     if match := _CONVENTIONAL.match(subject):
         kind, place, subject = match[1].lower(), match[2] or "", subject[match.end() :]
@@ -153,11 +156,15 @@ def stems(text: str) -> set[str]:
 
 def _body(text: str, squashed: bool) -> str:
     """The first section of a body, unwrapped, without its label; "" when it says nothing more."""
+    blocks = _BLOCK.findall(text)  # of code or output: as they stand, behind the sentence before them
+    for number, block in enumerate(blocks):
+        text = text.replace(block, f" \0{number}\0\n\n", 1)
     section = next((one.strip("\n") for one in _LABEL.split(text) if one.strip()), "")
     if squashed and section.startswith("* "):
         return ""  # the titles of the commits that were squashed
     kept = [*filter(None, map(_paragraph, re.split(r"\n\s*\n", section)))]
     body = "\n\n".join(one for one, size in zip(kept, accumulate(map(len, kept)), strict=True) if size <= BODY)
+    body = re.sub(r" ?\0(\d+)\0", lambda number: f"\n\n{blocks[int(number[1])].strip()}", body).strip()
     return body if count_words(body) >= BODY_WORDS else ""
 
 

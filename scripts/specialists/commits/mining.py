@@ -30,6 +30,7 @@ MOST_LEFT_OUT = 16  # times as many of other people's commits as are wanted are 
 NEW_LINES = 20  # added lines for each word of the request at most; a shorter request leaves open what to write
 TOO_LONG = "too long"
 LEAST_LINE = 4  # letters and digits of a line that counts as surviving; shorter ones stand everywhere
+_OTHERS = {"merge", "bot", "somebody else's", "revert", "edge of a shallow clone"}  # reasons that name nobody's work
 _SIGNS = bytes(code for code in range(128) if not chr(code).isalnum())
 FEW = 4  # lines taken away or put in, up to which a change that is replaced was a step and no mistake
 REPLACED = 0.2  # share of the added lines that survive a day, up to which their author thought better of them
@@ -62,7 +63,7 @@ class Miner:
         self.unread, self.own = list[str](), set[str]()  # names of repositories: unreadable, with the owner's commits
         self.commits: dict[str, set[str]] = {}  # ids of what HEAD reaches, by name of the repository
         self.rollouts, self.tasks = config.rollouts.enabled, list[dict[str, str]]()  # commits that are too long
-        self.problems: list[str] = []
+        self.problems, self.nobodys = list[str](), list[str]()  # nobodys: of repositories without the owner's commits
         self._found: list[Example] = []
 
     def mine(self, path: Path, emails: Collection[str], others: int = 0) -> None:
@@ -87,6 +88,9 @@ class Miner:
             if 0 < MOST_LEFT_OUT * rules.others <= len(candidates):
                 break
         self.own |= {source.path.name} if candidates else set()
+        if not candidates and not rules.others and rules.lost.keys() <= _OTHERS:
+            number, who = rules.lost.total(), ", ".join(sorted(rules.emails))
+            self.nobodys.append(f"{source.path}: none of its {number} commits is by {who}: is [owner] emails right?")
         paths = list({change.path for one in candidates for change in one.changes} & source.tree.keys())
         head = dict(zip(paths, map(_plain, source.blobs(source.tree[path][1] for path in paths)), strict=True))
         ids = [
@@ -202,7 +206,7 @@ class Miner:
             "funnel": {"commits": sum(found.values()) + len(self.records), **found, "examples": len(self.records)},
             "files": dict(self.files.most_common()),
         }
-        records.write_json(summaries, {**summary, "problems": self.problems})
+        records.write_json(summaries, {**summary, "problems": self.problems + self.nobodys})
         return summary
 
 

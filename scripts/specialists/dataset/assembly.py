@@ -23,7 +23,7 @@ from specialists.agent import NEW_CODE, without_line_numbers
 from specialists.config import Assembly, Problem
 from specialists.dataset.duplicates import Neighbours, shingles
 from specialists.exclusion import Exclusion
-from specialists.records import SOURCES, Record, cluster_of, is_target, located_records
+from specialists.records import SOURCES, Record, calls_of, cluster_of, is_target, located_records
 
 KINDS = tuple(SOURCES)
 WORK = ("session", "commit")  # the owner's own: it alone is held out
@@ -107,19 +107,17 @@ def texts(record: Record) -> tuple[str, str]:
     for message in (message for message in record["messages"] if message["role"] != "system"):
         side = target if is_target(message) else prompt
         side.append(message.get("content") or "")
-        for call in message.get("tool_calls") or ():
-            side += [call["function"]["name"], *map(str, json.loads(call["function"]["arguments"]).values())]
+        for name, arguments in calls_of(message):
+            side += [name, *map(str, arguments.values())]
     return "\n".join(prompt), "\n".join(target)
 
 
 def added_lines(record: Record) -> frozenset[int]:
     """Hashes of the lines that a record's edits and writes add, short ones aside."""
     added: set[int] = set()
-    for message in record["messages"]:
-        for call in message.get("tool_calls") or () if is_target(message) else ():
-            if written := NEW_CODE.get(call["function"]["name"]):
-                arguments = json.loads(call["function"]["arguments"])
-                added |= line_hashes(arguments.get(written)) - line_hashes(arguments.get("oldString"))
+    for name, arguments in (call for message in filter(is_target, record["messages"]) for call in calls_of(message)):
+        if written := NEW_CODE.get(name):
+            added |= line_hashes(arguments.get(written)) - line_hashes(arguments.get("oldString"))
     return frozenset(added)
 
 
@@ -211,8 +209,7 @@ def split_by_time(rows: list[Row], known: Split, settings: Assembly) -> Split:
         newest = {row.cluster: row.time for row in sorted(rows, key=lambda row: row.time) if row.kind == kind}
         enough = max(round(HELDOUT * len(newest)), min(settings.heldout_clusters, len(newest) // 2))
         fresh = sorted(newest.keys() - heldout - train, key=lambda cluster: (newest[cluster], cluster))
-        missing = max(0, enough - len(heldout & newest.keys()))
-        heldout |= set(fresh[max(0, len(fresh) - missing) :])
+        heldout |= set(fresh[max(0, len(fresh) - max(0, enough - len(heldout & newest.keys()))) :])
         train |= set(fresh) - heldout
     return {"heldout": sorted(heldout), "train": sorted(train)}
 

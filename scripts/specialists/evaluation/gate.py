@@ -95,7 +95,8 @@ def verdict(
     clusters = {row["id"]: row["cluster"] for row in rows}
     held = len({*clusters.values()})
     result: dict[str, Any] = {"rows": len(rows), "clusters": held, "loss": None, "weighed": rollouts}
-    if not all(math.isfinite(value) for row in [*rows, *(frozen or [])] for value in row["nll"].values()):
+    every = [*rows, *(frozen or []), *(others or [])]
+    if not all(math.isfinite(loss) for row in every for loss in [*row["nll"].values(), *row.get("other", {}).values()]):
         return {**result, "verdict": "block", "reason": "the adapter's loss is not finite"}
     if not rows:
         return {**result, "verdict": "hold", "reason": "no held-out examples yet: nothing to prove it with"}

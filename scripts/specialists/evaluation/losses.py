@@ -22,7 +22,7 @@ from specialists.config import Base, Config, Language, Problem, Training
 from specialists.dataset import FROZEN
 from specialists.evaluation.gate import CHANGED, Measurement
 from specialists.exclusion import Exclusion
-from specialists.records import Record, cluster_of, is_target, read_records
+from specialists.records import Record, calls_of, cluster_of, is_target, read_records
 from specialists.server import CANDIDATE, load_adapter, served_models, supervised_losses
 from specialists.tables import SERVED_BASE
 from specialists.training import targets
@@ -176,12 +176,10 @@ def _values(message: dict[str, Any]) -> Iterator[list[tuple[str, str]]]:
     """The texts in a message that are no syntax, in their order, each as pieces with what they are."""
     if content := (message.get("content") or "").strip():
         yield [("prose", content)]
-    for call in message.get("tool_calls") or ():
-        function = call["function"]
-        arguments = json.loads(function["arguments"])
+    for name, arguments in calls_of(message):
         old = {line.strip() for line in str(arguments.get("oldString", "")).splitlines()} | {""}
         for argument, value in arguments.items():
-            if (function["name"], argument) in CODE and isinstance(value, str) and value.strip():
+            if (name, argument) in CODE and isinstance(value, str) and value.strip():
                 new = argument != "oldString"
                 lines = value.strip().splitlines(keepends=True)
                 yield [(CHANGED if new and line.strip() not in old else "code", line) for line in lines]

@@ -75,7 +75,9 @@ def tools(config: Config) -> Check:
         return fail("no git: repositories cannot be mined", "install git")
     grammars = {each.title: each.grammar.partition(":")[0] for each in config.languages.values() if each.grammar}
     if missing := [f"{title}: {grammar}" for title, grammar in grammars.items() if not util.find_spec(grammar)]:
-        return fail(f"no grammar for {', '.join(missing)}", "pip install the package of that name")
+        return fail(
+            f"no grammar for {', '.join(missing)}", "is it spelled right? Else pip install the package of that name"
+        )
     if not shutil.which("opencode"):
         return note("git and grammars are here; no opencode on this PATH", "doctor cannot look at it")
     return ok("git, opencode, grammars")

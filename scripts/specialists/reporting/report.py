@@ -179,9 +179,8 @@ def intervals(compared: Sequence[tuple[str, dict[str, Any] | None, str]]) -> dic
     rows = [row for row in rows if all(map(math.isfinite, row[1]))]
     if not rows:
         return None
-    marks = ticks(
-        min(0.0, *(at[0] for _label, at, _verdict in rows)), max(0.0, *(at[2] for _label, at, _verdict in rows))
-    )
+    ends = [end for _label, at, _verdict in rows for end in at]
+    marks = ticks(min(0.0, *ends), max(0.0, *ends))
     if marks[-1] == 0:
         marks.append(-marks[-2])  # room to say what lies on the other side
     across = scale(marks[0], marks[-1], 118, WIDTH - 20)

@@ -72,7 +72,8 @@ def next_step(config: Config, language: Language) -> str | None:
 def _training_change(config: Config, language: Language, manifest: dict[str, Any]) -> str:
     """Why the newest version is not what a training would make now, and what that training took the last time."""
     if not manifest:
-        return "never trained"
+        begun = any(adapters.adapter_folder(config, language).path.glob(".*/checkpoint-*"))
+        return "never trained" + ", goes on where it was stopped" * begun
     inputs, known = adapters.training_inputs(config, language), manifest.get("inputs", {})
     reasons = []
     if known.get("rows") != inputs["rows"]:
@@ -90,8 +91,7 @@ def _training_change(config: Config, language: Language, manifest: dict[str, Any
 def cost(manifest: dict[str, Any]) -> str | None:
     """Time and memory of a version's training, in words; None when the manifest does not say."""
     seconds, memory = manifest.get("seconds"), manifest.get("peak_memory_bytes")
-    parts = ([duration(seconds)] if seconds is not None else []) + ([size(memory)] if memory else [])
-    return ", ".join(parts) or None
+    return ", ".join([duration(seconds or 0)] * (seconds is not None) + [size(memory or 0)] * bool(memory)) or None
 
 
 def age(version: str) -> str:
@@ -108,7 +108,7 @@ def as_text(state: dict[str, Any]) -> str:
     languages = state["languages"].values()
     lines = [table([_row(language) for language in languages], header), ""]
     todo = [f"{language['title']}: {language['next']}" for language in languages if language["next"]]
-    lines += ["The next doit:", *todo] if todo else ["Everything is up to date."]
+    lines += ["The next doit, with the examples that there are:", *todo] if todo else ["Everything is up to date."]
     lines += [f"Wrong or missing: {finding}" for finding in state["findings"]]
     if server := state.get("server"):
         models = ", ".join(server["models"] or ())
@@ -117,14 +117,14 @@ def as_text(state: dict[str, Any]) -> str:
 
 
 def _row(state: dict[str, Any]) -> list[Any]:
-    counts = list(state["train"].values())
+    counts, heldout = list(state["train"].values()), sum(state["heldout"].values())
     least, most = state["min_examples"], state["max_examples"]
     promoted = state["current"] and ("newest" if state["current"] == state["latest"] else age(state["current"]))
     return [
         state["title"],
         *counts,
-        f"{sum(counts)} of {least}-{most}",
-        sum(state["heldout"].values()),
+        f"{sum(counts) + heldout} of {least}-{most}",
+        heldout,
         age(state["latest"]) if state["latest"] else "-",
         state["verdict"] or "-",
         promoted or "-",

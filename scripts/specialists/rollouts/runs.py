@@ -10,6 +10,7 @@ KEY names task, version and number: what is there is never done again. The folde
 
 import json
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,11 +20,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from specialists.agent import ROOT
+from specialists.agent import HOME, ROOT
 from specialists.config import Config, Language, Problem, fingerprint
 from specialists.records import read_json, temporary_folder, write_if_changed, write_json
 from specialists.rollouts.model import ModelSocket
-from specialists.rollouts.sandbox import HOME, remove, run
+from specialists.rollouts.sandbox import remove, run
 from specialists.rollouts.store import Store
 from specialists.rollouts.verify import Task, Verifier
 from specialists.secrets import SECRET, redact
@@ -89,7 +90,8 @@ class Round:
             return "interrupted" if stop.is_set() else ""
 
         def one(task: Task) -> None:
-            work, shown, hard = self.folder / ".work" / task.commit, task.shown(self.config.rollouts.read_only), None
+            work, hard = self.folder / ".work" / f"{task.repository.name}-{task.commit}", None
+            shown = task.shown(self.config.rollouts.read_only)
             if reason() or time.monotonic() > end:
                 return
             try:
@@ -99,7 +101,7 @@ class Round:
                         if not reason() and time.monotonic() < end:
                             hard = hard or self.examined(verifier)
                             self._solve(verifier, hard, place, stop)
-            except (Problem, OSError) as problem:
+            except (Problem, OSError, subprocess.SubprocessError) as problem:
                 problems.append(f"{task.repository.name} {task.commit[:10]}: {problem}")
             finally:
                 remove(work)

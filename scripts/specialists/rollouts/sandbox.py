@@ -1,8 +1,7 @@
 """A sandbox for what a model writes and runs: bubblewrap, with no network and nothing of the owner's.
 
 The system is read-only, the home folder empty, only named folders can be written. Limits are kept by looking from
-outside: RLIMIT_NPROC does not hold for root, RLIMIT_AS is less than a JavaScript engine reserves, and control groups
-are not everywhere a user's own.
+outside: RLIMIT_NPROC does not hold for root, a JavaScript engine reserves more than RLIMIT_AS, few users own a cgroup.
 """
 
 import os
@@ -13,13 +12,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from posixpath import dirname
 from typing import NamedTuple
 
-from specialists.agent import ROOT
+from specialists.agent import HOME
 from specialists.config import Problem
 
-HOME = dirname(ROOT)  # so that nothing of a checkout at ROOT needs another name in a row
 PROCESSES, MEMORY, DISK, OUTPUT = 512, 8 << 30, 8 << 30, 32 << 20  # of one command; disk: of what it can write; bytes
 LOOK = 0.5  # seconds between two looks
 # bwrap asks to die with its parent only once it runs: it does not even begin where that was killed before

@@ -17,6 +17,7 @@ from specialists.rollouts.sandbox import remove, unlock
 
 Lines = Counter[tuple[str, str, str]]  # (path, "+" or "-", the line without white space) of a change
 
+_GIT = "git -c core.quotePath=false".split()
 _DIFF = "diff -U0 -w --no-renames --no-color --no-ext-diff --no-textconv --ignore-submodules=all".split()
 _MARKS = {"\1": "+", "\2": "-"}  # at the start of changed lines, where nothing else of a patch has them
 _SECONDS = 300
@@ -82,7 +83,7 @@ class Store:
         return self._git(*_DIFF, *options, before, after)
 
     def _git(self, *arguments: str, at: Path | None = None, given: str = "") -> str:
-        words = ["git", f"--git-dir={self.folder}", *([f"--work-tree={at}"] if at else []), *arguments]
+        words = [*_GIT, f"--git-dir={self.folder}", *([f"--work-tree={at}"] if at else []), *arguments]
         how: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "timeout": _SECONDS}
         how |= {"cwd": at or self.folder, "env": self.environment}
         done = subprocess.run(words, input=given, capture_output=True, check=False, **how)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from specialists.agent import ROOT
+from specialists.agent import HOME, ROOT
 from specialists.config import Language, Problem
-from specialists.rollouts.sandbox import HOME, remove, run
+from specialists.rollouts.sandbox import remove, run
 from specialists.rollouts.store import Lines, Store
 
 SECONDS = 900  # for one run of the tests

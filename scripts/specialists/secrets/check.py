@@ -32,8 +32,7 @@ def _line(whole: str, text: str, start: int) -> int:
     """The line of a position in a text that stands, as it is or as JSON, in a whole file; 1 if it cannot be told."""
     if text == whole:
         return whole.count("\n", 0, start) + 1
-    at = whole.find(json.dumps(text[start : start + 40], ensure_ascii=False)[1:-1])
-    return whole.count("\n", 0, max(at, 0)) + 1
+    return whole.count("\n", 0, max(whole.find(json.dumps(text[start : start + 40], ensure_ascii=False)[1:-1]), 0)) + 1
 
 
 def built_files(folders: Iterable[Path]) -> Iterator[Path]:

@@ -1,7 +1,6 @@
 """Regular expressions that are tried only where a literal stands, and literals, hundreds of them found in one pass.
 
-An Aho-Corasick automaton reads some 300 MB a second, whatever the number of literals; a regular expression of the same
-literals a thirtieth of that.
+An Aho-Corasick automaton reads some 300 MB a second, however many literals; a regular expression of them 10 MB.
 """
 
 import re

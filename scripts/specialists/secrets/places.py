@@ -99,12 +99,12 @@ def _is_assigned(text: str, start: int, match: re.Match[str], value: str) -> boo
     if ended and (on_line or header or match["operator"] == "="):  # an argument of a call ends in a comma or a bracket
         return is_secret_value(name, value)
     kinds = sum(bool(re.search(group, value)) for group in ("[a-z]", "[A-Z]", "[0-9]", "[^A-Za-z0-9_.]"))
-    return kinds >= 3 and len(value) >= 8 and is_secret_value(name, value)
+    numbered = len(value) >= 10 and value.isalnum() and sum(map(str.isdigit, value)) >= 3
+    return (numbered or (kinds >= 3 and len(value) >= 8)) and is_secret_value(name, value)
 
 
 _MANIFEST, _KEY_END = "kind: Secret", "-----END"
-# The first bytes of a private key in base64, where its head line is cut off: DER's version number behind the lengths,
-# OpenSSH's magic. https://www.rfc-editor.org/rfc/rfc8017#appendix-A.1.2, rfc5208, rfc5915
+# First bytes of a private key in base64: DER's version behind lengths (RFC 8017 A.1.2, 5208, 5915), OpenSSH's magic.
 _KEY_BYTES = "MII MHcCAQEE MHcCAQEB MC4CAQAw MIGHAgEA MIG2AgEA MIGkAgEB MIHcAgEB MIHuAgEA b3BlbnNzaC1rZXktdjEA".split()
 _KEY_HEADS = ("-----BEGIN", "Private-Lines:", "$ANSIBLE_VAULT;", *_KEY_BYTES)
 ANCHORS = (*_KEY_HEADS, _KEY_END, _MANIFEST)
@@ -175,6 +175,8 @@ basic authentication  basic  Basic \s*(?P<secret>[A-Za-z0-9+/_-]{8,}={0,2})(?![\
 registry login  "auth"  "auth"\s*:\s*"(?P<secret>[A-Za-z0-9+/]{8,}={0,2})"
 """,
     is_token: r"""
+opencode login  "type"  "type":\s*"(?:api|oauth)"[^{}]{0,4000}?"(?:key|refresh)":\s*"<token>
+opencode login  "type"  "type":\s*"oauth"[^{}]{0,4000}?"access":\s*"<token>
 url token  ://  ://(?!(?-i:[0-9a-f]{24})@)(?P<secret>[A-Za-z0-9_-]{20,})@(?=[\w\[])
 bearer token  bearer  Bearer \s*<token>
 authorization header  authorization

@@ -1,8 +1,7 @@
 """Secrets and personal data: found, and replaced by stable fakes, before a row is first written.
 
 `redact` works on a text, `clean` on a chat, `scrub` on a record: a secret in what the model would learn to write drops
-the record, one in its context is replaced throughout; personal data is replaced everywhere, so that what is learned
-fits its context.
+the record, one in its context is replaced throughout; personal data is replaced everywhere, learned or not.
 """
 
 import base64

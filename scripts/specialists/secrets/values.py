@@ -144,7 +144,7 @@ def copies(secret: str) -> set[str]:
 
 
 _HARMLESS = {"public", "pub", "csrf", "xsrf", "page", "continuation", "cancellation", "cursor"}
-_PASSWORD_WORD = re.compile("pass(?:word|wd|phrase)|(?:store|key)pass|^(?:pwd|passcode|psk|requirepass|masterauth)$")
+_PASSWORD_WORD = re.compile("pass(?:wor[dt]|wd|phrase)|(?:store|key)pass|^(?:pwd|passcode|psk|requirepass|masterauth)$")
 _TOKEN_WORD = re.compile(
     "(?:secret|token|(?:api|secret|access|auth|private|account|priv)key)$"
     "|^(?:credentials?|creds?|jwt|bearer|pat|auth|authorization|mnemonic)$"

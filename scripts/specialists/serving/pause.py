@@ -36,8 +36,7 @@ def gpu(config: Config, language: Language) -> Iterator[None]:
         return
     start, quiet = config.serving.start, subprocess.DEVNULL
     with AdapterFolder(config.paths.adapters / ".gpu").lock():
-        room = auto and training_bytes(config, language) <= gpus[0][1]
-        if room or served_models(config) is None:
+        if (auto and training_bytes(config, language) <= gpus[0][1]) or served_models(config) is None:
             yield
             return
         with subprocess.Popen(

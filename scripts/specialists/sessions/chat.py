@@ -25,7 +25,7 @@ _NEVER_WORK = frozenset({"plan", "title", "summary", "compaction"})  # agents, w
 _CODE_OR_THOUGHT = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)|<think(?:ing)?>.*?(?:</think(?:ing)?>\s*|\Z)", re.S)
 _CALL_AS_TEXT = re.compile(  # of Qwen, GLM, DeepSeek, Claude, Mistral, Harmony; a word in a sentence is none
     r"(?m)(?:^[ \t]*|(?<=\S))</?(?:tool_call|function=|function_calls|invoke name=)|</?tool_call[^>\n]*>\s*(?:[{<]|\Z)"
-    r"|[|｜]DSML[|｜]|<[|｜]tool[_▁]call|\[TOOL_CALLS\]|^\W*(?:\w+\s+)?to=functions\.|to=functions\.\w+[^\n{]*\{"
+    r"|[|｜]DSML[|｜]|<[|｜]tool[_▁]call|\[TOOL_CALLS\]|^[^\w\n]*(?:\w+\s+)?to=functions\.|to=functions\.\w+[^\n{]*\{"
     r'|^\s*\{\s*"name":\s*"\w+",\s*"(?:arguments|parameters|input)":'
 )
 

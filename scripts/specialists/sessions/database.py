@@ -170,8 +170,7 @@ class _Database:
 
     def _v2_messages(self, session: str) -> list[Message]:
         messages: list[Message] = []
-        order = "seq" if "seq" in self._columns("session_message") else "time_created"
-        columns = f"{order}, id, type, time_created"
+        columns = ("seq" if "seq" in self._columns("session_message") else "time_created") + ", id, type, time_created"
         for _order, id_, kind, time, data in self._decoded("session_message", columns, session):
             rows = from_v2(id_, kind, data)
             messages.extend(Message(name, role, time, known, parts) for name, role, known, parts in rows)

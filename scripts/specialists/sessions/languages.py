@@ -45,7 +45,7 @@ _SCRIPT_FOLDERS = frozenset({"bin", "exe", "script", "scripts"})
 _SHEBANG = re.compile(r"\A(?:.*<content>\n)?(?:1: ?)?#!\s*\S*?(?:env\s+(?:-\S+\s+)*)?([\w.-]+)(?:\s|\Z)", re.S)
 _FENCE = re.compile(r"^```(\w+)", re.M)
 _PATCHED = re.compile(r"^\*\*\* (?:Add|Update|Delete) File: (.+)$", re.M)
-_WORD_PATH = re.compile(r"[\w@./+-]*[\w+-]+\.\w{1,8}\b")
+_WORD_PATH = re.compile(r"(?<![\w@./+-])[\w@./+-]*[\w+-]\.\w{1,8}\b")
 
 
 class Evidence(NamedTuple):

@@ -6,10 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from specialists.agent import ROOT
+from specialists.agent import HOME, ROOT
 from specialists.secrets import mapped
-
-HOME = str(PurePosixPath(ROOT).parent)  # where the home folder lies in rows: `~` is none to tools, nor within quotes
 
 _SLASH = r"(?:/|\\{1,2})"  # Windows' one stands double in JSON
 # a path ends where no name goes on; "inside" is the slash before a name in it

@@ -17,8 +17,7 @@ _SHELLS = frozenset("sh bash zsh dash".split())
 def commands(line: str) -> list[list[str]]:
     """The simple commands of a command line, each as words without quotes; `> file` stays as two words.
 
-    Here-documents are left out, as are variable assignments and wrappers such as `sudo` in front of a command; of
-    `sh -c '…'` what it runs is given.
+    Here-documents, variable assignments and wrappers such as `sudo` are left out; of `sh -c '…'` what it runs is given.
     """
     found: list[list[str]] = [[]]
     line = _HEREDOC.sub(lambda match: match[0].split("\n", 1)[0].replace("<<", " ", 1) + "\n", line)

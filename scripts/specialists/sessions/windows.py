@@ -221,8 +221,7 @@ class _Segment:
             for count in range(most, 0, -1):
                 targets = self.targets[position : position + count]
                 chosen = self._chosen([*request, *whole], targets)
-                older = self._older(end, self.limit - self._cost(chosen, targets[-1]))
-                for some in (older | chosen, chosen):
+                for some in (self._older(end, self.limit - self._cost(chosen, targets[-1])) | chosen, chosen):
                     if window := self._window(some, targets):
                         return window
         return None

@@ -4,13 +4,12 @@ Templates say where something is wanted and what the function is for by its own 
 The model sees the change and the words that are there, which stay where its own fail a second question.
 """
 
-import json
 import re
 
 from specialists.agent import path_of
 from specialists.code.syntax import Function
 from specialists.endpoint import Endpoint
-from specialists.records import Record, make_record
+from specialists.records import Record, calls_of, make_record
 
 IMPLEMENT = (  # {f} function, {p} its file, {d} the first sentences of its comment
     "Implement `{f}` in {p}. {d}",
@@ -68,17 +67,21 @@ def opening(doc: str, sentences: int = 3, longest: int = 300) -> str:
 
 def reworded(endpoint: Endpoint, record: Record) -> Record | None:
     """The record with a request in the words of the endpoint's model; None when there is none that passes the check."""
-    calls = [call["function"] for message in record["messages"] for call in message.get("tool_calls", ())]
+    calls = [call for message in record["messages"] for call in calls_of(message)]
     changes, added = "", set()
-    for change in (json.loads(call["arguments"]) for call in calls if call["name"] in ("edit", "write")):
+    for change in (arguments for name, arguments in calls if name in ("edit", "write")):
         old, new = change.get("oldString", ""), change.get("newString", "") + change.get("content", "")
         changes += f"\n{path_of(change)}, before:\n{old}\nafter:\n{new}\n"
         added |= {line.strip() for line in new.split("\n")} - {line.strip() for line in old.split("\n")}
     written = endpoint.ask(_WRITE.format(changes=changes, request=record["messages"][1]["content"])) or ""
     if not _FIT.fullmatch(written) or any(len(line) > 8 and line in written for line in added):
         return None  # not a request, or one that gives the solution away
-    answer = endpoint.ask(_CHECK.format(changes=changes, request=written)) or ""
-    if not answer.lower().lstrip('*_" ').startswith("yes"):
+    if (
+        not (endpoint.ask(_CHECK.format(changes=changes, request=written)) or "no")
+        .lower()
+        .lstrip('*_" ')
+        .startswith("yes")
+    ):
         return None
     system, user, *rest = record["messages"]
     messages, source = [system, {**user, "content": written}, *rest], {**record["source"], "request": "model"}

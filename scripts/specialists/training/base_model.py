@@ -47,8 +47,7 @@ def load_base(base: Base, quantization: str) -> Any:
         prepared.keep(model, base)
         for parameter in model.parameters():
             if parameter.device.type == "cpu" and parameter.is_floating_point():
-                # mapped from a file it has that file's alignment, on which the rounding of matrix products depends:
-                # adapters trained on the kept base and on a fresh one would differ in their last bits
+                # mapped from a file it has that file's alignment: the last bits of adapters would depend on it
                 parameter.data = parameter.data.clone()
     model.config.use_cache = False
     return model

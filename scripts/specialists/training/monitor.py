@@ -21,8 +21,8 @@ class Monitor(TrainerCallback):
     """Marks complete checkpoints, stops at a loss that is not finite, shows how far the run is.
 
     That is a bar on a terminal and a line a minute otherwise; the time left goes by the steps after the first, in which
-    kernels are compiled. On a signal the step under way is finished, a checkpoint written and the run ended;
-    transformers' own `enable_jit_checkpoint` stops in the middle of a step: a run resumed there ends with other bytes.
+    kernels are compiled. On a signal the row under way is finished, a checkpoint of the last whole step written and the
+    run ended (transformers' own `enable_jit_checkpoint` writes one in the middle of a step).
     """
 
     def __init__(self, terminal: bool):
@@ -33,12 +33,14 @@ class Monitor(TrainerCallback):
     def stop(self, *_signal: Any) -> None:
         """The handler of a signal to end, while the run lasts."""
         if not self.stopping:
-            say("stopping: the step under way is finished, and a checkpoint written")
+            say("stopping: the row under way is finished, and a checkpoint written")
         self.stopping = True
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
+    def on_substep_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
         if self.stopping:
-            control.should_save = control.should_training_stop = True
+            control.should_save, control.should_training_stop = state.global_step > 0, True
+
+    on_step_end = on_substep_end
 
     def on_save(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
         if state.is_world_process_zero:

@@ -152,6 +152,7 @@ def make_trainer(wrapped: Any, base: Base, encoded: list[dict[str, list[int]]], 
 def run_from_last_checkpoint(trainer: Any, monitor: Any, folder: Path) -> None:
     """Train to the end, from the last complete checkpoint in the folder. Raises Problem when it is to end before."""
     if checkpoint := last_checkpoint(folder):
+        say(f"going on from step {checkpoint.rpartition('-')[2]}")
         load_adapter(trainer.model, checkpoint, trainable=True)  # the trainer itself overlooks missing weights
     with handled(monitor.stop), monitor.bar:
         trainer.train(resume_from_checkpoint=checkpoint)
