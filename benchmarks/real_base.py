@@ -178,6 +178,8 @@ def arm(out: Path, name: str, repositories: list[Path], language: str, other: Pa
             elif part == "train" and sizes["seed"] != "1":  # another shuffle; rows are written in their order
                 random.Random(sizes["seed"]).shuffle(rows)
             write_records(path, ROWS[kind](rows) if part == "train" or kind == GIVEN else rows)
+        if (others := out / REAL / "data" / "others" / f"{language}.jsonl").is_file():
+            write_records(data / "others" / others.name, read_records(others))
     folder = AdapterFolder(out / name / "adapters" / f"build-{language}")
     if kind not in (OTHER, INSTRUCTIONS):
         run("train.py", config, language, "--train", str(parts["train"]), seed=sizes["seed"])

@@ -155,9 +155,9 @@ def replace_file(path: Path, write: Callable[[BinaryIO], Any], mode: int = 0o600
     Returns whether it did. Raises Problem as `written` does; the old file is then still there."""
     with written(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        before = f".{path.name}."
-        with locked(path.parent):  # nobody else removes it before it is locked
-            _remove_abandoned(path.parent, f".{escape(path.name)}.{_RANDOM}.tmp")  # not an editor's .NAME.swp
+        _remove_abandoned(path.parent, f".{escape(path.name)}.{_RANDOM}.tmp")  # not an editor's .NAME.swp
+        before, file = f".{path.name}.", None
+        while file is None or not os.path.exists(file.name):  # others may remove it before it is locked
             file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=before, suffix=".tmp", delete=False)  # noqa: SIM115
             fcntl.flock(file, fcntl.LOCK_EX)
         with file:
