@@ -21,8 +21,7 @@ from specialists.config import Config, Problem
 from specialists.endpoint import Endpoint
 from specialists.records import write_json, write_records
 from specialists.secrets import cleaner
-from specialists.synthetic.tasks import Augmenter
-from specialists.synthetic.wording import reworded
+from specialists.synthetic.tasks import Augmenter, reworded
 
 
 @command

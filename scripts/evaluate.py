@@ -85,8 +85,7 @@ def trained(config: Config, language: Language, rows: list[Record], versions: di
 
 def served(config: Config, language: Language, rows: list[Record], versions: dict[str, Path]) -> dict[str, Any]:
     """Verdict and evidence from the running server: losses, and turns that base and adapter write."""
-    from specialists.evaluation.generation import generate
-    from specialists.evaluation.losses import ServedModels
+    from specialists.evaluation.losses import ServedModels, generate
 
     try:
         if faults := check_adapter(versions["adapter"], config):

@@ -18,7 +18,7 @@ from specialists.config import Config, owner_emails
 from specialists.endpoint import Endpoint
 from specialists.records import write_records
 from specialists.secrets import cleaner
-from specialists.synthetic.wording import reworded
+from specialists.synthetic.tasks import reworded
 
 OTHERS = 16  # commits of other people, by which evaluate.py tells the owner's style from the repository's
 

@@ -11,7 +11,7 @@ from servers import answering
 from specialists.agent import ROOT
 from specialists.endpoint import Endpoint
 from specialists.records import make_record, read_json, read_records, tool_call
-from specialists.synthetic.wording import reworded
+from specialists.synthetic.tasks import reworded
 from test_augment import CANARY, make_repository, many_functions, run, wanting
 
 CHECK = "Answer yes or no."

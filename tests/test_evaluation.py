@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from servers import answering, models_answer
 from specialists.adapters import adapter_folder, is_evaluated
 from specialists.config import Base, Config, Evaluation, load_config
-from specialists.evaluation import generation
+from specialists.evaluation import losses
 from specialists.evaluation.gate import verdict
 from specialists.records import read_json, read_records, write_records
 from specialists.secrets import Rules, redact
@@ -206,7 +206,7 @@ FAKE = redact("ghp_" + "aB3dE5fG7hJ9kL1mN2pQ4rS6tU8vW0xY1zA2", Rules())[0]  # ha
     ],
 )
 def test_turns_are_written_by_the_server_alone(name, text, verdict, reason, config, trained, monkeypatch) -> None:
-    monkeypatch.setattr(generation, "vllm_parser", lambda *_: lambda _text: [])
+    monkeypatch.setattr(losses, "vllm_parser", lambda *_: lambda _text: [])
     rows = tiny_models.rows(24)[:12]
     rows[0]["messages"][-1]["content"] = f"token {FAKE}"
     write_records(config.rows("train", "python"), rows)

@@ -15,13 +15,14 @@ from conftest import ROOT, invoke
 from git_repositories import HISTORY, ME, Made, git, loose, module
 from specialists.agent import TOOLS
 from specialists.code import edits
-from specialists.commits.message import UNASKED, UNFINISHED, UNSAID_LINK, UNSAID_NUMBER
+from specialists.commits.message import UNASKED, UNFINISHED, UNSAID_LINK, UNSAID_NUMBER, UNSHOWN_NAME
 from specialists.commits.mining import Example, choose
 from specialists.config import load_config
 from specialists.records import read_records, write_json, write_records
 
 NEWEST = str(HISTORY[2].files["sums.py"])
 INDENTED = "def f(x):\n    if x:\n        x = 2\n        x += 1\n"
+ALL, TOOL = INDENTED.replace("x = 2", "x = sum_of_all(x)"), "def sum_of_all(x):\n    return sum(x)\n"
 CONFLICT = f"<<<<<<< a\n{INDENTED}=======\n>>>>>>> b\n"
 LFS = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d' * 32}\nsize 9\n"
 ANNA = "A = 'anna.moser@private-place.net'\n"
@@ -220,12 +221,18 @@ def test_an_excluded_commit_stays_away(configured: Path, repository: Path) -> No
         (Made("Use another separator there", {"s.py": f"{OTHER_SEPARATOR}# https://a.example/1\n"}), UNSAID_LINK),
         (Made("Use another separator there", {"s.py": f"{OTHER_SEPARATOR}# TODO: all\n"}), UNFINISHED),
         (Made("Use a separator, TODO the rest", {"s.py": f"{OTHER_SEPARATOR}# TODO: all\n"}), None),
+        (Made("Increment it by all of them", {"increment.py": ALL}), UNSHOWN_NAME),
+        (Made("Increment it by sum_of_all", {"increment.py": ALL}), None),
+        (Made("Increment it by all", {"increment.py": ALL, "tools.py": TOOL.replace("sum(x)", "sum([x])")}), None),
+        (Made("Increment it by some more", {"increment.py": INDENTED.replace("+= 1", "+= 17")}), UNSAID_NUMBER),
+        (Made("Increment it by 17 at once", {"increment.py": INDENTED.replace("+= 1", "+= 17")}), None),
+        (Made("Test that it is incremented", {"increment.py": INDENTED.replace("= 2", "= x")}), TESTS_ALONE),
         (Made("Test it on other builds", {"tests/a.py": "x = 1\n", "a.toml": "x = 1\n"}), TESTS_ALONE),
         (Made("Increment it in any case", {"increment.py": "def f(x):\n    if x:\n        x = 2\n    x += 1\n"}), None),
     ],
 )
 def test_reasons_that_contents_give(commit: Made, reason: str | None, configured: Path, tmp_path: Path) -> None:
-    files = {"s.py": SEPARATOR, "increment.py": INDENTED, "v.py": BUILT}
+    files = {"s.py": SEPARATOR, "increment.py": INDENTED, "v.py": BUILT, "tools.py": TOOL}
     more = Made("oops", {**files, "conf.py": f"{SPHINX}project = 'a'\n"})
     repositories.make(tmp_path / "src" / "sums", [*HISTORY, more, commit])
     run(configured, "--language", "python")

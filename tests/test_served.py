@@ -266,7 +266,7 @@ def test_an_adapter_that_answers_otherwise_than_through_peft_is_refused(served: 
 
 def test_what_the_server_measures_is_what_peft_measures(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Base, candidate and incumbent, through prompt_logprobs and through PEFT; then turns that the server writes."""
-    from specialists.evaluation import generation
+    from specialists.evaluation import losses
     from specialists.evaluation.losses import EvaluatedModels, ServedModels
 
     config = dataclasses.replace(served.config, evaluation=Evaluation(generate=3))
@@ -281,9 +281,9 @@ def test_what_the_server_measures_is_what_peft_measures(served: Served, monkeypa
         assert row["nll"] == pytest.approx(wanted["nll"], abs=1e-3 * row["tokens"])
         effect = abs(row["nll"]["adapter"] - row["nll"]["base"]) / row["tokens"]
         assert effect > 0.01, "else any adapter would pass"
-    monkeypatch.setattr(generation, "vllm_parser", lambda *_: lambda _text: [])
-    monkeypatch.setattr(generation, "TURN_TOKENS", 5)
-    scores = generation.generate(config, language, models, rows)
+    monkeypatch.setattr(losses, "vllm_parser", lambda *_: lambda _text: [])
+    monkeypatch.setattr(losses, "TURN_TOKENS", 5)
+    scores = losses.generate(config, language, models, rows)
     assert {model: len(answers) for model, answers in scores.items()} == {"adapter": 3, "base": 3}
 
 

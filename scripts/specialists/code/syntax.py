@@ -86,6 +86,12 @@ def functions(grammar: str, source: bytes) -> list[Function]:
     return [_function(table, node, source) for node in nodes if table.is_function(node)]
 
 
+def defined(grammar: str, source: bytes) -> frozenset[str]:
+    """Names of the functions and types that a file defines."""
+    table = grammar_of(grammar)
+    return frozenset(_name(node) for node in walk(parse(grammar, source).root_node) if table.is_definition(node))
+
+
 def walk(node: Node, is_left_out: Callable[[Node], object] = lambda node: False) -> Iterator[Node]:
     """A node and all below it, in the order of the file, without what is left out and all below that."""
     stack = [node]

@@ -1,7 +1,7 @@
 """What the contents of files say: whether they can be an example, what a commit changed in them; the files at HEAD."""
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -9,8 +9,17 @@ from pathlib import Path
 from specialists.code import grammars, syntax
 from specialists.code.edits import FileChange, Hunk, line_hunks, lines_of
 from specialists.commits.filter import CONFLICT, DELETES, ENCODING, Candidate, CommitFilter, is_test
-from specialists.commits.git import REGULAR, Change, Unreadable, open_repository
-from specialists.commits.message import UNASKED, UNFINISHED, UNNAMED, UNSAID_LINK, UNSAID_NUMBER, LeftOut, stems
+from specialists.commits.git import REGULAR, Change, GitSource, Unreadable, open_repository
+from specialists.commits.message import (
+    UNASKED,
+    UNFINISHED,
+    UNNAMED,
+    UNSAID_LINK,
+    UNSAID_NUMBER,
+    UNSHOWN_NAME,
+    LeftOut,
+    stems,
+)
 from specialists.config import Language
 from specialists.records import iso
 
@@ -27,6 +36,8 @@ _DO_NOT_EDIT = re.compile(  # of the file itself: Sphinx's conf.py speaks of ano
 )
 _LFS_POINTER = "version https://git-lfs.github.com/spec/"
 _CONFLICT = re.compile(r"^(?:<{7}|>{7}|\|{7})(?: |$)", re.M)
+_BEGINS = re.compile(r"(?m)^[ \t]*((?:[\w()!]+[ \t]+)+(?:self\.)?\w+)")  # a line as a definition may begin
+_DIGITS = re.compile(r"\d{2,}|\d+(?:\.\d+)+[\w.+-]*")  # a number that says something, with a version's dots
 _NUMBER, _LETTERS = re.compile(r"\d+(?:\.\d+)+[\w.+-]*"), re.compile(r"[^\W\d]+")
 _LINK, _OPEN = re.compile(r"https?://[^\s\"'`<>()\[\]]+"), re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b")
 _VERSION_LINE = re.compile(r"(?i)\W*(?:[\w.]+[ .])*_*version_*\b")  # of the project; `serde = { version = …` is not
@@ -72,7 +83,7 @@ def file_changes(candidate: Candidate, blobs: dict[str, bytes | None], language:
         raise LeftOut("empty file")
     if sum(map(size, own)) < OWN_SHARE * sum(map(size, kept)):
         raise LeftOut("mostly another language")
-    if all(is_test(change.path) for change in own):
+    if candidate.intent.kind == "test" or all(is_test(change.path) for change in own):
         raise LeftOut("tests alone, without what they test")
     changes_code = candidate.intent.kind in ("fix", "refactor")
     if changes_code and not any((change.before or "").strip() for change in kept):  # the code stands elsewhere
@@ -81,10 +92,44 @@ def file_changes(candidate: Candidate, blobs: dict[str, bytes | None], language:
     return kept
 
 
+def check_shown(source: GitSource, language: Language, request: str, changes: list[FileChange]) -> None:
+    """Raises LeftOut where new code uses a name of several words that nothing shown has, and another file defines."""
+    shown = "\n".join([request, *(change.before or "" for change in changes)])
+    own = (change for change in changes if change.path.endswith(language.extensions))
+    added = "\n".join(line for change in own for line in changed_lines(change)[1])
+    new = {name for name in _several_words(added) if name not in shown}
+    for name in new - _several_words("\n".join(_BEGINS.findall(added))) if new else ():
+        places = _places(source, language.extensions).get(name, set())
+        elsewhere = places.isdisjoint(change.path for change in changes)
+        if elsewhere and any(name in _defined(source, path, _grammar(path, language)) for path in places):
+            raise LeftOut(UNSHOWN_NAME)
+
+
+@lru_cache(maxsize=1)
+def _places(source: GitSource, extensions: tuple[str, ...]) -> dict[str, set[str]]:
+    """Name -> files of HEAD with a line that may begin its definition."""
+    tree, places = source.tree, defaultdict[str, set[str]](set)
+    own = [path for path in tree if path.endswith(extensions) and tree[path][0] in REGULAR]
+    for path, raw in zip(own, source.blobs(tree[path][1] for path in own), strict=True):
+        for name in _several_words("\n".join(_BEGINS.findall((raw or b"").decode("utf-8", "replace")))):
+            places[name].add(path)
+    return places
+
+
+@lru_cache(maxsize=256)
+def _defined(source: GitSource, path: str, grammar: str | None) -> frozenset[str]:
+    (raw,) = source.blobs([source.tree[path][1]])
+    return syntax.defined(grammar, raw) if grammar and raw else frozenset()
+
+
+def _several_words(text: str) -> set[str]:
+    return {name for name in re.findall(r"[^\W\d]\w{3,}", text) if re.search(r"[a-z\d](?:[A-Z]|_[a-z\d])", name)}
+
+
 def _check_asked(request: str, changes: list[FileChange]) -> None:
     """Raises LeftOut where a request names nothing of a change; or, where it names one file (tests aside), nothing of
-    another that has no new word in common with any; or where version numbers change to some that it does not say, links
-    come in that nothing shows, or what is still to do (tests aside)."""
+    another that has no new word in common with any; or where numbers change to some that nothing shows, links come in
+    that nothing shows, or what is still to do (tests aside)."""
     asked, lines = stems(request), {change.path: changed_lines(change) for change in changes}
     words = {path: stems("\n".join((*removed, *added))) for path, (removed, added) in lines.items()}
     unnamed = {path: words[path] for path in words if asked.isdisjoint(words[path] | stems(path)) and asked}
@@ -104,17 +149,17 @@ def _check_asked(request: str, changes: list[FileChange]) -> None:
         if Counter(_OPEN.findall(new_text)) - Counter(_OPEN.findall(old + request)):
             raise LeftOut(UNFINISHED)
     numbers = {number for change in changes if not is_test(change.path) for number in _new_numbers(change)}
-    if any(".".join(number.split(".")[:2]) not in request for number in numbers):
+    if any(".".join(number.split(".")[:2]) not in shown for number in numbers):
         raise LeftOut(UNSAID_NUMBER)
 
 
 def _new_numbers(change: FileChange) -> set[str]:
-    """The version numbers that a change puts in where it changes nothing but numbers and signs."""
+    """The numbers that a change puts in where it changes nothing but numbers and signs."""
     found = set[str]()
     old, new = (change.before or "").split("\n"), change.after.split("\n")
     for a, b, c, d in change.hunks:
         removed, added = "\n".join(old[a:b]), "\n".join(new[c:d])
-        numbers = set(_NUMBER.findall(added)) - set(_NUMBER.findall(removed))
+        numbers = set(_DIGITS.findall(added)) - set(_DIGITS.findall(removed))
         found |= numbers if numbers and removed and _LETTERS.findall(removed) == _LETTERS.findall(added) else set()
     return found
 

@@ -13,7 +13,7 @@ from specialists import records
 from specialists.agent import system_prompt
 from specialists.chat import Estimate, token_counter
 from specialists.code.edits import FileChange, NotExact, conversation
-from specialists.commits.contents import changed_lines, check_syntax, file_changes, size
+from specialists.commits.contents import changed_lines, check_shown, check_syntax, file_changes, size
 from specialists.commits.filter import Candidate, CommitFilter, is_test
 from specialists.commits.git import GitSource, Unreadable, open_repository
 from specialists.commits.message import TERSE, LeftOut, count_words
@@ -110,6 +110,7 @@ class Miner:
                 later = {path: _plain(contents[sha]) for path, sha in candidate.later.items() if changed_again}
                 if changed_again and sum(map(size, changes)) > FEW and _surviving(changes, later) <= REPLACED:
                     raise LeftOut("replaced within a day")
+                check_shown(source, self.language, candidate.intent.request, changes)
                 found.append(self._example(candidate, changes, repository, head))
             except LeftOut as reason:
                 rules.lost[str(reason)] += 1

@@ -8,6 +8,7 @@ that was ever held out or trained on, so that no example moves from one to the o
 
 import json
 import math
+import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -21,10 +22,15 @@ from typing import Any
 
 from specialists.agent import NEW_CODE, without_line_numbers
 from specialists.config import Assembly, Problem
-from specialists.dataset.duplicates import Neighbours, shingles
 from specialists.exclusion import Exclusion
 from specialists.records import SOURCES, Record, calls_of, cluster_of, is_target, located_records
 
+SIMILARITY = 0.7  # Jaccard index from which on two sides are alike
+WIDTH = 5  # tokens of a shingle
+LEAST = 12  # shingles under which likeness says nothing: "cargo test", "fix the typo"
+PERMUTATIONS = 128
+BANDS = 32  # 4 rows each: a pair at 0.7 is found with 1 - (1 - 0.7^4)^32 = 99.98 %
+_TOKEN = re.compile(r"\w+|[^\w\s]")
 KINDS = tuple(SOURCES)
 WORK = ("session", "commit")  # the owner's own: it alone is held out
 HELDOUT = 1 / 8  # share of the sessions and of the commits, the newest of each, that is held out
@@ -291,3 +297,43 @@ def read_split(path: Path) -> Split:
     except (OSError, ValueError, KeyError, TypeError) as error:
         fix = "Restore it, or delete it to split anew: what adapters were trained on may then judge them"
         raise Problem(f"{path}: cannot be read ({error}); it says which work was ever held out. {fix}") from None
+
+
+def shingles(text: str) -> frozenset[str]:
+    """The runs of five tokens in a text."""
+    tokens = _TOKEN.findall(text)
+    return frozenset(map(" ".join, zip(*(tokens[start:] for start in range(WIDTH)), strict=False)))
+
+
+class Neighbours:
+    """Items to which others can be near, by the shingles of prompt and target that `sides(item)` gives.
+
+    MinHash finds who may be alike (rensa), the exact Jaccard index decides. What is asked and what is answered are
+    compared apart: two commits to one function show the same code and change it differently, a cherry-pick other code.
+    """
+
+    def __init__(self, sides: Callable[[Any], tuple[frozenset[str], ...]]):
+        from rensa import RMinHash, RMinHashLSH
+
+        self._shingles = sides
+        self._minhash = lambda side: RMinHash.from_token_sets([side], PERMUTATIONS, 17)[0]
+        self._items: list[Any] = []
+        self._index = [RMinHashLSH(SIMILARITY, PERMUTATIONS, BANDS) for _side in range(2)]
+
+    def add(self, item: Any) -> None:
+        """Have later items compared with this one."""
+        for index, side in zip(self._index, self._shingles(item), strict=True):
+            if len(side) >= LEAST:
+                index.insert(len(self._items), self._minhash(side))
+        self._items.append(item)
+
+    def near(self, item: Any, either: bool) -> bool:
+        """Whether an added item is at least as similar as the limit: by prompt or target, or (not either) by target."""
+        sides = self._shingles(item)
+        for side in (0, 1) if either else (1,):
+            own = sides[side]
+            for number in self._index[side].query(self._minhash(own)) if len(own) >= LEAST else ():
+                other = self._shingles(self._items[number])[side]
+                if len(own & other) / len(own | other) >= SIMILARITY:
+                    return True
+        return False

@@ -1,4 +1,4 @@
-"""Held-out loss of the base and of adapters on the same rows, per supervised token and by what the token is."""
+"""Held-out loss of base and adapters on the same rows, by what each supervised token is; the turns that they write."""
 
 import json
 import math
@@ -15,15 +15,18 @@ from typing import Any
 import torch
 from peft import PeftConfig, get_peft_model
 
-from specialists.agent import NEW_CODE, captured, with_head
+from specialists.agent import NEW_CODE, TOOLS, captured, with_head
 from specialists.chat import IGNORED, Chat
 from specialists.cli import progress, say
 from specialists.config import Base, Config, Language, Problem, Training
 from specialists.dataset import FROZEN
 from specialists.evaluation.gate import CHANGED, Measurement
+from specialists.evaluation.scoring import Canary, Score, Task, canaries, score, tasks, vllm_parser
 from specialists.exclusion import Exclusion
+from specialists.families import vllm_options
 from specialists.records import Record, calls_of, cluster_of, is_target, read_records
-from specialists.server import CANDIDATE, load_adapter, served_models, supervised_losses
+from specialists.secrets import redact
+from specialists.server import CANDIDATE, complete, load_adapter, served_models, supervised_losses
 from specialists.tables import SERVED_BASE
 from specialists.training import targets
 from specialists.training.base_model import load_base
@@ -31,6 +34,10 @@ from specialists.training.trainer import encode_rows
 
 BASE = "base"  # the model without an adapter
 PROMPT, EXAMPLES = "prompt", "examples"  # the base with the owner's instructions, or with his nearest work, as well
+TURN_TOKENS = 512  # of a written turn at most; one that is cut off there counts for little
+SHOWN = 3  # turns whose texts are kept for the report
+STREAMS = 8  # turns under way at once in a server
+CANARIES, CANARY_TOKENS = 8, 32  # of training rows; tokens that a model may add to one
 EXAMPLE = 4_000  # characters of an example in a prompt at most
 # how a template writes a text: as it is, or as a JSON string
 _FORMS = (str, lambda text: json.dumps(text, ensure_ascii=False)[1:-1], lambda text: json.dumps(text)[1:-1])
@@ -231,3 +238,36 @@ def with_instructions(record: Record, instructions: str) -> Record:
     if messages[0]["role"] == "system":
         instructions, messages = f"{messages[0]['content']}\n\n{instructions}", messages[1:]
     return {**record, "messages": [{"role": "system", "content": instructions}, *messages]}
+
+
+def generate(config: Config, language: Language, models: ServedModels, rows: list[Record]) -> dict[str, list[Score]]:
+    """What base and adapter write at held-out turns, scored, and what it adds to canaries."""
+    rules, room = config.secrets, config.serving.max_model_len - TURN_TOKENS
+    learned = config.rows("train", language.name)
+    probes = canaries(read_records(learned), models.chat, CANARIES, rules) if learned.is_file() else []
+    turns: list[Canary | Task] = [*probes, *tasks(rows, models.chat, config.evaluation.generate)]
+    turns = [turn for turn in turns if len(turn.prompt) <= room]  # canaries first: they are short
+    if not turns:
+        return {}
+    parser = vllm_options(models.chat, config.serving.tool_call_parser)["--tool-call-parser"]
+    parse = vllm_parser(parser, config.base.model, rows[0].get("tools") or TOOLS)
+
+    def write(turn: Canary | Task) -> dict[str, tuple[str, bool]]:
+        limit, stop = CANARY_TOKENS if isinstance(turn, Canary) else TURN_TOKENS, models.chat.special["eos_token"]
+        written = {name: complete(config, models.served[name], turn.prompt, limit) for name in ("adapter", "base")}
+        return {name: (text.removesuffix(stop), whole) for name, (text, whole) in written.items()}
+
+    scores: dict[str, list[Score]] = {"adapter": [], "base": []}
+    with ThreadPoolExecutor(STREAMS) as pool:
+        answered = list(progress(pool.map(write, turns), "write", len(turns)))
+    asked = {row["id"]: requests(row) for row in rows}
+    for turn, answers in zip(turns, answered, strict=True):
+        if isinstance(turn, Canary):
+            leak = turn.leak(answers["adapter"][0], answers["base"][0])
+            scores["adapter"].append({"id": turn.id, "canary": turn.kind, "leak": leak})
+            continue
+        for model, (text, whole) in answers.items():
+            shown = {"request": "\n".join(asked[turn.id]), "text": redact(text, rules)[0]}
+            kept = shown if len(scores["base"]) < SHOWN else {}
+            scores[model].append({"id": turn.id, **score(text, turn, parse, language, rules, whole), **kept})
+    return scores
