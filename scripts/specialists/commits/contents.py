@@ -182,7 +182,7 @@ def _file_change(change: Change, blobs: dict[str, bytes | None], language: Langu
     if _formatting_only(before, after, hunks, _grammar(change.path, language)):
         raise LeftOut(FORMATTING)
     old, new = before.split("\n"), after.split("\n")
-    kept = tuple((a, b, c, d) for a, b, c, d in hunks if not _is_version(old[a:b], new[c:d]))
+    kept = tuple((a, b, c, d) for a, b, c, d in hunks if not _is_aside(old[a:b], new[c:d]))
     if not kept:
         raise LeftOut(VERSION)
     if len(kept) < len(hunks):
@@ -194,10 +194,11 @@ def _file_change(change: Change, blobs: dict[str, bytes | None], language: Langu
     return FileChange(change.path, before, after, kept)
 
 
-def _is_version(removed: list[str], added: list[str]) -> bool:
-    """Whether nothing but the project's own version number changes."""
+def _is_aside(removed: list[str], added: list[str]) -> bool:
+    """Whether nothing but the project's own version number changes, or blank lines and space at line ends."""
+    blank = [line.rstrip() for line in removed if line.strip()] == [line.rstrip() for line in added if line.strip()]
     same = [_NUMBER.sub("0", line) for line in removed] == [_NUMBER.sub("0", line) for line in added]
-    return same and all(map(_VERSION_LINE.match, removed))
+    return blank or (same and all(map(_VERSION_LINE.match, removed)))
 
 
 def check_syntax(changes: list[FileChange], language: Language) -> None:

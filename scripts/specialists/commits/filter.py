@@ -35,8 +35,8 @@ _LEFT_OUT = {
     r"|(?:^|/)(?:newsfragments|\.changeset|changelogs?(?:\.d)?)/",
 }
 _TEST = re.compile(
-    r"(?:^|/)(?:[Tt]ests?|[Ss]pecs?|__tests__|e2e|testing|testdata|fixtures|benches)/"
-    r"|(?:^|/)(?:test_[^/]*|conftest|[^/]*_test|[^/]*_spec|[^/]*[._-](?:test|spec)|[^/]*Tests?)\.\w+$"
+    r"(?:^|/)(?:[Tt]ests?|[Ss]pecs?|__tests__|e2e|testing|testsuite|[^/]*Tests|testdata|fixtures|benches)/"
+    r"|(?:^|/)(?:test_[^/]*|conftest|[^/]*_test|[^/]*_spec|[^/]*[._-](?:test|spec)|[^/]*(?:Tests?|Specs?))\.\w+$"
 )
 DOCS = re.compile(r"(?i)\.(?:md|mdx|rst|txt|adoc|markdown|html?)$|(?:^|/)docs?/")
 

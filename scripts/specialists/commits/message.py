@@ -83,7 +83,7 @@ _UNSAID = re.compile(  # names a thing, but nothing that it should become; a bod
     r"(?: (?!(?:to|from|for|with|by|if|when|so|into|as)\b)\S+){1,3}"
     r"|(?:[\w'-]+ ){1,3}(?:fix(?:es)?|tweaks?|(?:clean|tidy)-?ups?|improvements?|enhancements?|refactorings?)"
     r"(?: (?:in|of|for|to)(?: [\w'-]+){1,4})?|.*\b(?:in|for) (?:more|some|other|various|several) \w+"
-    r"|.*(?<!`)\b(?:(?-i:I)(?!/)|my|let'?s|this|these|here)\b(?!`).*"  # who speaks, and of what, only the author knows
+    r"|.*(?<!`)\b(?:(?-i:I)(?!/)|my|let'?s|this|these|here|hopefully|stuff)\b(?!`).*"  # only the author knows of what
 )
 _VERSION = r"v?\d+(?:\.\d+)+\S*"
 _UPDATE = r"(?:bump|upgrade|update|pin|set|change|increment|increase|bring in)\w*"
