@@ -14,7 +14,7 @@ key=¦token:"¦key='key="key=`¦auth¦mnemonic¦bundle___¦cookie: sess¦:AA¦T3
 -----END PRIVATE KEY-----\n
 kind: Secret\ndata:\n     ¦ ¦\t¦\n¦MIIEpAIBAA\n¦AKIAABCDEFGHIJKLMNOP\n¦'¦"¦((¦{"a":¦[¦a\\\n¦password\uff1d
 a\u200b¦abcdefghijklmnopqrstuvw ¦AKIAABCDEFGHIJKLMN ¦client(¦mysql -p¦%2Fhome%2Fkim¦tel 0¦0170 ¦//
-apikey¦yy¦.¦aB3¦(415) 555-
+apikey¦yy¦.¦aB3¦(415) 555-¦"type":"oauth","refresh":"
 """
 SHAPES = [shape.encode().decode("unicode_escape") for shape in re.split("[¦\n]", _PIECES.strip())]
 

@@ -175,8 +175,8 @@ basic authentication  basic  Basic \s*(?P<secret>[A-Za-z0-9+/_-]{8,}={0,2})(?![\
 registry login  "auth"  "auth"\s*:\s*"(?P<secret>[A-Za-z0-9+/]{8,}={0,2})"
 """,
     is_token: r"""
-opencode login  "type"  "type":\s*"(?:api|oauth)"[^{}]{0,4000}?"(?:key|refresh)":\s*"<token>
-opencode login  "type"  "type":\s*"oauth"[^{}]{0,4000}?"access":\s*"<token>
+opencode login  "type"  "type":\s*"(?:api|oauth)",[^{}"]{0,40}"(?:key|refresh)":\s*"<token>
+opencode login  "type"  "type":\s*"oauth",[^{}"]{0,40}"refresh":\s*"[^"]{0,400}",[^{}"]{0,40}"access":\s*"<token>
 url token  ://  ://(?!(?-i:[0-9a-f]{24})@)(?P<secret>[A-Za-z0-9_-]{20,})@(?=[\w\[])
 bearer token  bearer  Bearer \s*<token>
 authorization header  authorization
