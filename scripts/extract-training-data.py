@@ -22,7 +22,7 @@ from specialists.tools import known_tools
 
 FIRST = (
     "The first run: histories and repositories are read in a few minutes; then `doit` trains an adapter for each "
-    "language that has its min_examples, some 15 to 30 min on an H100 or H200 (README's table; an estimate). "
+    "language that has its min_examples, some 15 to 60 min on an H100 or H200 (README's table; an estimate). "
     "`doit -n 4 assemble` ends before that, on four cores, and `doit status` says what there is."
 )
 

@@ -256,7 +256,11 @@ def test_heads_are_put_on_and_edits_of_what_a_row_does_not_show_are_context(conf
     write_records(config.rows("commits", "rust"), [])
     described = [{**tool, "function": {**tool["function"], "description": "prose"}} for tool in TOOLS]
     heads: dict[str, list[tuple]] = {}
-    for capture in ({}, {"tools": TOOLS, "described": described, "system": "\nmodel {adapter}"}):
+    sent = {"tools": TOOLS, "described": described, "system": "\nmodel {adapter}"}
+    for capture, share in (({}, 1), (sent, 1), (sent, 0.25)):
+        if share < 1:
+            assert {*map(str, heads["train"])} == {str(("model build-rust", described))}, "all, by default"
+            config_file.write_text(f"{config_file.read_text()}\n[assembly]\nwhole_heads = {share}\n")
         write_json(config.tools_file, capture)
         assert invoke("assemble", config_file, "--language", "rust").exit_code == 0
         for part in ("train", "heldout"):

@@ -66,7 +66,7 @@ class Secrets:
 @dataclass(frozen=True)
 class Assembly:
     heldout_clusters: int = key(5, "Of sessions and of commits held out at least, up to half; else an eighth.", least=0)
-    whole_heads: float = key(0.25, "Share of training rows behind all that opencode sends first.", least=0, most=1)
+    whole_heads: float = key(1.0, "Share of training rows behind all that opencode sends first.", least=0, most=1)
 
 
 @dataclass(frozen=True)
