@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from click.testing import Result
 from conftest import invoke
 from specialists.adapters import adapter_folder, decisions, is_decided, prune, record_decision
 from specialists.config import Config, Problem, load_config
+from specialists.exclusion import Exclusion
 from specialists.records import make_record, read_records, write_records
 from specialists.reporting.status import status
 from specialists.serving.promotion import decide, rollback
@@ -107,6 +109,19 @@ def test_a_retired_version_is_neither_promoted_nor_gone_back_to(built) -> None:
     with pytest.raises(Problem, match=r"build-rust/2: trained on ses_2abc, which owner\.exclude names"):
         adapter_folder(config, language).version("2")
     assert rollback(config, language, "worse")["current"] is None and links(config) == ["3", None, "3"]
+
+
+def test_steps_that_run_at_once_lose_nothing_of_what_was_left_out(config_file: Path) -> None:
+    names = [f"ses_{number:07}" for number in range(16)]
+    (config := excluding(config_file, *names)).paths.data.mkdir()
+
+    def step(name: str) -> None:
+        (exclusion := Exclusion(config)).covers({"kind": "session", "session": name})
+        exclusion.note()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(step, names))
+    assert json.loads((config.paths.data / "excluded.json").read_text()) == names
 
 
 @pytest.mark.parametrize("kind", ["retired", "rolled back", "blocked"])

@@ -1,6 +1,7 @@
 """Status: what the next doit does and why, in words, from hand-made outputs of every state."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,10 @@ def test_each_state_of_the_pipeline_has_its_reason(config_file: Path) -> None:
     assert reason(config) == few
     examples(config, "rust", COUNTS)
     assert reason(config) == "train: never trained"
+    building = adapters.adapter_folder(config, config.language("rust")).path / ".building-1"
+    (building / "checkpoint-1").mkdir(parents=True)
+    assert reason(config) == "train: never trained, goes on where it was stopped"
+    shutil.rmtree(building)
     path = version(config, NAME, "rust")
     assert reason(config) == "evaluate: not evaluated yet"
     evaluated(config, path, "rust", verdict="wait")
