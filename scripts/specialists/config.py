@@ -118,9 +118,9 @@ def expand_repositories(pattern: str) -> list[Path]:
     """The repositories that a path or shell pattern of the configuration means, sorted; found without running git: a
     work tree, a worktree with a `.git` file, a bare repository. What exists as it is written is no pattern."""
     named = os.path.expanduser(pattern)
-    there, paths = os.path.exists, [named] if os.path.exists(named) else sorted(glob.glob(named))  # none raises
+    paths = [named] if os.path.exists(named) else sorted(glob.glob(named))  # Path's raise where one may not look
     bare = {path for path in paths if os.path.isfile(f"{path}/HEAD") and os.path.isdir(f"{path}/objects")}
-    return [Path(path).absolute() for path in paths if path in bare or there(f"{path}/.git")]
+    return [Path(path).absolute() for path in paths if path in bare or os.path.exists(f"{path}/.git")]
 
 
 def fingerprint(*parts: Any) -> str:
