@@ -44,21 +44,20 @@ def main(
     default, known = config.rows("commits", language), emails or owner_emails(config)
     output, paths = output or default, repositories or config.repositories(language)
     endpoint = Endpoint.configured(config, output, cleaner(config))
-    miner = Miner(config, chosen, progress)
+    reword = partial(reworded, endpoint) if endpoint else None
+    miner, others = Miner(config, chosen, progress), Miner(config, chosen)
     for path in paths:
         miner.mine(path, known)
-    miner.finish(chosen.max_examples, partial(reworded, endpoint) if endpoint else None)
+    miner.finish(chosen.max_examples, reword)
+    for path in paths if output == default else ():
+        others.mine(path, known, OTHERS)
+    others.finish(OTHERS, reword)
     miner.problems += endpoint.finish() if endpoint else []
     patterns = () if repositories else chosen.repositories
     miner.problems += config.missing_repositories(language) if patterns else []
     summary = miner.write(output, patterns, accept_loss)
-    if output == default:
-        others = Miner(config, chosen)
-        for path in paths:
-            others.mine(path, known, OTHERS)
-        others.finish(OTHERS)
-        if not others.problems + miner.problems:
-            write_records(config.rows("others", language), others.records)
+    if output == default and not others.problems + miner.problems:
+        write_records(config.rows("others", language), others.records)
     rows = [[repository["name"], repository["examples"]] for repository in miner.repositories]
     lost = ", ".join(f"{number} {reason}" for reason, number in (+miner.lost).most_common())
     say(table(rows, ["repository", "examples"]))

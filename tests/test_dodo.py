@@ -126,6 +126,7 @@ def test_a_nightly_run_after_another(pipeline: Path, tmp_path: Path) -> None:
     (folder / ".doit.sqlite").unlink()  # doit's state is never trusted alone: without it nothing is trained again
     assert doit(folder, "train").returncode == 0
     assert [len(versions(folder, f"build-{language}")) for language in WORK] == [2, 1]
+    assert doit(folder, "train:rust").stdout == "train:rust: nothing to do; `doit status` says why\n"
 
 
 CANARIES = ["ghp_" + "4kQ9zX2mB7vN1sD8fG6hJ3lW5pR0tY4uE9aC", "AKIA" + "Q3EGRXVLTMNP7ZKD", "hunter-Zq8" + "Lw2Vx9Kd"]

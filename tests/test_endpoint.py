@@ -23,12 +23,15 @@ class Model:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.raw: object = None
+        self.no = "\0"  # in a question: to this one the answer is no
 
     def __call__(self, _path: str, body: bytes) -> tuple[int, object]:
         question = json.loads(body)["messages"][0]["content"]
         self.asked.append(question)
         path = re.search(r"^(\S+), before:$", question, re.M)
-        text = "Yes." if question.endswith(CHECK) else f"please look after {path and path[1]}"
+        text = f"please look after {path and path[1]}"
+        if question.endswith(CHECK):
+            text = "No." if self.no in question else "Yes."
         return 200, self.raw or {"choices": [{"message": {"content": text}}]}
 
 
@@ -103,6 +106,10 @@ def test_a_model_words_the_requests_of_commits(config_file, tmp_path, model) -> 
         assert result.exit_code == 0, result.output
         assert [row["messages"][1]["content"][:17] for row in read_records(output)] == ["please look after"] * 3
         assert len(model.asked) == 6
+    model.no = "return number + 2"
+    output.with_name(".out.requests.json").unlink()
+    summary = json.loads(invoke("mine-repos", config_file, *options, "--json").stdout)
+    assert (summary["examples"], summary["funnel"]["no request that determines it"]) == (2, 1)
     assert any("return number + 2" in question for question in model.asked), "the real change"
     assert any("Fix the sum of one number" in question for question in model.asked), "the commit's own words"
 

@@ -47,7 +47,7 @@ def history(roles: tuple[str, ...]) -> list[Made]:
             f"import unittest\n\nfrom {role} import half_{role}\n\n\nclass Half(unittest.TestCase):\n"
             f"    def test_half(self):\n        self.assertEqual(half_{role}(4), 2)\n"
         )
-        files: dict[str, Any] = {f"{role}.py": module(role, AFTER), f"tests/test_{role}.py": test}
+        files: dict[str, Any] = {f"{role}.py": module(role, AFTER), f"tests/test_{role}é.py": test}
         commits.append(Made(f"Fix half_{role}, which divides its number by three", files))
     return commits
 

@@ -118,7 +118,7 @@ def test_a_signal_writes_a_checkpoint_from_which_the_run_ends_with_the_same_byte
     assert signal.getsignal(number) == before
     (building,) = (project.parent / "adapters" / "build-rust").glob(".building-*")
     assert (building / "checkpoint-2" / "complete").exists()
-    train(project)
+    assert "going on from step 2" in run(project).stderr
     assert weights(latest(project)) == weights(latest(project, "undisturbed"))
 
 

@@ -14,6 +14,7 @@ from tree_sitter import Node, Tree
 from specialists.code.grammars import Grammar, grammar_of, matches, parser
 
 Span = tuple[int, int]
+_STRING, _QUOTED = re.compile("string|heredoc|regex"), re.compile(rb"^'([^\\#\"]*)'$")
 
 
 class SourceFile(NamedTuple):
@@ -45,7 +46,7 @@ def parse(grammar: str, source: bytes) -> Tree:
 def error_nodes(grammar: str, source: bytes) -> int:
     """How many places do not parse: error nodes and tokens that the parser had to make up."""
     root = parse(grammar, source).root_node
-    return sum(node.is_error or node.is_missing for node in walk(root)) if root.has_error else 0
+    return sum(node.is_error or node.is_missing for node in walk(root, lambda node: not node.has_error))
 
 
 def broken_share(grammar: str, source: bytes) -> float:
@@ -70,13 +71,13 @@ def leaf_tokens(grammar: str, source: bytes) -> list[bytes]:
             tokens.append(node)
         elif node.is_error:  # what it skipped is in none of its children
             tokens += (node.text or b"").split()
-        elif node.children and not re.search("string|heredoc|regex", node.type):  # a string is one token
+        elif node.children and not _STRING.search(node.type):  # a string is one token
             stack += [node.type.encode()] if node.is_named else []
             stack += reversed([child for child in node.children if not table.is_comment(child)])
         elif text := node.text:
             following = node.next_sibling.type if node.next_sibling else ""
             if node.type != ";" and not (node.type == "," and following in (")", "]", "}", ">")):
-                tokens += [node.type.encode(), re.sub(rb"^'([^\\#\"]*)'$", rb'"\1"', text)]  # 'x' as "x"
+                tokens += [node.type.encode(), _QUOTED.sub(rb'"\1"', text)]  # 'x' as "x"
     return tokens
 
 

@@ -11,6 +11,7 @@ from specialists.code.edits import FileChange, Hunk, line_hunks, lines_of
 from specialists.commits.filter import CONFLICT, DELETES, ENCODING, Candidate, CommitFilter, is_test
 from specialists.commits.git import REGULAR, Change, GitSource, Unreadable, open_repository
 from specialists.commits.message import (
+    TERSE,
     UNASKED,
     UNFINISHED,
     UNNAMED,
@@ -18,6 +19,7 @@ from specialists.commits.message import (
     UNSAID_NUMBER,
     UNSHOWN_NAME,
     LeftOut,
+    count_words,
     stems,
 )
 from specialists.config import Language
@@ -37,6 +39,7 @@ _DO_NOT_EDIT = re.compile(  # of the file itself: Sphinx's conf.py speaks of ano
 _LFS_POINTER = "version https://git-lfs.github.com/spec/"
 _CONFLICT = re.compile(r"^(?:<{7}|>{7}|\|{7})(?: |$)", re.M)
 _BEGINS = re.compile(r"(?m)^[ \t]*((?:[\w()!]+[ \t]+)+(?:self\.)?\w+)")  # a line as a definition may begin
+_WORD, _SEVERAL = re.compile(r"[^\W\d]\w{2,}"), re.compile(r"[a-z\d](?:[A-Z]|_[a-z\d])")
 _DIGITS = re.compile(r"\d{2,}|\d+(?:\.\d+)+[\w.+-]*")  # a number that says something, with a version's dots
 _NUMBER, _LETTERS = re.compile(r"\d+(?:\.\d+)+[\w.+-]*"), re.compile(r"[^\W\d]+")
 _LINK, _OPEN = re.compile(r"https?://[^\s\"'`<>()\[\]]+"), re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b")
@@ -123,13 +126,13 @@ def _defined(source: GitSource, path: str, grammar: str | None) -> frozenset[str
 
 
 def _several_words(text: str) -> set[str]:
-    return {name for name in re.findall(r"[^\W\d]\w{3,}", text) if re.search(r"[a-z\d](?:[A-Z]|_[a-z\d])", name)}
+    return {*filter(_SEVERAL.search, _WORD.findall(text))}
 
 
 def _check_asked(request: str, changes: list[FileChange]) -> None:
     """Raises LeftOut where a request names nothing of a change; or, where it names one file (tests aside), nothing of
-    another that has no new word in common with any; or where numbers change to some that nothing shows, links come in
-    that nothing shows, or what is still to do (tests aside)."""
+    another that has no new word in common with any; or where, tests aside, more new words of code come in than the
+    request has words, numbers change to some that nothing shows, or links come in so, or what is still to do."""
     asked, lines = stems(request), {change.path: changed_lines(change) for change in changes}
     words = {path: stems("\n".join((*removed, *added))) for path, (removed, added) in lines.items()}
     unnamed = {path: words[path] for path in words if asked.isdisjoint(words[path] | stems(path)) and asked}
@@ -143,6 +146,9 @@ def _check_asked(request: str, changes: list[FileChange]) -> None:
             if not any(new[path] & added[other] or added[path] & new[other] for other in words.keys() - {path}):
                 raise LeftOut(UNASKED)
     shown = "\n".join([request, *(change.before or "" for change in changes)])
+    added_words = {word for path in code for line in lines[path][1] for word in _WORD.findall(line)}
+    if sum(word not in shown for word in added_words) > count_words(request):
+        raise LeftOut(TERSE)
     for old, new_text in (map("\n".join, lines[path]) for path in code):
         if any(link.rstrip(".,;:") not in shown for link in _LINK.findall(new_text)):
             raise LeftOut(UNSAID_LINK)

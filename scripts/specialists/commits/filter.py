@@ -87,7 +87,7 @@ class CommitFilter:
             raise LeftOut("merge")
         message = commit.message.decode("utf-8", "replace")
         title = message.lstrip().split("\n", 1)[0].strip()
-        reverted = any(commit.sha[:length] in self._reverted for length in range(7, 65))
+        reverted = commit.sha.startswith((*self._reverted,))
         if _REVERT.match(title) or _REVERTED_SHA.search(title) or "This reverts commit " in message:
             self._reverted.update([] if reverted else map(str.lower, _REVERTED_SHA.findall(message)))
             raise LeftOut("revert")

@@ -16,7 +16,7 @@ from specialists.code.edits import FileChange, NotExact, conversation
 from specialists.commits.contents import changed_lines, check_shown, check_syntax, file_changes, size
 from specialists.commits.filter import Candidate, CommitFilter, is_test
 from specialists.commits.git import GitSource, Unreadable, open_repository
-from specialists.commits.message import TERSE, LeftOut, count_words
+from specialists.commits.message import LeftOut
 from specialists.config import Config, Language, Problem, expand_repositories, fingerprint
 from specialists.exclusion import Exclusion
 from specialists.families import Sayable
@@ -27,7 +27,6 @@ from specialists.tools import known_tools
 SURE = 1 / 3  # of the limit, by an estimate of 3 bytes a token: no tokenizer makes more tokens than bytes
 NEVER = 1.75  # of the limit, by the same: fits under none that was seen (0.8 to 1.5 times what is estimated)
 MOST_LEFT_OUT = 16  # times as many of other people's commits as are wanted are looked at
-NEW_LINES = 20  # added lines for each word of the request at most; a shorter request leaves open what to write
 TOO_LONG = "too long"
 LEAST_LINE = 4  # letters and digits of a line that counts as surviving; shorter ones stand everywhere
 _OTHERS = {"merge", "bot", "somebody else's", "revert", "edge of a shallow clone"}  # reasons that name nobody's work
@@ -42,7 +41,6 @@ class Example(NamedTuple):
     messages: bytes  # of the record, compressed: a history has many
     source: dict[str, Any]  # of the record
     repository: dict[str, Any]  # its line in the summary
-    words: int  # of the request
     patch: str = ""  # the same for the same lines removed and added in the same files, as git's patch-id
 
 
@@ -105,13 +103,17 @@ class Miner:
             try:
                 if self.exclusion.covers({"commit": candidate.commit.sha}):
                     raise LeftOut("excluded by the owner")
+                read = sum(len(contents.get(change.before) or b"") for change in candidate.changes)
+                if not self.rollouts and read > NEVER * Estimate.BYTES_PER_TOKEN * self.limit:
+                    raise LeftOut(TOO_LONG)  # as _fits would find, in more time
                 changes = file_changes(candidate, contents, self.language)
                 changed_again = any(candidate.later[one.path] != one.after for one in candidate.changes)
                 later = {path: _plain(contents[sha]) for path, sha in candidate.later.items() if changed_again}
                 if changed_again and sum(map(size, changes)) > FEW and _surviving(changes, later) <= REPLACED:
                     raise LeftOut("replaced within a day")
+                example = self._example(candidate, changes, repository, head)
                 check_shown(source, self.language, candidate.intent.request, changes)
-                found.append(self._example(candidate, changes, repository, head))
+                found.append(example)
             except LeftOut as reason:
                 rules.lost[str(reason)] += 1
             except NotExact:
@@ -129,10 +131,6 @@ class Miner:
         fits = self._fits(messages)
         if not fits and not self.rollouts:
             raise LeftOut(TOO_LONG)
-        lines = {change.path: changed_lines(change) for change in changes}
-        words = count_words(candidate.intent.request)
-        if sum(len(added) for _removed, added in lines.values()) > NEW_LINES * words:
-            raise LeftOut(TERSE)
         check_syntax(changes, self.language)
         source = _source(candidate, changes, repository["name"], _surviving(changes, head))
         if not fits:  # an agent reads what it needs, so it may do the commit again all the same
@@ -147,7 +145,8 @@ class Miner:
         if any(is_target(one) and one != scrubbed for one, scrubbed in zip(messages, record["messages"], strict=True)):
             raise LeftOut("personal data in target")  # its stand-in would be learned
         packed = zlib.compress(canonical(record["messages"]).encode(), 1)
-        return Example(packed, record["source"], repository, words, fingerprint(lines))
+        patch = fingerprint({change.path: changed_lines(change) for change in changes})
+        return Example(packed, record["source"], repository, patch)
 
     def _fits(self, messages: list[dict]) -> bool:
         """Whether a row is short enough; what is by far, or is not, is only estimated."""
@@ -155,7 +154,7 @@ class Miner:
         return share <= SURE or (share <= NEVER and self.counter.count(messages[1:]) <= self.limit)
 
     def finish(self, most: int, reword: Callable[[Record], Record | None] | None = None) -> None:
-        """Choose the best `most` examples and load them; `reword(record)` may give one with another request."""
+        """Choose and load the best `most` examples; `reword(record)` gives the record to take, None for none."""
         unique: dict[str, Example] = {}
         for example in sorted(self._found, key=lambda one: (one.source["time"], one.source["commit"])):
             unique.setdefault(example.patch, example)  # the oldest stays
@@ -163,11 +162,13 @@ class Miner:
         chosen = choose([*unique.values()], most)
         self.lost["not among the best"] += len(unique) - len(chosen)
         for example in self.progress(chosen, "requests" if reword else "examples"):
-            example.repository["examples"] += 1
             messages = json.loads(zlib.decompress(example.messages))
             record = make_record(self.language.name, messages, self.tools, example.source)
-            better = reword(record) if reword else None
-            self.records.append(self.sayable(better if better and self._fits(better["messages"]) else record))
+            if better := reword(record) if reword else record:
+                example.repository["examples"] += 1
+                self.records.append(self.sayable(better if self._fits(better["messages"]) else record))
+            else:
+                self.lost["no request that determines it"] += 1
 
     def write(self, output: Path, patterns: Iterable[str], accept_loss: bool) -> dict[str, Any]:
         """Write the examples and the summary, which is returned. What could not be read today keeps its rows; so does,
@@ -212,17 +213,14 @@ class Miner:
 
 
 def choose(examples: list[Example], most: int) -> list[Example]:
-    """The best of some examples, which come oldest first.
-
-    Scores: rank in time (newest 1, oldest 0), the share of lines that survive, 0.5 for code with tests, up to 1 for a
-    request of 12 words. To spread over repositories, the n-th best of a repository loses n / most.
-    """
+    """The best of some examples, which come oldest first, by rank in time (newest 1, oldest 0), share of lines that
+    survive, and 0.5 for code with tests; to spread over repositories, the n-th best of one loses n / most."""
     if len(examples) <= most:
         return examples
     scored, penalised, taken = [], [], Counter[str]()
-    for rank, example in enumerate(examples):
-        worth = example.source["survives"] + 0.5 * example.source["tests"] + min(1.0, example.words / 12)
-        scored.append((rank / (len(examples) - 1) + worth, rank, example.source["repository"]))
+    for rank, source in enumerate(example.source for example in examples):
+        worth = rank / (len(examples) - 1) + source["survives"] + 0.5 * source["tests"]
+        scored.append((worth, rank, source["repository"]))
     for score, rank, repository in sorted(scored, reverse=True):
         penalised.append((score - taken[repository] / most, rank))
         taken[repository] += 1

@@ -213,23 +213,19 @@ def opening(doc: str, sentences: int = 3, longest: int = 300) -> str:
 
 
 def reworded(endpoint: Endpoint, record: Record) -> Record | None:
-    """The record with a request in the words of the endpoint's model; None when there is none that passes the check."""
+    """The record with a request of the endpoint's model; as it is without an answer; None for one that does not do."""
     calls = [call for message in record["messages"] for call in calls_of(message)]
     changes, added = "", set()
     for change in (arguments for name, arguments in calls if name in ("edit", "write")):
         old, new = change.get("oldString", ""), change.get("newString", "") + change.get("content", "")
         changes += f"\n{path_of(change)}, before:\n{old}\nafter:\n{new}\n"
         added |= {line.strip() for line in new.split("\n")} - {line.strip() for line in old.split("\n")}
-    written = endpoint.ask(_WRITE.format(changes=changes, request=record["messages"][1]["content"])) or ""
-    if not _FIT.fullmatch(written) or any(len(line) > 8 and line in written for line in added):
-        return None  # not a request, or one that gives the solution away
-    if (
-        not (endpoint.ask(_CHECK.format(changes=changes, request=written)) or "no")
-        .lower()
-        .lstrip('*_" ')
-        .startswith("yes")
-    ):
-        return None
+    written = endpoint.ask(_WRITE.format(changes=changes, request=record["messages"][1]["content"]))
+    if written is None or not _FIT.fullmatch(written) or any(len(line) > 8 and line in written for line in added):
+        return None if written else record  # not a request, or one that gives the solution away
+    checked = endpoint.ask(_CHECK.format(changes=changes, request=written)) or ""
+    if not checked.lower().lstrip('*_" ').startswith("yes"):
+        return None if checked else record
     system, user, *rest = record["messages"]
     messages, source = [system, {**user, "content": written}, *rest], {**record["source"], "request": "model"}
     return make_record(record["language"], messages, record["tools"], source)
