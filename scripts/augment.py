@@ -18,10 +18,10 @@ from specialists.cli import command, finish, language_option, repository_option,
 from specialists.code.syntax import SourceFile
 from specialists.commits.contents import head_files
 from specialists.config import Config, Problem
-from specialists.endpoint import Endpoint
+from specialists.endpoint import Endpoint, reworded
 from specialists.records import write_json, write_records
 from specialists.secrets import cleaner
-from specialists.synthetic.tasks import Augmenter, reworded
+from specialists.synthetic.tasks import Augmenter
 
 
 @command

@@ -10,11 +10,14 @@ JSON folders before them; read-only, while opencode runs.
 """
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import click
 from specialists.cli import command, finish, progress, say, table
 from specialists.config import Config, Problem
+from specialists.endpoint import Endpoint, judged
+from specialists.secrets import cleaner
 from specialists.sessions.chat import turns
 from specialists.sessions.extraction import Extractor, read_histories
 from specialists.sessions.languages import LanguageClassifier
@@ -48,12 +51,18 @@ def main(
         return _explain(config, paths, explain)
     if not output and not (config.paths.data / "sessions").exists():
         say(FIRST)
-    extractor = Extractor(config, languages, output or config.paths.data / "sessions", known_tools(config, paths))
+    folder = output or config.paths.data / "sessions"
+    endpoint = Endpoint.configured(config, folder / "sessions", cleaner(config))
+    extractor, judged_lost = Extractor(config, languages, folder, known_tools(config, paths)), Counter[str]()
+    extractor.judge = partial(judged, endpoint, judged_lost) if endpoint else extractor.judge
     if not databases and not config.opencode.databases and not accept_loss:  # where opencode's folder decides
         paths += [path for path in map(Path, extractor.known_histories()) if not path.exists() and path not in paths]
     for session in progress(read_histories(paths, extractor.problems, extractor.histories), "sessions"):
         extractor.add(session)
     extractor.exclusion.note()
+    extractor.problems += endpoint.finish() if endpoint else []
+    for name, number in judged_lost.items():
+        extractor.funnel.languages[name].lost["not worth learning"] += number
     summary = extractor.finish(accept_loss)
     funnel, rows = extractor.funnel, []
     for name in languages:

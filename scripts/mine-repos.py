@@ -15,10 +15,9 @@ import click
 from specialists.cli import command, finish, language_option, progress, repository_option, say, table
 from specialists.commits.mining import Miner
 from specialists.config import Config, owner_emails
-from specialists.endpoint import Endpoint
+from specialists.endpoint import Endpoint, reworded
 from specialists.records import write_records
 from specialists.secrets import cleaner
-from specialists.synthetic.tasks import reworded
 
 OTHERS = 16  # commits of other people, by which evaluate.py tells the owner's style from the repository's
 

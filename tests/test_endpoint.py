@@ -2,16 +2,17 @@
 
 import json
 import re
+from collections import Counter
 from types import SimpleNamespace
 
 import git_repositories
 import pytest
 from conftest import invoke
+from opencode_rows import History, bash, edit, text
 from servers import answering
 from specialists.agent import ROOT
-from specialists.endpoint import Endpoint
+from specialists.endpoint import Endpoint, judged, reworded
 from specialists.records import make_record, read_json, read_records, tool_call
-from specialists.synthetic.tasks import reworded
 from test_augment import CANARY, make_repository, many_functions, run, wanting
 
 CHECK = "Answer yes or no."
@@ -78,6 +79,37 @@ def test_which_requests_of_a_model_are_taken(written, checked, taken) -> None:
     found = reworded(endpoint, make_record("python", messages, [], {}))
     assert (found is not None) is taken
     assert not found or (found["messages"][1]["content"], found["source"]) == (written, {"request": "model"})
+
+
+JUDGED = [("none", [1, 1], 0), ("1", [0, 1], 1), ("Not 2, and 7.", [1, 0], 1), ("1, 2", None, 2), (None, [1, 1], 0)]
+
+
+@pytest.mark.parametrize(("answer", "learned", "left_out"), JUDGED)
+def test_which_answers_a_model_leaves_to_learn(answer, learned, left_out) -> None:
+    said = [{"role": "assistant", "content": f"answer {number}"} for number in range(3)]
+    said[1] |= {"weight": 0, "tool_calls": [tool_call(0, "read", {"filePath": "a.py"})]}
+    asked, lost = [], Counter[str]()
+    endpoint = SimpleNamespace(ask=lambda question: (asked.append(question), answer)[1])
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Go."}, *said]
+    found = judged(endpoint, lost, make_record("python", messages, [], {"kind": "session"}))
+    assert "## assistant 1\nanswer 0" in asked[0] and "## assistant 2\nanswer 2" in asked[0] and "a.py" in asked[0]
+    assert (found and [message.get("weight", 1) for message in found["messages"][2::2]]) == learned
+    assert lost["python"] == left_out
+
+
+def test_a_model_judges_the_windows_of_sessions(config_file, tmp_path, model) -> None:
+    history = History(tmp_path / "opencode.db")
+    session = history.session("ses_1")
+    asked = history.user(session, "Name the function better")
+    for part in (edit("/home/kim/src/demo/app.py", "def a(): pass", "def b(): pass"), bash("pytest -q", "2 failed")):
+        history.assistant(session, asked, part, finish="tool-calls")
+    history.assistant(session, asked, text("It works, all tests are green."))
+    config_file.write_text(f'{config_file.read_text()}\n[endpoint]\nurl = "{model.url}"\nmodel = "base"\n')
+    model.raw = {"choices": [{"message": {"content": "2"}}]}
+    done = invoke("extract-training-data", config_file, "--database", tmp_path / "opencode.db", "--json")
+    (row,) = read_records(config_file.parent / "data" / "sessions" / "python.jsonl")
+    assert [message["weight"] for message in row["messages"] if message["role"] == "assistant"] == [0, 1, 0]
+    assert json.loads(done.stdout)["funnel"]["languages"]["python"]["lost"]["not worth learning"] == 1
 
 
 @pytest.mark.parametrize("raw", [[1], {"choices": []}, None])

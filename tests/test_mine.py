@@ -15,7 +15,7 @@ from conftest import ROOT, invoke
 from git_repositories import HISTORY, ME, Made, git, loose, module
 from specialists.agent import TOOLS
 from specialists.code import edits
-from specialists.commits.message import UNASKED, UNFINISHED, UNSAID_LINK, UNSAID_NUMBER, UNSHOWN_NAME
+from specialists.commits.message import UNASKED, UNFINISHED, UNSAID_LINK, UNSHOWN_NAME
 from specialists.commits.mining import Example, choose
 from specialists.config import load_config
 from specialists.records import read_records, write_json, write_records
@@ -219,16 +219,12 @@ def test_an_excluded_commit_stays_away(configured: Path, repository: Path) -> No
             Made("Use another separator there", {"s.py": f"{OTHER_SEPARATOR}width = 1\n", "t.py": "import width\n"}),
             None,
         ),
-        (Made("Pin what it is built with", {"v.py": BUILT.replace(">=0.9", ">=0.9,<0.99")}), UNSAID_NUMBER),
-        (Made("Allow version 2.7 for builds", {"v.py": BUILT.replace(">=0.9", ">=2.7.0")}), None),
         (Made("Use another separator there", {"s.py": f"{OTHER_SEPARATOR}# https://a.example/1\n"}), UNSAID_LINK),
         (Made("Use another separator there", {"s.py": f"{OTHER_SEPARATOR}# TODO: all\n"}), UNFINISHED),
         (Made("Use a separator, TODO the rest", {"s.py": f"{OTHER_SEPARATOR}# TODO: all\n"}), None),
         (Made("Increment it by all of them", {"increment.py": ALL}), UNSHOWN_NAME),
         (Made("Increment it by sum_of_all", {"increment.py": ALL}), None),
         (Made("Increment it by all", {"increment.py": ALL, "tools.py": TOOL.replace("sum(x)", "sum([x])")}), None),
-        (Made("Increment it by some more", {"increment.py": INDENTED.replace("+= 1", "+= 17")}), UNSAID_NUMBER),
-        (Made("Increment it by 17 at once", {"increment.py": INDENTED.replace("+= 1", "+= 17")}), None),
         (Made("Test that it is incremented", {"increment.py": INDENTED.replace("= 2", "= x")}), TESTS_ALONE),
         (Made("Test it on other builds", {"tests/a.py": "x = 1\n", "a.toml": "x = 1\n"}), TESTS_ALONE),
         (Made("Increment it in any case", {"increment.py": "def f(x):\n    if x:\n        x = 2\n    x += 1\n"}), None),

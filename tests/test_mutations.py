@@ -16,21 +16,16 @@ IN_FUNCTION = {
 CHANGES = [
     (RUST, "if a < b { g(); }", "comparison", "if a > b { g(); }"),
     (RUST, "if a.is_empty() { g(); }", "condition", "if !a.is_empty() { g(); }"),
-    (RUST, "check(a)?;", "dropped", "check(a);"),
     (TS, "if (a === b) g()", "comparison", "if (a !== b) g()"),
     (TS, "const c = a.ok || b.ok", "logic", "const c = a.ok && b.ok"),
     (TS, "const c = a ? b : d", "condition", "const c = !a ? b : d"),
-    (TS, "await load(a)", "dropped", "load(a)"),
     (PYTHON, "x = a >= b", "comparison", "x = a <= b"),
     (PYTHON, "x = a * b", "arithmetic", "x = a / b"),
     (PYTHON, "x = a > 1 or b", "logic", "x = a > 1 and b"),
     (PYTHON, "if not a: g()", "condition", "if a: g()"),
-    (RUBY, "g unless a", "condition", "g if a"),
-    (RUBY, "if a == 1 then g end", "condition", "unless a == 1 then g end"),
+    (RUBY, "g unless a", "condition", "g unless !a"),
     (RUBY, "if a then g else h end", "condition", "if !a then g else h end"),
     (SWIFT, "guard !a.isEmpty else { return 2 }", "condition", "guard a.isEmpty else { return 2 }"),
-    (SWIFT, "try check(a)", "dropped", "check(a)"),
-    (SWIFT, "let c = try await load(a)", "dropped", "let c = try load(a)"),
 ]
 LEFT_ALONE = [
     (RUST, "if a == a { g(); }"),  # the same either way

@@ -5,17 +5,44 @@ same material asks nothing and gives the same bytes.
 """
 
 import os
+import re
+from collections import Counter
 from collections.abc import Callable
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import Self
 
+from specialists.agent import path_of
 from specialists.client import request_json
 from specialists.config import Config, Problem
-from specialists.records import read_json, write_json
+from specialists.records import Record, calls_of, is_target, make_record, read_json, write_json
 
 KEY = "SPECIALISTS_ENDPOINT_KEY"  # environment variable; $VLLM_API_KEY is our server's
 TIMEOUT = 60.0  # seconds for one answer
+_WRITE = """\
+A developer wants this change made by a coding agent that has not seen it yet.
+{changes}
+What is known of it: {request}
+
+Write the developer's request in one to four plain sentences: what goes wrong or what is wanted, in which function and \
+file, and names and messages that nobody could guess. Quote no code of the change. Answer with the request alone."""
+_CHECK = """\
+Request to a coding agent: {request}
+
+The change that was wanted:
+{changes}
+Could a good developer who can read the files make a change of the same effect from this request alone, and does the \
+request leave it to him to find out what to write? Answer yes or no."""
+_JUDGE = """\
+{session}
+
+This is a part of a session of a developer with a coding agent. A model will be trained to give the numbered answers. \
+Which of them should it not learn? Those that state or rest on what nothing before them shows (it was cleared, left \
+out or never looked at), report success, causes or checks that no output shows, do what was not asked for and is not \
+needed, leave what was asked, repeat what failed, or are wrong as the rest shows. To search, read or test in order to \
+find out is right. Answer with their numbers, with commas between them, or with: none."""
+_FIT = re.compile(r"(?!.*(?:```|<\|))[^\x00-\x08\x0b-\x1f\x7f]{1,800}", re.S)  # no code, special token or control
 
 
 class Endpoint:
@@ -62,3 +89,35 @@ class Endpoint:
             return [f"{self.problem}; requests are from templates, or the commits' own words"]
         write_json(self.cache, dict(sorted(self._used.items())))
         return []
+
+
+def reworded(endpoint: Endpoint, record: Record) -> Record | None:
+    """The record with a request of the endpoint's model; as it is without an answer; None for one that does not do."""
+    calls = [call for message in record["messages"] for call in calls_of(message)]
+    changes, added = "", set()
+    for change in (arguments for name, arguments in calls if name in ("edit", "write")):
+        old, new = change.get("oldString", ""), change.get("newString", "") + change.get("content", "")
+        changes += f"\n{path_of(change)}, before:\n{old}\nafter:\n{new}\n"
+        added |= {line.strip() for line in new.split("\n")} - {line.strip() for line in old.split("\n")}
+    written = endpoint.ask(_WRITE.format(changes=changes, request=record["messages"][1]["content"]))
+    if written is None or not _FIT.fullmatch(written) or any(len(line) > 8 and line in written for line in added):
+        return None if written else record  # not a request, or one that gives the solution away
+    checked = endpoint.ask(_CHECK.format(changes=changes, request=written)) or ""
+    if not checked.lower().lstrip('*_" ').startswith("yes"):
+        return None if checked else record
+    system, user, *rest = record["messages"]
+    messages, source = [system, {**user, "content": written}, *rest], {**record["source"], "request": "model"}
+    return make_record(record["language"], messages, record["tools"], source)
+
+
+def judged(endpoint: Endpoint, lost: Counter[str], record: Record) -> Record | None:
+    """The record with the answers that the endpoint's model would not have learned as context, which are counted by
+    language; None without others."""
+    numbers, (system, *rest) = count(1), record["messages"]
+    marked = [(message, str(next(numbers)) if is_target(message) else "") for message in rest]
+    texts = [f"## {one['role']} {mark}\n{one['content'] or ''}\n{[*calls_of(one)] or ''}" for one, mark in marked]
+    wrong = {*re.findall(r"\d+", endpoint.ask(_JUDGE.format(session="\n".join(texts))) or "")}
+    messages = [system, *({**message, "weight": 0} if mark in wrong else message for message, mark in marked)]
+    lost[record["language"]] += sum(mark in wrong for _message, mark in marked)
+    left = any(map(is_target, messages))
+    return make_record(record["language"], messages, record["tools"], record["source"]) if left else None

@@ -71,7 +71,7 @@ class Assembly:
 
 @dataclass(frozen=True)
 class Endpoint:
-    url: str = key("", "OpenAI-compatible endpoint (http://…/v1) that words commits' and synthetic requests.")
+    url: str = key("", "OpenAI-compatible endpoint (http://…/v1) that words requests and judges sessions.")
     model: str = key("", "The model at the endpoint.")
 
 

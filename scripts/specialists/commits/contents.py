@@ -16,7 +16,6 @@ from specialists.commits.message import (
     UNFINISHED,
     UNNAMED,
     UNSAID_LINK,
-    UNSAID_NUMBER,
     UNSHOWN_NAME,
     LeftOut,
     count_words,
@@ -40,8 +39,7 @@ _LFS_POINTER = "version https://git-lfs.github.com/spec/"
 _CONFLICT = re.compile(r"^(?:<{7}|>{7}|\|{7})(?: |$)", re.M)
 _BEGINS = re.compile(r"(?m)^[ \t]*((?:[\w()!]+[ \t]+)+(?:self\.)?\w+)")  # a line as a definition may begin
 _WORD, _SEVERAL = re.compile(r"[^\W\d]\w{2,}"), re.compile(r"[a-z\d](?:[A-Z]|_[a-z\d])")
-_DIGITS = re.compile(r"\d{2,}|\d+(?:\.\d+)+[\w.+-]*")  # a number that says something, with a version's dots
-_NUMBER, _LETTERS = re.compile(r"\d+(?:\.\d+)+[\w.+-]*"), re.compile(r"[^\W\d]+")
+_NUMBER = re.compile(r"\d+(?:\.\d+)+[\w.+-]*")
 _LINK, _OPEN = re.compile(r"https?://[^\s\"'`<>()\[\]]+"), re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b")
 _VERSION_LINE = re.compile(r"(?i)\W*(?:[\w.]+[ .])*_*version_*\b")  # of the project; `serde = { version = …` is not
 
@@ -132,7 +130,7 @@ def _several_words(text: str) -> set[str]:
 def _check_asked(request: str, changes: list[FileChange]) -> None:
     """Raises LeftOut where a request names nothing of a change; or, where it names one file (tests aside), nothing of
     another that has no new word in common with any; or where, tests aside, more new words of code come in than the
-    request has words, numbers change to some that nothing shows, or links come in so, or what is still to do."""
+    request has words, links that nothing shows, or what is still to do."""
     asked, lines = stems(request), {change.path: changed_lines(change) for change in changes}
     words = {path: stems("\n".join((*removed, *added))) for path, (removed, added) in lines.items()}
     unnamed = {path: words[path] for path in words if asked.isdisjoint(words[path] | stems(path)) and asked}
@@ -154,20 +152,6 @@ def _check_asked(request: str, changes: list[FileChange]) -> None:
             raise LeftOut(UNSAID_LINK)
         if Counter(_OPEN.findall(new_text)) - Counter(_OPEN.findall(old + request)):
             raise LeftOut(UNFINISHED)
-    numbers = {number for change in changes if not is_test(change.path) for number in _new_numbers(change)}
-    if any(".".join(number.split(".")[:2]) not in shown for number in numbers):
-        raise LeftOut(UNSAID_NUMBER)
-
-
-def _new_numbers(change: FileChange) -> set[str]:
-    """The numbers that a change puts in where it changes nothing but numbers and signs."""
-    found = set[str]()
-    old, new = (change.before or "").split("\n"), change.after.split("\n")
-    for a, b, c, d in change.hunks:
-        removed, added = "\n".join(old[a:b]), "\n".join(new[c:d])
-        numbers = set(_DIGITS.findall(added)) - set(_DIGITS.findall(removed))
-        found |= numbers if numbers and removed and _LETTERS.findall(removed) == _LETTERS.findall(added) else set()
-    return found
 
 
 def _file_change(change: Change, blobs: dict[str, bytes | None], language: Language) -> FileChange:

@@ -3,7 +3,7 @@
 import hashlib
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -58,6 +58,7 @@ class Extractor:
     def __init__(self, config: Config, names: list[str], output: Path, tools: list[dict[str, Any]] | None = None):
         """`tools`: of the opencode in whose words rows are; else as known_tools has them."""
         self.config, self.names, self.output = config, names, output
+        self.judge: Callable[[Record], Record | None] = lambda record: record  # may leave less to learn, or nothing
         self.funnel, self.problems = Funnel(), list[str]()
         self.histories: dict[str, int] = {}  # path -> sessions with messages in it; only of those that could be read
         self._read: dict[str, int] = {}  # ids of sessions -> steps
@@ -90,7 +91,7 @@ class Extractor:
         if session.messages:
             self._read[session.id] = max(len(hashes), self._read.get(session.id, 0))
         self.funnel = funnel
-        for record in records:
+        for record in filter(None, map(self.judge, records)):
             self._keep(record)
 
     def _keep(self, record: Record) -> None:

@@ -1,9 +1,8 @@
 """Which language a turn is work in: weighted evidence from what was done, not from what was talked about.
 
 Edited files count most, then commands and compiler output, then files that were read; a manifest such as package.json
-counts little and the contents of files not at all. A turn whose own evidence is thin leans on the rest of its session.
-Tools are part of the work on the files at hand: a script in Python that makes a Swift project's icons is no work in
-Python. Work in a language that is not in the configuration counts against all that are.
+counts little and the contents of files not at all. Work in a language that is not in the configuration counts against
+all that are.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Five kinds of small mistakes put into real functions, as splices of bytes that leave all else untouched.
+"""Four kinds of small mistakes put into real functions, as splices of bytes that leave all else untouched.
 
 They are found by tokens and fields that the grammars share, and are such that a reader of the function can find them.
 """
@@ -40,7 +40,7 @@ def mutations(grammar: str, source: bytes) -> list[tuple[Function, Mutation]]:
     """Every mistake that could be made in a file, with the smallest function around it; some may not parse."""
     functions = sorted(syntax.functions(grammar, source), key=lambda function: function.body[1] - function.body[0])
     nodes = syntax.walk(syntax.parse(grammar, source).root_node, _shows_no_mistake)
-    made = (m for node in nodes for m in (*_operators(node, source), *_conditions(node, grammar), *_dropped(node)))
+    made = (m for node in nodes for m in (*_operators(node, source), *_conditions(node, grammar)))
     around = ((next((f for f in functions if f.body[0] <= m.start and m.end <= f.body[1]), None), m) for m in made)
     return [(function, mutation) for function, mutation in around if function]
 
@@ -62,7 +62,7 @@ def _operators(token: Node, source: bytes) -> Iterator[Mutation]:
 
 
 def _conditions(node: Node, grammar: str) -> Iterator[Mutation]:
-    """A condition that is negated, or is not any more; in Ruby `unless` for `if`."""
+    """A condition that is negated, or is not any more."""
     found = [child for index, child in enumerate(node.children) if node.field_name_for_child(index) == "condition"]
     if len(found) != 1:
         return
@@ -70,21 +70,7 @@ def _conditions(node: Node, grammar: str) -> Iterator[Mutation]:
     if condition.type == "parenthesized_expression" and condition.named_children:
         condition = condition.named_children[0]
     text, start, end = condition.text or b"", condition.start_byte, condition.end_byte
-    keyword = next((child for child in node.children if child.text in (b"if", b"unless")), None)
-    if keyword is not None and grammar == "tree_sitter_ruby" and node.child_by_field_name("alternative") is None:
-        new = b"if" if keyword.text == b"unless" else b"unless"
-        yield Mutation("condition", keyword.start_byte, keyword.end_byte, new)
-    elif negated := re.fullmatch(rb"(?:!|not )(" + _ATOM + rb")", text):
+    if negated := re.fullmatch(rb"(?:!|not )(" + _ATOM + rb")", text):
         yield Mutation("condition", start, end, negated[1])
     elif re.fullmatch(_ATOM, text):
         yield Mutation("condition", start, end, (b"not " if grammar == "tree_sitter_python" else b"!") + text)
-
-
-def _dropped(node: Node) -> Iterator[Mutation]:
-    """`await`, Rust's `?` and Swift's `try`, left out."""
-    if node.type in ("await_expression", "await", "try_expression") and node.named_children:
-        inner = node.named_children[-1]
-        if inner.start_byte == node.start_byte:  # Rust's stand behind
-            yield Mutation("dropped", inner.end_byte, node.end_byte, b"")
-        elif node.children[0].text in (b"await", b"try"):
-            yield Mutation("dropped", node.start_byte, inner.start_byte, b"")

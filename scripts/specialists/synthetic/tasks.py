@@ -13,13 +13,12 @@ from hashlib import sha256
 from itertools import islice
 from typing import Any, NamedTuple
 
-from specialists.agent import path_of, system_prompt
+from specialists.agent import system_prompt
 from specialists.chat import token_counter
 from specialists.code import edits, grammars, syntax
 from specialists.config import Config, Language, Problem
-from specialists.endpoint import Endpoint
 from specialists.families import Sayable
-from specialists.records import Record, calls_of, is_target, make_record
+from specialists.records import Record, is_target, make_record
 from specialists.secrets import scrub
 from specialists.synthetic.mutations import Mutation, mutations
 from specialists.tools import known_tools
@@ -33,7 +32,6 @@ FIX = (
     "`{f}` in {p} does not behave as it should. {d} Find out why and fix it.",
     "There is a mistake in `{f}` ({p}). {d} Please correct it, and leave the rest as it is.",
     "can you fix `{f}` in {p}? {d}",
-    "Please debug `{f}` in {p} and make the smallest fix. {d}",
 )
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z`\[(])")
 _SECTION = re.compile(  # where the prose of a comment ends
@@ -41,21 +39,6 @@ _SECTION = re.compile(  # where the prose of a comment ends
     r"|Example|```|\.\. |>>>|\$|\* |$)"
 )
 _SAYS_NOTHING = re.compile(r"(?i:see|same as|alias|inherited|todo|fixme|hack|.*copyright)\b|[A-Z]+ /|<?https?:")
-_WRITE = """\
-A developer wants this change made by a coding agent that has not seen it yet.
-{changes}
-What is known of it: {request}
-
-Write the developer's request in one to four plain sentences: what goes wrong or what is wanted, in which function and \
-file, and names and messages that nobody could guess. Quote no code of the change. Answer with the request alone."""
-_CHECK = """\
-Request to a coding agent: {request}
-
-The change that was wanted:
-{changes}
-Could a good developer who can read the files make a change of the same effect from this request alone, and does the \
-request leave it to him to find out what to write? Answer yes or no."""
-_FIT = re.compile(r"(?!.*(?:```|<\|))[^\x00-\x08\x0b-\x1f\x7f]{1,800}", re.S)  # no code, special token or control
 FUNCTION_LINES = range(3, 101)  # of functions that are used, with comment and attributes
 BODY_LINES = range(1, 21)  # of bodies that are to be written
 LITERALS = 30  # characters of string literals in them: messages that nobody could guess
@@ -210,22 +193,3 @@ def opening(doc: str, sentences: int = 3, longest: int = 300) -> str:
         return ""
     text = text[0].upper() + text[1:] if re.match(r"[a-z]+ ", text) else text
     return text if text[-1] in ".!?" else f"{text.rstrip(';,')}."
-
-
-def reworded(endpoint: Endpoint, record: Record) -> Record | None:
-    """The record with a request of the endpoint's model; as it is without an answer; None for one that does not do."""
-    calls = [call for message in record["messages"] for call in calls_of(message)]
-    changes, added = "", set()
-    for change in (arguments for name, arguments in calls if name in ("edit", "write")):
-        old, new = change.get("oldString", ""), change.get("newString", "") + change.get("content", "")
-        changes += f"\n{path_of(change)}, before:\n{old}\nafter:\n{new}\n"
-        added |= {line.strip() for line in new.split("\n")} - {line.strip() for line in old.split("\n")}
-    written = endpoint.ask(_WRITE.format(changes=changes, request=record["messages"][1]["content"]))
-    if written is None or not _FIT.fullmatch(written) or any(len(line) > 8 and line in written for line in added):
-        return None if written else record  # not a request, or one that gives the solution away
-    checked = endpoint.ask(_CHECK.format(changes=changes, request=written)) or ""
-    if not checked.lower().lstrip('*_" ').startswith("yes"):
-        return None if checked else record
-    system, user, *rest = record["messages"]
-    messages, source = [system, {**user, "content": written}, *rest], {**record["source"], "request": "model"}
-    return make_record(record["language"], messages, record["tools"], source)
