@@ -64,10 +64,10 @@ class Developer:
         return Turn(self._filled(self.rng.choice(REQUESTS[trait]), function, name), steps)
 
     def explain(self, function: Function) -> Turn:
-        """A question about a function, answered from its code."""
+        """A question about a function, answered by what is written above it."""
         name = name_of(function, self.state)
         steps = self._look(function, self.project.render(self.state))
-        steps.append(Step(f"`{name}` is there to {function.goal}. {function.doc}"))
+        steps.append(Step(f"`{name}`: {function.doc}"))
         return Turn(self._filled(self.rng.choice(REQUESTS["explained"]), function, name), steps)
 
     def introduce(self, function: Function) -> Turn:

@@ -18,7 +18,7 @@ QUESTIONS = (
     "What does `widths` in ledgerlines/tables.py do?",
     "Rename `shorten` in ledgerlines/tables.py to `ellipsis`.",
 )
-STEPS, ANSWER_TOKENS = 3, 64  # at most
+STEPS, ANSWER_TOKENS = 3, 96  # at most
 
 
 def ask(config: Config, language: Language) -> str:

@@ -34,7 +34,7 @@ from specialists.records import read_json
 from specialists.stopping import handled
 from specialists.tables import SERVED_BASE
 
-MINUTES = {"toy": "two", "smollm2": "ten"}
+MINUTES = {"toy": "two", "smollm2": "nine"}
 
 
 @click.command()
