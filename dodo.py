@@ -55,7 +55,7 @@ def reading(language, **unused: int) -> list:
 
 def task_extract():
     """Read the opencode history: examples of every language from its sessions."""
-    inputs = [CONFIG.opencode, *map(database_state, CONFIG.databases())]
+    inputs = [CONFIG.opencode, CONFIG.endpoint, *map(database_state, CONFIG.databases())]
     inputs += [reading(language, min_examples=0, max_examples=0) for language in LANGUAGES.values()]
     return {
         "actions": script("extract-training-data", failure=CONFIG.paths.data / "failed-extract" / "summary.json"),

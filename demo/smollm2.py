@@ -20,7 +20,7 @@ SIZES = {
     "heldout_clusters": 3,
     "max_length": 1024,
     "learning_rate": 1.5e-3,
-    "max_steps": 56,  # twice
+    "max_steps": 56,  # all rows twice
     "gradient_accumulation": 1,
     "forgetting": 0.2,  # so few rows, at so high a rate, are learned by heart
     "port": 8018,

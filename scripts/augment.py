@@ -45,7 +45,7 @@ def main(
         except (Problem, OSError) as problem:
             problems.append(str(problem))
     rows = augmenter.rows(files, chosen.min_examples)
-    problems += endpoint.finish() if endpoint else []
+    problems += endpoint.finish(not (repositories or problems)) if endpoint else []
     write_records(output, rows)
     made = Counter(row["source"]["operator"] for row in rows)
     summary = {

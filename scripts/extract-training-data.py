@@ -51,19 +51,16 @@ def main(
         return _explain(config, paths, explain)
     if not output and not (config.paths.data / "sessions").exists():
         say(FIRST)
-    folder = output or config.paths.data / "sessions"
-    endpoint = Endpoint.configured(config, folder / "sessions", cleaner(config))
-    extractor, judged_lost = Extractor(config, languages, folder, known_tools(config, paths)), Counter[str]()
-    extractor.judge = partial(judged, endpoint, judged_lost) if endpoint else extractor.judge
+    extractor = Extractor(config, languages, output or config.paths.data / "sessions", known_tools(config, paths))
+    endpoint = Endpoint.configured(config, extractor.output / "sessions", cleaner(config))
+    extractor.judge = partial(judged, endpoint) if endpoint else extractor.judge
     if not databases and not config.opencode.databases and not accept_loss:  # where opencode's folder decides
         paths += [path for path in map(Path, extractor.known_histories()) if not path.exists() and path not in paths]
     for session in progress(read_histories(paths, extractor.problems, extractor.histories), "sessions"):
         extractor.add(session)
     extractor.exclusion.note()
-    extractor.problems += endpoint.finish() if endpoint else []
-    for name, number in judged_lost.items():
-        extractor.funnel.languages[name].lost["not worth learning"] += number
-    summary = extractor.finish(accept_loss)
+    more = endpoint.finish(not (databases or names or extractor.problems)) if endpoint else []
+    summary = extractor.finish(accept_loss, more)
     funnel, rows = extractor.funnel, []
     for name in languages:
         counts, lost = funnel.languages[name].counts, funnel.languages[name].lost
@@ -72,7 +69,7 @@ def main(
     reasons = ", ".join(f"{number} {reason}" for reason, number in funnel.lost.most_common())
     read = ", ".join(f"{funnel.counts[name]} {name}" for name in ("sessions", "turns", "steps"))
     say(f"{read}; lost: {reasons or 'none'}")
-    finish(summary, as_json, extractor.problems)
+    finish(summary, as_json, extractor.problems + more)
 
 
 def _explain(config: Config, paths: list[Path], wanted: str) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections import Counter
 from types import SimpleNamespace
 
 import git_repositories
@@ -11,6 +10,7 @@ from conftest import invoke
 from opencode_rows import History, bash, edit, text
 from servers import answering
 from specialists.agent import ROOT
+from specialists.client import Refused
 from specialists.endpoint import Endpoint, judged, reworded
 from specialists.records import make_record, read_json, read_records, tool_call
 from test_augment import CANARY, make_repository, many_functions, run, wanting
@@ -81,20 +81,26 @@ def test_which_requests_of_a_model_are_taken(written, checked, taken) -> None:
     assert not found or (found["messages"][1]["content"], found["source"]) == (written, {"request": "model"})
 
 
-JUDGED = [("none", [1, 1], 0), ("1", [0, 1], 1), ("Not 2, and 7.", [1, 0], 1), ("1, 2", None, 2), (None, [1, 1], 0)]
+JUDGED = [  # what a model says, the weights of the three answers, of which it sees the outer two as 1 and 2
+    ("none", [1, 0, 1], 0),
+    ("**1**", [0, 0, 1], 1),
+    ("The second claims too much.\n\nAnswers: 2 and 7.", [1], 1),
+    ("1, 2", None, 2),
+    ("1 is fine, 2 is not", [1, 0, 1], 0),
+    (None, [1, 0, 1], 0),
+]
 
 
 @pytest.mark.parametrize(("answer", "learned", "left_out"), JUDGED)
 def test_which_answers_a_model_leaves_to_learn(answer, learned, left_out) -> None:
     said = [{"role": "assistant", "content": f"answer {number}"} for number in range(3)]
     said[1] |= {"weight": 0, "tool_calls": [tool_call(0, "read", {"filePath": "a.py"})]}
-    asked, lost = [], Counter[str]()
+    asked: list[str] = []
     endpoint = SimpleNamespace(ask=lambda question: (asked.append(question), answer)[1])
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Go."}, *said]
-    found = judged(endpoint, lost, make_record("python", messages, [], {"kind": "session"}))
+    found, taken = judged(endpoint, make_record("python", messages, [], {"kind": "session"}))
     assert "## assistant 1\nanswer 0" in asked[0] and "## assistant 2\nanswer 2" in asked[0] and "a.py" in asked[0]
-    assert (found and [message.get("weight", 1) for message in found["messages"][2::2]]) == learned
-    assert lost["python"] == left_out
+    assert (found and [message.get("weight", 1) for message in found["messages"][2:]], taken) == (learned, left_out)
 
 
 def test_a_model_judges_the_windows_of_sessions(config_file, tmp_path, model) -> None:
@@ -108,7 +114,7 @@ def test_a_model_judges_the_windows_of_sessions(config_file, tmp_path, model) ->
     model.raw = {"choices": [{"message": {"content": "2"}}]}
     done = invoke("extract-training-data", config_file, "--database", tmp_path / "opencode.db", "--json")
     (row,) = read_records(config_file.parent / "data" / "sessions" / "python.jsonl")
-    assert [message["weight"] for message in row["messages"] if message["role"] == "assistant"] == [0, 1, 0]
+    assert [message["weight"] for message in row["messages"] if message["role"] == "assistant"] == [0, 1]
     assert json.loads(done.stdout)["funnel"]["languages"]["python"]["lost"]["not worth learning"] == 1
 
 
@@ -149,7 +155,9 @@ def test_a_model_words_the_requests_of_commits(config_file, tmp_path, model) -> 
 def test_answers_are_kept_at_once_and_forgotten_when_nothing_asks_for_them(tmp_path, monkeypatch) -> None:
     keys = []
 
-    def answer(_url: str, _body: dict, key: str, timeout: float) -> dict:
+    def answer(_url: str, body: dict, key: str, timeout: float) -> dict:
+        if body["messages"][0]["content"] == "long":
+            raise Refused("too long", 400)
         keys.append(key)
         return {"choices": [{"message": {"content": f"answer {len(keys)}"}}]}
 
@@ -160,5 +168,6 @@ def test_answers_are_kept_at_once_and_forgotten_when_nothing_asks_for_them(tmp_p
         endpoint = Endpoint("http://x/v1", "base", tmp_path / "answers.json", str)
         assert [endpoint.ask(question) for question in questions][-1] == "answer 2"
         assert len(read_json(tmp_path / "answers.json")) == 2
-        endpoint.finish()
+        endpoint.finish(whole=True)
+    assert endpoint.ask("long") is None and endpoint.ask("b") and "too long" in endpoint.finish(whole=False)[0]
     assert keys == ["of-the-endpoint"] * 2 and list(read_json(tmp_path / "answers.json").values()) == ["answer 2"]

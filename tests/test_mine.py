@@ -16,7 +16,7 @@ from git_repositories import HISTORY, ME, Made, git, loose, module
 from specialists.agent import TOOLS
 from specialists.code import edits
 from specialists.commits.message import UNASKED, UNFINISHED, UNSAID_LINK, UNSHOWN_NAME
-from specialists.commits.mining import Example, choose
+from specialists.commits.mining import Example, ranked
 from specialists.config import load_config
 from specialists.records import read_records, write_json, write_records
 
@@ -376,9 +376,9 @@ def test_choice_prefers_new_surviving_tested_and_spreads() -> None:
         return {int(item.source["time"]) for item in chosen}
 
     many = [row(number) for number in range(10)]
-    assert choose(many, 20) == many
-    assert times(choose(many, 3)) == {7, 8, 9}
-    assert times(choose([*many[:9], row(9, survives=0.0)], 2)) == {7, 8}
-    assert times(choose([row(0, tests=True), *many[1:]], 6)) == {0, 5, 6, 7, 8, 9}
+    assert ranked(many, 20) == many
+    assert times(ranked(many, 3)[:3]) == {7, 8, 9}
+    assert times(ranked([*many[:9], row(9, survives=0.0)], 2)[:2]) == {7, 8}
+    assert times(ranked([row(0, tests=True), *many[1:]], 6)[:6]) == {0, 5, 6, 7, 8, 9}
     spread = [*(row(number, "b") for number in range(10)), *(row(number + 100) for number in range(10))]
-    assert {item.source["repository"] for item in choose(spread, 10)} == {"a", "b"}
+    assert {item.source["repository"] for item in ranked(spread, 10)[:10]} == {"a", "b"}

@@ -6,7 +6,6 @@ same material asks nothing and gives the same bytes.
 
 import os
 import re
-from collections import Counter
 from collections.abc import Callable
 from hashlib import sha256
 from itertools import count
@@ -42,11 +41,12 @@ Which of them should it not learn? Those that state or rest on what nothing befo
 out or never looked at), report success, causes or checks that no output shows, do what was not asked for and is not \
 needed, leave what was asked, repeat what failed, or are wrong as the rest shows. To search, read or test in order to \
 find out is right. Answer with their numbers, with commas between them, or with: none."""
+_NUMBERS = re.compile(r"(?i)\W*(?:answers?|numbers?)?[\s:]*\d+(?:(?:[\s,;]|and)+\d+)*\W*")
 _FIT = re.compile(r"(?!.*(?:```|<\|))[^\x00-\x08\x0b-\x1f\x7f]{1,800}", re.S)  # no code, special token or control
 
 
 class Endpoint:
-    """One model; `problem` says why it is not asked any more, or is None."""
+    """One model; `problem` says why a question has no answer, or is None; a model that is `down` is asked no more."""
 
     def __init__(self, url: str, model: str, cache: Path, clean: Callable[[str], str]):
         """`url` is the base, with /v1; `cache` keeps the answers; `clean` takes secrets out of a text."""
@@ -54,8 +54,8 @@ class Endpoint:
             raise Problem("[endpoint] url (http://…/v1) and model go together, as --endpoint and --model do")
         self.url, self.model, self.cache, self.clean = f"{url.rstrip('/')}/chat/completions", model, cache, clean
         self.problem: str | None = None
-        self._known: dict[str, str] = read_json(cache) or {}
-        self._used: dict[str, str] = {}
+        self.down = False
+        self._known, self._used = dict[str, str](read_json(cache) or {}), dict[str, str]()
 
     @classmethod
     def configured(cls, config: Config, output: Path, clean: Callable[[str], str], **asked: str | None) -> Self | None:
@@ -64,31 +64,31 @@ class Endpoint:
         return cls(url, model, output.with_name(f".{output.stem}.requests.json"), clean) if url or model else None
 
     def ask(self, question: str) -> str | None:
-        """The answer to a question, redacted; None when there is none. A model that fails once is asked no more."""
+        """The answer to a question, redacted; None when there is none."""
         question = self.clean(question)
         key = sha256(f"{self.model}\n{question}".encode()).hexdigest()
         if key not in self._known:
-            if self.problem:
+            if self.down:
                 return None
             messages = [{"role": "user", "content": question}]
             body = {"model": self.model, "messages": messages, "temperature": 0, "seed": 17, "max_tokens": 400}
             try:
                 answer = request_json(self.url, body, key=os.environ.get(KEY), timeout=TIMEOUT)
-                text = str(answer["choices"][0]["message"]["content"] or "").strip().strip('"')
+                text = re.search(r"\S[\s\S]*", answer["choices"][0]["message"]["content"])[0]  # type: ignore[index]
             except (Problem, LookupError, TypeError) as problem:
                 self.problem = str(problem) if isinstance(problem, Problem) else f"{self.url}: no chat completion"
+                self.down = getattr(problem, "status", 0) not in (400, 413, 422)  # of one question, as too long
                 return None
-            self._known[key] = self.clean(text)
+            self._known[key] = self.clean(text.strip().strip('"'))
             write_json(self.cache, self._known)  # at once, for a run that is killed
         self._used[key] = self._known[key]
         return self._known[key]
 
-    def finish(self) -> list[str]:
-        """At the end of a whole run: forget the answers that it did not ask for; what is to be said of it."""
-        if self.problem:
-            return [f"{self.problem}; requests are from templates, or the commits' own words"]
-        write_json(self.cache, dict(sorted(self._used.items())))
-        return []
+    def finish(self, whole: bool) -> list[str]:
+        """What is to be said at the end of a run. One over everything forgets the answers that it did not ask for."""
+        if whole and not self.down:
+            write_json(self.cache, dict(sorted(self._used.items())))
+        return [f"{self.problem}; what was not answered is as it would be without an endpoint"] if self.problem else []
 
 
 def reworded(endpoint: Endpoint, record: Record) -> Record | None:
@@ -110,14 +110,15 @@ def reworded(endpoint: Endpoint, record: Record) -> Record | None:
     return make_record(record["language"], messages, record["tools"], source)
 
 
-def judged(endpoint: Endpoint, lost: Counter[str], record: Record) -> Record | None:
-    """The record with the answers that the endpoint's model would not have learned as context, which are counted by
-    language; None without others."""
+def judged(endpoint: Endpoint, record: Record) -> tuple[Record | None, int]:
+    """The record up to the last answer that the endpoint's model would have learned, or None; and how many before that
+    it would not, which are context. What it says has to be a list of numbers."""
     numbers, (system, *rest) = count(1), record["messages"]
     marked = [(message, str(next(numbers)) if is_target(message) else "") for message in rest]
     texts = [f"## {one['role']} {mark}\n{one['content'] or ''}\n{[*calls_of(one)] or ''}" for one, mark in marked]
-    wrong = {*re.findall(r"\d+", endpoint.ask(_JUDGE.format(session="\n".join(texts))) or "")}
+    says = (endpoint.ask(_JUDGE.format(session="\n".join(texts))) or "").rpartition("\n")[2]
+    wrong = {*re.findall(r"\d+", says)} if _NUMBERS.fullmatch(says) else set()
     messages = [system, *({**message, "weight": 0} if mark in wrong else message for message, mark in marked)]
-    lost[record["language"]] += sum(mark in wrong for _message, mark in marked)
-    left = any(map(is_target, messages))
-    return make_record(record["language"], messages, record["tools"], record["source"]) if left else None
+    end = max((number for number, message in enumerate(messages, 1) if is_target(message)), default=0)
+    left = make_record(record["language"], messages[:end], record["tools"], record["source"]) if end else None
+    return left, sum(mark in wrong for _message, mark in marked)

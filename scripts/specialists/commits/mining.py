@@ -159,14 +159,15 @@ class Miner:
         for example in sorted(self._found, key=lambda one: (one.source["time"], one.source["commit"])):
             unique.setdefault(example.patch, example)  # the oldest stays
         self.lost["same change as another commit"] += len(self._found) - len(unique)
-        chosen = choose([*unique.values()], most)
-        self.lost["not among the best"] += len(unique) - len(chosen)
-        for example in self.progress(chosen, "requests" if reword else "examples"):
+        for example in self.progress(ranked([*unique.values()], most), "requests" if reword else "examples"):
+            if len(self.records) == most:
+                self.lost["not among the best"] += 1
+                continue
             messages = json.loads(zlib.decompress(example.messages))
             record = make_record(self.language.name, messages, self.tools, example.source)
-            if better := reword(record) if reword else record:
+            if (better := reword(record) if reword else record) and self._fits(better["messages"]):
                 example.repository["examples"] += 1
-                self.records.append(self.sayable(better if self._fits(better["messages"]) else record))
+                self.records.append(self.sayable(better))
             else:
                 self.lost["no request that determines it"] += 1
 
@@ -212,9 +213,9 @@ class Miner:
         return summary
 
 
-def choose(examples: list[Example], most: int) -> list[Example]:
-    """The best of some examples, which come oldest first, by rank in time (newest 1, oldest 0), share of lines that
-    survive, and 0.5 for code with tests; to spread over repositories, the n-th best of one loses n / most."""
+def ranked(examples: list[Example], most: int) -> list[Example]:
+    """Examples, which come oldest first, the best first where there are too many: by rank in time (newest 1, oldest 0),
+    share of lines that survive, and 0.5 for code with tests; the n-th best of a repository loses n / most."""
     if len(examples) <= most:
         return examples
     scored, penalised, taken = [], [], Counter[str]()
@@ -224,7 +225,7 @@ def choose(examples: list[Example], most: int) -> list[Example]:
     for score, rank, repository in sorted(scored, reverse=True):
         penalised.append((score - taken[repository] / most, rank))
         taken[repository] += 1
-    return [examples[rank] for _score, rank in sorted(penalised, reverse=True)[:most]]
+    return [examples[rank] for _score, rank in sorted(penalised, reverse=True)]
 
 
 def _plain(text: bytes | None) -> str:

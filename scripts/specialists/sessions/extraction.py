@@ -58,7 +58,7 @@ class Extractor:
     def __init__(self, config: Config, names: list[str], output: Path, tools: list[dict[str, Any]] | None = None):
         """`tools`: of the opencode in whose words rows are; else as known_tools has them."""
         self.config, self.names, self.output = config, names, output
-        self.judge: Callable[[Record], Record | None] = lambda record: record  # may leave less to learn, or nothing
+        self.judge: Callable[[Record], tuple[Record | None, int]] = lambda record: (record, 0)  # takes so many targets
         self.funnel, self.problems = Funnel(), list[str]()
         self.histories: dict[str, int] = {}  # path -> sessions with messages in it; only of those that could be read
         self._read: dict[str, int] = {}  # ids of sessions -> steps
@@ -91,7 +91,7 @@ class Extractor:
         if session.messages:
             self._read[session.id] = max(len(hashes), self._read.get(session.id, 0))
         self.funnel = funnel
-        for record in filter(None, map(self.judge, records)):
+        for record in records:
             self._keep(record)
 
     def _keep(self, record: Record) -> None:
@@ -121,9 +121,10 @@ class Extractor:
             windows = self._packer.windows(chosen, limits[name], prompt, mine.lost)
             for window in windows:
                 about = {"kind": "session", "time": iso(found[window.turn].time / 1000), **source}
-                records.append(self._sayable(make_record(name, window.messages, tools, about)))
-                mine.counts["steps"] += len(window.targets)
-            mine.counts["examples"] += len(windows)
+                record, taken = self.judge(self._sayable(make_record(name, window.messages, tools, about)))
+                records += [record] if record else []
+                mine.counts.update({"steps": len(window.targets) - taken, "examples": bool(record)})
+                mine.lost["not worth learning"] += taken
         return records
 
     def _units(self, found: list[Turn], limit: int, source: dict, funnel: Funnel) -> tuple[list[Unit], dict]:
@@ -175,9 +176,9 @@ class Extractor:
         """Histories that the last run read, each with how many sessions it had."""
         return (read_json(self.output / "summary.json") or {}).get("histories", {})
 
-    def finish(self, accept_loss: bool = False) -> dict[str, Any]:
-        """Write all files and the summary. What could not be read today keeps the rows that it gave before, as does a
-        history that lost half of its sessions, unless the owner accepts that."""
+    def finish(self, accept_loss: bool = False, more: tuple[str, ...] | list[str] = ()) -> dict[str, Any]:
+        """Write all files and the summary, with more problems. What could not be read today keeps the rows that it gave
+        before, as does a history that lost half of its sessions, unless the owner accepts that."""
         for path, count in () if accept_loss else self.known_histories().items():
             if 2 * self.histories.setdefault(path, count) <= count > 0:
                 left = f"{path}: {self.histories[path]} sessions where there were {count}"
@@ -196,7 +197,7 @@ class Extractor:
         (self.output / ".cache.sqlite").unlink(missing_ok=True)  # of version 1.1; it holds rows that may have to go
         funnel = self.funnel.as_json()
         summary = {"step": "extract", "examples": examples, "funnel": funnel, "histories": self.histories}
-        write_json(self.output / "summary.json", {**summary, "problems": self.problems})
+        write_json(self.output / "summary.json", {**summary, "problems": [*self.problems, *more]})
         return summary
 
 
