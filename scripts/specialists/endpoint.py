@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from specialists.agent import path_of
-from specialists.client import request_json
+from specialists.client import Refused, request_json
 from specialists.config import Config, Problem
 from specialists.records import Record, calls_of, is_target, make_record, read_json, write_json
 
@@ -46,15 +46,14 @@ _FIT = re.compile(r"(?!.*(?:```|<\|))[^\x00-\x08\x0b-\x1f\x7f]{1,800}", re.S)  #
 
 
 class Endpoint:
-    """One model; `problem` says why a question has no answer, or is None; a model that is `down` is asked no more."""
+    """One model; `problem` says why a question has no answer, or is empty; a model that is `down` is asked no more."""
 
     def __init__(self, url: str, model: str, cache: Path, clean: Callable[[str], str]):
         """`url` is the base, with /v1; `cache` keeps the answers; `clean` takes secrets out of a text."""
         if not model or not url.startswith(("http://", "https://")):
             raise Problem("[endpoint] url (http://…/v1) and model go together, as --endpoint and --model do")
         self.url, self.model, self.cache, self.clean = f"{url.rstrip('/')}/chat/completions", model, cache, clean
-        self.problem: str | None = None
-        self.down = False
+        self.problem, self.down = "", False
         self._known, self._used = dict[str, str](read_json(cache) or {}), dict[str, str]()
 
     @classmethod
@@ -70,16 +69,18 @@ class Endpoint:
         if key not in self._known:
             if self.down:
                 return None
-            messages = [{"role": "user", "content": question}]
-            body = {"model": self.model, "messages": messages, "temperature": 0, "seed": 17, "max_tokens": 400}
+            asked = [{"role": "user", "content": question}]
+            body = {"model": self.model, "messages": asked, "temperature": 0, "seed": 17, "max_tokens": 400}
             try:
                 answer = request_json(self.url, body, key=os.environ.get(KEY), timeout=TIMEOUT)
-                text = re.search(r"\S[\s\S]*", answer["choices"][0]["message"]["content"])[0]  # type: ignore[index]
+                text = str(answer["choices"][0]["message"]["content"] or "").strip().strip('"')
+                if not text:
+                    raise Refused(f"{self.url}: an empty answer", 422)
             except (Problem, LookupError, TypeError) as problem:
                 self.problem = str(problem) if isinstance(problem, Problem) else f"{self.url}: no chat completion"
-                self.down = getattr(problem, "status", 0) not in (400, 413, 422)  # of one question, as too long
+                self.down = getattr(problem, "status", 0) not in (400, 413, 422)  # of one question alone, as a long one
                 return None
-            self._known[key] = self.clean(text.strip().strip('"'))
+            self._known[key] = self.clean(text)
             write_json(self.cache, self._known)  # at once, for a run that is killed
         self._used[key] = self._known[key]
         return self._known[key]

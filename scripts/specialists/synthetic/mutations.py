@@ -66,9 +66,8 @@ def _conditions(node: Node, grammar: str) -> Iterator[Mutation]:
     found = [child for index, child in enumerate(node.children) if node.field_name_for_child(index) == "condition"]
     if len(found) != 1:
         return
-    condition = found[0]
-    if condition.type == "parenthesized_expression" and condition.named_children:
-        condition = condition.named_children[0]
+    inner = found[0].named_children if found[0].type == "parenthesized_expression" else ()
+    condition = next(iter(inner), found[0])
     text, start, end = condition.text or b"", condition.start_byte, condition.end_byte
     if negated := re.fullmatch(rb"(?:!|not )(" + _ATOM + rb")", text):
         yield Mutation("condition", start, end, negated[1])
