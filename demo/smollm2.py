@@ -62,7 +62,7 @@ def short_template() -> str:
 
 
 def configuration() -> str:
-    """The demo's configuration with these sizes, in 16 bits (in two thirds of the time) and one language, for a folder
+    """The demo's configuration with these sizes, in 16 bits, which is faster, and one language, for a folder
     that everything lies in."""
     text = (DEMO / "specialists.toml").read_text(encoding="utf-8")
     text = text.replace('"./out/', '"./').replace("float32", "bfloat16")

@@ -51,7 +51,7 @@ def main(
     for path in paths if output == default else ():
         others.mine(path, known, OTHERS)
     others.finish(OTHERS, reword)
-    miner.problems += endpoint.finish(not (repositories or miner.problems or others.problems)) if endpoint else []
+    miner.problems += endpoint.finish(not (repositories or emails or miner.problems)) if endpoint else []
     patterns = () if repositories else chosen.repositories
     miner.problems += config.missing_repositories(language) if patterns else []
     summary = miner.write(output, patterns, accept_loss)

@@ -48,8 +48,7 @@ class Miner:
     """Mines repositories for one language: `mine` each, then `finish`; holds what came out, and what is left out."""
 
     def __init__(self, config: Config, language: Language, progress: Callable = lambda items, *_: items):
-        self.language, self.progress = language, progress
-        self.limit = language.training.max_length
+        self.language, self.progress, self.limit = language, progress, language.training.max_length
         self.counter = token_counter(config.base.model, config.base.revision)
         self.secrets, self.sayable = config.secrets, Sayable(self.counter)
         self.exclusion = Exclusion(config)
@@ -105,7 +104,7 @@ class Miner:
                     raise LeftOut("excluded by the owner")
                 read = sum(len(contents.get(change.before) or b"") for change in candidate.changes)
                 if not self.rollouts and read > NEVER * Estimate.BYTES_PER_TOKEN * self.limit:
-                    raise LeftOut(TOO_LONG)  # as _fits would find, in more time
+                    raise LeftOut(TOO_LONG)  # before it is compared; what is passed over is seldom large
                 changes = file_changes(candidate, contents, self.language)
                 changed_again = any(candidate.later[one.path] != one.after for one in candidate.changes)
                 later = {path: _plain(contents[sha]) for path, sha in candidate.later.items() if changed_again}
@@ -165,7 +164,8 @@ class Miner:
                 continue
             messages = json.loads(zlib.decompress(example.messages))
             record = make_record(self.language.name, messages, self.tools, example.source)
-            if (better := reword(record) if reword else record) and self._fits(better["messages"]):
+            better = reword(record) if reword else record
+            if better and (better is record or self._fits(better["messages"])):
                 example.repository["examples"] += 1
                 self.records.append(self.sayable(better))
             else:
