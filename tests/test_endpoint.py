@@ -167,6 +167,7 @@ def test_answers_are_kept_at_once_and_forgotten_when_nothing_asks_for_them(tmp_p
     monkeypatch.setenv("VLLM_API_KEY", "of-our-server")
     monkeypatch.setenv("SPECIALISTS_ENDPOINT_KEY", "of-the-endpoint")
     monkeypatch.setattr("specialists.endpoint.request_json", answer)
+    (tmp_path / "answers.json").write_text("[1]")  # of nobody
     for questions in (["a", "b"], ["b"]):
         endpoint = Endpoint("http://x/v1", "base", tmp_path / "answers.json", str)
         assert [endpoint.ask(question) for question in questions][-1] == "answer 2"

@@ -53,8 +53,8 @@ class Endpoint:
         if not model or not url.startswith(("http://", "https://")):
             raise Problem("[endpoint] url (http://…/v1) and model go together, as --endpoint and --model do")
         self.url, self.model, self.cache, self.clean = f"{url.rstrip('/')}/chat/completions", model, cache, clean
-        self.problem, self.down = "", False
-        self._known, self._used = dict[str, str](read_json(cache) or {}), dict[str, str]()
+        self.problem, self.down, self._used = "", False, dict[str, str]()
+        self._known = dict[str, str](old if isinstance(old := read_json(cache), dict) else {})
 
     @classmethod
     def configured(cls, config: Config, output: Path, clean: Callable[[str], str], **asked: str | None) -> Self | None:
