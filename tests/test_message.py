@@ -102,7 +102,8 @@ BODIES = [
     (f"{LOST} See #12 for more. It was never read.", f"{LOST} It was never read."),
     ("It lost the last line of a file (fixes #12).", LOST),
     (f"{LOST} It did so since 4b108df3ab99. Also shipping as 0.5", LOST),
-    (f"{LOST} Like this:\n\n    $ tool\n    nothing", LOST),
+    (f"{LOST} So:\n\n    $ tool\n\n\tno\n\nand on.", f"{LOST} So:\n\n    $ tool\n\n\tno\n\nand on."),
+    (f"{LOST}\n\n{'    $ tool' * 200}", LOST),
     (f"{LOST} Like this:\n\n{CODE}\n\nSee #12.\n\n## Test\nx", f"{LOST} Like this:\n\n{CODE}"),
     ("- one more line is read\n- and kept as it is", "- one more line is read\n- and kept as it is"),
     ("Closes #1, closes #2", ""),
@@ -135,7 +136,7 @@ def test_a_request_asks_for_itself(subject: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", ["to ", "a/", "(", "#1, ", "fix: ", "\n", "- ", "https://", "`", "x: y\n", "** ", "```\n"]
+    "part", ["to ", "a/", "(", "#1, ", "fix: ", "\n", "- ", "https://", "`", "x: y\n", "** ", "```\n", "x\n\n    y\n"]
 )
 def test_long_messages_take_no_time(part: str) -> None:
     with contextlib.suppress(LeftOut):

@@ -40,7 +40,8 @@ _CONFLICT = re.compile(r"^(?:<{7}|>{7}|\|{7})(?: |$)", re.M)
 _BEGINS = re.compile(r"(?m)^[ \t]*((?:[\w()!]+[ \t]+)+(?:self\.)?\w+)")  # a line as a definition may begin
 _WORD, _SEVERAL = re.compile(r"[^\W\d]\w{2,}"), re.compile(r"[a-z\d](?:[A-Z]|_[a-z\d])")
 _NUMBER = re.compile(r"\d+(?:\.\d+)+[\w.+-]*")
-_LINK, _OPEN = re.compile(r"https?://[^\s\"'`<>()\[\]]+"), re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b")
+_LINK = re.compile(r"https?://[^\s\"'`<>()\[\]]+|(?<=[\"'])\.{1,2}/[\w./-]+(?=[\"'])")  # or the path of a module
+_OPEN = re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b")
 _VERSION_LINE = re.compile(r"(?i)\W*(?:[\w.]+[ .])*_*version_*\b")  # of the project; `serde = { version = …` is not
 
 
@@ -130,7 +131,7 @@ def _several_words(text: str) -> set[str]:
 def _check_asked(request: str, changes: list[FileChange]) -> None:
     """Raises LeftOut where a request names nothing of a change; or, where it names one file (tests aside), nothing of
     another that has no new word in common with any; or where, tests aside, more new words of code come in than the
-    request has words, links that nothing shows, or what is still to do."""
+    request has words, links or paths that nothing shows, or what is still to do."""
     asked, lines = stems(request), {change.path: changed_lines(change) for change in changes}
     words = {path: stems("\n".join((*removed, *added))) for path, (removed, added) in lines.items()}
     unnamed = {path: words[path] for path in words if asked.isdisjoint(words[path] | stems(path)) and asked}
@@ -147,8 +148,10 @@ def _check_asked(request: str, changes: list[FileChange]) -> None:
     added_words = {word for path in code for line in lines[path][1] for word in _WORD.findall(line)}
     if sum(word not in shown for word in added_words) > count_words(request):
         raise LeftOut(TERSE)
+    changed = {Path(path).stem for path in lines}
     for old, new_text in (map("\n".join, lines[path]) for path in code):
-        if any(link.rstrip(".,;:") not in shown for link in _LINK.findall(new_text)):
+        links = _LINK.findall(new_text)
+        if any(link.rstrip(".,;:") not in shown and Path(link).stem not in changed for link in links):
             raise LeftOut(UNSAID_LINK)
         if Counter(_OPEN.findall(new_text)) - Counter(_OPEN.findall(old + request)):
             raise LeftOut(UNFINISHED)

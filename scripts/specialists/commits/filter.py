@@ -32,7 +32,7 @@ _LEFT_OUT = {
     r"|\.generated\.\w+|\.g\.dart|\.snap|\.pbxproj|\.xcscheme|\.ipynb|\.svg|\.po|\.pot|\.csv|\.tsv)$"
     r"|(?:^|/)__snapshots__/|(?:^|/)db/schema\.rb$",
     "changelog": r"(?i)(?:^|/)(?:change-?log|changes|history|news|releases?|release[_-]?notes)(?:\.\w+)?$"
-    r"|(?:^|/)(?:newsfragments|\.changeset|changelogs?(?:\.d)?)/",
+    r"|(?:^|/)(?:newsfragments|\.changeset|changes|changelogs?(?:\.d)?)/",
 }
 _TEST = re.compile(
     r"(?:^|/)(?:[Tt]ests?|[Ss]pecs?|__tests__|e2e|testing|testsuite|[^/]*Tests|testdata|fixtures|benches)/"

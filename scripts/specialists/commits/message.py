@@ -11,13 +11,10 @@ LEAST_WORDS = 4  # of a request, as CommitPackFT asks
 BODY_WORDS = 5  # of a body that is worth keeping
 BODY = 1000  # characters of a body that are kept, whole paragraphs
 
-VAGUE, RELEASE = "message says too little", "release or version bump"
-TERSE = "message too short for its change"
-UNNAMED = "message names nothing of its change"
-UNASKED = "message names nothing of a changed file"
+VAGUE, TERSE, RELEASE = "message says too little", "message too short for its change", "release or version bump"
+UNNAMED, UNASKED = "message names nothing of its change", "message names nothing of a changed file"
 UNSHOWN_NAME = "name that only a file defines that is not shown"
-UNSAID_LINK = "link that nothing shows"
-UNFINISHED = "new TODO or FIXME"
+UNSAID_LINK, UNFINISHED = "link or path that nothing shows", "new TODO or FIXME"
 
 _CONVENTIONAL = re.compile(  # `fix(parser)!: …`
     r"(?i)(feat(?:ure)?|(?:bug|hot)?fix|docs?|style|refactor|perf|tests?|build|ci|chore|deps|revert|release|\w+(?=[(!]))"
@@ -52,7 +49,7 @@ _MARKS = re.compile(  # keys of trackers, what stands there for machines, pictur
     r"|:[a-z_]+:(?!\S)| ?/?\b(?:cc|props|thanks|h/t)\b:?(?: to)?(?: ?@[\w-]+,?)+"
     r"|[\u2190-\u2bff\ufe0f\u200d\U0001f000-\U0001faff]+"
 )
-_BLOCK = re.compile(r"(?m)(?<!\n)\n*^```(?:(?!^```)[\s\S]){0,1000}^```[ \t]*$\n*")
+_BLOCK = re.compile(r"(?m)(?<!\n)\n*^```(?:(?!^```)[\s\S])*?^```[ \t]*$\n*|(?<!\n)\n{2,}(?:(?: {4}|\t).*(?:\n+|\Z))+")
 _LABEL = re.compile(  # where a section begins: a heading, `Test plan: …`, a trailer, `BUG=…`, a rule
     r"(?m)^(?:#+ .*|#\t.*|\*\*[^*\n]+\*\*:?|\(?[A-Z][\w-]*(?: [\w-]+){0,3} ?[:=](?!:).*|\[\w+: .*\]"
     r"|\(cherry picked from .*|-{3,}.*)$"
@@ -156,15 +153,15 @@ def stems(text: str) -> set[str]:
 
 def _body(text: str, squashed: bool) -> str:
     """The first section of a body, unwrapped, without its label; "" when it says nothing more."""
-    blocks = _BLOCK.findall(text)  # of code or output: as they stand, behind the sentence before them
-    for number, block in enumerate(blocks):
-        text = text.replace(block, f" \0{number}\0\n\n", 1)
+    blocks, (text, *pieces) = _BLOCK.findall(text), _BLOCK.split(text)  # as they stand, behind the sentence before them
+    for number, piece in enumerate(pieces):
+        text += f" \0{number}\0\n\n{piece}" if len(blocks[number]) <= BODY else f"\n\n{piece}"
     section = next((one.strip("\n") for one in _LABEL.split(text) if one.strip()), "")
     if squashed and section.startswith("* "):
         return ""  # the titles of the commits that were squashed
     kept = [*filter(None, map(_paragraph, re.split(r"\n\s*\n", section)))]
     body = "\n\n".join(one for one, size in zip(kept, accumulate(map(len, kept)), strict=True) if size <= BODY)
-    body = re.sub(r" ?\0(\d+)\0", lambda number: f"\n\n{blocks[int(number[1])].strip()}", body).strip()
+    body = re.sub(r" ?\0(\d+)\0", lambda number: "\n\n" + blocks[int(number[1])].strip("\n"), body).strip()
     return body if count_words(body) >= BODY_WORDS else ""
 
 
