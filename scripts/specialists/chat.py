@@ -106,8 +106,7 @@ class Chat:
         """A record's text, and message number -> the characters that the loss is taken on, the stop token among them.
 
         A target that the template writes otherwise because of what follows it is left out: `parts` makes a row for it.
-        Raises Problem with the record's id when nothing is supervised, or a turn does not begin as it is asked for.
-        """
+        Raises Problem with the record's id when nothing is supervised, or a turn does not begin as it is asked for."""
         messages, tools, stop = decoded(record["messages"]), record.get("tools"), self.special["eos_token"]
         wanted = [index for index, message in enumerate(messages) if is_target(message)]
         try:

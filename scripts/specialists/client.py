@@ -42,8 +42,7 @@ def request_json(url: str, body: Any = None, *, key: str | None = None, timeout:
     """The JSON that a GET, or a POST of `body` as JSON, is answered with; None for an answer that is no JSON.
 
     `key` is sent as a bearer token; `timeout` is for the whole answer, in seconds.
-    Raises Unreachable, Refused, and Problem for what is late or speaks no HTTP, each with the URL.
-    """
+    Raises Unreachable, Refused, and Problem for what is late or speaks no HTTP, each with the URL."""
     content: Future[bytes] = Future()
 
     def ask() -> None:

@@ -35,8 +35,7 @@ def settings(folder: Path) -> dict[str, Any]:
     """How doit runs our tasks: what DOIT_CONFIG holds, with the state file in that folder.
 
     Every step is a process of its own, so `-n` needs no more than threads; doit's worker processes are left waiting
-    for ever where a signal comes while the first of them are started.
-    """
+    for ever where a signal comes while the first of them are started."""
     how = {"continue": True, "verbosity": 2, "reporter": Reporter, "par_type": "thread"}
     return {"backend": "sqlite3", "dep_file": state_file(folder / ".doit.sqlite"), **how}
 
@@ -44,8 +43,7 @@ def settings(folder: Path) -> dict[str, Any]:
 def state_file(path: Path) -> str:
     """The file of doit's own state, which only saves work: one that is damaged is renamed, and doit makes it anew.
 
-    On a full disk it is kept in memory: each step looks again, and what cannot be written is said by who wants to.
-    """
+    On a full disk it is kept in memory: each step looks again, and what cannot be written is said by who wants to."""
     if shutil.disk_usage(path.parent).free < _FULL:
         return ":memory:"
     try:
@@ -70,8 +68,7 @@ def run(arguments: list[str], failure: Path | None = None, **options: str | bool
     """Run a command as an action, with the options that were given to the task; it reports itself what went wrong.
 
     What it had to leave out (exit code PARTIAL) is no failure: doctor repeats it. Where a step fails, the summary
-    `failure` says so to report and doctor until it succeeds.
-    """
+    `failure` says so to report and doctor until it succeeds."""
     given = [[f"--{name}"] if value is True else [f"--{name}", value] for name, value in options.items() if value]
     process = subprocess.Popen([*arguments, *(part for option in given for part in option)])
     _steps.add(process)

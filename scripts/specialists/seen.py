@@ -39,8 +39,7 @@ def rests_on(message: dict[str, Any], before: Sequence[str]) -> dict[int, set[st
     """Which of the texts `before` a message the edits in it rest on: index -> what has to stand there.
 
     None when an edit replaces what stands nowhere. It may stand there whole, or line by line where edits came between.
-    A file that is written rests on the text that has most of its lines, if there is one; where it was read, on that.
-    """
+    A file that is written rests on the text that has most of its lines, if there is one; where it was read, on that."""
     found: dict[int, set[str]] = {}
     for arguments in _edits(message):
         old, content = (str(arguments.get(key) or "") for key in ("oldString", "content"))

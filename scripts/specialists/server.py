@@ -39,8 +39,7 @@ def api_key(config: Config) -> str | None:
 def served_models(config: Config, timeout: float = 3.0) -> dict[str, str] | None:
     """Name -> folder that it was loaded from, of all that the running server answers to but the candidate.
 
-    None when no server runs there. Raises Problem when one does not answer in `timeout` seconds or has another base.
-    """
+    None when no server runs there. Raises Problem when one does not answer in `timeout` seconds or has another base."""
     try:
         answer = _request(config, "/v1/models", timeout=timeout)
     except Unreachable:
@@ -71,8 +70,7 @@ def load_adapter(config: Config, name: str, version: Path) -> None:
     """Have the running server answer `name` with this version; requests in flight finish with the old one.
 
     Raises Refused when the server does not take it; it then goes on serving what it had. Unreachable when none runs,
-    Problem when it was started with another base, which says nothing about the version.
-    """
+    Problem when it was started with another base, which says nothing about the version."""
     base, wanted = (served_models(config) or {}).get(SERVED_BASE), config.serving.model or config.base.model
     if base and base != wanted:
         raise Problem(f"{base_url(config)} serves the base {base}, {config.path.name} names {wanted}: start it again")

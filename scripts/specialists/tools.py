@@ -263,8 +263,7 @@ def known_tools(config: Config, histories: Iterable[Path] = ()) -> list[dict[str
     """The tools of a primary agent, which say in whose words rows are: those that `doit tools` captured from the
     installed opencode, else those of the newest generation in the histories, by default all of the configuration.
 
-    A tool whose arguments are named otherwise than in the calls that come out of here keeps its schema of then.
-    """
+    A tool whose arguments are named otherwise than in the calls that come out of here keeps its schema of then."""
     asked = captured(config).get("tools")
     of_2 = is_2(asked) if asked else any(map(_holds_opencode_2, histories or config.databases()))
     ours = {tool["function"]["name"]: tool for tool in (TOOLS_2 if of_2 else TOOLS)}

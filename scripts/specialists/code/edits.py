@@ -59,8 +59,7 @@ def conversation(system: str, request: str, changes: list[FileChange], tools: li
 
     Only edits and writes are targets: nobody knows how the author found the place, or what was said in the end.
     Calls and results are in the words of the opencode that has `tools`.
-    Raises NotExact when replaying the calls does not give every file byte for byte.
-    """
+    Raises NotExact when replaying the calls does not give every file byte for byte."""
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}, {"role": "user", "content": request}]
     reads: list[tuple[str, dict[str, Any], str]] = []
     steps = [reads]

@@ -137,8 +137,7 @@ def score(source: dict[str, Any]) -> float:
     """How much a row is worth when there are more than max_examples; how new it is decides between equals.
 
     For a commit the share of its added lines that are still there, 0.25 more when tests changed with it; 1 for work in
-    a session or rollout (the form in which the specialist will work), less by half of what `survived` misses.
-    """
+    a session or rollout (the form in which the specialist will work), less by half of what `survived` misses."""
     worth = 1.0 if source["kind"] in ("session", "rollout") else float(source.get("survives", 0.5))
     return worth + (0.25 if source.get("tests") else 0.0)
 

@@ -39,8 +39,7 @@ def compare(rows: list[Measurement], model: str, against: str) -> dict[str, Any]
     """Loss of two models per token, their difference and its interval; needs at least one row.
 
     Returns {model: loss, against: loss, "difference", "relative" (of `against`), "interval": [low, high],
-    "clusters", "signs": {"better", "worse": clusters}}.
-    """
+    "clusters", "signs": {"better", "worse": clusters}}."""
     import numpy
 
     names, member = numpy.unique([row["cluster"] for row in rows], return_inverse=True)
@@ -67,8 +66,7 @@ def compare(rows: list[Measurement], model: str, against: str) -> dict[str, Any]
 def expanded_tail(confidence: float, clusters: int) -> float:
     """Share of resamples beyond each end of an interval over n clusters: Phi(-sqrt(n / (n - 1)) t).
 
-    The quantile t of Student's distribution is Abramowitz and Stegun's 26.7.5, to 0.3 % from five clusters on.
-    """
+    The quantile t of Student's distribution is Abramowitz and Stegun's 26.7.5, to 0.3 % from five clusters on."""
     normal, free = NormalDist(), max(1, clusters - 1)
     z = normal.inv_cdf((1 + confidence) / 2)
     t = z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)
@@ -90,8 +88,7 @@ def verdict(
     `rollouts` what rollout.py found, `others` measurements of other people's work. Returns {"verdict", "reason",
     "rows", "clusters", "loss", "parts"?, "style"?, "own"?, "skill"?, "incumbent"?, "prompt"?, "examples"?,
     "forgetting"?, "generated"?, "paired"?, "rollouts_compared"?, "weighed", "as_good"?: rivals, "needed"?: more
-    clusters that would decide, or None}; never raises on numbers.
-    """
+    clusters that would decide, or None}; never raises on numbers."""
     clusters = {row["id"]: row["cluster"] for row in rows}
     held = len({*clusters.values()})
     result: dict[str, Any] = {"rows": len(rows), "clusters": held, "loss": None, "weighed": rollouts}
@@ -141,8 +138,7 @@ def _compared(rows: list[Measurement]) -> dict[str, Any]:
 def _beyond(own: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
     """What the loss changes by on other people's work ("base") and on the owner's ("adapter"): compare()'s.
 
-    The interval of the difference of two samples is by Zou and Donner (Statistics in Medicine 27, 2008).
-    """
+    The interval of the difference of two samples is by Zou and Donner (Statistics in Medicine 27, 2008)."""
     mine, theirs = own["difference"], others["difference"]
     (low, high), (least, most) = own["interval"], others["interval"]
     below, above = math.hypot(mine - low, most - theirs), math.hypot(high - mine, theirs - least)
@@ -170,8 +166,7 @@ def compare_rollouts(found: Any) -> dict[str, Any] | None:
     """Held-out tasks done again; None where {"tasks": n, "base", "adapter": {"passed", "hard": tasks, "recall"}} lacks.
 
     Passed, of tasks that tests judge, else recall: {"base", "adapter", "difference", "interval", "clusters": tasks}, by
-    Agresti and Caffo (The American Statistician 54, 2000): a mean of shares spreads no more than one of hits.
-    """
+    Agresti and Caffo (The American Statistician 54, 2000): a mean of shares spreads no more than one of hits."""
     try:
         arms = [found["base"], found["adapter"]]
         # tasks are counted, and not runs: those of one task are alike

@@ -55,8 +55,7 @@ class Models(ABC):
         """Each row's summed negative log-likelihood (nats) over its supervised tokens, under every model.
 
         `rivals` has for each row what else the base is measured with: a name, and the end of its system prompt. Rows
-        with rivals are also measured behind the requests of other ones: "other", the loss of their changed code.
-        """
+        with rivals are also measured behind the requests of other ones: "other", the loss of their changed code."""
         encode_rows(rows, self.chat, self.limit)
         half, given = len(rows) // 2, rivals or [{}] * len(rows)
         others = map(with_requests, rows, rows[half:] + rows[:half]) if rivals else [None] * len(rows)
@@ -65,8 +64,7 @@ class Models(ABC):
 
     def evidence(self, rows: list[Record], config: Config, language: Language) -> dict[str, Any]:
         """The rows, measured with the owner's instructions and with the nearest learned rows too; the frozen set; other
-        people's commits. "prompts": each rival's text, to paste; of the examples the two that are near to most rows.
-        """
+        people's commits. "prompts": each rival's text, to paste; of the examples the two that are near to most rows."""
         path, learned = config.evaluation.instructions, config.rows("train", language.name)
         try:
             own = {PROMPT: path.read_text(encoding="utf-8")} if path else {}
@@ -137,8 +135,7 @@ class EvaluatedModels(Models):
 class ServedModels(Models):
     """The running server's base, the adapter loaded into it as the candidate, and the incumbent where it serves that.
 
-    What is served does not change. Raises Refused when the server does not take the adapter.
-    """
+    What is served does not change. Raises Refused when the server does not take the adapter."""
 
     def __init__(self, config: Config, language: Language, adapters: dict[str, Path]):
         load_adapter(config, CANDIDATE, adapters["adapter"])

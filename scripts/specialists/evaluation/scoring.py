@@ -109,8 +109,7 @@ def score(text: str, task: Task, parse: Parse, language: Language, rules: Rules,
 
     {"called": a tool call was begun, "valid": all calls parse, name a tool and fit its schema, "edited": code was
     written, "similarity": 0 to 1 of it to the owner's (difflib's ratio), "exact": the same call, "applies": what it
-    replaces is there, "parses": it adds no error that tree-sitter sees, "leak": kinds of secrets not in the prompt}
-    """
+    replaces is there, "parses": it adds no error that tree-sitter sees, "leak": kinds of secrets not in the prompt}"""
     calls = parse(text) if whole else []
     called = bool(calls or _ATTEMPT.search(text))  # a call that does not parse was begun too
     valid = bool(calls) and all(_fits(call, task.tools) for call in calls) if whole else None  # without a call too

@@ -14,8 +14,7 @@ from specialists.records import Record, canonical, read_records
 def prompt_match(config: Config, language: Language, head: dict[str, Any], chat: Chat | Estimate) -> tuple[str, bool]:
     """How much of a captured head stands in the training rows, in words, and whether that is a gap.
 
-    Tokens are the base's, by its template; a tool without its prose counts as far as it is shown. No rows: no words.
-    """
+    Tokens are the base's, by its template; a tool without its prose counts as far as it is shown. No rows: no words."""
     path, heads = config.rows("train", language.name), Counter[tuple[str, str]]()
     newest: dict[bool, Record] = {}  # by whether it is of a session, which shows the primary agent's tools
     for row in read_records(path) if head and path.is_file() else ():  # in the order of time

@@ -149,8 +149,7 @@ def _funnels(config: Config, language: str) -> dict[str, dict[str, Any]]:
 def loss_curve(losses: Sequence[Sequence[float]]) -> dict[str, Any] | None:
     """Training loss over optimizer steps from [step, loss] pairs; None when there is nothing finite to draw.
 
-    {"points": [(x, y)], "levels": [(y, loss)], "steps": (first, last), "title"}
-    """
+    {"points": [(x, y)], "levels": [(y, loss)], "steps": (first, last), "title"}"""
     points = [(step, loss) for step, loss in losses if math.isfinite(loss)]
     if not points:
         return None

@@ -22,8 +22,7 @@ PATIENCE = 600.0  # seconds without a word from the server
 class ModelSocket:
     """Hands chat completions on to `url`/chat/completions, as `model` and with `seed`.
 
-    `ended` says why the rollout is to end ("loop"; "down": the server fails), `failure` what the last error was.
-    """
+    `ended` says why the rollout is to end ("loop"; "down": the server fails), `failure` what the last error was."""
 
     def __init__(self, url: str, model: str, key: str | None, seed: int):
         self.url, self.key, self.fixed = f"{url}/chat/completions", key, {"model": model, "seed": seed}

@@ -64,8 +64,7 @@ def scrub(record: Record, rules: Rules) -> tuple[Record | None, list[SecretFindi
 def clean(messages: list[dict[str, Any]], source: dict[str, Any], rules: Rules) -> Cleaned:
     """A chat of any length with fakes for what is secret or personal, but for the system prompt, which is ours.
 
-    What one place of the chat shows to be a secret is one wherever it stands, its copies in base64 and in URLs too.
-    """
+    What one place of the chat shows to be a secret is one wherever it stands, its copies in base64 and in URLs too."""
     parts = [*messages, source]
     texts = {index: leaves(part) for index, part in enumerate(parts) if part.get("role") != "system"}
     secrets: dict[str, str] = {}

@@ -28,8 +28,7 @@ SPARE = 1.1  # training takes so much more than expected at most: its activation
 def serving_fit(config: Config) -> tuple[str, str] | None:
     """What vLLM will hold, added up against its share of the smallest GPU; then what to do, empty where it fits.
 
-    None without a GPU or a copy of the base here, or where vLLM quantises it. Raises Problem for an unknown model.
-    """
+    None without a GPU or a copy of the base here, or where vLLM quantises it. Raises Problem for an unknown model."""
     folder, gpus = model_folder(*served_model(config)), visible_gpus({**os.environ, **config.serving.env})
     if not gpus or not folder or any(word.startswith("--quantization") for word in config.serving.extra):
         return None

@@ -77,8 +77,7 @@ def compare(served: dict[str, list[float]], measured: list[tuple[float, float] |
     """What is wrong, as sentences, by losses of the same texts.
 
     `served` are the server's: "base", the base "again", the base "beside" the adapter, "adapter". `measured` are
-    (base, adapter) through PEFT, or None for each text where no row was measured.
-    """
+    (base, adapter) through PEFT, or None for each text where no row was measured."""
     import numpy
 
     base, again, beside, adapter = (numpy.array(served[name]) for name in ("base", "again", "beside", "adapter"))
@@ -101,8 +100,7 @@ def compare(served: dict[str, list[float]], measured: list[tuple[float, float] |
 def probes(config: Config, language: Language, version: Path) -> list[dict[str, Any]]:
     """Texts to ask for: {"tokens", "labels", "measured": (base, adapter) through PEFT or None}.
 
-    Those of the evaluated rows that the adapter changed most; without an evaluation, some of the frozen set.
-    """
+    Those of the evaluated rows that the adapter changed most; without an evaluation, some of the frozen set."""
     chat, longest = served_chat(config), min(LONGEST, config.serving.max_model_len)
     measured = evaluation_of(version).get("measurements", [])
     losses = {row["id"]: tuple(row["nll"][arm] / row["tokens"] for arm in ("base", "adapter")) for row in measured}

@@ -140,8 +140,7 @@ class ConfigFile:
     def write(self, text: str | None, ours: bool = True) -> None:
         """Put a text in place, or no file. With `ours` in it the backup is kept before, without it is not needed.
 
-        Both have the permissions of the configuration, which may hold keys. Raises Problem when it is read-only.
-        """
+        Both have the permissions of the configuration, which may hold keys. Raises Problem when it is read-only."""
         mode = self.path.stat().st_mode & 0o777 if self.path.exists() else 0o600
         if not mode & 0o222:
             raise Problem(f"{self.path}: is read-only; make it writable (chmod u+w), or name another with --output")
@@ -291,8 +290,7 @@ def without(text: str, original: str | None, wanted: list[Setting]) -> str | Non
     """The text without our settings: what the owner had at their places, as `original` says, stands there again.
 
     Gives the original byte for byte unless something else was changed since; None when nothing is left that was not
-    there. Raises json.JSONDecodeError.
-    """
+    there. Raises json.JSONDecodeError."""
     if original and merge(original, wanted) == text:
         return original
     had = jsonc.loads(original or "")

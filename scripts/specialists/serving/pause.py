@@ -28,8 +28,7 @@ def gpu(config: Config, language: Language) -> Iterator[None]:
     """The GPU's memory for the length of the body, as `serving.while_training` says; one run at a time.
 
     The body must not leave a model behind in a variable that lives on: the server needs the memory again.
-    Raises Problem when the server does not stop, and when it does not start again.
-    """
+    Raises Problem when the server does not stop, and when it does not start again."""
     auto, gpus = config.serving.while_training == "auto", visible_gpus()
     if config.serving.while_training == "keep" or (auto and not gpus):
         yield

@@ -70,8 +70,7 @@ def live_after_compaction(messages: list[Message]) -> list[Message]:
     """What of these messages the next request holds, in its order: all, or what the last compaction left.
 
     In 1.18.33 (filterCompacted) that is its request, its summary and the tail that it kept; one without a summary that
-    came to its end took nothing away, unless it names a tail. In 2.x it is one row.
-    """
+    came to its end took nothing away, unless it names a tail. In 2.x it is one row."""
     summaries = {message.data.get("parentID"): index for index, message in enumerate(messages) if is_summary(message)}
     places = {message.id: index for index, message in enumerate(messages)}
     for request in range(len(messages) - 1, -1, -1):
@@ -89,8 +88,7 @@ def turns(session: Session, agents: tuple[str, ...], lost: Counter[str], config:
     """The turns of a session. `agents`: shell patterns of agents whose work counts.
 
     `lost` counts, by reason, steps that are not in the turns: the model did not see them again itself. `config`: which
-    programs are checks (without it: any) and what the owner says of bad work, besides English.
-    """
+    programs are checks (without it: any) and what the owner says of bad work, besides English."""
     messages, reverted = live_messages(session)
     if reverted:
         lost["reverted"] += sum(message.role == "assistant" for message in session.messages[-reverted:])

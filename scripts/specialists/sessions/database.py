@@ -60,8 +60,7 @@ def read_sessions(path: Path, problems: list[str]) -> Iterator[Session]:
     """All sessions of a database, of a folder of databases or of a JSON storage folder, oldest first.
 
     What had to be left out is appended to `problems`. Raises Unreadable when there is nothing to read, Problem when it
-    is not a history that this reader knows, naming what was seen instead.
-    """
+    is not a history that this reader knows, naming what was seen instead."""
     if not path.exists():
         others = [*sorted(path.parent.glob("opencode*.db")), *(p.parent for p in path.parent.glob("storage/session"))]
         hint = f", but {', '.join(map(str, others))}: name it in [opencode] databases" if others else ""

@@ -206,8 +206,7 @@ def _covers(named: str, path: str) -> bool:
 def unchecked(steps: list[list[Call]], programs: Set[str] | None) -> set[int]:
     """Indexes of steps after whose edits a check failed; where it names files that were edited, of those edits.
 
-    `steps`: the calls of each, within one turn; `programs`: what builds, tests and lints run, None: any is a check.
-    """
+    `steps`: the calls of each, within one turn; `programs`: what builds, tests and lints run, None: any is a check."""
     found, since, checked = set[int](), list[tuple[int, str]](), False
     for step, calls in enumerate(steps):
         for call in calls:
@@ -226,8 +225,7 @@ def unchecked(steps: list[list[Call]], programs: Set[str] | None) -> set[int]:
 def rejects(request: str, answer: str, more: Iterable[str] = ()) -> bool:
     """Whether a request rejects the work before it, in its first clauses; `more`: patterns beside the English ones.
 
-    `answer`: what was said last; where that asks something, a word such as "no" answers it.
-    """
+    `answer`: what was said last; where that asks something, a word such as "no" answers it."""
     pattern = re.compile("|".join([*_REJECTS, *(rf"(?:{clause})\W*" for clause in more)]), re.I)
     clauses = [_FILLER.sub("", clause.strip().lower(), count=1) for clause in _CLAUSES.findall(request)[:3]]
     unconditional = takewhile(lambda clause: not clause.startswith(("if ", "when ")), clauses)
@@ -245,8 +243,7 @@ def repeated(steps: list[list[Call]]) -> set[int]:
     """Indexes of steps whose calls all were made before, with equal results, and nothing changed between.
 
     `steps`: the calls of each, within one turn. An edit changes things, and so does every other call that does not
-    only look, unless it is itself such a repetition.
-    """
+    only look, unless it is itself such a repetition."""
     last: dict[int, int] = {}  # hashes of calls with results since the last edit -> their last place
     found, changed, place = set(), 0, 0
     for step, calls in enumerate(steps):

@@ -115,8 +115,7 @@ class Packer:
         """The units with what they rest on and what they cost in tokens, each counted on its own.
 
         Outputs are cut to OUTPUT_SHARE of `limit` a step, but for what edits need. A target that edits what stands
-        nowhere before it is none any more.
-        """
+        nowhere before it is none any more."""
         longest, wanted = int(limit * OUTPUT_SHARE * _CHARACTERS_PER_TOKEN), defaultdict[int, set[str]](set)
         before: list[str] = []
         for index, unit in enumerate(units := list(units)):

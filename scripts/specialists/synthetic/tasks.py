@@ -151,8 +151,7 @@ def _is_described(source: bytes, function: syntax.Function, names: list[tuple[in
     """Whether the comment says what a body does, and the rest of the file shows every name that it needs.
 
     Names that the owner's files declare, constants, symbols and `@` variables have to stand there; what else stands
-    nowhere is of the language and its libraries.
-    """
+    nowhere is of the language and its libraries."""
     start, end = function.body
     body, rest = source[start:end].decode(), (source[:start] + b" " + source[end:]).decode()
     lines, literals = body.count("\n") + 1, sum(map(len, _STRING.findall(body)))

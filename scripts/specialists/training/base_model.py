@@ -27,8 +27,7 @@ def load_base(base: Base, quantization: str) -> Any:
     """The frozen base model on the GPU when there is one (each process of a launcher on its own), quantised as asked.
 
     In 4 bits it is read as an earlier run kept it, if one did; a base stored in FP8 is widened, as transformers trains
-    on no FP8 weights. Nothing is downloaded. Raises Problem when the model is not here, or is quantised already.
-    """
+    on no FP8 weights. Nothing is downloaded. Raises Problem when the model is not here, or is quantised already."""
     logging.disable_progress_bar()
     options: dict[str, Any] = {"revision": base.revision, "dtype": getattr(torch, base.dtype), "local_files_only": True}
     if os.environ.get("ACCELERATE_USE_FSDP") == "true":

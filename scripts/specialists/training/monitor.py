@@ -22,8 +22,7 @@ class Monitor(TrainerCallback):
 
     That is a bar on a terminal and a line a minute otherwise; the time left goes by the steps after the first, in which
     kernels are compiled. On a signal the row under way is finished, a checkpoint of the last whole step written and the
-    run ended (transformers' own `enable_jit_checkpoint` writes one in the middle of a step).
-    """
+    run ended (transformers' own `enable_jit_checkpoint` writes one in the middle of a step)."""
 
     def __init__(self, terminal: bool):
         self.terminal, self.reported, self.stopping = terminal, time.monotonic(), False

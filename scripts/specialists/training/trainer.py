@@ -44,8 +44,7 @@ def train_adapter(rows: list[Record], base: Base, settings: Training, folder: Pa
     """Train on the rows and leave adapter_model.safetensors and adapter_config.json in `folder`.
 
     Returns what the manifest says of the run. Raises Problem before the first step when a row or the adapter is not
-    what it should be, when the loss stops being finite, and after a checkpoint when the process is to end.
-    """
+    what it should be, when the loss stops being finite, and after a checkpoint when the process is to end."""
     started = time.monotonic()
     chat = Chat.load(base.model, base.revision)
     parts = [part for row in rows for part in chat.parts(row)]
