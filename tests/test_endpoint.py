@@ -11,11 +11,11 @@ from opencode_rows import History, bash, edit, text
 from servers import answering
 from specialists.agent import ROOT
 from specialists.client import Refused
-from specialists.endpoint import Endpoint, judged, reworded
+from specialists.endpoint import Endpoint, controls, judged, reworded
 from specialists.records import make_record, read_json, read_records, tool_call
 from test_augment import CANARY, make_repository, many_functions, run, wanting
 
-CHECK = "Answer yes or no."
+CHECK, CONTROLS = "Answer yes or no.", dict(controls())
 
 
 class Model:
@@ -28,6 +28,8 @@ class Model:
 
     def __call__(self, _path: str, body: bytes) -> tuple[int, object]:
         question = json.loads(body)["messages"][0]["content"]
+        if question in CONTROLS:
+            return 200, {"choices": [{"message": {"content": "1" if self.raw == question else CONTROLS[question]}}]}
         self.asked.append(question)
         path = re.search(r"^(\S+), before:$", question, re.M)
         text = f"please look after {path and path[1]}"
@@ -121,14 +123,19 @@ def test_a_model_judges_the_windows_of_sessions(config_file, tmp_path, model) ->
 EMPTY = {"choices": [{"message": {"content": None}}]}  # of one question
 
 
-@pytest.mark.parametrize("raw", [[1], {"choices": []}, None, EMPTY])
-def test_without_an_answer_the_templates_are_used_and_the_endpoint_is_named(raw, config_file, shelf, model) -> None:
+@pytest.mark.parametrize("raw", [[1], {"choices": []}, None, EMPTY, *CONTROLS])
+def test_without_a_right_answer_the_templates_are_used_and_the_endpoint_is_named(
+    raw, config_file, shelf, model
+) -> None:
     plain, _ = run(config_file, "ruby", shelf)
     model.raw = raw
-    url = model.url if raw else "http://127.0.0.1:9/v1"
-    rows, summary = run(config_file, "ruby", shelf, code=3, more=("--endpoint", url, "--model", "m"))
-    assert rows == plain and len(model.asked) == (len(rows) if raw == EMPTY else bool(raw))
-    assert len(summary["problems"]) == 1 and url in summary["problems"][0]
+    more = ("--endpoint", model.url if raw else "http://127.0.0.1:9/v1", "--model", "m")
+    rows, summary = run(config_file, "ruby", shelf, code=3, more=more)
+    assert rows == plain and len(model.asked) == (len(rows) if raw == EMPTY else isinstance(raw, list | dict))
+    assert len(summary["problems"]) == 1 and more[1] in summary["problems"][0]
+    if isinstance(raw, str):
+        model.raw = None  # a better model of the same name
+        assert run(config_file, "ruby", shelf, more=more)[1]["by model"] == len(rows)
 
 
 @pytest.mark.parametrize("more", [("--endpoint", "http://x/v1"), ("--model", "m"), ("--endpoint", "x", "--model", "m")])

@@ -7,24 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from specialists.commits.message import RELEASE, VAGUE, LeftOut, understand
 
+SAME = """
+    Pluralise regular English nouns; Release the lock before waiting; Bump the retry limit to five
+    Update the parser to print its version; Forget cached tokens on logout; Snapshot the registry before every write
+    Load PR comments lazily; Set default timeout to 1.5; Increase buffer size from 4k to 8k
+    --no-ignore implies --no-ignore-parent; Address all hosts by name
+    varint: refuse encodings longer than ten bytes; UTF-8: reject lone surrogates; Update the parser to print dates
+    Bind `this` in every constructor"""
 SUBJECTS = [
+    *((subject.strip(), None, "other") for subject in SAME.strip().replace("\n", ";").split(";")),
     # subject, request without its full stop, kind
-    ("Pluralise regular English nouns", None, "other"),
-    ("Release the lock before waiting", None, "other"),
-    ("Bump the retry limit to five", None, "other"),
-    ("Update the parser to print its version", None, "other"),
-    ("Forget cached tokens on logout", None, "other"),
-    ("Snapshot the registry before every write", None, "other"),
-    ("Load PR comments lazily", None, "other"),
-    ("Set default timeout to 1.5", None, "other"),
-    ("Increase buffer size from 4k to 8k", None, "other"),
     ("Handling of empty lines", None, "fix"),
     ("Remove the --stop option", None, "refactor"),
-    ("--no-ignore implies --no-ignore-parent", None, "other"),
     ("add a flag for hidden files", "Add a flag for hidden files", "feature"),
-    ("Address all hosts by name", None, "other"),
-    ("varint: refuse encodings longer than ten bytes", None, "other"),
-    ("UTF-8: reject lone surrogates", None, "other"),
     ("ignore/types: add lilypond", None, "feature"),
     ("Fixed bad import of sys. This fixes #12", "Fixed bad import of sys", "fix"),
     ("fix(parser)!: handle empty input (#12)", "Handle empty input (parser)", "fix"),
@@ -46,8 +41,6 @@ SUBJECTS = [
     ("Name the host that is logged. /cc #12", "Name the host that is logged", "other"),
     ("Improve messages\n\nName the file in each one.", "Improve messages.\n\nName the file in each one", "other"),
     ("Fix reading of files (#12)\n\n* fix reading\n\n* address the review", "Fix reading of files", "fix"),
-    ("Update the parser to print dates", "Update the parser to print dates", "other"),
-    ("Bind `this` in every constructor", "Bind `this` in every constructor", "other"),
     ("Read files in small pieces\nCo-authored-by: A <a@example.org>", "Read files in small pieces", "other"),
 ]
 

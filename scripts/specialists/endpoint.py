@@ -6,7 +6,7 @@ same material asks nothing and gives the same bytes.
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -41,6 +41,22 @@ Which of them should it not learn? Those that state or rest on what nothing befo
 out or never looked at), report success, causes or checks that no output shows, do what was not asked for and is not \
 needed, leave what was asked, repeat what failed, or are wrong as the rest shows. To search, read or test in order to \
 find out is right. Answer with their numbers, with commas between them, or with: none."""
+_CHANGE = "\n{}, before:\n{}\nafter:\n{}\n"
+_CONTROLS = (  # path, before, after, a request that determines the change, one that says too little
+    ("a.py", "def area(w, h): return w + h", "def area(w, h): return w * h", "area() adds the sides.", "Improve a.py."),
+    (
+        "b.py",
+        "def last(of): return of[0]",
+        "def last(of): return of[-1]",
+        "last() gives the first one.",
+        "Fix the list.",
+    ),
+)
+_SESSION = (
+    "## user\ntest_area fails, please look into it.\n## assistant 1\nI look at the function that it tests.\n"
+    "[('read', {'filePath': 'a.py'})]\n## tool\n1: def area(w, h): return w + h\n## assistant 2\n"
+    "I have corrected it, all 214 tests pass, and version 2.1 is on PyPI."
+)
 _NUMBERS = re.compile(r"(?i)\W*(?:answers?|numbers?)?[\s:]*\d+(?:(?:[\s,;]|and)+\d+)*\W*")
 _FIT = re.compile(r"(?!.*(?:```|<\|))[^\x00-\x08\x0b-\x1f\x7f]{1,800}", re.S)  # no code, special token or control
 
@@ -60,7 +76,18 @@ class Endpoint:
     def configured(cls, config: Config, output: Path, clean: Callable[[str], str], **asked: str | None) -> Self | None:
         """That of the configuration, but for `endpoint` and `model` as asked, if any; answers lie beside `output`."""
         url, model = asked.get("endpoint") or config.endpoint.url, asked.get("model") or config.endpoint.model
-        return cls(url, model, output.with_name(f".{output.stem}.requests.json"), clean) if url or model else None
+        cache = output.with_name(f".{output.stem}.requests.json")
+        return cls(url, model, cache, clean).prove() if url or model else None
+
+    def prove(self) -> Self:
+        """Ask what is known already: of a model that gives a wrong answer nothing is used. (One of 1.5 billion
+        parameters takes any request for any change; rows that it worded were worse than in the commits' own words.)"""
+        for question, right in controls():
+            if (answer := self.ask(question)) and _verdict(answer) != right:
+                self.problem = f"{self.url}: {self.model} is not used: it says {answer[:40]!r} where {right!r} is right"
+                write_json(self.cache, {key: text for key, text in self._known.items() if text != answer})  # ask again
+                self._known, self.down = {}, True
+        return self
 
     def ask(self, question: str) -> str | None:
         """The answer to a question, redacted; None when there is none."""
@@ -92,19 +119,33 @@ class Endpoint:
         return [f"{self.problem}; what was not answered is as it would be without an endpoint"] if self.problem else []
 
 
+def controls() -> Iterator[tuple[str, str]]:
+    """Questions of which the answer is known, and that: which requests suffice for which change, what not to learn."""
+    for *change, own, vague in _CONTROLS:
+        for request in (*[one[-2] for one in _CONTROLS], vague):
+            yield _CHECK.format(changes=_CHANGE.format(*change), request=request), "yes" if request == own else "no"
+    yield _JUDGE.format(session=_SESSION), "2"
+
+
+def _verdict(answer: str) -> str:
+    """Yes or no, as an answer begins; or the numbers that it ends with, with spaces between them; else nothing."""
+    word, last = re.match(r"\W*(yes|no)\b", answer, re.I), answer.rpartition("\n")[2]
+    return word[1].lower() if word else " ".join(re.findall(r"\d+", last)) if _NUMBERS.fullmatch(last) else ""
+
+
 def reworded(endpoint: Endpoint, record: Record) -> Record | None:
     """The record with a request of the endpoint's model; as it is without an answer; None for one that does not do."""
     calls = [call for message in record["messages"] for call in calls_of(message)]
     changes, added = "", set()
     for change in (arguments for name, arguments in calls if name in ("edit", "write")):
         old, new = change.get("oldString", ""), change.get("newString", "") + change.get("content", "")
-        changes += f"\n{path_of(change)}, before:\n{old}\nafter:\n{new}\n"
+        changes += _CHANGE.format(path_of(change), old, new)
         added |= {line.strip() for line in new.split("\n")} - {line.strip() for line in old.split("\n")}
     written = endpoint.ask(_WRITE.format(changes=changes, request=record["messages"][1]["content"]))
     if written is None or not _FIT.fullmatch(written) or any(len(line) > 8 and line in written for line in added):
         return None if written else record  # not a request, or one that gives the solution away
     checked = endpoint.ask(_CHECK.format(changes=changes, request=written)) or ""
-    if not checked.lower().lstrip('*_" ').startswith("yes"):
+    if _verdict(checked) != "yes":
         return None if checked else record
     system, user, *rest = record["messages"]
     messages, source = [system, {**user, "content": written}, *rest], {**record["source"], "request": "model"}
@@ -117,8 +158,7 @@ def judged(endpoint: Endpoint, record: Record) -> tuple[Record | None, int]:
     numbers, (system, *rest) = count(1), record["messages"]
     marked = [(message, str(next(numbers)) if is_target(message) else "") for message in rest]
     texts = [f"## {one['role']} {mark}\n{one['content'] or ''}\n{[*calls_of(one)] or ''}" for one, mark in marked]
-    says = (endpoint.ask(_JUDGE.format(session="\n".join(texts))) or "").rpartition("\n")[2]
-    wrong = {*re.findall(r"\d+", says)} if _NUMBERS.fullmatch(says) else set()
+    wrong = {*_verdict(endpoint.ask(_JUDGE.format(session="\n".join(texts))) or "").split()}
     messages = [system, *({**message, "weight": 0} if mark in wrong else message for message, mark in marked)]
     end = max((number for number, message in enumerate(messages, 1) if is_target(message)), default=0)
     left = make_record(record["language"], messages[:end], record["tools"], record["source"]) if end else None
