@@ -86,7 +86,7 @@ def test_which_requests_of_a_model_are_taken(written, checked, taken) -> None:
 JUDGED = [  # what a model says, the weights of the three answers, of which it sees the outer two as 1 and 2
     ("none", [1, 0, 1], 0),
     ("**1**", [0, 0, 1], 1),
-    ("The second claims too much.\n\nAnswers: 2 and 7.", [1], 1),
+    ("No, the second claims too much.\n\nAnswers: 2 and 7.", [1], 1),
     ("1, 2", None, 2),
     ("1 is fine, 2 is not", [1, 0, 1], 0),
     (None, [1, 0, 1], 0),

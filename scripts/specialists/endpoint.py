@@ -128,9 +128,9 @@ def controls() -> Iterator[tuple[str, str]]:
 
 
 def _verdict(answer: str) -> str:
-    """Yes or no, as an answer begins; or the numbers that it ends with, with spaces between them; else nothing."""
+    """The numbers that an answer ends with, with spaces between them; or yes or no, as it begins; else nothing."""
     word, last = re.match(r"\W*(yes|no)\b", answer, re.I), answer.rpartition("\n")[2]
-    return word[1].lower() if word else " ".join(re.findall(r"\d+", last)) if _NUMBERS.fullmatch(last) else ""
+    return " ".join(re.findall(r"\d+", last)) if _NUMBERS.fullmatch(last) else word[1].lower() if word else ""
 
 
 def reworded(endpoint: Endpoint, record: Record) -> Record | None:
