@@ -95,13 +95,14 @@ JUDGED = [  # what a model says, the weights of the three answers, of which it s
 
 @pytest.mark.parametrize(("answer", "learned", "left_out"), JUDGED)
 def test_which_answers_a_model_leaves_to_learn(answer, learned, left_out) -> None:
-    said = [{"role": "assistant", "content": f"answer {number}"} for number in range(3)]
+    said = [{"role": "assistant", "content": f"answer {number} of b.py"} for number in range(3)]
     said[1] |= {"weight": 0, "tool_calls": [tool_call(0, "read", {"filePath": "a.py"})]}
     asked: list[str] = []
     endpoint = SimpleNamespace(ask=lambda question: (asked.append(question), answer)[1])
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Go."}, *said]
     found, taken = judged(endpoint, make_record("python", messages, [], {"kind": "session"}))
-    assert "## assistant 1\nanswer 0" in asked[0] and "## assistant 2\nanswer 2" in asked[0] and "a.py" in asked[0]
+    assert "## assistant 1\nanswer 0 of b.py\n\n(nowhere before: b.py)" in asked[0] and "a.py" in asked[0]
+    assert "## assistant 2\nanswer 2 of b.py\n\n(nowhere before: )" in asked[0]
     assert (found and [message.get("weight", 1) for message in found["messages"][2:]], taken) == (learned, left_out)
 
 

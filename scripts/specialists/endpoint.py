@@ -16,6 +16,7 @@ from specialists.agent import path_of
 from specialists.client import Refused, request_json
 from specialists.config import Config, Problem
 from specialists.records import Record, calls_of, is_target, make_record, read_json, write_json
+from specialists.seen import names
 
 KEY = "SPECIALISTS_ENDPOINT_KEY"  # environment variable; $VLLM_API_KEY is our server's
 TIMEOUT = 60.0  # seconds for one answer
@@ -36,11 +37,11 @@ request leave it to him to find out what to write? Answer yes or no."""
 _JUDGE = """\
 {session}
 
-This is a part of a session of a developer with a coding agent. A model will be trained to give the numbered answers. \
-Which of them should it not learn? Those that state or rest on what nothing before them shows (it was cleared, left \
-out or never looked at), report success, causes or checks that no output shows, do what was not asked for and is not \
-needed, leave what was asked, repeat what failed, or are wrong as the rest shows. To search, read or test in order to \
-find out is right. Answer with their numbers, with commas between them, or with: none."""
+This is a part of a session with a coding agent. A model will be trained to give the numbered answers. Which of them \
+should it not learn? Those that state or rest on what nothing before them shows (it was cleared, left out or never \
+looked at; what is new stands in brackets behind each), report success, causes or checks that no output shows, do what \
+was not asked for and is not needed, leave what was asked, repeat what failed, or are wrong as the rest shows. To \
+search, read or test to find out is right. Answer with their numbers, with commas between them, or with: none."""
 _CHANGE = "\n{}, before:\n{}\nafter:\n{}\n"
 _CONTROLS = (  # path, before, after, a request that determines the change, one that says too little
     ("a.py", "def area(w, h): return w + h", "def area(w, h): return w * h", "area() adds the sides.", "Improve a.py."),
@@ -55,7 +56,7 @@ _CONTROLS = (  # path, before, after, a request that determines the change, one 
 _SESSION = (
     "## user\ntest_area fails, please look into it.\n## assistant 1\nI look at the function that it tests.\n"
     "[('read', {'filePath': 'a.py'})]\n## tool\n1: def area(w, h): return w + h\n## assistant 2\n"
-    "I have corrected it, all 214 tests pass, and version 2.1 is on PyPI."
+    "I have corrected it, all 214 tests pass, and version 2.1 is on PyPI.\n(nowhere before: 2.1, 214)"
 )
 _NUMBERS = re.compile(r"(?i)\W*(?:answers?|numbers?)?[\s:]*\d+(?:(?:[\s,;]|and)+\d+)*\W*")
 _FIT = re.compile(r"(?!.*(?:```|<\|))[^\x00-\x08\x0b-\x1f\x7f]{1,800}", re.S)  # no code, special token or control
@@ -76,12 +77,11 @@ class Endpoint:
     def configured(cls, config: Config, output: Path, clean: Callable[[str], str], **asked: str | None) -> Self | None:
         """That of the configuration, but for `endpoint` and `model` as asked, if any; answers lie beside `output`."""
         url, model = asked.get("endpoint") or config.endpoint.url, asked.get("model") or config.endpoint.model
-        cache = output.with_name(f".{output.stem}.requests.json")
-        return cls(url, model, cache, clean).prove() if url or model else None
+        answers = f".{output.stem}.requests.json"
+        return cls(url, model, output.with_name(answers), clean).prove() if url or model else None
 
     def prove(self) -> Self:
-        """Ask what is known already: of a model that gives a wrong answer nothing is used. (One of 1.5 billion
-        parameters takes any request for any change; rows that it worded were worse than in the commits' own words.)"""
+        """Ask what is known already: of a model that gives a wrong answer, as small ones do, nothing is used."""
         for question, right in controls():
             if (answer := self.ask(question)) and _verdict(answer) != right:
                 self.problem = f"{self.url}: {self.model} is not used: it says {answer[:40]!r} where {right!r} is right"
@@ -153,11 +153,14 @@ def reworded(endpoint: Endpoint, record: Record) -> Record | None:
 
 
 def judged(endpoint: Endpoint, record: Record) -> tuple[Record | None, int]:
-    """The record up to the last answer that the endpoint's model would have learned, or None; and how many before that
-    it would not, which are context. What it says has to be a list of numbers."""
+    """The record up to the last answer that the endpoint's model would have learned, if any; how many are context."""
     numbers, (system, *rest) = count(1), record["messages"]
     marked = [(message, str(next(numbers)) if is_target(message) else "") for message in rest]
-    texts = [f"## {one['role']} {mark}\n{one['content'] or ''}\n{[*calls_of(one)] or ''}" for one, mark in marked]
+    texts, seen = list[str](), names(system)
+    for one, mark in marked:
+        told = f"\n(nowhere before: {', '.join(sorted(names(one) - seen)[:20])})" if mark else ""
+        texts.append(f"## {one['role']} {mark}\n{one['content'] or ''}\n{[*calls_of(one)] or ''}{told}")
+        seen |= names(one)
     wrong = {*_verdict(endpoint.ask(_JUDGE.format(session="\n".join(texts))) or "").split()}
     messages = [system, *({**message, "weight": 0} if mark in wrong else message for message, mark in marked)]
     end = max((number for number, message in enumerate(messages, 1) if is_target(message)), default=0)

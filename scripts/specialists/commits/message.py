@@ -7,9 +7,7 @@ import re
 from itertools import accumulate
 from typing import NamedTuple
 
-LEAST_WORDS = 4  # of a request, as CommitPackFT asks
-BODY_WORDS = 5  # of a body that is worth keeping
-BODY = 1000  # characters of a body that are kept, whole paragraphs
+LEAST_WORDS, BODY_WORDS, BODY = 4, 5, 1000  # of a request, as CommitPackFT asks; of a body; its characters that stay
 
 VAGUE, TERSE, RELEASE = "message says too little", "message too short for its change", "release or version bump"
 UNNAMED, UNASKED = "message names nothing of its change", "message names nothing of a changed file"
