@@ -14,7 +14,6 @@ import random
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import click
 
@@ -25,6 +24,16 @@ from specialists.config import load_config
 from specialists.endpoint import Endpoint, controls, reworded
 from specialists.records import write_records
 from specialists.secrets import cleaner
+
+
+class Given(Endpoint):
+    """A model that is not asked for a request but given one, and only says whether it is enough."""
+
+    request = ""
+
+    def ask(self, question: str) -> str | None:
+        """The given request, or the model's answer to the question whether it is enough."""
+        return super().ask(question) if question.startswith("Request to a coding agent:") else self.request
 
 
 @click.command()
@@ -54,8 +63,12 @@ def main(
     for path in repositories:
         miner.mine(path.absolute(), emails)
     miner.finish(sys.maxsize)
+    if not miner.records:
+        sys.exit("\n".join([*miner.problems, *miner.nobodys, "no commits to ask about"]))
     rows = random.Random(seed).sample(miner.records, min(number, len(miner.records)))
-    endpoint = Endpoint(url, model, output.with_suffix(".answers.json"), cleaner(settings))
+    clean = cleaner(settings)
+    endpoint = Endpoint(url, model, output.with_suffix(".answers.json"), clean)
+    given = Given(url, model, output.with_suffix(".given.json"), clean)
     start, answers = time.monotonic(), [(endpoint.ask(question), right) for question, right in controls()]
     for said, right in answers:
         click.echo(f"known: {right}; said: {said}")
@@ -63,12 +76,8 @@ def main(
     passed = sum("request" in row["source"] for row in worded)
     others = 0
     for row, other in zip(rows, [*rows[1:], rows[0]], strict=True):
-        request = other["messages"][1]["content"]
-
-        def ask(question: str, request: str = request) -> str | None:
-            return endpoint.ask(question) if question.startswith("Request to a coding agent:") else request
-
-        found = reworded(SimpleNamespace(ask=ask), row)  # type: ignore[arg-type]
+        given.request = other["messages"][1]["content"]
+        found = reworded(given, row)
         others += found is not None and "request" in found["source"]
     write_records(output, worded)
     click.echo(f"own requests found enough: {passed} of {len(rows)}; of another commit: {others} of {len(rows)}")

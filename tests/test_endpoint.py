@@ -125,9 +125,7 @@ EMPTY = {"choices": [{"message": {"content": None}}]}  # of one question
 
 
 @pytest.mark.parametrize("raw", [[1], {"choices": []}, None, EMPTY, *CONTROLS])
-def test_without_a_right_answer_the_templates_are_used_and_the_endpoint_is_named(
-    raw, config_file, shelf, model
-) -> None:
+def test_without_a_right_answer_the_templates_stay_and_the_endpoint_is_named(raw, config_file, shelf, model) -> None:
     plain, _ = run(config_file, "ruby", shelf)
     model.raw = raw
     more = ("--endpoint", model.url if raw else "http://127.0.0.1:9/v1", "--model", "m")

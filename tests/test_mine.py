@@ -15,7 +15,6 @@ from conftest import ROOT, invoke
 from git_repositories import HISTORY, ME, Made, git, loose, module
 from specialists.agent import TOOLS
 from specialists.code import edits
-from specialists.commits.message import UNASKED, UNFINISHED, UNSAID_LINK, UNSHOWN_NAME
 from specialists.commits.mining import Example, ranked
 from specialists.config import load_config
 from specialists.records import read_records, write_json, write_records
@@ -31,6 +30,9 @@ SPHINX = "# Note that not all possible configuration values are present in this\
 OTHER = [Made("Add the other module to it, with a first and a second function", {"o.py": module("Other")})]
 BUILT = '__version__ = "1.2.0"\nBUILT_WITH = "builds>=0.9"\n'
 TESTS_ALONE = "tests alone, without what they test"
+UNASKED = "message names nothing of a changed file"
+UNSAID_LINK = "link or path that nothing shows"
+UNSHOWN_NAME = "name that only a file defines that is not shown"
 LONG = "".join(f"def f{n}():\n    first = {n}\n    return first\n\n\n" for n in range(80))
 
 
@@ -219,7 +221,7 @@ def test_an_excluded_commit_stays_away(configured: Path, repository: Path) -> No
         (Made("Use another separator there", {"s.py": f"{OTHER_SEPARATOR}# https://a.example/1\n"}), UNSAID_LINK),
         (Made("Use another separator there", {"s.py": f"{OTHER_SEPARATOR}b = open('./b.py')\n"}), UNSAID_LINK),
         (Made("Use another separator of b", {"s.py": f"{OTHER_SEPARATOR}#'./b'\n", "b.py": "#\n"}), None),
-        (Made("Use another separator there", {"s.py": f"{OTHER_SEPARATOR}# TODO: all\n"}), UNFINISHED),
+        (Made("Use another separator there", {"s.py": f"{OTHER_SEPARATOR}# TODO: all\n"}), "new TODO or FIXME"),
         (Made("Use a separator, TODO the rest", {"s.py": f"{OTHER_SEPARATOR}# TODO: all\n"}), None),
         (Made("Increment it by all of them", {"increment.py": ALL}), UNSHOWN_NAME),
         (Made("Increment it by sum_of_all", {"increment.py": ALL}), None),

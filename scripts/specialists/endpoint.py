@@ -85,8 +85,10 @@ class Endpoint:
         for question, right in controls():
             if (answer := self.ask(question)) and _verdict(answer) != right:
                 self.problem = f"{self.url}: {self.model} is not used: it says {answer[:40]!r} where {right!r} is right"
-                write_json(self.cache, {key: text for key, text in self._known.items() if text != answer})  # ask again
+                # a better model may get this name: it is asked again
+                write_json(self.cache, {key: text for key, text in self._known.items() if text != answer})
                 self._known, self.down = {}, True
+                break
         return self
 
     def ask(self, question: str) -> str | None:
@@ -129,8 +131,11 @@ def controls() -> Iterator[tuple[str, str]]:
 
 def _verdict(answer: str) -> str:
     """The numbers that an answer ends with, with spaces between them; or yes or no, as it begins; else nothing."""
-    word, last = re.match(r"\W*(yes|no)\b", answer, re.I), answer.rpartition("\n")[2]
-    return " ".join(re.findall(r"\d+", last)) if _NUMBERS.fullmatch(last) else word[1].lower() if word else ""
+    last = answer.rpartition("\n")[2]
+    if _NUMBERS.fullmatch(last):
+        return " ".join(re.findall(r"\d+", last))
+    word = re.match(r"\W*(yes|no)\b", answer, re.I)
+    return word[1].lower() if word else ""
 
 
 def reworded(endpoint: Endpoint, record: Record) -> Record | None:

@@ -10,17 +10,7 @@ from specialists.code import grammars, syntax
 from specialists.code.edits import FileChange, Hunk, line_hunks, lines_of
 from specialists.commits.filter import CONFLICT, DELETES, ENCODING, Candidate, CommitFilter, is_test
 from specialists.commits.git import REGULAR, Change, GitSource, Unreadable, open_repository
-from specialists.commits.message import (
-    TERSE,
-    UNASKED,
-    UNFINISHED,
-    UNNAMED,
-    UNSAID_LINK,
-    UNSHOWN_NAME,
-    LeftOut,
-    count_words,
-    stems,
-)
+from specialists.commits.message import LeftOut, count_words, stems
 from specialists.config import Language
 from specialists.records import iso
 
@@ -104,7 +94,7 @@ def check_shown(source: GitSource, language: Language, request: str, changes: li
         places = _places(source, language.extensions).get(name, set())
         elsewhere = places.isdisjoint(change.path for change in changes)
         if elsewhere and any(name in _defined(source, path, _grammar(path, language)) for path in places):
-            raise LeftOut(UNSHOWN_NAME)
+            raise LeftOut("name that only a file defines that is not shown")
 
 
 @lru_cache(maxsize=1)
@@ -136,25 +126,25 @@ def _check_asked(request: str, changes: list[FileChange]) -> None:
     words = {path: stems("\n".join((*removed, *added))) for path, (removed, added) in lines.items()}
     unnamed = {path: words[path] for path in words if asked.isdisjoint(words[path] | stems(path)) and asked}
     if len(unnamed) == len(changes):
-        raise LeftOut(UNNAMED)
+        raise LeftOut("message names nothing of its change")
     code = {change.path for change in changes if not is_test(change.path)}
     if code - unnamed.keys() and any(map(unnamed.get, code)):
         added = {path: stems("\n".join((Path(path).name, *after))) for path, (_before, after) in lines.items()}
         new = {change.path: added[change.path] - stems(change.before or "") for change in changes}
         for path in filter(unnamed.get, code):
             if not any(new[path] & added[other] or added[path] & new[other] for other in words.keys() - {path}):
-                raise LeftOut(UNASKED)
+                raise LeftOut("message names nothing of a changed file")
     shown = "\n".join([request, *(change.before or "" for change in changes)])
     added_words = {word for path in code for line in lines[path][1] for word in _WORD.findall(line)}
     if sum(word not in shown for word in added_words) > count_words(request):
-        raise LeftOut(TERSE)
+        raise LeftOut("message too short for its change")
     changed = {Path(path).stem for path in lines}
     for old, new_text in (map("\n".join, lines[path]) for path in code):
         links = _LINK.findall(new_text)
         if any(link.rstrip(".,;:") not in shown and Path(link).stem not in changed for link in links):
-            raise LeftOut(UNSAID_LINK)
+            raise LeftOut("link or path that nothing shows")
         if Counter(_OPEN.findall(new_text)) - Counter(_OPEN.findall(old + request)):
-            raise LeftOut(UNFINISHED)
+            raise LeftOut("new TODO or FIXME")
 
 
 def _file_change(change: Change, blobs: dict[str, bytes | None], language: Language) -> FileChange:

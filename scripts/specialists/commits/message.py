@@ -7,12 +7,11 @@ import re
 from itertools import accumulate
 from typing import NamedTuple
 
-LEAST_WORDS, BODY_WORDS, BODY = 4, 5, 1000  # of a request, as CommitPackFT asks; of a body; its characters that stay
+LEAST_WORDS = 4  # of a request, as CommitPackFT asks
+BODY_WORDS = 5  # of a body that is worth keeping
+BODY = 1000  # characters of a body that are kept, whole paragraphs; of a block of code in it
 
-VAGUE, TERSE, RELEASE = "message says too little", "message too short for its change", "release or version bump"
-UNNAMED, UNASKED = "message names nothing of its change", "message names nothing of a changed file"
-UNSHOWN_NAME = "name that only a file defines that is not shown"
-UNSAID_LINK, UNFINISHED = "link or path that nothing shows", "new TODO or FIXME"
+VAGUE, RELEASE = "message says too little", "release or version bump"
 
 _CONVENTIONAL = re.compile(  # `fix(parser)!: …`
     r"(?i)(feat(?:ure)?|(?:bug|hot)?fix|docs?|style|refactor|perf|tests?|build|ci|chore|deps|revert|release|\w+(?=[(!]))"
@@ -47,6 +46,7 @@ _MARKS = re.compile(  # keys of trackers, what stands there for machines, pictur
     r"|:[a-z_]+:(?!\S)| ?/?\b(?:cc|props|thanks|h/t)\b:?(?: to)?(?: ?@[\w-]+,?)+"
     r"|[\u2190-\u2bff\ufe0f\u200d\U0001f000-\U0001faff]+"
 )
+# a block of code or output, fenced or, behind an empty line, indented
 _BLOCK = re.compile(r"(?m)(?<!\n)\n*^```(?:(?!^```)[\s\S])*?^```[ \t]*$\n*|(?<!\n)\n{2,}(?:(?: {4}|\t).*(?:\n+|\Z))+")
 _LABEL = re.compile(  # where a section begins: a heading, `Test plan: …`, a trailer, `BUG=…`, a rule
     r"(?m)^(?:#+ .*|#\t.*|\*\*[^*\n]+\*\*:?|\(?[A-Z][\w-]*(?: [\w-]+){0,3} ?[:=](?!:).*|\[\w+: .*\]"
