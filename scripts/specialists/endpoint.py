@@ -45,13 +45,7 @@ search, read or test to find out is right. Answer with their numbers, with comma
 _CHANGE = "\n{}, before:\n{}\nafter:\n{}\n"
 _CONTROLS = (  # path, before, after, a request that determines the change, one that says too little
     ("a.py", "def area(w, h): return w + h", "def area(w, h): return w * h", "area() adds the sides.", "Improve a.py."),
-    (
-        "b.py",
-        "def last(of): return of[0]",
-        "def last(of): return of[-1]",
-        "last() gives the first one.",
-        "Fix the list.",
-    ),
+    ("b.py", "def last(of): return of[0]", "def last(of): return of[-1]", "last() gives the first.", "Fix the list."),
 )
 _SESSION = (
     "## user\ntest_area fails, please look into it.\n## assistant 1\nI look at the function that it tests.\n"
@@ -81,7 +75,7 @@ class Endpoint:
         return cls(url, model, output.with_name(answers), clean).prove() if url or model else None
 
     def prove(self) -> Self:
-        """Ask what is known already: of a model that gives a wrong answer, as small ones do, nothing is used."""
+        """Ask what is known already: of a model that gives a wrong answer, as a small one did, nothing is used."""
         for question, right in controls():
             if (answer := self.ask(question)) and _verdict(answer) != right:
                 self.problem = f"{self.url}: {self.model} is not used: it says {answer[:40]!r} where {right!r} is right"
